@@ -1,0 +1,1 @@
+"""A replicated document database."""

@@ -1,0 +1,9 @@
+"""Who wrote what, and what had been seen: dots, dot sets and the version vectors inside them.
+
+Pure. Knows nothing of documents, stores or networks.
+"""
+
+from crdtdb.causality.dots import ACTOR_BYTES, Actor, Dot
+from crdtdb.causality.dotset import EMPTY, DotSet
+
+__all__ = ["ACTOR_BYTES", "EMPTY", "Actor", "Dot", "DotSet"]

@@ -1,0 +1,36 @@
+"""The document: what a replica knows of it, how two replicas' knowledge merges, what it shows, how it is written.
+
+Pure: no clock, no randomness, no disk. Built on `crdtdb.causality` alone.
+"""
+
+from crdtdb.documents.revisions import NO_PATH, Ancestor, Path, Rev, child_digest
+from crdtdb.documents.stamps import HybridClock
+from crdtdb.documents.state import NOTHING, Body, Creations, Delta, Fields, Leaf, State, merge
+from crdtdb.documents.view import NO_BODY, Shown, View, view
+from crdtdb.documents.writes import Write, delete, edit, put, resolve
+
+__all__ = [
+    "NOTHING",
+    "NO_BODY",
+    "NO_PATH",
+    "Ancestor",
+    "Body",
+    "Creations",
+    "Delta",
+    "Fields",
+    "HybridClock",
+    "Leaf",
+    "Path",
+    "Rev",
+    "Shown",
+    "State",
+    "View",
+    "Write",
+    "child_digest",
+    "delete",
+    "edit",
+    "merge",
+    "put",
+    "resolve",
+    "view",
+]

@@ -1,0 +1,152 @@
+"""Revisions: `generation-digest` names that follow from what was written, and the paths that lead to them.
+
+The same edit of the same parent gets the same name on every node, so two people who do the same make no conflict.
+The form of the name and the order of names (highest generation, then highest digest) are CouchDB's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+from crdtdb.causality import Dot
+from crdtdb.errors import InvalidRevError
+from crdtdb.limits import REVS_LIMIT
+
+DIGEST_BYTES = 16
+_GENERATION_MAX = 2**53 - 1
+_DIGEST_CHARACTERS_MAX = 64
+
+
+class Rev(NamedTuple):
+    """The name of a revision. The greater of two is the one that CouchDB would choose as the winner."""
+
+    generation: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.generation}-{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> Rev:
+        """Read `generation-digest`: a number from 1 and 1 to 64 printable characters. Raises InvalidRevError."""
+        if not isinstance(text, str):
+            raise InvalidRevError(f"a revision is a string such as '3-5f1c…', not {text!r}")
+        generation, dash, digest = text.partition("-")
+        plain = generation.isascii() and generation.isdigit() and len(generation) <= 16
+        if not dash or not plain or not 1 <= int(generation) <= _GENERATION_MAX:
+            raise InvalidRevError(f"{text[:80]!r} is not a revision: it must be a number from 1, a dash and a digest")
+        if not 1 <= len(digest) <= _DIGEST_CHARACTERS_MAX or not digest.isascii() or not digest.isprintable():
+            raise InvalidRevError(
+                f"{text[:80]!r} is not a revision: the digest must have 1 to "
+                f"{_DIGEST_CHARACTERS_MAX} printable ASCII characters"
+            )
+        return cls(int(generation), digest)
+
+
+def child_digest(
+    parent: Rev | None,
+    *,
+    deleted: bool,
+    body: bytes | None,
+    sweep: int = 0,
+    deltas: Iterable[tuple[str, Dot, bytes]] = (),
+) -> str:
+    """Return the digest of a revision, 32 hexadecimal characters: all that tells one edit from another.
+
+    `parent` is the revision it replaces, None for a first one; then `sweep` counts too, or a document born again after
+    its collection would carry a name that somebody still knows as deleted. `body` is the canonical JSON of a write that
+    sets it, None for a delete or an edit of fields; `deltas` are the field path, dot and content of such an edit.
+    """
+    parts: list[bytes] = [b"crdtdb/1", str(parent).encode() if parent else b"@%d" % sweep, b"D" if deleted else b"L"]
+    if body is not None:
+        parts += (b"body", body)
+    for path, dot, content in sorted(deltas):
+        parts += (b"field", path.encode(), dot.actor, b"%d" % dot.counter, content)
+    digest = blake2b(digest_size=DIGEST_BYTES)
+    # Lengths go in before each part, so that no two lists of parts run together into the same bytes.
+    digest.update(b"".join(b"%d:%b" % (len(part), part) for part in parts))
+    return digest.hexdigest()
+
+
+class Ancestor(NamedTuple):
+    """One step of a path. `dot` is the write that made the revision where that is known."""
+
+    digest: str
+    dot: Dot | None
+
+
+class Path:
+    """The ancestors of a revision, newest first, at most `REVS_LIMIT`.
+
+    Only the first few are held; the older ones are read when somebody asks, which a plain write never does. So a
+    document written 1,000 times costs no more per write than one written once.
+    """
+
+    __slots__ = ("_known", "_older")
+
+    def __init__(
+        self, known: Sequence[Ancestor] = (), older: Path | Callable[[], Sequence[Ancestor]] | None = None
+    ) -> None:
+        """Hold the newest ancestors `known`; `older` is the path, or reads the steps, that follow them."""
+        self._known = tuple(known)
+        self._older = older
+
+    @property
+    def known(self) -> tuple[Ancestor, ...]:
+        """What can be had without reading."""
+        return self._known
+
+    @property
+    def parent(self) -> Ancestor | None:
+        """The newest ancestor, None for a first revision."""
+        if not self._known and self._older is not None:
+            self.all()
+        return self._known[0] if self._known else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all ancestors are held."""
+        return self._older is None
+
+    def all(self) -> tuple[Ancestor, ...]:
+        """Return every ancestor, reading what isn't held."""
+        if self._older is not None:
+            steps = list(self._known)
+            older: Path | Callable[[], Sequence[Ancestor]] | None = self._older
+            while older is not None and len(steps) < REVS_LIMIT:
+                if isinstance(older, Path):
+                    steps += older._known
+                    older = older._older
+                else:
+                    steps += older()
+                    older = None
+            self._known, self._older = tuple(steps[:REVS_LIMIT]), None
+        return self._known
+
+    def extended(self, digest: str, dot: Dot | None) -> Path:
+        """Return the path of a child: this one with one more step in front."""
+        step = Ancestor(digest, dot)
+        return Path((step,), self if self._known or self._older else None)
+
+    def leads_to(self, rev: Rev, generation: int) -> bool:
+        """Whether `rev` is an ancestor of the revision of this generation whose path this is."""
+        back = generation - rev.generation - 1
+        if back < 0:
+            return False
+        steps = self._known if back < len(self._known) else self.all()
+        return back < len(steps) and steps[back].digest == rev.digest
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Path) and [a.digest for a in self.all()] == [a.digest for a in other.all()]
+
+    def __hash__(self) -> int:
+        return hash(tuple(a.digest for a in self.all()))
+
+    def __repr__(self) -> str:
+        older = "" if self._older is None else ", …"
+        return f"Path({', '.join(a.digest[:8] for a in self._known)}{older})"
+
+
+NO_PATH = Path()

@@ -1,0 +1,166 @@
+"""A document's state: three dot stores under one causal context, and how two of them merge.
+
+    leaves   dot -> Leaf     the revisions that no other write has replaced
+    bodies   dot -> Body     plain JSON, a multi-value register
+    fields   path -> dot -> Delta     what each CRDT inside the document is made of
+    context  DotSet          every dot that this state has seen, held or replaced
+
+A dot that the context covers and a store doesn't hold was removed by somebody who had seen it. That is the whole of
+merge: it needs no clock, no tombstone and no randomness, and mints no dot. It is associative, commutative and
+idempotent, so replicas agree in whatever order, and however often, they hear of each other.
+
+Source: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018), dot stores; Preguiça et al. as in
+`crdtdb.causality.dots`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+from crdtdb.causality import EMPTY, Actor, Dot, DotSet
+from crdtdb.documents.revisions import Path, Rev
+from crdtdb.errors import DotCollisionError
+
+Creations = frozenset[Dot]
+"""The creations of the collection that a writer saw. What it wrote lives while one of them does."""
+
+
+class Leaf(NamedTuple):
+    """A revision that no other replaces.
+
+    `clock` holds the writes to this document that it descends from, itself included; it never changes, merge doesn't
+    use it, it tells a reader what is older and what is concurrent. `body_dot` names the body that it shows, and
+    `body_rev` the revision that set it. `stamp` is a hybrid logical clock, for people and for last-write-wins.
+    """
+
+    rev: Rev
+    path: Path
+    clock: DotSet
+    deleted: bool
+    body_dot: Dot
+    body_rev: Rev
+    stamp: int
+    creations: Creations
+
+
+class Body(NamedTuple):
+    """Plain JSON in its canonical text, and the creations that its writer saw."""
+
+    text: bytes
+    creations: Creations
+
+
+class Delta(NamedTuple):
+    """What one write added to one field, in the encoding of the field's type."""
+
+    content: bytes
+    creations: Creations
+
+
+Fields = Mapping[str, Mapping[Dot, Delta]]
+_V = TypeVar("_V", Leaf, Body, Delta)
+
+
+class State(NamedTuple):
+    """One replica's knowledge of one document. Values are never changed in place."""
+
+    leaves: Mapping[Dot, Leaf]
+    bodies: Mapping[Dot, Body]
+    fields: Fields
+    context: DotSet
+
+    def dots(self) -> Iterator[Dot]:
+        """Yield the live dots, those that a store of this state still holds; some of them more than once."""
+        yield from self.leaves
+        yield from self.bodies
+        for deltas in self.fields.values():
+            yield from deltas
+
+    def actors(self) -> set[Actor]:
+        """Return every actor of whose writes this state holds or has replaced something.
+
+        Whatever a state has removed was a leaf's ancestor or travelled with one, so the clocks of the leaves name its
+        actor. Hence the part of a node clock that concerns this document is its restriction to these actors.
+        """
+        found = {dot.actor for dot in self.dots()}
+        for leaf in self.leaves.values():
+            found.update(leaf.clock.actors)
+        return found
+
+    def clock(self) -> DotSet:
+        """Return the join of the clocks of all leaves and of the dots of all fields."""
+        joined = EMPTY
+        for leaf in self.leaves.values():
+            joined |= leaf.clock
+        if self.fields:
+            joined |= DotSet.of(dot for deltas in self.fields.values() for dot in deltas)
+        return joined
+
+    def living(self, alive: Callable[[Creations], bool]) -> State:
+        """Return this state without what was written under creations that have all been dropped."""
+        if (
+            all(alive(leaf.creations) for leaf in self.leaves.values())
+            and all(alive(body.creations) for body in self.bodies.values())
+            and not self.fields
+        ):
+            return self
+        fields = {
+            path: {dot: delta for dot, delta in deltas.items() if alive(delta.creations)}
+            for path, deltas in self.fields.items()
+        }
+        return State(
+            {dot: leaf for dot, leaf in self.leaves.items() if alive(leaf.creations)},
+            {dot: body for dot, body in self.bodies.items() if alive(body.creations)},
+            {path: deltas for path, deltas in fields.items() if deltas},
+            self.context,
+        )
+
+
+NOTHING = State({}, {}, {}, EMPTY)
+
+
+def merge(mine: State, theirs: State) -> State:
+    """Return the join of two states of one document.
+
+    Raises DotCollisionError if one dot names two contents.
+    """
+    paths = set(mine.fields) | set(theirs.fields)
+    fields = {}
+    for path in paths:
+        deltas = _join(mine.fields.get(path, {}), mine.context, theirs.fields.get(path, {}), theirs.context)
+        if deltas:
+            fields[path] = deltas
+    return State(
+        _join(mine.leaves, mine.context, theirs.leaves, theirs.context),
+        _join(mine.bodies, mine.context, theirs.bodies, theirs.context),
+        fields,
+        mine.context | theirs.context,
+    )
+
+
+def _join(mine: Mapping[Dot, _V], seen_here: DotSet, theirs: Mapping[Dot, _V], seen_there: DotSet) -> dict[Dot, _V]:
+    """Keep a dot that both hold, and one that a single side holds and the other has never seen."""
+    kept: dict[Dot, _V] = {}
+    for dot, value in mine.items():
+        if dot in theirs:
+            _same(dot, value, theirs[dot])
+            kept[dot] = value
+        elif dot not in seen_there:
+            kept[dot] = value
+    for dot, value in theirs.items():
+        if dot not in mine and dot not in seen_here:
+            kept[dot] = value
+    return kept
+
+
+def _same(dot: Dot, mine: Leaf | Body | Delta, theirs: Leaf | Body | Delta) -> None:
+    if isinstance(mine, Leaf) and isinstance(theirs, Leaf):
+        equal = (mine.rev, mine.deleted, mine.body_dot) == (theirs.rev, theirs.deleted, theirs.body_dot)
+    else:
+        equal = mine[0] == theirs[0]
+    if not equal:
+        raise DotCollisionError(
+            f"dot {dot!r} names two contents: a counter of this actor was used twice. Both are kept "
+            "where they are; stop the node that was restored or copied without a new actor"
+        )

@@ -1,0 +1,126 @@
+"""Every error that crdtdb raises: one class per kind.
+
+Each says what was wrong, with which value, and what to do. `maybe_done` tells whether the refused operation may have
+happened all the same; it is False except where an answer was lost on the way. An error that a standard exception
+describes is one of those too, so that `except KeyError` and `except ValueError` work as a Python programmer expects.
+"""
+
+from __future__ import annotations
+
+
+class CrdtdbError(Exception):
+    """The base of every error of this package."""
+
+    maybe_done = False
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else type(self).__name__
+
+
+class ConflictError(CrdtdbError):
+    """A write named a revision that isn't current (any more), or none where there is one. Nothing was written."""
+
+    def __init__(self, doc_id: str, given: str | None, current: tuple[str, ...]) -> None:
+        named = f"revision {given}" if given else "no revision"
+        now = ", ".join(current) if current else "none"
+        super().__init__(
+            f"document {doc_id!r}: the write names {named}, the current one is {now}. "
+            "Read the document again and repeat the change on what you find."
+        )
+        self.doc_id, self.given, self.current = doc_id, given, current
+
+
+class NotFoundError(CrdtdbError, KeyError):
+    """There is no such document, revision or collection."""
+
+    def __init__(self, message: str, *, deleted: bool = False) -> None:
+        super().__init__(message)
+        self.deleted = deleted
+
+
+class InvalidInputError(CrdtdbError, ValueError):
+    """An argument is not what the call takes: its type, its form or its range."""
+
+
+class InvalidIdError(InvalidInputError):
+    """A document id or collection name that isn't allowed."""
+
+
+class InvalidDocumentError(InvalidInputError):
+    """A value that isn't JSON as crdtdb keeps it: NaN, a lone surrogate, an integer beyond 64 bit, an unknown type."""
+
+
+class InvalidRevError(InvalidInputError):
+    """A revision that isn't of the form `generation-digest`."""
+
+
+class TooLargeError(InvalidInputError):
+    """A document, frame or request is larger, deeper or wider than its limit. See `crdtdb.limits`."""
+
+
+class ReadOnlyError(CrdtdbError):
+    """A write that this store or collection doesn't take."""
+
+
+class StoreError(CrdtdbError):
+    """The store could not do what it was asked."""
+
+
+class StoreLockedError(StoreError):
+    """Another process, or another part of this one, has the store open."""
+
+
+class StoreFormatError(StoreError):
+    """The store was written in a format that this version of crdtdb doesn't know."""
+
+
+class StoreCorruptedError(StoreError):
+    """What was read from the store isn't what was written."""
+
+
+class StoreFullError(StoreError):
+    """The disk is full. Nothing of the refused commit was written."""
+
+
+class StorePermissionError(StoreError):
+    """The operating system doesn't allow the store's files to be read or written."""
+
+
+class StoreClosedError(StoreError):
+    """The store has been closed, or closed itself after a failed write."""
+
+
+class BackendMissingError(StoreError):
+    """No such backend, or the package that it needs isn't installed."""
+
+
+class EncodingError(CrdtdbError, ValueError):
+    """Bytes that aren't a valid encoding of what was expected."""
+
+
+class ProtocolError(CrdtdbError):
+    """A peer sent what the protocol doesn't allow at that point."""
+
+
+class DotCollisionError(CrdtdbError):
+    """Two contents under one dot: an actor's counter was used twice. The exchange stops and both contents stay."""
+
+
+class HandshakeRefusedError(ProtocolError):
+    """One side of a connection between nodes refused the other."""
+
+
+class CertificateError(CrdtdbError):
+    """A certificate or key is missing, unreadable, expired or of the wrong role."""
+
+
+class ConfigurationError(CrdtdbError, ValueError):
+    """A flag, environment variable or configuration file that makes no sense."""
+
+
+class UnavailableError(CrdtdbError):
+    """The node can't take this now: it is still joining its cluster, too busy, or stopping. Try again later."""
+
+
+class ConvergenceError(CrdtdbError):
+    """Two stores that should hold the same don't."""

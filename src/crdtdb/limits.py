@@ -1,0 +1,43 @@
+"""Every bound in one place: what a peer or a client can send, and what the engine keeps, is finite.
+
+A name ends in its unit. Beyond a bound the input is refused with a named error, and the node serves on.
+"""
+
+from typing import Final
+
+# A document, as a client writes it.
+DOCUMENT_ID_BYTES_MAX: Final = 4_096
+COLLECTION_NAME_BYTES_MAX: Final = 238
+DOCUMENT_BYTES_MAX: Final = 8 * 1024 * 1024
+DOCUMENT_DEPTH_MAX: Final = 100
+DOCUMENT_LEAVES_MAX: Final = 1_000
+FIELD_PATH_BYTES_MAX: Final = 4_096
+
+# Revisions.
+REVS_LIMIT: Final = 1_000
+
+# The wire between nodes.
+FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Above `DOCUMENT_BYTES_MAX`, so that every document that was accepted can travel."""
+FRAME_DEPTH_MAX: Final = 32
+HANDSHAKE_FRAME_BYTES_MAX: Final = 1024 * 1024
+PAGE_BYTES_TARGET: Final = 256 * 1024
+PAGE_DOCUMENTS_MAX: Final = 2_000
+RUMOR_DOCUMENTS_MAX: Final = 64
+RUMOR_BYTES_MAX: Final = 64 * 1024
+RUMOR_PATH_LINKS_MAX: Final = 8
+MEMBERS_MAX: Final = 4_096
+NAME_BYTES_MAX: Final = 64
+ADDRESS_BYTES_MAX: Final = 255
+AHEAD_RANGES_MAX: Final = 4_096
+"""Ranges of one actor that may come ahead of their turn in the node clock; beyond, a dot waits in its document."""
+
+# Connections.
+CONNECTIONS_MAX: Final = 1_024
+HANDSHAKE_SECONDS_MAX: Final = 10.0
+SEND_QUEUE_FRAMES_MAX: Final = 256
+SHUTDOWN_SECONDS_MAX: Final = 5.0
+
+# HTTP.
+REQUEST_BYTES_MAX: Final = 64 * 1024 * 1024
+BULK_DOCUMENTS_MAX: Final = 100_000

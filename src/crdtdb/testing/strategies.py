@@ -1,0 +1,100 @@
+"""Hypothesis strategies: JSON, dot sets, and whole histories of a document on several replicas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import strategies as st
+
+from crdtdb.causality import Dot, DotSet
+from crdtdb.documents import State
+from crdtdb.testing.replicas import Replica
+
+NAMES = ("ada", "bob", "cy", "dan")
+
+
+def json_values(leaves_max: int = 12) -> st.SearchStrategy[object]:
+    """Any JSON value that crdtdb keeps."""
+    scalars = (
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**64 - 1)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text()
+    )
+    return st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+        max_leaves=leaves_max,
+    )
+
+
+def dots() -> st.SearchStrategy[Dot]:
+    """Dots of three actors with small counters, so that sets of them meet."""
+    return st.builds(Dot, st.sampled_from([b"A" * 16, b"B" * 16, b"C" * 16]), st.integers(1, 24))
+
+
+def dot_sets() -> st.SearchStrategy[DotSet]:
+    """Sets of such dots."""
+    return st.lists(dots(), max_size=24).map(DotSet.of)
+
+
+@dataclass
+class Written:
+    """One write as it happened: the state of its replica before and after."""
+
+    replica: str
+    what: str
+    before: State
+    after: State
+
+
+@dataclass
+class History:
+    """A random program of writes and deliveries on one document, played on the pure core."""
+
+    replicas: dict[str, Replica] = field(default_factory=lambda: {name: Replica(name) for name in NAMES})
+    written: list[Written] = field(default_factory=list)
+
+    def states(self) -> list[State]:
+        """Return every state that a write left, and where each replica is now."""
+        return [one.after for one in self.written] + [replica.state() for replica in self.replicas.values()]
+
+
+_STEPS = st.tuples(
+    st.sampled_from(["put", "put", "put", "delete", "resolve", "increment", "hear", "hear", "hear"]),
+    st.sampled_from(NAMES),
+    st.sampled_from(NAMES),
+    st.integers(0, 3),
+    st.integers(0, 2),
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn, steps_max: int = 24) -> History:
+    """Draw a history. Bodies are few, so that equal edits happen; any sibling may be the one written on."""
+    history = History()
+    for what, name, other, body, pick in draw(st.lists(_STEPS, max_size=steps_max)):
+        replica = history.replicas[name]
+        if what == "hear":
+            replica.hear(history.replicas[other])
+        else:
+            _write(history, replica, what, body, pick)
+    return history
+
+
+def _write(history: History, replica: Replica, what: str, body: int, pick: int) -> None:
+    shown, before = replica.view(), replica.state()
+    siblings = shown.siblings
+    chosen = siblings[pick % len(siblings)].rev if siblings else None
+    if what == "put":
+        replica.put("a", {"n": body}, chosen)
+    elif chosen is None:
+        return
+    elif what == "delete":
+        replica.delete("a", chosen)
+    elif what == "resolve":
+        replica.resolve("a", {"n": body})
+    else:
+        replica.increment("a", "likes", body, chosen)
+    history.written.append(Written(replica.name, what, before, replica.state()))

@@ -1,0 +1,23 @@
+"""The one place where the machine's clock is read. Everything else takes the time as an argument."""
+
+import time
+from collections.abc import Callable
+
+WallClock = Callable[[], int]
+"""Returns the time in milliseconds since 1970, UTC."""
+
+
+def wall_milliseconds() -> int:
+    """Return the time in milliseconds since 1970, UTC. It may jump."""
+    return time.time_ns() // 1_000_000
+
+
+def monotonic_seconds() -> float:
+    """Return seconds since some fixed moment. It never goes back."""
+    return time.monotonic()
+
+
+def iso(milliseconds: int) -> str:
+    """Write a time in milliseconds as people read it: `2026-11-23T09:20:11.250Z`."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03}Z"
