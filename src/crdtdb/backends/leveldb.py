@@ -1,0 +1,176 @@
+"""LevelDB by plyvel: the default backend. The only module that imports plyvel.
+
+Opened with paranoid checks, and read with checksums verified: by its defaults LevelDB skips a damaged block without a
+word. The sizes below were chosen by `benchmarks/backends.py`; docs/explanation/storage.md has the figures.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock
+from typing import Any, NoReturn, Self
+
+import plyvel
+
+from crdtdb.backends.locks import FileLock
+from crdtdb.backends.protocol import Batch, Capabilities
+from crdtdb.errors import (
+    StoreClosedError,
+    StoreCorruptedError,
+    StoreError,
+    StoreFullError,
+    StorePermissionError,
+)
+
+_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+_BLOCK_CACHE_BYTES = 32 * 1024 * 1024
+_BLOOM_BITS = 10
+
+
+class _Reads:
+    """Reading, the same from the database and from a snapshot of it."""
+
+    _source: Any
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key, None if there is none."""
+        try:
+            value: bytes | None = self._source.get(key, verify_checksums=True)
+        except (plyvel.Error, RuntimeError) as error:
+            _fail(error, "reading")
+        return value
+
+    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Yield keys and values in the range."""
+        try:
+            with self._source.iterator(start=start, stop=stop, reverse=reverse, verify_checksums=True) as rows:
+                yield from rows
+        except (plyvel.Error, RuntimeError) as error:
+            _fail(error, "scanning")
+
+
+class _LevelDBSnapshot(_Reads):
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def close(self) -> None:
+        self._source.close()
+
+
+class LevelDBBackend(_Reads):
+    """Ordered bytes to bytes in a directory of LevelDB's files."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the directory. Raises what `Backend.open` names."""
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            _fail(error, f"making the directory {path}")
+        self._path = path
+        self._lock = FileLock(path / "crdtdb.lock")
+        try:
+            self._source = plyvel.DB(
+                str(path),
+                create_if_missing=True,
+                paranoid_checks=True,
+                write_buffer_size=_WRITE_BUFFER_BYTES,
+                lru_cache_size=_BLOCK_CACHE_BYTES,
+                bloom_filter_bits=_BLOOM_BITS,
+            )
+        except (plyvel.Error, OSError) as error:
+            self._lock.close()
+            _fail(error, f"opening {path}")
+        status = path.stat()
+        self._capabilities = Capabilities("leveldb", durable=True, place=f"{status.st_dev}:{status.st_ino}")
+        self._guard = Lock()
+        self._broken: str | None = None
+
+    @classmethod
+    def open(cls, location: str) -> Self:
+        """Open or make the store in the directory `location`."""
+        return cls(Path(location))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Durable; placed by the directory's device and inode."""
+        return self._capabilities
+
+    def write(self, batch: Batch, *, durable: bool) -> None:
+        """Apply a batch. After a failure every further write is refused: LevelDB's log may end in a torn record."""
+        if self._broken is not None:
+            raise StoreClosedError(
+                f"{self._path} takes no more writes since one failed ({self._broken}). Mend the "
+                "cause, then close the store and open it again; what was acknowledged is kept"
+            )
+        try:
+            with self._source.write_batch(sync=durable) as rows:
+                for key, value in batch.items():
+                    if value is None:
+                        rows.delete(key)
+                    else:
+                        rows.put(key, value)
+        except (plyvel.Error, RuntimeError) as error:
+            self._broken = str(error)
+            _fail(error, f"writing to {self._path}")
+
+    def flush(self) -> None:
+        """Sync the log files themselves.
+
+        A synced empty write would sync the newest log alone. LevelDB may just have begun that one, and the one before
+        it isn't synced until its rows are in a table.
+        """
+        for log in self._path.glob("*.log"):
+            try:
+                file = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue  # its rows have reached a table, which LevelDB syncs
+            try:
+                os.fsync(file)
+            except OSError as error:
+                self._broken = str(error)
+                _fail(error, f"syncing {log}")
+            finally:
+                os.close(file)
+
+    def snapshot(self) -> _LevelDBSnapshot:
+        """Return the store as it is now."""
+        try:
+            return _LevelDBSnapshot(self._source.snapshot())
+        except (plyvel.Error, RuntimeError) as error:
+            _fail(error, "taking a snapshot")
+
+    def close(self) -> None:
+        """Flush, close and unlock."""
+        with self._guard:
+            if self._source.closed:
+                return
+            if self._broken is None:
+                self.flush()
+            self._source.close()
+            self._lock.close()
+
+
+def _fail(error: Exception, doing: str) -> NoReturn:
+    """Raise the error of this package that says what happened and what to do."""
+    said = str(error)
+    low = said.lower()
+    if isinstance(error, RuntimeError):
+        raise StoreClosedError(f"{doing}: the store is closed") from error
+    if isinstance(error, plyvel.CorruptionError) or "corruption" in low or "checksum" in low:
+        raise StoreCorruptedError(
+            f"{doing}: the data is damaged ({said}). Don't write to this directory any more; move it aside, and let the "
+            "node join again with an empty one, or restore a backup"
+        ) from error
+    if "no space left" in low or "file too large" in low:
+        raise StoreFullError(
+            f"{doing}: the disk is full. Nothing of this write was kept. Free some space, then open the store again"
+        ) from error
+    if "permission denied" in low or "read-only file system" in low:
+        raise StorePermissionError(
+            f"{doing}: {said}. The store needs a directory that this user may write to"
+        ) from error
+    failure = StoreError(f"{doing}: {said}")
+    failure.maybe_done = doing.startswith(("writing", "syncing"))
+    raise failure from error

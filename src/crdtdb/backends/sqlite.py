@@ -1,0 +1,184 @@
+"""SQLite from the standard library: one file, for machines where LevelDB isn't at hand.
+
+A rowid table with a unique index on the key: `WITHOUT ROWID` spills rows of a kilobyte and takes 4.5 times the disk.
+The write-ahead log is synced at each durable write, and left to the operating system at the others.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock
+from typing import NoReturn, Self
+
+from crdtdb.backends.locks import FileLock
+from crdtdb.backends.protocol import Batch, Capabilities
+from crdtdb.errors import (
+    StoreClosedError,
+    StoreCorruptedError,
+    StoreError,
+    StoreFullError,
+    StorePermissionError,
+)
+
+_PAGE_ROWS = 256
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS rows (key BLOB NOT NULL UNIQUE, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS flushes (number INTEGER NOT NULL);
+"""
+
+
+class _Reads:
+    """Reading over one connection, which threads take in turns."""
+
+    _connection: sqlite3.Connection
+    _guard: Lock
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key, None if there is none."""
+        try:
+            with self._guard:
+                row = self._connection.execute("SELECT value FROM rows WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            _fail(error, "reading")
+        return row[0] if row is not None else None
+
+    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Yield keys and values in the range, a page at a time, so that a slow reader holds nobody up."""
+        order = "DESC" if reverse else "ASC"
+        page: list[tuple[bytes, bytes]] = []
+        while start < stop:
+            try:
+                with self._guard:
+                    page = self._connection.execute(
+                        f"SELECT key, value FROM rows WHERE key >= ? AND key < ? ORDER BY key {order} LIMIT ?",  # noqa: S608
+                        (start, stop, _PAGE_ROWS),
+                    ).fetchall()
+            except sqlite3.Error as error:
+                _fail(error, "scanning")
+            yield from page
+            if len(page) < _PAGE_ROWS:
+                return
+            if reverse:
+                stop = page[-1][0]
+            else:
+                start = page[-1][0] + b"\0"
+
+
+class _SQLiteSnapshot(_Reads):
+    def __init__(self, path: Path) -> None:
+        self._guard = Lock()
+        self._connection = _connect(path)
+        self._connection.execute("BEGIN")
+        self._connection.execute("SELECT 1 FROM rows LIMIT 1").fetchone()
+
+    def close(self) -> None:
+        with self._guard:
+            self._connection.close()
+
+
+class SQLiteBackend(_Reads):
+    """Ordered bytes to bytes in one SQLite file, with its write-ahead log beside it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file. Raises what `Backend.open` names."""
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorePermissionError(f"can't make the directory {path.parent}: {error.strerror}") from error
+        self._path = path
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._guard = Lock()
+        try:
+            self._connection = _connect(path)
+            self._connection.executescript("PRAGMA journal_mode=WAL;" + _SCHEMA)
+        except sqlite3.Error as error:
+            self._lock.close()
+            _fail(error, f"opening {path}")
+        path.chmod(0o600)
+        status = path.stat()
+        self._capabilities = Capabilities("sqlite", durable=True, place=f"{status.st_dev}:{status.st_ino}")
+
+    @classmethod
+    def open(cls, location: str) -> Self:
+        """Open or make the store in the file `location`."""
+        return cls(Path(location))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Durable; placed by the file's device and inode."""
+        return self._capabilities
+
+    def write(self, batch: Batch, *, durable: bool) -> None:
+        """Apply a batch in one transaction."""
+        put = [(key, value) for key, value in batch.items() if value is not None]
+        gone = [(key,) for key, value in batch.items() if value is None]
+        with self._guard:
+            try:
+                self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(
+                    "INSERT INTO rows VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", put
+                )
+                self._connection.executemany("DELETE FROM rows WHERE key = ?", gone)
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                if not isinstance(error, sqlite3.ProgrammingError) and self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                _fail(error, f"writing to {self._path}")
+
+    def flush(self) -> None:
+        """Write a row that is synced: the log is one file, so all before it is synced with it."""
+        with self._guard:
+            try:
+                self._connection.execute("PRAGMA synchronous=FULL")
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO flushes (rowid, number) VALUES (1, "
+                    "coalesce((SELECT number FROM flushes WHERE rowid = 1), 0) + 1)"
+                )
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                _fail(error, f"syncing {self._path}")
+
+    def snapshot(self) -> _SQLiteSnapshot:
+        """Return the store as it is now: a read transaction on a connection of its own."""
+        with self._guard:
+            try:
+                self._connection.execute("SELECT 1")
+                return _SQLiteSnapshot(self._path)
+            except sqlite3.Error as error:
+                _fail(error, "taking a snapshot")
+
+    def close(self) -> None:
+        """Close and unlock."""
+        with self._guard:
+            self._connection.close()
+        self._lock.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+
+
+def _fail(error: sqlite3.Error, doing: str) -> NoReturn:
+    """Raise the error of this package that says what happened and what to do."""
+    said = str(error)
+    low = said.lower()
+    if isinstance(error, sqlite3.ProgrammingError):
+        raise StoreClosedError(f"{doing}: the store is closed") from error
+    if "malformed" in low or "not a database" in low:
+        raise StoreCorruptedError(
+            f"{doing}: the data is damaged ({said}). Don't write to this file any more; move it aside, and let the node "
+            "join again with an empty one, or restore a backup"
+        ) from error
+    if "full" in low:
+        raise StoreFullError(
+            f"{doing}: the disk is full. Nothing of this write was kept. Free some space and try again"
+        ) from error
+    if "unable to open" in low or "readonly" in low or "permission" in low:
+        raise StorePermissionError(f"{doing}: {said}. The store needs a file that this user may write to") from error
+    failure = StoreError(f"{doing}: {said}")
+    failure.maybe_done = doing.startswith(("writing", "syncing"))
+    raise failure from error
