@@ -1,0 +1,42 @@
+# Each target makes what it needs: on a machine with Python 3.11 or newer, make and npm, each is one command.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SEEDS  ?= 10000
+JOBS   ?= 2
+
+.PHONY: demo test lint docs bench soak lock clean
+.DEFAULT_GOAL := test
+
+$(VENV)/.ready: requirements/dev.lock pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(VENV)/.ready    ## three real nodes, a partition, a SIGKILL, a conflict: under a minute
+	$(BIN)/crdtdb demo $(DEMO)
+
+lint: $(VENV)/.ready    ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint              ## everything that must hold, in under ten minutes
+	$(BIN)/pytest -n $(JOBS) -m "not soak" $(PYTEST)
+
+soak: $(VENV)/.ready    ## the same with more seeds and more kills: SEEDS=100000
+	CRDTDB_SOAK_SEEDS=$(SEEDS) $(BIN)/pytest -n $(JOBS) -m soak --timeout 0 $(PYTEST)
+
+bench: $(VENV)/.ready   ## measure, as ratios within one run
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.ready    ## the documentation as a site in site/
+	$(BIN)/mkdocs build --strict
+
+lock: $(VENV)/.ready    ## choose the newest versions again
+	$(BIN)/python requirements/lock.py
+
+clean:
+	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
