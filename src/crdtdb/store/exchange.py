@@ -1,0 +1,203 @@
+"""What a store sends to another, and what it does with what it receives. Rules 4 to 6 of docs/explanation/replication.md.
+
+The answer to a clock is read from one snapshot: every document with a live dot that the clock lacks, in the order of the
+dot log, a page at a time. Nothing is remembered between pages but a place in the log, since a document is sent at its
+smallest missing dot and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from crdtdb.backends import Snapshot
+from crdtdb.causality import Dot, DotSet
+from crdtdb.documents import Ancestor, Leaf, Rev, State, merge
+from crdtdb.documents.catalogue import Catalogue, merge_catalogues
+from crdtdb.errors import TooLargeError
+from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX
+from crdtdb.store import keys
+from crdtdb.store.held import Held
+from crdtdb.store.records import StoreTables, decode_record, read_chain
+from crdtdb.store.transaction import Transaction, uncovered
+from crdtdb.wire.parcels import Parcel, ParcelWriter, Steps
+
+
+class Page(NamedTuple):
+    """A part of the answer. With the last one the receiver's clock may advance to the parcel's."""
+
+    parcel: list[Any]
+    documents: int
+    last: bool
+
+
+class Outgoing:
+    """The answer to one clock. Hold it no longer than needed, and close it: it holds a snapshot."""
+
+    def __init__(self, snapshot: Snapshot, held: Held, tables: StoreTables, theirs: DotSet, whole_paths: bool) -> None:
+        self._snapshot, self._held, self._tables = snapshot, held, tables
+        self._theirs, self._whole_paths = theirs, whole_paths
+        self._missing = held.clock - theirs
+        self._names = {collection.number: name for name, collection in held.collections.items()}
+        self._documents = self._walk()
+        self._ahead: tuple[str, str, State, DotSet, Steps] | None = None
+        self._catalogue_due = any(dot in self._missing for dot in held.catalogue.dots())
+
+    @property
+    def clock(self) -> DotSet:
+        """The node clock of the snapshot."""
+        return self._held.clock
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the other side lacks no dot of this one."""
+        return not self._missing
+
+    def next_page(self) -> Page:
+        """Return the next part of the answer. After the last one there is no other."""
+        writer = ParcelWriter()
+        if self._catalogue_due:
+            writer.add_catalogue(self._held.catalogue, self._held.residue)
+            self._catalogue_due = False
+        found = self._ahead or next(self._documents, None)
+        while found is not None and writer.size < PAGE_BYTES_TARGET and len(writer) < PAGE_DOCUMENTS_MAX:
+            writer.add(*found)
+            found = next(self._documents, None)
+        self._ahead = found
+        if found is None:
+            self.close()
+        return Page(writer.finish(self._held.clock), len(writer), found is None)
+
+    def close(self) -> None:
+        """Let go of the snapshot."""
+        self._documents = iter(())
+        self._snapshot.close()
+
+    def _walk(self) -> Iterator[tuple[str, str, State, DotSet, Steps]]:
+        for actor, ranges in sorted(self._missing.items()):
+            number = self._tables.known_actor_number(actor)
+            if number is None:
+                continue
+            for first, last in ranges:
+                for key, value in self._snapshot.scan(keys.log(number, first), keys.log(number, last + 1)):
+                    if value:
+                        found = self._document(Dot(actor, int.from_bytes(key[5:], "big")), value)
+                        if found is not None:
+                            yield found
+
+    def _document(self, dot: Dot, place: bytes) -> tuple[str, str, State, DotSet, Steps] | None:
+        number, raw = keys.read_place(place)
+        name = self._names.get(number)
+        value = self._snapshot.get(keys.document(number, raw)) if name is not None else None
+        if name is None or value is None:
+            return None
+        history = keys.history(number, raw)
+        record = decode_record(value, self._held.clock, self._tables, self._snapshot.get, history)
+        if dot != min(held for held in record.state.dots() if held in self._missing):
+            return None
+        living = _living(self._held, name, record.state)
+        return name, raw.decode(), living, record.residue, self._steps(history)
+
+    def _steps(self, history: bytes) -> Steps:
+        if self._whole_paths:
+            return lambda leaf: (leaf.path.all(), False)
+        return path_until(
+            lambda step: step.dot is not None and step.dot in self._theirs,
+            lambda rev: read_chain(self._snapshot.get, self._tables, history, rev),
+        )
+
+
+def path_until(enough: Callable[[Ancestor], bool], older: Callable[[Rev], Iterator[Ancestor]]) -> Steps:
+    """Return what takes of a path the steps up to the first that is enough."""
+
+    def steps(leaf: Leaf) -> tuple[Sequence[Ancestor], bool]:
+        parent = leaf.path.parent
+        if parent is None:
+            return (), False
+        taken = [parent]
+        if leaf.path.complete and len(leaf.path.known) == 1:
+            return taken, False
+        if enough(parent):
+            return taken, True
+        for step in older(Rev(leaf.rev.generation - 1, parent.digest)):
+            taken.append(step)
+            if enough(step):
+                return taken, True
+        return taken, False
+
+    return steps
+
+
+class Received(NamedTuple):
+    """What a parcel brought: how many documents, and those of them that told something new."""
+
+    documents: int
+    news: list[tuple[str, str]]
+
+
+def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received:
+    """Merge a parcel into the store. With `advance` it is the last page: the clock takes over the sender's.
+
+    Raises JunctionMissingError if a path continues what isn't here, DotCollisionError, EncodingError, TooLargeError; then
+    nothing of the parcel is kept.
+    """
+    if parcel.catalogue is not None:
+        names, marks, residue = parcel.catalogue
+        theirs = Catalogue(names, marks, parcel.clock | residue)
+        transaction.set_catalogue(merge_catalogues(transaction.held.catalogue, theirs))
+    news = []
+    for shipped in parcel.documents:
+        record = transaction.load(shipped.name, shipped.doc_id)
+        state, context = parcel.state(shipped, transaction.older(shipped.name, shipped.doc_id))
+        _learn(transaction, shipped.name, state)
+        merged = merge(record.state, _living(transaction.held, shipped.name, state))
+        if len(merged.leaves) > DOCUMENT_LEAVES_MAX:
+            raise TooLargeError(
+                f"document {shipped.doc_id!r} would have {len(merged.leaves)} leaves, the limit is {DOCUMENT_LEAVES_MAX}"
+            )
+        _count_as_held(transaction, state)
+        if _differ(record.state, merged):
+            seen = uncovered(context, parcel.clock) if advance else context
+            transaction.save(shipped.name, shipped.doc_id, record, merged, record.residue | seen)
+            news.append((shipped.name, shipped.doc_id))
+    if advance:
+        transaction.advance(parcel.clock)
+    return Received(len(parcel.documents), news)
+
+
+def _living(held: Held, name: str, state: State) -> State:
+    return state.living(lambda creations: held.alive(name, creations))
+
+
+def _learn(transaction: Transaction, name: str, state: State) -> None:
+    """Take note of creations that came with a document before the catalogue's own news."""
+    seen = {leaf.creations for leaf in state.leaves.values()}
+    seen.update(body.creations for body in state.bodies.values())
+    seen.update(delta.creations for deltas in state.fields.values() for delta in deltas.values())
+    known = transaction.held.names.get(name)
+    if seen <= {known}:
+        return
+    catalogue = transaction.held.catalogue.learned(name, frozenset().union(*seen))
+    if catalogue.names is not transaction.held.names:
+        transaction.set_catalogue(catalogue)
+
+
+def _count_as_held(transaction: Transaction, state: State) -> None:
+    """Add the live dots of a received state to the node clock, ahead of their turn if need be.
+
+    An actor with too many gaps gets no further ones: its dots wait in the context of their documents.
+    """
+    dots = DotSet.of(state.dots())
+    clock = transaction.held.clock
+    if not clock >= dots:
+        room = [actor for actor in dots.actors if len(clock.ranges(actor)) < AHEAD_RANGES_MAX]
+        transaction.advance(dots.restrict(room))
+
+
+def _differ(mine: State, merged: State) -> bool:
+    return (
+        mine.leaves.keys() != merged.leaves.keys()
+        or mine.bodies.keys() != merged.bodies.keys()
+        or {path: deltas.keys() for path, deltas in mine.fields.items()}
+        != {path: deltas.keys() for path, deltas in merged.fields.items()}
+    )

@@ -1,0 +1,109 @@
+"""What a store knows beside its documents: its node clock, its collections and their counts.
+
+`Held` is one immutable value. A commit makes the next one and puts it in the place of the last when its rows are written,
+so a reader sees what was committed and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from crdtdb.backends import Reader
+from crdtdb.causality import EMPTY, Dot, DotSet
+from crdtdb.documents import Creations
+from crdtdb.documents.catalogue import Catalogue
+from crdtdb.store import keys
+from crdtdb.store.records import StoreTables
+from crdtdb.wire.cbor import decode_own, encode
+from crdtdb.wire.states import dots_in, dots_out
+
+NOBODY: Creations = frozenset()
+
+
+class Collection(NamedTuple):
+    """A collection's local number and counts. `seq` is that of the last row in its changes feed."""
+
+    number: int
+    documents: int = 0
+    deleted: int = 0
+    seq: int = 0
+
+
+class Held(NamedTuple):
+    """One commit's outcome. `residue` is what the catalogue has seen beyond the node clock."""
+
+    clock: DotSet
+    names: Mapping[str, Creations]
+    marks: frozenset[Dot]
+    residue: DotSet
+    collections: Mapping[str, Collection]
+    next_number: int
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The collections with their causal context."""
+        return Catalogue(self.names, self.marks, self.clock | self.residue)
+
+    def alive(self, name: str, creations: Creations) -> bool:
+        """Whether what was written under these creations still lives."""
+        current = self.names.get(name, NOBODY)
+        return creations is current or not creations.isdisjoint(current)
+
+
+def read_held(rows: Reader, tables: StoreTables) -> Held:
+    """Read it from a store, new or old."""
+    ranges = {}
+    for key, value in rows.scan(*keys.rest(b"k")):
+        flat = decode_own(value)
+        ranges[tables.actors[int.from_bytes(key[1:], "big")]] = tuple(zip(flat[::2], flat[1::2], strict=True))
+    clock = DotSet(ranges)
+    encoded = rows.get(keys.CATALOGUE)
+    if encoded is None:
+        return Held(clock, {}, frozenset(), EMPTY, {}, 1)
+    names, marks, residue, next_number = decode_own(encoded)
+    collections = {}
+    for name, _, number in names:
+        counts = rows.get(keys.counts(number))
+        collections[name] = Collection(number, *(decode_own(counts) if counts is not None else ()))
+    return Held(
+        clock,
+        {name: tables.creations(creations) for name, creations, _ in names},
+        frozenset(Dot(tables.actors[actor], counter) for actor, counter in marks),
+        dots_in(residue, tables),
+        collections,
+        next_number,
+    )
+
+
+def held_rows(before: Held, after: Held, tables: StoreTables) -> dict[bytes, bytes | None]:
+    """Return the rows that differ."""
+    rows: dict[bytes, bytes | None] = {}
+    if after.clock is not before.clock:
+        for actor, ranges in after.clock.items():
+            if before.clock.ranges(actor) != ranges:
+                rows[keys.clock(tables.actor_number(actor))] = encode([bound for pair in ranges for bound in pair])
+    if (after.names, after.marks, after.residue, after.next_number) != (
+        before.names,
+        before.marks,
+        before.residue,
+        before.next_number,
+    ):
+        rows[keys.CATALOGUE] = encode(_catalogue_out(after, tables))
+    if after.collections is not before.collections:
+        for name, counts in after.collections.items():
+            if before.collections.get(name) != counts:
+                rows[keys.counts(counts.number)] = encode(counts[1:])
+    return rows
+
+
+def _catalogue_out(held: Held, tables: StoreTables) -> list[Any]:
+    return [
+        [
+            [name, tables.creations_number(creations), held.collections[name].number]
+            for name, creations in held.names.items()
+        ],
+        [[tables.actor_number(dot.actor), dot.counter] for dot in held.marks],
+        dots_out(held.residue, tables.actor_number),
+        held.next_number,
+    ]

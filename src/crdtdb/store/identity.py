@@ -1,0 +1,53 @@
+"""Which store this is, and which of its incarnations. Rule 3: a dot never names two contents.
+
+The store id stays for the life of the data. The actor is drawn anew whenever a counter of the old one could have been used
+and lost: in a new store, after a stop that wasn't clean, in a copy, and when a peer knows more of it than the store does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from crdtdb.backends import Backend
+from crdtdb.causality import ACTOR_BYTES, Actor
+from crdtdb.store import keys
+from crdtdb.wire.cbor import decode_own, encode
+
+
+class Identity(NamedTuple):
+    """A store's names. `why` says what the actor was drawn for when the store was opened, None if it was kept."""
+
+    store_id: bytes
+    actor: Actor
+    place: str | None
+    why: str | None = None
+
+    def renewed(self, backend: Backend, draw: Callable[[int], bytes]) -> Identity:
+        """Return the identity with a new actor, which is kept before it is returned."""
+        renewed = self._replace(actor=draw(ACTOR_BYTES), why="a peer knew more of the old one")
+        backend.write({keys.IDENTITY: encode(list(renewed[:3]))}, durable=True)
+        return renewed
+
+    def stopped(self, backend: Backend) -> None:
+        """Take note of a clean stop."""
+        backend.write({keys.RUNNING: None}, durable=True)
+
+
+def load_identity(backend: Backend, draw: Callable[[int], bytes]) -> Identity:
+    """Return the identity under which the store runs from now on, and mark the store as running."""
+    encoded = backend.get(keys.IDENTITY)
+    place = backend.capabilities.place
+    if encoded is None:
+        identity = Identity(draw(ACTOR_BYTES), draw(ACTOR_BYTES), place, "the store is new")
+    else:
+        identity = Identity(*decode_own(encoded))
+        why = None
+        if backend.get(keys.RUNNING) is not None:
+            why = "the last stop wasn't clean"
+        elif identity.place != place:
+            why = "the store isn't where it was: it may be a copy"
+        if why is not None:
+            identity = Identity(identity.store_id, draw(ACTOR_BYTES), place, why)
+    backend.write({keys.IDENTITY: encode(list(identity[:3])), keys.RUNNING: b""}, durable=True)
+    return identity

@@ -1,0 +1,109 @@
+"""The layout of a store: every key, and what lies under it.
+
+    !format                              [name of the format, version]
+    !identity                            [store id, actor, place]
+    !running                             there while a process has the store open
+    !roster                              what gossip asks to be kept
+    a actor#                             the 16 bytes of an actor
+    e set#                               a set of creations: [actor#, counter, ...]
+    k actor#                             that actor's ranges in the node clock: [first, last, ...]
+    c                                    the catalogue: [names, marks, residue, next collection#]
+    n collection#                        [documents, deleted documents, last seq]
+    x collection#                        a sweep under way: [name or null, the id to go on from]
+    d collection# id                     the document: [seq, leaves, bodies, fields, residue]
+    h collection# length id generation digest
+                                         a revision that is no leaf any more:
+                                         [parent digest, parent dot, deleted, stamp, own dot, body or null]
+    s collection# seq                    the changes feed: id, one row a document
+    l actor# counter                     the dot log: collection# id, or empty for a dot of the catalogue
+
+Numbers are big-endian, `#` marks four bytes, `seq`, `counter` and `generation` are eight, `length` is two. The dot log
+has a row for each *live* dot alone: what a write replaces leaves it in the same commit, so an exchange reads what it will
+send and nothing else.
+"""
+
+from __future__ import annotations
+
+FORMAT = b"!format"
+IDENTITY = b"!identity"
+RUNNING = b"!running"
+ROSTER = b"!roster"
+CATALOGUE = b"c"
+
+FORMAT_NAME = "crdtdb"
+FORMAT_VERSION = 1
+
+
+def _four(prefix: bytes, number: int) -> bytes:
+    return prefix + number.to_bytes(4, "big")
+
+
+def actor(number: int) -> bytes:
+    """Return the key of an interned actor."""
+    return _four(b"a", number)
+
+
+def creations(number: int) -> bytes:
+    """Return the key of an interned set of creations."""
+    return _four(b"e", number)
+
+
+def clock(actor_number: int) -> bytes:
+    """Return the key of one actor's part of the node clock."""
+    return _four(b"k", actor_number)
+
+
+def counts(collection: int) -> bytes:
+    """Return the key of a collection's counts."""
+    return _four(b"n", collection)
+
+
+def sweep(collection: int) -> bytes:
+    """Return the key of a collection's sweep."""
+    return _four(b"x", collection)
+
+
+def document(collection: int, doc_id: bytes) -> bytes:
+    """Return the key of a document; with an empty id, the beginning of all of them."""
+    return _four(b"d", collection) + doc_id
+
+
+def history(collection: int, doc_id: bytes) -> bytes:
+    """Return the beginning of the keys of a document's replaced revisions."""
+    return _four(b"h", collection) + len(doc_id).to_bytes(2, "big") + doc_id
+
+
+def revision(history_key: bytes, generation: int, digest: str) -> bytes:
+    """Return the key of one replaced revision."""
+    return history_key + generation.to_bytes(8, "big") + digest.encode()
+
+
+def change(collection: int, seq: int) -> bytes:
+    """Return the key of a row of the changes feed."""
+    return _four(b"s", collection) + seq.to_bytes(8, "big")
+
+
+def log(actor_number: int, counter: int) -> bytes:
+    """Return the key of a row of the dot log."""
+    return _four(b"l", actor_number) + counter.to_bytes(8, "big")
+
+
+def place(collection: int, doc_id: bytes) -> bytes:
+    """Return the value of a row of the dot log."""
+    return collection.to_bytes(4, "big") + doc_id
+
+
+def read_place(value: bytes) -> tuple[int, bytes]:
+    """Read a row of the dot log: the collection and the id."""
+    return int.from_bytes(value[:4], "big"), value[4:]
+
+
+def rest(prefix: bytes) -> tuple[bytes, bytes]:
+    """Return the range of all keys that begin with a prefix."""
+    return prefix, after(prefix)
+
+
+def after(prefix: bytes) -> bytes:
+    """Return the first key behind all that begin with a prefix."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1])

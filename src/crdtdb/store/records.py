@@ -1,0 +1,182 @@
+"""Rows of the store as values: interned actors and creations, documents, replaced revisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from crdtdb.backends import Reader
+from crdtdb.causality import Actor, Dot, DotSet
+from crdtdb.documents import Ancestor, Creations, Leaf, Rev, State
+from crdtdb.limits import REVS_LIMIT
+from crdtdb.store import keys
+from crdtdb.wire.cbor import decode_own, encode
+from crdtdb.wire.states import decode_state, encode_state
+
+Get = Callable[[bytes], bytes | None]
+
+
+class StoreTables:
+    """The store's numbers for actors and for sets of creations. They only ever grow, so any reader may hold them.
+
+    `unsaved` are the rows that no commit has written yet; the next one takes them along.
+    """
+
+    def __init__(self, rows: Reader) -> None:
+        """Read what the store has."""
+        self.actors = [value for _, value in rows.scan(*keys.rest(b"a"))]
+        self._actor_numbers = {actor: number for number, actor in enumerate(self.actors)}
+        self.sets: list[Creations] = []
+        for _, value in rows.scan(*keys.rest(b"e")):
+            flat = decode_own(value)
+            self.sets.append(
+                frozenset(Dot(self.actors[a], counter) for a, counter in zip(flat[::2], flat[1::2], strict=True))
+            )
+        self._set_numbers = {creations: number for number, creations in enumerate(self.sets)}
+        self.unsaved: dict[bytes, bytes] = {}
+
+    def actor_number(self, actor: Actor) -> int:
+        """Return the number of an actor, giving it one if need be."""
+        number = self._actor_numbers.get(actor)
+        if number is None:
+            number = len(self.actors)
+            self.unsaved[keys.actor(number)] = actor
+            self.actors.append(actor)
+            self._actor_numbers[actor] = number
+        return number
+
+    def known_actor_number(self, actor: Actor) -> int | None:
+        """Return the number of an actor that has one."""
+        return self._actor_numbers.get(actor)
+
+    def creations_number(self, creations: Creations) -> int:
+        """Return the number of a set of creations, giving it one if need be."""
+        number = self._set_numbers.get(creations)
+        if number is None:
+            flat = [part for dot in sorted(creations) for part in (self.actor_number(dot.actor), dot.counter)]
+            number = len(self.sets)
+            self.unsaved[keys.creations(number)] = encode(flat)
+            self.sets.append(creations)
+            self._set_numbers[creations] = number
+        return number
+
+    def actor(self, number: int) -> Actor:
+        """Return the actor of a number."""
+        return self.actors[number]
+
+    def creations(self, number: int) -> Creations:
+        """Return the creations of a number."""
+        return self.sets[number]
+
+
+class Record(NamedTuple):
+    """A document as the store holds it. `residue` is what its context has beyond the node clock."""
+
+    seq: int
+    state: State
+    residue: DotSet
+    stored: State
+    """The same before what was written under dropped creations is left out."""
+
+
+class Past(NamedTuple):
+    """A revision that is no leaf any more. `text` is None where its body was never here, or it was a deletion."""
+
+    rev: Rev
+    parent: Ancestor | None
+    deleted: bool
+    stamp: int
+    dot: Dot | None
+    text: bytes | None
+
+
+def encode_record(seq: int, state: State, residue: DotSet, tables: StoreTables) -> bytes:
+    """Write a document. Of each path the parent goes in; the rows of the replaced revisions are the rest of it."""
+    return encode([seq, *encode_state(state, residue, tables, _parent_alone)])
+
+
+def _parent_alone(leaf: Leaf) -> tuple[Sequence[Ancestor], bool]:
+    parent = leaf.path.parent
+    if parent is None:
+        return (), False
+    return (parent,), not (leaf.path.complete and len(leaf.path.known) == 1)
+
+
+def decode_record(value: bytes, clock: DotSet, tables: StoreTables, get: Get, history: bytes) -> Record:
+    """Read a document. `get` reads the rows of its older revisions, `history` is where their keys begin."""
+    seq, *encoded = decode_own(value)
+
+    def older(rev: Rev, last: Ancestor) -> Callable[[], Sequence[Ancestor]]:
+        return lambda: list(read_chain(get, tables, history, Rev(rev.generation - 1, last.digest)))
+
+    state, residue = decode_state(encoded, clock, tables, older)
+    return Record(seq, state, residue, state)
+
+
+def read_chain(get: Get, tables: StoreTables, history: bytes, rev: Rev) -> Iterator[Ancestor]:
+    """Yield the ancestors of a replaced revision, newest first, each read when it is asked for."""
+    generation, digest = rev
+    for _ in range(REVS_LIMIT):
+        value = get(keys.revision(history, generation, digest))
+        if value is None:
+            return
+        parent, actor, counter, *_ = decode_own(value)
+        if parent is None:
+            return
+        yield Ancestor(parent, _dot(actor, counter, tables))
+        generation, digest = generation - 1, parent
+
+
+def encode_past(
+    parent: Ancestor | None,
+    tables: StoreTables,
+    deleted: bool = False,
+    stamp: int = 0,
+    dot: Dot | None = None,
+    text: bytes | None = None,
+) -> bytes:
+    """Write a replaced revision."""
+    return encode(
+        [
+            parent.digest if parent is not None else None,
+            *_flat(parent.dot if parent is not None else None, tables),
+            deleted,
+            stamp,
+            *_flat(dot, tables),
+            text,
+        ]
+    )
+
+
+def decode_past(key: bytes, value: bytes, history: bytes, tables: StoreTables) -> Past:
+    """Read a replaced revision."""
+    tail = key[len(history) :]
+    rev = Rev(int.from_bytes(tail[:8], "big"), tail[8:].decode())
+    parent, actor, counter, deleted, stamp, own, own_counter, text = decode_own(value)
+    return Past(
+        rev,
+        Ancestor(parent, _dot(actor, counter, tables)) if parent is not None else None,
+        deleted,
+        stamp,
+        _dot(own, own_counter, tables),
+        text,
+    )
+
+
+def _flat(dot: Dot | None, tables: StoreTables) -> list[Any]:
+    return [None, None] if dot is None else [tables.actor_number(dot.actor), dot.counter]
+
+
+def _dot(actor: int | None, counter: int, tables: StoreTables) -> Dot | None:
+    return Dot(tables.actors[actor], counter) if actor is not None else None
+
+
+def encode_sweep(name: str | None, cursor: bytes) -> bytes:
+    """Write a sweep: of what is dead in the collection `name`, or of a dropped one; `cursor` is the id to go on from."""
+    return encode([name, cursor])
+
+
+def decode_sweep(value: bytes) -> tuple[str | None, bytes]:
+    """Read a sweep."""
+    name, cursor = decode_own(value)
+    return name, cursor

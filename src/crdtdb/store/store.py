@@ -1,0 +1,360 @@
+"""The store: one door to disk. Local writes and deltas from peers go through the same commit.
+
+Reads take what is committed, from any thread, without a lock. What a commit changes (documents, node clock, dot log,
+changes feed, counts) is one atomic batch, and nothing of it is seen before it is as durable as the store promises.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from threading import Condition
+from typing import Literal, NamedTuple, TypeVar
+
+from crdtdb.backends import Backend, open_backend
+from crdtdb.causality import Actor, DotSet
+from crdtdb.documents import HybridClock, Rev, State, Write
+from crdtdb.errors import InvalidInputError, NotFoundError, StoreFormatError
+from crdtdb.limits import RUMOR_PATH_LINKS_MAX
+from crdtdb.store import keys
+from crdtdb.store.committer import Committer
+from crdtdb.store.exchange import Outgoing, Received, path_until, receive
+from crdtdb.store.held import Collection, Held, held_rows, read_held
+from crdtdb.store.identity import Identity, load_identity
+from crdtdb.store.records import Past, Record, StoreTables, decode_past, decode_record, read_chain
+from crdtdb.store.sweep import pending, sweep_slice
+from crdtdb.store.transaction import JunctionMissingError, Origin, Transaction
+from crdtdb.wallclock import WallClock, wall_milliseconds
+from crdtdb.wire.parcels import Parcel, ParcelWriter
+
+T = TypeVar("T")
+Durability = Literal["sync", "buffered"]
+
+
+class Committed(NamedTuple):
+    """What a commit tells those who listen: collections with new changes, documents written here, dropped names."""
+
+    names: frozenset[str]
+    written: tuple[tuple[str, str], ...]
+    catalogue: bool
+
+
+class Store:
+    """Documents, their causality and their history over one backend. Safe to use from any number of threads."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        durability: Durability = "sync",
+        wall: WallClock = wall_milliseconds,
+        draw: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Open what is in the backend, or make a new store in it.
+
+        `durability` is what an acknowledged write outlives: "sync" a loss of power, "buffered" the end of the process.
+        `draw` returns that many random bytes. Raises StoreFormatError for a store of a newer format.
+        """
+        if durability not in ("sync", "buffered"):
+            raise InvalidInputError(f"durability is 'sync' or 'buffered', not {durability!r}")
+        self._backend, self._wall, self._draw = backend, wall, draw
+        self._sync = durability == "sync"
+        _check_format(backend)
+        self._tables = StoreTables(backend)
+        self._held = read_held(backend, self._tables)
+        self._identity = load_identity(backend, draw)
+        self._stamps = HybridClock()
+        self._committer = Committer(self._begin, self._finish)
+        self._bell = Condition()
+        self._sweeps = pending(backend)
+        self.listeners: list[Callable[[Committed], None]] = []
+        """Called after each commit, in the thread that led it: they must not wait, nor write."""
+
+    @classmethod
+    def open(cls, url: str, durability: Durability = "sync") -> Store:
+        """Open the store that a URL or path names."""
+        backend = open_backend(url)
+        try:
+            return cls(backend, durability)
+        except BaseException:
+            backend.close()
+            raise
+
+    # What is committed
+
+    @property
+    def held(self) -> Held:
+        """The node clock, the collections and their counts."""
+        return self._held
+
+    @property
+    def identity(self) -> Identity:
+        """Which store this is, and which of its incarnations."""
+        return self._identity
+
+    @property
+    def actor(self) -> Actor:
+        """The actor that this store writes as."""
+        return self._identity.actor
+
+    @property
+    def kind(self) -> str:
+        """The name of the backend."""
+        return self._backend.capabilities.name
+
+    def collection(self, name: str) -> Collection:
+        """Return a collection's counts. Raises NotFoundError."""
+        found = self._held.collections.get(name)
+        if found is None:
+            raise NotFoundError(f"there is no collection {name!r}")
+        return found
+
+    def read(self, name: str, doc_id: str) -> Record | None:
+        """Return a document, None if there was never one, or all of it was dropped."""
+        held = self._held
+        collection = held.collections.get(name)
+        if collection is None:
+            return None
+        raw = doc_id.encode()
+        value = self._backend.get(keys.document(collection.number, raw))
+        return self._decoded(held, name, raw, value) if value is not None else None
+
+    def documents(
+        self, name: str, start: str = "", stop: str | None = None, reverse: bool = False
+    ) -> Iterator[tuple[str, Record]]:
+        """Yield the documents with `start <= id < stop`, in the order of the UTF-8 of their ids."""
+        held = self._held
+        number = self.collection(name).number
+        first = keys.document(number, start.encode())
+        last = keys.after(keys.document(number, b"")) if stop is None else keys.document(number, stop.encode())
+        for key, value in self._backend.scan(first, last, reverse=reverse):
+            record = self._decoded(held, name, key[5:], value)
+            if record is not None:
+                yield key[5:].decode(), record
+
+    def past(self, name: str, doc_id: str) -> Iterator[Past]:
+        """Yield the replaced revisions of a document, highest generation first."""
+        history = keys.history(self.collection(name).number, doc_id.encode())
+        for key, value in self._backend.scan(*keys.rest(history), reverse=True):
+            yield decode_past(key, value, history, self._tables)
+
+    def revision(self, name: str, doc_id: str, rev: Rev) -> Past | None:
+        """Return one replaced revision, None if it isn't known."""
+        history = keys.history(self.collection(name).number, doc_id.encode())
+        key = keys.revision(history, *rev)
+        value = self._backend.get(key)
+        return decode_past(key, value, history, self._tables) if value is not None else None
+
+    def changes(self, name: str, since: int = 0, reverse: bool = False) -> Iterator[tuple[int, str, Record]]:
+        """Yield the changes with a seq above `since`: each document once, at its last change."""
+        number = self.collection(name).number
+        start, stop = keys.change(number, since + 1), keys.after(keys.change(number, 0)[:5])
+        for key, raw in self._backend.scan(start, stop, reverse=reverse):
+            record = self.read(name, raw.decode())
+            seq = int.from_bytes(key[5:], "big")
+            if record is not None and record.seq == seq:
+                yield seq, raw.decode(), record
+
+    def wait(self, name: str, since: int, timeout: float | None) -> bool:
+        """Wait until a collection has a change above `since`; return whether it has, or False after `timeout` seconds.
+
+        Returns True as well when the collection is gone.
+        """
+
+        def changed() -> bool:
+            collection = self._held.collections.get(name)
+            return collection is None or collection.seq > since
+
+        with self._bell:
+            return self._bell.wait_for(changed, timeout)
+
+    def ring(self) -> None:
+        """Wake everyone who waits, to look again."""
+        with self._bell:
+            self._bell.notify_all()
+
+    def digest(self, name: str) -> str:
+        """Return a digest of all that a collection holds: equal on two nodes if their documents are."""
+        digest = blake2b(digest_size=16)
+        for doc_id, record in self.documents(name):
+            state = record.state
+            parts = [doc_id.encode()]
+            for dot, leaf in sorted(state.leaves.items()):
+                parts += [dot.actor, b"%d" % dot.counter, str(leaf.rev).encode(), b"D" if leaf.deleted else b"L"]
+            for dot, body in sorted(state.bodies.items()):
+                parts += [dot.actor, b"%d" % dot.counter, body.text]
+            for path, deltas in sorted(state.fields.items()):
+                parts.append(path.encode())
+                for dot, delta in sorted(deltas.items()):
+                    parts += [dot.actor, b"%d" % dot.counter, delta.content]
+            digest.update(b"".join(b"%d:%b" % (len(part), part) for part in parts))
+        return digest.hexdigest()
+
+    # Writes
+
+    def submit(self, work: Callable[[Transaction], T]) -> T:
+        """Run work in a transaction; return when it is committed."""
+        return self._committer.submit(work)
+
+    def write(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> State:
+        """Apply one write to a document; return the state after it."""
+        return self._committer.submit(lambda transaction: transaction.write(name, doc_id, change))
+
+    def flush(self) -> None:
+        """Make everything durable that was committed. At durability "sync" it is already."""
+        if not self._sync:
+            self._backend.flush()
+
+    def sweep(self) -> bool:
+        """Remove a slice of what dropped collections left; return whether there is more to remove."""
+        if not self._sweeps:
+            return False
+        number = self._sweeps[0]
+        if self._committer.submit(lambda transaction: sweep_slice(transaction, self._backend, self._tables, number)):
+            self._sweeps.remove(number)
+        return bool(self._sweeps)
+
+    def keep_roster(self, encoded: bytes) -> None:
+        """Keep what gossip knows of the members."""
+        self._committer.submit(lambda transaction: transaction.rows.update({keys.ROSTER: encoded}))
+
+    def kept_roster(self) -> bytes | None:
+        """Return what `keep_roster` kept."""
+        return self._backend.get(keys.ROSTER)
+
+    def renew_actor(self) -> None:
+        """Write as a new actor from now on: somebody may hold writes of the old one that are not here."""
+        self._identity = self._committer.alone(lambda: self._identity.renewed(self._backend, self._draw))
+
+    # Exchange
+
+    def outgoing(self, theirs: DotSet, whole_paths: bool = False) -> Outgoing:
+        """Return the answer to a clock: all that it lacks, from one snapshot, durable before it is read."""
+        if self._held.clock <= theirs and self._sync:
+            return Outgoing(_NO_SNAPSHOT, self._held, self._tables, theirs, whole_paths)
+
+        def take() -> Outgoing:
+            self.flush()
+            return Outgoing(self._backend.snapshot(), self._held, self._tables, theirs, whole_paths)
+
+        return self._committer.alone(take)
+
+    def receive(self, parcel: Parcel, advance: bool = False) -> Received:
+        """Merge a parcel in one commit; with `advance` also take over its clock, as at the end of an exchange."""
+        return self._committer.submit(lambda transaction: receive(transaction, parcel, advance))
+
+    def rumor(self, documents: Iterable[tuple[str, str]]) -> list[object] | None:
+        """Return a parcel of the documents as they are now, with short paths, None if none is left."""
+        self.flush()
+        writer, actors = ParcelWriter(), set[Actor]()
+        held = self._held
+        for name, doc_id in documents:
+            record = self.read(name, doc_id)
+            if record is None or not record.state.leaves:
+                continue
+            history = keys.history(held.collections[name].number, doc_id.encode())
+            left = iter(range(1, RUMOR_PATH_LINKS_MAX))
+            steps = path_until(
+                lambda _, left=left: next(left, None) is None,  # type: ignore[misc]
+                lambda rev, history=history: read_chain(self._backend.get, self._tables, history, rev),  # type: ignore[misc]
+            )
+            writer.add(name, doc_id, record.state, record.residue, steps)
+            actors |= record.state.actors()
+        return writer.finish(held.clock.restrict(actors)) if len(writer) else None
+
+    def close(self) -> None:
+        """Wait for commits under way, and close. Closing twice does no harm."""
+
+        def last() -> None:
+            self._identity.stopped(self._backend)
+            self._backend.close()
+            self.ring()
+
+        self._committer.close(last)
+
+    def _decoded(self, held: Held, name: str, raw: bytes, value: bytes) -> Record | None:
+        history = keys.history(held.collections[name].number, raw)
+        record = decode_record(value, held.clock, self._tables, self._backend.get, history)
+        living = record.state.living(lambda creations: held.alive(name, creations))
+        if living is record.state:
+            return record
+        return record._replace(state=living) if living.leaves or living.bodies else None
+
+    def _begin(self) -> Transaction:
+        return Transaction(
+            self._backend, self._held, self._tables, Origin(self.actor, lambda: self._stamps.now(self._wall()))
+        )
+
+    def _finish(self, transaction: Transaction) -> None:
+        rows = transaction.all_rows()
+        rows.update(held_rows(self._held, transaction.held, self._tables))
+        if not rows:
+            return
+        rows.update(self._tables.unsaved)
+        self._backend.write(rows, durable=self._sync)
+        self._tables.unsaved = {}
+        catalogue = transaction.held.names is not self._held.names
+        self._held = transaction.held
+        self._sweeps += [number for number in transaction.swept if number not in self._sweeps]
+        self.ring()
+        if self.listeners:
+            committed = Committed(frozenset(transaction.touched), tuple(transaction.written), catalogue)
+            for listener in self.listeners:
+                listener(committed)
+
+
+def pull(receiver: Store, sender: Store) -> int:
+    """Bring everything that one store lacks over from another in this process; return how many documents came."""
+    try:
+        return _pull(receiver, sender, whole_paths=False)
+    except JunctionMissingError:
+        return _pull(receiver, sender, whole_paths=True)
+
+
+def _pull(receiver: Store, sender: Store, whole_paths: bool) -> int:
+    outgoing = sender.outgoing(receiver.held.clock, whole_paths)
+    moved = 0
+    try:
+        while not outgoing.nothing:
+            page = outgoing.next_page()
+            moved += receiver.receive(Parcel(page.parcel), page.last).documents
+            if page.last:
+                break
+    finally:
+        outgoing.close()
+    return moved
+
+
+class _NoSnapshot:
+    """Stands in where nothing will be read."""
+
+    def get(self, key: bytes) -> bytes | None:  # noqa: ARG002
+        return None
+
+    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:  # noqa: ARG002
+        return iter(())
+
+    def close(self) -> None:
+        pass
+
+
+_NO_SNAPSHOT = _NoSnapshot()
+
+
+def _check_format(backend: Backend) -> None:
+    encoded = backend.get(keys.FORMAT)
+    if encoded is None:
+        if next(iter(backend.scan(b"", b"\xff" * 8)), None) is not None:
+            raise StoreFormatError(
+                "there is data here that crdtdb didn't write: choose an empty place, or the right path"
+            )
+        backend.write({keys.FORMAT: b"%s %d" % (keys.FORMAT_NAME.encode(), keys.FORMAT_VERSION)}, durable=True)
+        return
+    name, _, version = encoded.decode(errors="replace").partition(" ")
+    if name != keys.FORMAT_NAME or not version.isdigit():
+        raise StoreFormatError(f"the store says that its format is {encoded[:40]!r}, which isn't crdtdb's")
+    if int(version) > keys.FORMAT_VERSION:
+        raise StoreFormatError(
+            f"the store has format {version}, this version of crdtdb reads up to {keys.FORMAT_VERSION}: "
+            "upgrade crdtdb. Nothing was changed"
+        )

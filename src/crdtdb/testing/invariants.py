@@ -1,0 +1,50 @@
+"""What must hold in every store at every moment, read from its rows rather than from what it says of itself."""
+
+from __future__ import annotations
+
+from crdtdb.documents import view
+from crdtdb.store import Store, keys
+from crdtdb.store.records import decode_record
+from crdtdb.wire.cbor import decode_own
+
+
+def check_store(store: Store) -> None:
+    """Raise AssertionError, saying which row is wrong, unless log, feed, clock, counts and history agree.
+
+    Sweeps must be done. Call it while nobody writes.
+    """
+    backend, tables, held = store._backend, store._tables, store.held
+    log = {key: value for key, value in backend.scan(*keys.rest(b"l")) if value}
+    expected_log: dict[bytes, bytes] = {}
+    for name, collection in held.collections.items():
+        number = collection.number
+        feed = {}
+        living = deleted = 0
+        for key, value in backend.scan(*keys.rest(keys.document(number, b""))):
+            raw = key[5:]
+            history = keys.history(number, raw)
+            record = decode_record(value, held.clock, tables, backend.get, history)
+            feed[keys.change(number, record.seq)] = raw
+            shown = view(record.state)
+            living += not shown.deleted
+            deleted += shown.deleted
+            for dot in record.state.dots():
+                assert dot in record.state.context, f"{name}/{raw!r}: its context doesn't cover its own {dot}"
+                expected_log[keys.log(tables.actor_number(dot.actor), dot.counter)] = keys.place(number, raw)
+            for leaf in record.state.leaves.values():
+                length = len(leaf.path.all())
+                assert length == min(leaf.rev.generation - 1, 1000), (
+                    f"{name}/{raw!r}: the path of {leaf.rev} has {length}"
+                )
+        rows = dict(backend.scan(*keys.rest(keys.change(number, 0)[:5])))
+        assert rows == feed, f"{name}: the changes feed has rows {rows.keys() ^ feed.keys()}"
+        assert (collection.documents, collection.deleted) == (living, deleted), (
+            f"{name}: {collection} but {living} live"
+        )
+    assert log == expected_log, f"the dot log has rows {log.keys() ^ expected_log.keys()}"
+    for actor, ranges in held.clock.items():
+        row = backend.get(keys.clock(tables.actor_number(actor)))
+        stored = decode_own(row) if row is not None else None
+        assert stored == [bound for pair in ranges for bound in pair], (
+            f"the clock of {actor.hex()[:8]} at rest is {stored}"
+        )

@@ -1,0 +1,188 @@
+"""A parcel: documents on their way from one store to another, with the context under which they are to be merged.
+
+    parcel    = [actors, sets, names, clock, catalogue, documents]
+    actors    = [16 bytes, ...]                                 an actor's number is its place here
+    sets      = [[actor, counter, actor, counter, ...], ...]    sets of creations, numbered the same way
+    names     = [text, ...]                                     of collections
+    clock     = [[actor, first, last, ...], ...]                the sender's node clock, or the part that matters here
+    catalogue = null | [[[name, set], ...], [[actor, counter], ...], residue]
+    documents = [[name, id, state as bytes], ...]
+
+Each state is encoded on its own, so that a page can be measured while it is filled and a document read when its turn
+comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from crdtdb.causality import Actor, Dot, DotSet
+from crdtdb.documents import Ancestor, Creations, Leaf, State
+from crdtdb.documents.catalogue import Catalogue
+from crdtdb.errors import EncodingError
+from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX
+from crdtdb.wire.cbor import decode, encode
+from crdtdb.wire.states import Older, actor_in, decode_state, dots_in, dots_out, encode_state
+
+Steps = Callable[[Leaf], tuple[Sequence[Ancestor], bool]]
+
+
+class FrameTables:
+    """The numbers of one parcel."""
+
+    def __init__(self, actors: Sequence[Actor] = (), sets: Sequence[Creations] = ()) -> None:
+        """Begin with what a parcel brought, or empty."""
+        self.actors, self.sets = list(actors), list(sets)
+        self._actor_numbers = {actor: number for number, actor in enumerate(self.actors)}
+        self._set_numbers = {creations: number for number, creations in enumerate(self.sets)}
+
+    def actor_number(self, actor: Actor) -> int:
+        """Return the number of an actor, giving it one if need be."""
+        number = self._actor_numbers.get(actor)
+        if number is None:
+            number = self._actor_numbers[actor] = len(self.actors)
+            self.actors.append(actor)
+        return number
+
+    def creations_number(self, creations: Creations) -> int:
+        """Return the number of a set of creations, giving it one if need be."""
+        number = self._set_numbers.get(creations)
+        if number is None:
+            number = self._set_numbers[creations] = len(self.sets)
+            self.sets.append(creations)
+        return number
+
+    def actor(self, number: int) -> Actor:
+        """Return the actor of a number. Raises LookupError."""
+        return self.actors[_index(number)]
+
+    def creations(self, number: int) -> Creations:
+        """Return the creations of a number. Raises LookupError."""
+        return self.sets[_index(number)]
+
+
+class ParcelWriter:
+    """Fills a parcel."""
+
+    def __init__(self) -> None:
+        self._tables = FrameTables()
+        self._names: dict[str, int] = {}
+        self._documents: list[Any] = []
+        self._catalogue: Any = None
+        self.size = 0
+        """Bytes of the documents so far."""
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def add(self, name: str, doc_id: str, state: State, residue: DotSet, steps: Steps) -> None:
+        """Put a document in."""
+        encoded = encode(encode_state(state, residue, self._tables, steps))
+        self._documents.append([self._names.setdefault(name, len(self._names)), doc_id, encoded])
+        self.size += len(encoded) + len(doc_id) + 8
+
+    def add_catalogue(self, catalogue: Catalogue, residue: DotSet) -> None:
+        """Put the collections in. The parcel's clock must then be the whole node clock."""
+        number, sets = self._tables.actor_number, self._tables.creations_number
+        self._catalogue = [
+            [[name, sets(creations)] for name, creations in sorted(catalogue.names.items())],
+            [[number(dot.actor), dot.counter] for dot in sorted(catalogue.marks)],
+            dots_out(residue, number),
+        ]
+
+    def finish(self, clock: DotSet) -> list[Any]:
+        """Return the parcel as plain arrays."""
+        tables = self._tables
+        encoded_clock = dots_out(clock, tables.actor_number)
+        sets = [
+            [part for dot in sorted(creations) for part in (tables.actor_number(dot.actor), dot.counter)]
+            for creations in tables.sets
+        ]
+        return [tables.actors, sets, list(self._names), encoded_clock, self._catalogue, self._documents]
+
+
+class Shipped(NamedTuple):
+    """One document of a parcel, not yet read."""
+
+    name: str
+    doc_id: str
+    encoded: bytes
+
+
+class Parcel:
+    """A parcel that arrived."""
+
+    def __init__(self, encoded: Any) -> None:
+        """Read all but the states. Raises EncodingError."""
+        try:
+            actors, sets, names, clock, catalogue, documents = encoded
+            self._tables = FrameTables([actor_in(actor) for actor in actors])
+            self._tables = FrameTables(self._tables.actors, [self._set_in(one) for one in sets])
+            self.clock = dots_in(clock, self._tables)
+            self.names = [name_in(name) for name in names]
+            self.catalogue = self._catalogue_in(catalogue) if catalogue is not None else None
+            self.documents = [
+                Shipped(self.names[_index(name)], id_in(doc_id), _bytes_in(state)) for name, doc_id, state in documents
+            ]
+        except EncodingError:
+            raise
+        except (TypeError, ValueError, LookupError) as error:
+            raise EncodingError(f"not a parcel of documents: {error}") from error
+
+    def state(self, shipped: Shipped, older: Older) -> tuple[State, DotSet]:
+        """Return the state of a document, its context the part of the parcel's clock that concerns it, and that part.
+
+        Raises EncodingError or TooLargeError.
+        """
+        state, residue = decode_state(decode(shipped.encoded), DotSet(), self._tables, older)
+        context = self.clock.restrict(state.actors()) | residue
+        return state._replace(context=context), context
+
+    def _set_in(self, encoded: Any) -> Creations:
+        if len(encoded) % 2:
+            raise EncodingError("a set of creations is pairs of actor and counter")
+        return frozenset(
+            self._dot_in(actor, counter) for actor, counter in zip(encoded[::2], encoded[1::2], strict=True)
+        )
+
+    def _dot_in(self, actor: Any, counter: Any) -> Dot:
+        if type(counter) is not int or counter < 1:
+            raise EncodingError("a counter is a number from 1")
+        return Dot(self._tables.actor(actor), counter)
+
+    def _catalogue_in(self, encoded: Any) -> tuple[Mapping[str, Creations], frozenset[Dot], DotSet]:
+        names, marks, residue = encoded
+        return (
+            {name_in(name): self._tables.creations(creations) for name, creations in names},
+            frozenset(self._dot_in(actor, counter) for actor, counter in marks),
+            dots_in(residue, self._tables),
+        )
+
+
+def name_in(value: Any) -> str:
+    """Read a collection's name. Raises EncodingError."""
+    return _text_in(value, COLLECTION_NAME_BYTES_MAX, "a collection's name")
+
+
+def id_in(value: Any) -> str:
+    """Read a document's id. Raises EncodingError."""
+    return _text_in(value, DOCUMENT_ID_BYTES_MAX, "a document's id")
+
+
+def _text_in(value: Any, bytes_max: int, what: str) -> str:
+    if type(value) is not str or not 1 <= len(value.encode()) <= bytes_max:
+        raise EncodingError(f"{what} is a text of 1 to {bytes_max} bytes")
+    return value
+
+
+def _bytes_in(value: Any) -> bytes:
+    if type(value) is not bytes:
+        raise EncodingError("the state of a document comes as bytes")
+    return value
+
+
+def _index(number: Any) -> int:
+    if type(number) is not int or number < 0:
+        raise EncodingError("a number into a table is 0 or more")
+    return number

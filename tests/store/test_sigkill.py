@@ -1,0 +1,80 @@
+"""SIGKILL at random moments of writing over a real LevelDB."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from crdtdb.documents import view
+from crdtdb.documents.json import load
+from crdtdb.store import Store
+from crdtdb.testing.invariants import check_store
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def kill_while_writing(path: Path, run: int, delay: float) -> dict[str, int]:
+    """Let a process write and kill it; return the last acknowledged value of each document."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.store.writer", str(path), str(run)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        first = process.stdout.readline()
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        lines = [first, *process.stdout.readlines()]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    acknowledged = {}
+    for line in lines:
+        if line.endswith("\n"):
+            doc_id, n = line.split()
+            acknowledged[doc_id] = int(n)
+    return acknowledged
+
+
+def check_kills(path: Path, kills: int, seed: int) -> None:
+    dice = random.Random(seed)
+    actors = set()
+    expected: dict[str, int] = {}
+    for run in range(kills):
+        expected.update(kill_while_writing(path, run, dice.uniform(0, 0.06)))
+        store = Store.open(str(path))
+        try:
+            assert store.actor not in actors
+            actors.add(store.actor)
+            found = {}
+            for doc_id, record in store.documents("notes"):
+                (shown,) = view(record.state).siblings
+                found[doc_id] = load(shown.text or b"{}")["n"]
+            for doc_id, n in expected.items():
+                assert n <= found[doc_id] <= n + 1, (
+                    f"kill {run}: {doc_id} was acknowledged at {n}, found {found[doc_id]}"
+                )
+            expected = found
+            if run % 10 == 9:
+                check_store(store)
+        finally:
+            store.close()
+    assert len(expected) > kills
+
+
+@pytest.mark.timeout(170)
+@pytest.mark.parametrize("quarter", range(4))
+def test_100_kills_lose_nothing_that_was_acknowledged(tmp_path: Path, quarter: int) -> None:
+    check_kills(tmp_path / "data", 25, seed=quarter)
+
+
+@pytest.mark.soak
+def test_1000_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    check_kills(tmp_path / "data", 1_000, seed=4)

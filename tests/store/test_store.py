@@ -1,0 +1,315 @@
+"""The store: what a commit keeps, what an exchange moves, and what a drop leaves."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from crdtdb.backends import open_backend
+from crdtdb.backends.memory import MemoryBackend
+from crdtdb.causality import DotSet
+from crdtdb.documents import Rev, put, view
+from crdtdb.documents.json import canonical
+from crdtdb.errors import ConflictError, InvalidInputError, StoreClosedError, StoreFormatError, StoreLockedError
+from crdtdb.store import JunctionMissingError, Store, Transaction, pull
+from crdtdb.wire.parcels import Parcel
+from tests.store.worlds import Node
+
+
+def rows(store: Store) -> dict[bytes, bytes]:
+    return dict(store._backend.scan(b"", b"\xff" * 8))
+
+
+def log_rows(store: Store) -> int:
+    return sum(1 for key in rows(store) if key.startswith(b"l"))
+
+
+def test_a_document_is_read_as_it_was_written_and_after_a_reopen(tmp_path: Path) -> None:
+    for url in (str(tmp_path / "level"), f"sqlite:{tmp_path / 'file.db'}"):
+        store = Store.open(url)
+        actor = store.actor
+        first = store.write("notes", "a", lambda state, write: put(state, write, None, canonical({"n": 1})))
+        rev = view(first).leaves[0].rev
+        store.write("notes", "a", lambda state, write: put(state, write, rev, canonical({"n": 2})))
+        digest, clock = store.digest("notes"), store.held.clock
+        store.close()
+
+        again = Store.open(url)
+        assert again.actor == actor, "a clean stop keeps the actor"
+        assert (again.digest("notes"), again.held.clock) == (digest, clock)
+        past = again.revision("notes", "a", rev)
+        assert past is not None
+        assert past.text == b'{"n":1}'
+        counts = again.collection("notes")
+        assert (counts.documents, counts.deleted, counts.seq) == (1, 0, 2)
+        assert [(seq, doc_id) for seq, doc_id, _ in again.changes("notes")] == [(2, "a")]
+        again.close()
+        again.close()
+        with pytest.raises(StoreClosedError):
+            again.write("notes", "b", lambda state, write: put(state, write, None, b"{}"))
+
+
+def test_a_failed_write_leaves_nothing() -> None:
+    ada = Node("ada")
+    ada.put("a", {"n": 1})
+    before = rows(ada.store)
+
+    def doubtful(transaction: Transaction) -> None:
+        transaction.write("other", "b", lambda state, write: put(state, write, None, b"{}"))
+        raise RuntimeError("the writer changed its mind")
+
+    with pytest.raises(RuntimeError, match="changed its mind"):
+        ada.store.submit(doubtful)
+    with pytest.raises(ConflictError):
+        ada.put("a", {"n": 2}, Rev(7, "f" * 32))
+    assert rows(ada.store) == before
+    assert "other" not in ada.store.held.names
+
+
+def test_a_stop_that_was_not_clean_draws_a_new_actor() -> None:
+    backend = MemoryBackend()
+    first = Store(backend)
+    first.write("notes", "a", lambda state, write: put(state, write, None, b"{}"))
+    second = Store(backend)  # the first was never closed
+    assert second.actor != first.actor
+    assert second.identity.store_id == first.identity.store_id
+    assert second.identity.why == "the last stop wasn't clean"
+    assert second.digest("notes") == first.digest("notes")
+
+
+def test_a_copy_of_a_store_draws_a_new_actor(tmp_path: Path) -> None:
+    """History 14 in small: one disk copied, and both started."""
+    store = Store.open(str(tmp_path / "one"))
+    store.close()
+    (tmp_path / "two").mkdir()
+    for file in (tmp_path / "one").iterdir():
+        (tmp_path / "two" / file.name).write_bytes(file.read_bytes())
+    copy = Store.open(str(tmp_path / "two"))
+    assert copy.actor != store.actor
+    copy.close()
+
+
+def test_a_second_opener_and_a_newer_format_get_clear_errors(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "data"))
+    with pytest.raises(StoreLockedError, match="already open in this process"):
+        Store.open(str(tmp_path / "data"))
+    store.close()
+    backend = open_backend(str(tmp_path / "data"))
+    backend.write({b"!format": b"crdtdb 2"}, durable=True)
+    backend.close()
+    with pytest.raises(StoreFormatError, match="format 2, this version of crdtdb reads up to 1: upgrade"):
+        Store.open(str(tmp_path / "data"))
+    foreign = open_backend(f"sqlite:{tmp_path / 'foreign.db'}")
+    foreign.write({b"x": b"y"}, durable=True)
+    foreign.close()
+    with pytest.raises(StoreFormatError, match="didn't write"):
+        Store.open(f"sqlite:{tmp_path / 'foreign.db'}")
+    with pytest.raises(InvalidInputError, match="'sync' or 'buffered'"):
+        Store(MemoryBackend(), durability="never")  # type: ignore[arg-type]
+
+
+def test_the_log_holds_live_dots_alone() -> None:
+    ada = Node("ada")
+    for n in range(50):
+        ada.put("a", {"n": n})
+    assert log_rows(ada.store) == 2, "the creation, and the one live dot"
+    assert ada.store.held.clock.highest(ada.store.actor) == 51
+
+
+def test_an_exchange_moves_what_is_missing_and_no_more() -> None:
+    ada, bob = Node("ada"), Node("bob")
+    for n in range(30):
+        ada.put(f"d{n}", {"n": n})
+    assert bob.hear(ada) == 30
+    assert bob.hear(ada) == 0
+    assert ada.store.outgoing(bob.store.held.clock).nothing
+    ada.put("d3", {"n": "changed"})
+    bob.put("d4", {"n": "changed too"})
+    assert bob.hear(ada) == 1
+    assert ada.hear(bob) == 1
+    assert ada.digest() == bob.digest()
+    assert ada.store.held.clock == bob.store.held.clock
+
+
+def test_paths_travel_as_far_as_the_receiver_lacks_them() -> None:
+    ada, bob = Node("ada"), Node("bob")
+    for n in range(300):
+        ada.put("a", {"n": n})
+    bob.hear(ada)
+    ada.put("a", {"n": "last"})
+    page = ada.store.outgoing(bob.store.held.clock).next_page()
+    (document,) = page.parcel[5]
+    assert len(document[2]) < 200, "one link, not three hundred"
+    bob.hear(ada)
+    for node in (ada, bob):
+        record = node.store.read("notes", "a")
+        assert record is not None
+        (leaf,) = record.state.leaves.values()
+        assert len(leaf.path.all()) == 300
+        assert leaf.path.leads_to(Rev(1, leaf.path.all()[-1].digest), 301)
+
+
+def test_a_rumor_with_a_short_path_is_refused_where_the_junction_is_missing() -> None:
+    ada, bob = Node("ada"), Node("bob")
+    for n in range(20):
+        ada.put("a", {"n": n})
+    parcel = ada.store.rumor([("notes", "a")])
+    assert parcel is not None
+    before = rows(bob.store)
+    with pytest.raises(JunctionMissingError):
+        bob.store.receive(Parcel(parcel))
+    assert rows(bob.store) == before
+    bob.hear(ada)
+    ada.put("a", {"n": "more"})
+    parcel = ada.store.rumor([("notes", "a")])
+    assert parcel is not None
+    assert bob.store.receive(Parcel(parcel)).news == [("notes", "a")]
+    assert bob.store.receive(Parcel(parcel)).news == [], "a doubled rumor tells nothing new"
+    assert bob.bodies("a") == [{"n": "more"}]
+
+
+def test_history_8_the_half_exchange() -> None:
+    """Bob has half of a snapshot when ada dies for good. His clock hasn't moved; cy still gives him the rest."""
+    ada, bob, cy = Node("ada"), Node("bob"), Node("cy")
+    ada.put("old", {"v": 1})
+    cy.hear(ada)
+    ada.put("old", {"v": 2})  # replaces what cy holds
+    for n in range(2500):
+        ada.put(f"n{n:04}", {"n": n})
+    outgoing = ada.store.outgoing(bob.store.held.clock)
+    page = outgoing.next_page()
+    assert not page.last
+    bob.store.receive(Parcel(page.parcel))
+    assert not bob.store.held.clock >= ada.store.held.clock
+    lacking = [f"n{n:04}" for n in range(2500) if not bob.bodies(f"n{n:04}")]
+    assert lacking
+
+    # Ada is gone, but had told cy everything.
+    cy.hear(ada)
+    assert bob.hear(cy) >= len(lacking)
+    assert bob.digest() == cy.digest()
+
+
+def test_history_9_the_late_frame() -> None:
+    """A rumor with an old version comes after everything it told was replaced: nothing comes back."""
+    ada, bob = Node("ada"), Node("bob")
+    ada.put("a", {"v": "old"})
+    late = ada.store.rumor([("notes", "a")])
+    assert late is not None
+    ada.put("a", {"v": "new"})
+    ada.delete("a")
+    bob.hear(ada)
+    digest = bob.digest()
+    assert bob.store.receive(Parcel(late)).news == []
+    assert bob.bodies("a") == []
+    assert bob.digest() == digest
+
+
+def test_history_19_the_dropped_collection() -> None:
+    """Bob is cut off while ada drops and makes `notes` again: his old documents aren't in the new one."""
+    ada, bob = Node("ada"), Node("bob")
+    ada.put("a", {"v": "old"})
+    bob.hear(ada)
+    bob.put("b", {"v": "bob's old"})
+    ada.drop()
+    ada.put("c", {"v": "new"})
+    ada.hear(bob)
+    bob.hear(ada)
+    ada.hear(bob)
+    for node in (ada, bob):
+        assert [doc_id for doc_id, _ in node.store.documents("notes")] == ["c"]
+        assert node.store.collection("notes").documents == 1
+    assert ada.digest() == bob.digest()
+    assert log_rows(bob.store) == log_rows(ada.store)
+
+    # Two nodes that make a name at the same time have one collection.
+    ada.put("x", {"v": 1}, name="both")
+    bob.put("y", {"v": 2}, name="both")
+    ada.hear(bob)
+    bob.hear(ada)
+    assert ada.digest("both") == bob.digest("both")
+    assert {doc_id for doc_id, _ in ada.store.documents("both")} == {"x", "y"}
+
+    # A drop doesn't take a creation that it had not seen.
+    cy = Node("cy")
+    cy.put("z", {"v": 3}, name="both")
+    ada.drop("both")
+    ada.hear(cy)
+    assert [doc_id for doc_id, _ in ada.store.documents("both")] == ["z"]
+    cy.hear(bob)  # holds x and y under the creations that ada dropped
+    ada.hear(cy)
+    cy.hear(ada)
+    for node in (ada, cy):
+        assert [doc_id for doc_id, _ in node.store.documents("both")] == ["z"]
+        assert node.store.collection("both").documents == 1
+    assert ada.digest("both") == cy.digest("both")
+
+
+def test_a_drop_leaves_no_row_behind() -> None:
+    ada = Node("ada")
+    ada.put("keep", {"v": 1}, name="other")
+    before = len(rows(ada.store))
+    for n in range(1200):
+        ada.put(f"d{n}", {"n": n})
+        if n % 3 == 0:
+            ada.put(f"d{n}", {"n": -n})
+    ada.drop()
+    left = len(rows(ada.store))
+    # The set of creations stays interned, and the drop has a mark in the log.
+    assert left - before <= 3
+    assert ada.bodies("keep", "other") == [{"v": 1}]
+
+
+def test_a_late_frame_of_a_dropped_collection_is_ignored() -> None:
+    ada, bob = Node("ada"), Node("bob")
+    ada.put("a", {"v": 1})
+    late = ada.store.rumor([("notes", "a")])
+    assert late is not None
+    ada.drop()
+    bob.hear(ada)
+    assert bob.store.receive(Parcel(late)).news == []
+    assert "notes" not in bob.store.held.names
+    assert bob.hear(ada) == 0
+
+
+def test_writers_in_many_threads_lose_nothing(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "data"))
+    errors: list[Exception] = []
+
+    def work(thread: int) -> None:
+        try:
+            for n in range(100):
+                store.write("notes", f"{thread}-{n}", lambda state, write: put(state, write, None, b"{}"))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert store.collection("notes").documents == 800
+    assert store.held.clock == DotSet.vector({store.actor: 801})
+    assert [seq for seq, _, _ in store.changes("notes")] == list(range(1, 801))
+    store.close()
+
+
+def test_a_buffered_store_ships_only_what_is_durable() -> None:
+    flushed: list[bool] = []
+
+    class Watched(MemoryBackend):
+        def flush(self) -> None:
+            flushed.append(True)
+
+    store = Store(Watched(), durability="buffered")
+    other = Store(MemoryBackend())
+    store.write("notes", "a", lambda state, write: put(state, write, None, b"{}"))
+    assert not flushed
+    pull(other, store)
+    assert flushed
+    flushed.clear()
+    store.rumor([("notes", "a")])
+    assert flushed
