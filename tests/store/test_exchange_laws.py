@@ -39,10 +39,10 @@ def test_stores_that_have_talked_agree(program: list[tuple[str, int, int, str, i
         elif what == "hear":
             node.hear(other)
         elif what == "rumor":
-            # A rumor of now, and one of long ago, in whatever order.
+            # A rumor of now, and then those from before it.
             parcel = other.store.rumor([("notes", doc_id)])
             late += [parcel] if parcel is not None else []
-            for one in late[: value + 1]:
+            for one in reversed(late[-value - 1 :]):
                 try:
                     node.store.receive(Parcel(one))
                 except JunctionMissingError:

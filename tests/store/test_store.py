@@ -207,6 +207,19 @@ def test_history_9_the_late_frame() -> None:
     assert bob.digest() == digest
 
 
+def test_a_rumor_overtaken_by_a_newer_one_brings_nothing_back() -> None:
+    ada, bob = Node("ada"), Node("bob")
+    ada.put("a", {"v": "old"})
+    late = ada.store.rumor([("notes", "a")])
+    ada.put("a", {"v": "new"})
+    newer = ada.store.rumor([("notes", "a")])
+    assert late is not None
+    assert newer is not None
+    bob.store.receive(Parcel(newer))
+    assert bob.store.receive(Parcel(late)).news == []
+    assert bob.digest() == ada.digest()
+
+
 def test_history_19_the_dropped_collection() -> None:
     """Bob is cut off while ada drops and makes `notes` again: his old documents aren't in the new one."""
     ada, bob = Node("ada"), Node("bob")
