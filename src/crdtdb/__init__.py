@@ -1,1 +1,82 @@
-"""A replicated document database."""
+"""crdtdb: a replicated document database.
+
+Edits made at the same time on different nodes merge by themselves where they can, and where they can't they stay side by
+side as an explicit conflict: never silently lost, the same on every node.
+"""
+
+from crdtdb.collection import Collection
+from crdtdb.database import Database, Synced, open, sync  # noqa: A004 - crdtdb.open
+from crdtdb.document import Change, Document, Revision, Sibling
+from crdtdb.errors import (
+    BackendMissingError,
+    CertificateError,
+    ConfigurationError,
+    ConflictError,
+    ConvergenceError,
+    CrdtdbError,
+    DotCollisionError,
+    EncodingError,
+    HandshakeRefusedError,
+    InvalidDocumentError,
+    InvalidIdError,
+    InvalidInputError,
+    InvalidRevError,
+    NotFoundError,
+    ProtocolError,
+    ReadOnlyError,
+    StoreClosedError,
+    StoreCorruptedError,
+    StoreError,
+    StoreFormatError,
+    StoreFullError,
+    StoreLockedError,
+    StorePermissionError,
+    TooLargeError,
+    UnavailableError,
+)
+from crdtdb.resolvers import Conflict, Resolver, first_write_wins, last_write_wins, three_way_merge
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendMissingError",
+    "CertificateError",
+    "Change",
+    "Collection",
+    "ConfigurationError",
+    "Conflict",
+    "ConflictError",
+    "ConvergenceError",
+    "CrdtdbError",
+    "Database",
+    "Document",
+    "DotCollisionError",
+    "EncodingError",
+    "HandshakeRefusedError",
+    "InvalidDocumentError",
+    "InvalidIdError",
+    "InvalidInputError",
+    "InvalidRevError",
+    "NotFoundError",
+    "ProtocolError",
+    "ReadOnlyError",
+    "Resolver",
+    "Revision",
+    "Sibling",
+    "StoreClosedError",
+    "StoreCorruptedError",
+    "StoreError",
+    "StoreFormatError",
+    "StoreFullError",
+    "StoreLockedError",
+    "StorePermissionError",
+    "Synced",
+    "TooLargeError",
+    "UnavailableError",
+    "__version__",
+    "first_write_wins",
+    "last_write_wins",
+    "open",
+    "sync",
+    "three_way_merge",
+]

@@ -31,7 +31,7 @@ def test_a_document_is_read_as_it_was_written_and_after_a_reopen(tmp_path: Path)
         store = Store.open(url)
         actor = store.actor
         first = store.write("notes", "a", lambda state, write: put(state, write, None, canonical({"n": 1})))
-        rev = view(first).leaves[0].rev
+        rev = view(first.state).leaves[0].rev
         store.write("notes", "a", lambda state, write: put(state, write, rev, canonical({"n": 2})))
         digest, clock = store.digest("notes"), store.held.clock
         store.close()

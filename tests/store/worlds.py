@@ -27,8 +27,9 @@ class Node:
     def put(self, doc_id: str, body: object, rev: Rev | None = None, name: str = "notes") -> Rev:
         """Put on the winner, or on `rev`."""
         winner = rev or self.winner(doc_id, name)
-        after = self.store.write(name, doc_id, lambda state, write: put(state, write, winner, canonical(body)))
-        return max(leaf.rev for leaf in after.leaves.values())
+        written = self.store.write(name, doc_id, lambda state, write: put(state, write, winner, canonical(body)))
+        assert written.dot is not None
+        return written.state.leaves[written.dot].rev
 
     def delete(self, doc_id: str, name: str = "notes") -> None:
         winner = self.winner(doc_id, name)

@@ -8,7 +8,7 @@ from crdtdb.store.held import Collection, Held
 from crdtdb.store.identity import Identity
 from crdtdb.store.records import Past, Record
 from crdtdb.store.store import Committed, Durability, Store, pull
-from crdtdb.store.transaction import JunctionMissingError, Transaction
+from crdtdb.store.transaction import JunctionMissingError, Transaction, Written
 
 __all__ = [
     "Collection",
@@ -24,5 +24,6 @@ __all__ = [
     "Record",
     "Store",
     "Transaction",
+    "Written",
     "pull",
 ]

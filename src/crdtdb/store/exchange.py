@@ -156,6 +156,7 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
                 f"document {shipped.doc_id!r} would have {len(merged.leaves)} leaves, the limit is {DOCUMENT_LEAVES_MAX}"
             )
         _count_as_held(transaction, state)
+        transaction.observe(max((leaf.stamp for leaf in state.leaves.values()), default=0))
         if _differ(record.state, merged):
             seen = uncovered(context, parcel.clock) if advance else context
             transaction.save(shipped.name, shipped.doc_id, record, merged, record.residue | seen)

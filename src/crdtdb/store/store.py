@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, TypeVar
 from crdtdb.backends import Backend, open_backend
 from crdtdb.causality import Actor, DotSet
 from crdtdb.documents import HybridClock, Rev, State, Write
-from crdtdb.errors import InvalidInputError, NotFoundError, StoreFormatError
+from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreFormatError
 from crdtdb.limits import RUMOR_PATH_LINKS_MAX
 from crdtdb.store import keys
 from crdtdb.store.committer import Committer
@@ -24,7 +24,7 @@ from crdtdb.store.held import Collection, Held, held_rows, read_held
 from crdtdb.store.identity import Identity, load_identity
 from crdtdb.store.records import Past, Record, StoreTables, decode_past, decode_record, read_chain
 from crdtdb.store.sweep import pending, sweep_slice
-from crdtdb.store.transaction import JunctionMissingError, Origin, Transaction
+from crdtdb.store.transaction import JunctionMissingError, Origin, Transaction, Written
 from crdtdb.wallclock import WallClock, wall_milliseconds
 from crdtdb.wire.parcels import Parcel, ParcelWriter
 
@@ -66,6 +66,7 @@ class Store:
         self._stamps = HybridClock()
         self._committer = Committer(self._begin, self._finish)
         self._bell = Condition()
+        self._closed = False
         self._sweeps = pending(backend)
         self.listeners: list[Callable[[Committed], None]] = []
         """Called after each commit, in the thread that led it: they must not wait, nor write."""
@@ -155,18 +156,25 @@ class Store:
             if record is not None and record.seq == seq:
                 yield seq, raw.decode(), record
 
-    def wait(self, name: str, since: int, timeout: float | None) -> bool:
-        """Wait until a collection has a change above `since`; return whether it has, or False after `timeout` seconds.
+    def wait(self, name: str, number: int | None, since: int, timeout: float | None) -> bool:
+        """Wait until a collection has a change above `since`; return whether it has, False after `timeout` seconds.
 
-        Returns True as well when the collection is gone.
+        `number` is the local number that `since` belongs to: another means that all is new.
+
+        Raises StoreClosedError when the store is closed meanwhile.
         """
 
         def changed() -> bool:
             collection = self._held.collections.get(name)
-            return collection is None or collection.seq > since
+            if collection is None:
+                return self._closed
+            return self._closed or collection.number != number or collection.seq > since
 
         with self._bell:
-            return self._bell.wait_for(changed, timeout)
+            rung = self._bell.wait_for(changed, timeout)
+        if self._closed:
+            raise StoreClosedError("the store is closed")
+        return rung
 
     def ring(self) -> None:
         """Wake everyone who waits, to look again."""
@@ -196,8 +204,8 @@ class Store:
         """Run work in a transaction; return when it is committed."""
         return self._committer.submit(work)
 
-    def write(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> State:
-        """Apply one write to a document; return the state after it."""
+    def write(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> Written:
+        """Apply one write to a document."""
         return self._committer.submit(lambda transaction: transaction.write(name, doc_id, change))
 
     def flush(self) -> None:
@@ -268,6 +276,7 @@ class Store:
         def last() -> None:
             self._identity.stopped(self._backend)
             self._backend.close()
+            self._closed = True
             self.ring()
 
         self._committer.close(last)
@@ -281,9 +290,12 @@ class Store:
         return record._replace(state=living) if living.leaves or living.bodies else None
 
     def _begin(self) -> Transaction:
-        return Transaction(
-            self._backend, self._held, self._tables, Origin(self.actor, lambda: self._stamps.now(self._wall()))
+        origin = Origin(
+            self.actor,
+            lambda: self._stamps.now(self._wall()),
+            lambda stamp: self._stamps.observe(stamp, self._wall()),
         )
+        return Transaction(self._backend, self._held, self._tables, origin)
 
     def _finish(self, transaction: Transaction) -> None:
         rows = transaction.all_rows()

@@ -38,6 +38,14 @@ class Origin(NamedTuple):
 
     actor: Actor
     stamp: Callable[[], int]
+    observe: Callable[[int], None]
+
+
+class Written(NamedTuple):
+    """A document after a write, and the dot of the leaf that the write made; None if it changed nothing."""
+
+    state: State
+    dot: Dot | None
 
 
 class Transaction:
@@ -168,8 +176,8 @@ class Transaction:
         empty = State({}, {}, {}, self.held.clock)
         return Record(0, empty, EMPTY, empty)
 
-    def write(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> State:
-        """Apply one local write to a document of a collection, which is made if need be; return the state after it.
+    def write(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> Written:
+        """Apply one local write to a document of a collection, which is made if need be.
 
         Raises whatever `change` raises, and TooLargeError beyond the limit of leaves.
         """
@@ -180,7 +188,7 @@ class Transaction:
         write = Write(doc_id, actor, counter, self._origin.stamp(), self.held.names[name])
         after = change(before.state, write)
         if after is before.state:
-            return after
+            return Written(after, None)
         if len(after.leaves) > DOCUMENT_LEAVES_MAX:
             raise TooLargeError(
                 f"document {doc_id!r} would have {len(after.leaves)} leaves, the limit is {DOCUMENT_LEAVES_MAX}: "
@@ -189,7 +197,7 @@ class Transaction:
         self.advance(DotSet({actor: ((counter + 1, write.counter),)}))
         self.save(name, doc_id, before, after, before.residue)
         self.written.append((name, doc_id))
-        return after
+        return Written(after, Dot(actor, counter + 1))
 
     def save(self, name: str, doc_id: str, before: Record, after: State, residue: DotSet) -> None:
         """Put a document in the place of what was there: its row, its log, its feed, its past and the counts."""
@@ -223,6 +231,10 @@ class Transaction:
             }
         )
         self.touched.add(name)
+
+    def observe(self, stamp: int) -> None:
+        """Let the clock of this store's stamps follow one made elsewhere."""
+        self._origin.observe(stamp)
 
     def advance(self, dots: DotSet) -> None:
         """Count these dots as held: their effect is here."""

@@ -1,0 +1,195 @@
+"""The database for services on anyio: asyncio and trio.
+
+async with crdtdb.aio.open("./data") as db:
+    notes = db.collection("notes")
+    await notes.put("a", {"title": "x"})
+
+Reads run where they are called: LevelDB answers in microseconds. Writes wait for a disk, so they run in worker threads,
+where those that come together share one fsync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection as Some
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from anyio import lowlevel, to_thread
+
+from crdtdb import database
+from crdtdb.collection import Collection as Blocking
+from crdtdb.document import Change, Document, Revision, Sibling
+from crdtdb.errors import CrdtdbError, StoreClosedError
+from crdtdb.feed import Feed
+from crdtdb.resolvers import Resolver
+from crdtdb.store import Durability
+
+_T = TypeVar("_T")
+_WAIT_SECONDS = 0.5
+
+
+class Collection:
+    """As `crdtdb.collection.Collection`, with writes to await."""
+
+    def __init__(self, blocking: Blocking) -> None:
+        """Use `Database.collection`."""
+        self.blocking = blocking
+        self.name = blocking.name
+
+    async def put(self, doc_id: str, body: Mapping[str, Any], rev: str | None = None) -> Document:
+        """Write a document and return it. Raises ConflictError and what bad input raises."""
+        return await to_thread.run_sync(self.blocking.put, doc_id, body, rev)
+
+    async def delete(self, doc_id: str, rev: str | None = None) -> Document:
+        """Delete one sibling. Raises ConflictError, NotFoundError."""
+        return await to_thread.run_sync(self.blocking.delete, doc_id, rev)
+
+    async def upsert(
+        self, doc_id: str, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]
+    ) -> Document | None:
+        """Replace a document by what `change`, called in a worker thread, makes of it."""
+        return await to_thread.run_sync(self.blocking.upsert, doc_id, change)
+
+    async def put_if_absent(self, doc_id: str, body: Mapping[str, Any]) -> Document:
+        """Write a document unless there is one; return the one that is there now."""
+        return await to_thread.run_sync(self.blocking.put_if_absent, doc_id, body)
+
+    async def resolve(self, doc_id: str, body: Mapping[str, Any]) -> Document:
+        """Replace all siblings by one body. Raises NotFoundError."""
+        return await to_thread.run_sync(self.blocking.resolve, doc_id, body)
+
+    async def bulk(self, documents: Iterable[Mapping[str, Any]]) -> list[Document | CrdtdbError]:
+        """Write many documents in one commit; each has its own result."""
+        return await to_thread.run_sync(self.blocking.bulk, list(documents))
+
+    async def get(self, doc_id: str, rev: str | None = None, *, conflicts: bool = False) -> Document:
+        """Return a document. Raises NotFoundError."""
+        return self.blocking.get(doc_id, rev, conflicts=conflicts)
+
+    async def siblings(self, doc_id: str) -> list[Sibling]:
+        """Return all bodies that a document has. Raises NotFoundError."""
+        return self.blocking.siblings(doc_id)
+
+    async def history(self, doc_id: str) -> list[Revision]:
+        """Return every known revision. Raises NotFoundError."""
+        return self.blocking.history(doc_id)
+
+    def all(
+        self,
+        start: str | None = None,
+        end: str | None = None,
+        *,
+        keys: Iterable[str] | None = None,
+        descending: bool = False,
+        skip: int = 0,
+        limit: int | None = None,
+        inclusive_end: bool = True,
+    ) -> AsyncIterator[Document]:
+        """Yield documents in the order of their ids."""
+        documents = self.blocking.all(
+            start,
+            end,
+            keys=keys,
+            descending=descending,
+            skip=skip,
+            limit=limit,
+            inclusive_end=inclusive_end,
+        )
+        return _Steps(documents)
+
+    def changes(
+        self,
+        since: int = 0,
+        *,
+        live: bool = False,
+        ids: Some[str] | None = None,
+        where: Callable[[Document], bool] | None = None,
+    ) -> AsyncIterator[Change]:
+        """Yield the changes after `since`; with `live` wait for more, until cancelled or the database is closed."""
+        return _Changes(self.blocking.feed(since, ids=ids, where=where), live)
+
+
+class _Steps(AsyncIterator[_T]):
+    """An iterator to go through with `async for`. Unlike an async generator it may be left at any point."""
+
+    def __init__(self, steps: Iterator[_T]) -> None:
+        self._steps = steps
+
+    async def __anext__(self) -> _T:
+        await lowlevel.checkpoint()
+        for step in self._steps:
+            return step
+        raise StopAsyncIteration
+
+
+class _Changes(AsyncIterator[Change]):
+    def __init__(self, feed: Feed, live: bool) -> None:
+        self._feed, self._live = feed, live
+        self._taken: Iterator[Change] = feed.take()
+
+    async def __anext__(self) -> Change:
+        await lowlevel.checkpoint()
+        while True:
+            for change in self._taken:
+                return change
+            if not self._live:
+                raise StopAsyncIteration
+            try:
+                # A thread that waits can't be cancelled, so it looks up twice a second.
+                while not await to_thread.run_sync(self._feed.wait, _WAIT_SECONDS, abandon_on_cancel=True):
+                    pass
+            except StoreClosedError:
+                raise StopAsyncIteration from None
+            self._taken = self._feed.take()
+
+
+class Database:
+    """As `crdtdb.Database`, with writes to await."""
+
+    def __init__(self, blocking: database.Database) -> None:
+        """Use `open`; or give a database that is open, which leaving the `async with` closes."""
+        self.blocking = blocking
+
+    def collection(self, name: str) -> Collection:
+        """Return a collection, which its first write makes. Raises InvalidIdError."""
+        return Collection(self.blocking.collection(name))
+
+    async def set_resolver(self, name: str, resolver: str | Resolver) -> None:
+        """Resolve a collection's conflicts from now on, those that are there first."""
+        await to_thread.run_sync(partial(self.blocking.collection, name, resolver=resolver))
+
+    def collections(self) -> list[str]:
+        """Return the names of the collections."""
+        return self.blocking.collections()
+
+    async def create(self, name: str) -> bool:
+        """Make an empty collection; return whether it wasn't there."""
+        return await to_thread.run_sync(self.blocking.create, name)
+
+    async def drop(self, name: str) -> None:
+        """Drop a collection. Raises NotFoundError."""
+        await to_thread.run_sync(self.blocking.drop, name)
+
+    async def aclose(self) -> None:
+        """Finish the commits under way, and close."""
+        await to_thread.run_sync(self.blocking.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.blocking.close()
+
+
+def open(url: str, *, durability: Durability = "sync") -> Database:  # noqa: A001 - as crdtdb.open
+    """Open a database as `crdtdb.open` does, for use in `async with`."""
+    return Database(database.open(url, durability=durability))
+
+
+async def sync(one: Database, other: Database) -> database.Synced:
+    """Exchange what either of two databases in this process lacks."""
+    return await to_thread.run_sync(database.sync, one.blocking, other.blocking)

@@ -1,0 +1,359 @@
+"""A collection: documents by id. Each call is one commit or one read; it may be used from any number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection as Some
+from typing import Any, TypeVar
+
+from crdtdb.document import (
+    Change,
+    Document,
+    Revision,
+    Sibling,
+    check_body,
+    check_id,
+    check_name,
+    check_rev,
+    document_of,
+    siblings_of,
+)
+from crdtdb.documents import Rev, Shown, State, View, Write, view
+from crdtdb.documents import delete as delete_leaf
+from crdtdb.documents import put as put_leaf
+from crdtdb.documents import resolve as resolve_leaves
+from crdtdb.documents.json import load
+from crdtdb.documents.stamps import milliseconds
+from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError, StoreClosedError
+from crdtdb.feed import Feed
+from crdtdb.limits import BULK_DOCUMENTS_MAX
+from crdtdb.resolvers import Conflict, Resolver
+from crdtdb.store import Past, Record, Store, Transaction, Written
+
+_D = TypeVar("_D")
+
+
+class Collection:
+    """Documents under one name. It is made by its first write; until then it reads as empty."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        """Use `Database.collection`. Raises InvalidIdError for a name that isn't allowed."""
+        self._store = store
+        self.name = check_name(name)
+
+    def __repr__(self) -> str:
+        return f"<Collection {self.name!r}>"
+
+    # Writing
+
+    def put(self, doc_id: str, body: Mapping[str, Any], rev: str | None = None) -> Document:
+        """Write a document and return it.
+
+        `rev` is the revision that it replaces; None for a new or deleted document. It may also stand in the body as
+        `_rev`. Raises ConflictError if that isn't what is there, InvalidIdError, InvalidDocumentError, TooLargeError.
+        """
+        check_id(doc_id)
+        text, named = check_body(body), check_rev(rev if rev is not None else body.get("_rev"))
+        return self._write(doc_id, lambda state, write: put_leaf(state, write, named, text))
+
+    def delete(self, doc_id: str, rev: str | None = None) -> Document:
+        """Delete the sibling `rev` of a document, and return the tombstone. Other siblings stay.
+
+        Raises ConflictError if `rev` isn't one of the siblings, or isn't given; NotFoundError if there is none.
+        """
+        check_id(doc_id)
+        named = check_rev(rev)
+        return self._write(doc_id, lambda state, write: delete_leaf(state, write, named))
+
+    def upsert(self, doc_id: str, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]) -> Document | None:
+        """Replace a document by what `change` makes of its body ({} if it is missing), however often others come first.
+
+        `change` may be called several times. If it returns None, nothing is written. Siblings other than the winner stay.
+        """
+        check_id(doc_id)
+        while True:
+            before = self._find(doc_id)
+            changed = change(dict(before) if before is not None else {})
+            if changed is None:
+                return before
+            try:
+                return self.put(doc_id, {**changed, "_rev": None}, before.rev if before is not None else None)
+            except ConflictError:
+                continue
+
+    def put_if_absent(self, doc_id: str, body: Mapping[str, Any]) -> Document:
+        """Write a document unless there is one, and return the one that is there now."""
+        check_id(doc_id)
+        text = check_body(body)
+
+        def put_unless(state: State, write: Write) -> State:
+            return put_leaf(state, write, None, text) if view(state).deleted else state
+
+        state = self._store.write(self.name, doc_id, put_unless).state
+        shown = view(state)
+        return document_of(doc_id, state, shown, shown.siblings[0])
+
+    def resolve(self, doc_id: str, body: Mapping[str, Any]) -> Document:
+        """Replace all siblings by one body. What is written elsewhere at the same time stays beside it as a conflict.
+
+        Raises NotFoundError if there is no live document.
+        """
+        check_id(doc_id)
+        text = check_body(body)
+        return self._write(doc_id, lambda state, write: resolve_leaves(state, write, text))
+
+    def bulk(self, documents: Iterable[Mapping[str, Any]]) -> list[Document | CrdtdbError]:
+        """Write many documents in one commit, each named by its `_id`, with `_rev` and `_deleted` as CouchDB has them.
+
+        Returns, in the same order, the document written or the error that refused it: one that fails stops no other.
+        """
+        wanted = list(documents)
+        if len(wanted) > BULK_DOCUMENTS_MAX:
+            raise InvalidInputError(f"{len(wanted):,} documents at once, the limit is {BULK_DOCUMENTS_MAX:,}")
+        prepared = [self._prepared(one) for one in wanted]
+
+        def work(transaction: Transaction) -> list[Document | CrdtdbError]:
+            return [self._bulk_one(transaction, one) for one in prepared]
+
+        return self._store.submit(work)
+
+    # Reading
+
+    def get(self, doc_id: str, rev: str | None = None, *, conflicts: bool = False) -> Document:
+        """Return a document: the winner, or any revision whose body is still held.
+
+        With `conflicts` the mapping has the revisions of the other siblings under `_conflicts`, as CouchDB has; they are
+        always in `Document.conflicts`. Raises NotFoundError, a KeyError; its `deleted` tells whether there was one.
+        """
+        check_id(doc_id)
+        named = check_rev(rev)
+        record = self._store.read(self.name, doc_id)
+        if record is None:
+            raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
+        shown = view(record.state)
+        if named is not None:
+            return self._get_rev(doc_id, record, shown, named, conflicts)
+        if shown.deleted:
+            raise NotFoundError(f"document {doc_id!r} in {self.name!r} is deleted", deleted=bool(shown.leaves))
+        return document_of(doc_id, record.state, shown, shown.siblings[0], with_conflicts=conflicts)
+
+    def __contains__(self, doc_id: object) -> bool:
+        return isinstance(doc_id, str) and self._find(doc_id) is not None
+
+    def __len__(self) -> int:
+        found = self._store.held.collections.get(self.name)
+        return found.documents if found is not None else 0
+
+    def all(
+        self,
+        start: str | None = None,
+        end: str | None = None,
+        *,
+        keys: Iterable[str] | None = None,
+        descending: bool = False,
+        skip: int = 0,
+        limit: int | None = None,
+        inclusive_end: bool = True,
+    ) -> Iterator[Document]:
+        """Yield the documents in the order of their ids' UTF-8, from `start` to `end`, or those with these `keys`.
+
+        `descending` goes the other way, so that `start` is then the higher id. Keys that are missing are left out.
+        """
+        if (limit is not None and limit < 0) or skip < 0:
+            raise InvalidInputError(f"limit and skip are 0 or more, not {limit} and {skip}")
+        yielded = 0
+        for number, document in enumerate(self._all(start, end, keys, descending, inclusive_end)):
+            if limit is not None and yielded >= limit:
+                return
+            if number >= skip:
+                yielded += 1
+                yield document
+
+    def siblings(self, doc_id: str) -> list[Sibling]:
+        """Return all bodies that a document has, the winner first. Raises NotFoundError if it has none."""
+        check_id(doc_id)
+        record = self._store.read(self.name, doc_id)
+        shown = view(record.state) if record is not None else None
+        if shown is None or shown.deleted:
+            raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}", deleted=record is not None)
+        return siblings_of(shown)
+
+    def conflicts(self) -> Iterator[Document]:
+        """Yield every document that has more than one body."""
+        return (document for document in self.all() if document.conflicts)
+
+    def history(self, doc_id: str) -> list[Revision]:
+        """Return every revision of a document that is known here, newest generation first.
+
+        Raises NotFoundError if there was never such a document.
+        """
+        check_id(doc_id)
+        record = self._store.read(self.name, doc_id)
+        if record is None:
+            raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
+        found = {one.rev: _leaf_revision(one) for one in view(record.state).leaves}
+        for past in self._store.past(self.name, doc_id):
+            found.setdefault(past.rev, _past_revision(past))
+        return [found[rev] for rev in sorted(found, reverse=True)]
+
+    def changes(
+        self,
+        since: int = 0,
+        *,
+        live: bool = False,
+        ids: Some[str] | None = None,
+        where: Callable[[Document], bool] | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Change]:
+        """Yield the changes after the seq `since`: each document once, at its last change, deleted ones too.
+
+        With `live` it goes on and waits for more, until `timeout` seconds pass without one (never, if None), or the
+        database is closed. `ids` and `where` choose which to yield.
+        """
+        feed = self.feed(since, ids=ids, where=where)
+        while True:
+            yield from feed.take()
+            try:
+                if not live or not feed.wait(timeout):
+                    return
+            except StoreClosedError:
+                return
+
+    def feed(
+        self, since: int = 0, *, ids: Some[str] | None = None, where: Callable[[Document], bool] | None = None
+    ) -> Feed:
+        """Return a place in the changes feed, to be followed step by step."""
+        return Feed(self._store, self.name, since, ids, where)
+
+    @property
+    def last_seq(self) -> int:
+        """The seq of the newest change."""
+        found = self._store.held.collections.get(self.name)
+        return found.seq if found is not None else 0
+
+    def digest(self) -> str:
+        """Return a digest of everything that the collection holds: equal on two nodes if their documents are."""
+        return self._store.digest(self.name) if self.name in self._store.held.names else "0" * 32
+
+    def settle(self, resolver: Resolver, since: int = 0) -> int:
+        """Let a resolver have each conflict that changed after `since`; return how many it resolved."""
+        settled = 0
+        for change in list(self.changes(since)):
+            if change.doc.conflicts:
+                settled += self._settle_one(change.id, resolver)
+        return settled
+
+    # Inside
+
+    def _write(self, doc_id: str, change: Callable[[State, Write], State]) -> Document:
+        return _written(doc_id, self._store.write(self.name, doc_id, change))
+
+    def _prepared(self, body: Mapping[str, Any]) -> tuple[str, Callable[[State, Write], State]] | CrdtdbError:
+        try:
+            if not isinstance(body, Mapping):
+                raise InvalidInputError(f"a document is an object (a dict), not {type(body).__name__}")
+            doc_id, rev = check_id(body.get("_id")), check_rev(body.get("_rev"))
+            if body.get("_deleted"):
+                return doc_id, lambda state, write: delete_leaf(state, write, rev)
+            text = check_body(body)
+            return doc_id, lambda state, write: put_leaf(state, write, rev, text)
+        except CrdtdbError as error:
+            return error
+
+    def _bulk_one(
+        self, transaction: Transaction, prepared: tuple[str, Callable[[State, Write], State]] | CrdtdbError
+    ) -> Document | CrdtdbError:
+        if isinstance(prepared, CrdtdbError):
+            return prepared
+        doc_id, change = prepared
+        try:
+            return _written(doc_id, transaction.write(self.name, doc_id, change))
+        except (ConflictError, NotFoundError, InvalidInputError) as error:
+            return error
+
+    def _find(self, doc_id: str) -> Document | None:
+        try:
+            return self.get(doc_id)
+        except NotFoundError:
+            return None
+
+    def _get_rev(self, doc_id: str, record: Record, shown: View, rev: Rev, conflicts: bool) -> Document:
+        leaf = shown.find(rev)
+        if leaf is not None and (leaf.text is not None or leaf.leaf.deleted):
+            return document_of(doc_id, record.state, shown, leaf, with_conflicts=conflicts)
+        past = self._store.revision(self.name, doc_id, rev)
+        if past is None or (past.text is None and not past.deleted):
+            raise NotFoundError(
+                f"document {doc_id!r} in {self.name!r}: the body of revision {rev} "
+                + ("isn't held here" if past is not None else "isn't known")
+            )
+        body = load(past.text) if past.text is not None else {}
+        return Document(doc_id, str(rev), body, (), past.deleted, record.state)
+
+    def _all(
+        self, start: str | None, end: str | None, keys: Iterable[str] | None, descending: bool, inclusive_end: bool
+    ) -> Iterator[Document]:
+        if keys is not None:
+            yield from (found for key in keys if (found := self._find(key)) is not None)
+            return
+        if self.name not in self._store.held.names:
+            return
+        low, high = (end, start) if descending else (start, end)
+        # The range is half open: a name's own successor is the name with a NUL behind it.
+        high_in = inclusive_end or descending
+        low_in = inclusive_end or not descending
+        first = "" if low is None else low if low_in else low + "\0"
+        stop = None if high is None else high + "\0" if high_in else high
+        for doc_id, record in self._store.documents(self.name, first, stop, descending):
+            shown = view(record.state)
+            if not shown.deleted:
+                yield document_of(doc_id, record.state, shown, shown.siblings[0])
+
+    def _settle_one(self, doc_id: str, resolver: Resolver) -> bool:
+        record = self._store.read(self.name, doc_id)
+        shown = view(record.state) if record is not None else None
+        if record is None or shown is None or not shown.conflict:
+            return False
+        chosen = resolver(Conflict(doc_id, siblings_of(shown), self._ancestor(doc_id, shown)))
+        if chosen is None:
+            return False
+        text = check_body(chosen)
+        seen = [one.dot for one in shown.siblings]
+
+        def unless_changed(state: State, write: Write) -> State:
+            now = view(state)
+            return resolve_leaves(state, write, text) if [one.dot for one in now.siblings] == seen else state
+
+        self._store.write(self.name, doc_id, unless_changed)
+        return True
+
+    def _ancestor(self, doc_id: str, shown: View) -> dict[str, Any] | None:
+        """Return the body of the newest revision that lies on the paths of all siblings."""
+        paths = []
+        for one in shown.siblings:
+            top = one.rev.generation
+            paths.append({one.rev, *(Rev(top - 1 - n, step.digest) for n, step in enumerate(one.leaf.path.all()))})
+        common = set.intersection(*paths)
+        past = self._store.revision(self.name, doc_id, max(common)) if common else None
+        return load(past.text) if past is not None and past.text is not None else None
+
+
+def _written(doc_id: str, written: Written) -> Document:
+    state, dot = written
+    shown = view(state)
+    chosen = next(one for one in shown.leaves if dot is not None and one.rev == state.leaves[dot].rev)
+    return document_of(doc_id, state, shown, chosen)
+
+
+def _leaf_revision(shown: Shown) -> Revision:
+    leaf = shown.leaf
+    body = load(shown.text) if shown.text is not None and not leaf.deleted else None
+    parent = leaf.path.parent
+    above = str(Rev(leaf.rev.generation - 1, parent.digest)) if parent is not None else None
+    return Revision(str(leaf.rev), above, leaf.deleted, True, milliseconds(leaf.stamp), body)
+
+
+def _past_revision(past: Past) -> Revision:
+    above = str(Rev(past.rev.generation - 1, past.parent.digest)) if past.parent is not None else None
+    body = load(past.text) if past.text is not None else None
+    return Revision(str(past.rev), above, past.deleted, False, milliseconds(past.stamp), body)

@@ -1,0 +1,131 @@
+"""The embedded database: collections over one store.
+
+with crdtdb.open("./data") as db:
+    notes = db.collection("notes")
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from crdtdb.collection import Collection
+from crdtdb.document import check_name
+from crdtdb.errors import InvalidInputError
+from crdtdb.resolvers import Resolver, resolver_named
+from crdtdb.store import Durability, Store, pull
+
+
+class Database:
+    """All collections of one store. Safe to use from any number of threads."""
+
+    def __init__(self, store: Store) -> None:
+        """Use `crdtdb.open`; or give a store that is open, which `close` will close."""
+        self.store = store
+        self._resolvers: dict[str, Resolver] = {}
+        self._settled: dict[str, int] = {}
+        self.sweep()
+
+    def collection(self, name: str, *, resolver: str | Resolver | None = None) -> Collection:
+        """Return a collection, which its first write makes.
+
+        `resolver` resolves its conflicts from now on, as soon as `settle` or a sync sees them: "last_write_wins",
+        "first_write_wins", "three_way_merge", or a function of a `Conflict`. Give the same on every node. Raises
+        InvalidIdError, InvalidInputError.
+        """
+        collection = Collection(self.store, name)
+        if resolver is not None:
+            self._resolvers[name] = resolver_named(resolver)
+            self._settled[name] = 0
+            self.settle()
+        return collection
+
+    def __getitem__(self, name: str) -> Collection:
+        return self.collection(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.store.held.names
+
+    def collections(self) -> list[str]:
+        """Return the names of the collections."""
+        return sorted(self.store.held.names)
+
+    def create(self, name: str) -> bool:
+        """Make an empty collection; return whether it wasn't there."""
+        check_name(name)
+        return self.store.submit(lambda transaction: transaction.create(name))
+
+    def drop(self, name: str) -> None:
+        """Drop a collection with all its documents, here and, by replication, everywhere.
+
+        What others write to it at the same time is dropped too; a collection made anew elsewhere at the same time stays.
+        Raises NotFoundError.
+        """
+        check_name(name)
+        self.store.submit(lambda transaction: transaction.drop(name))
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove from the store all that dropped collections left behind."""
+        while self.store.sweep():
+            pass
+
+    def settle(self) -> int:
+        """Let the resolvers have the conflicts that came since the last time; return how many they resolved."""
+        settled = 0
+        for name, resolver in list(self._resolvers.items()):
+            collection = Collection(self.store, name)
+            last = collection.last_seq
+            if last != self._settled.get(name, 0):
+                since = self._settled[name] if self._settled[name] < last else 0
+                settled += collection.settle(resolver, since)
+                self._settled[name] = last
+        return settled
+
+    def close(self) -> None:
+        """Finish the commits under way, and close. Closing twice does no harm."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open(url: str, *, durability: Durability = "sync") -> Database:  # noqa: A001 - crdtdb.open, as in gzip and shelve
+    """Open the database that a path or URL names, or make it.
+
+    A path is a LevelDB directory; "memory:" keeps nothing; "sqlite:FILE" is one file. A write is acknowledged when it would
+    outlive a loss of power (durability "sync"), or only the end of the process ("buffered"). Raises StoreLockedError,
+    StoreFormatError, StoreCorruptedError, StorePermissionError, StoreFullError, BackendMissingError, InvalidInputError.
+    """
+    if not isinstance(url, str) or not url:
+        raise InvalidInputError(f"a database is opened by a path or URL, such as './data' or 'memory:', not {url!r}")
+    store = Store.open(url, durability)
+    try:
+        return Database(store)
+    except BaseException:
+        store.close()
+        raise
+
+
+class Synced(NamedTuple):
+    """How many documents went each way."""
+
+    pulled: int
+    pushed: int
+
+
+def sync(one: Database, other: Database) -> Synced:
+    """Exchange what either of two databases in this process lacks. Afterwards they hold the same."""
+    if one.store is other.store:
+        raise InvalidInputError("a database can't be synced with itself: give two")
+    pulled = pull(one.store, other.store)
+    pushed = pull(other.store, one.store)
+    for database in (one, other):
+        database.sweep()
+        database.settle()
+    return Synced(pulled, pushed)
