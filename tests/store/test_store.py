@@ -14,6 +14,7 @@ from crdtdb.documents import Rev, put, view
 from crdtdb.documents.json import canonical
 from crdtdb.errors import ConflictError, InvalidInputError, StoreClosedError, StoreFormatError, StoreLockedError
 from crdtdb.store import JunctionMissingError, Store, Transaction, pull
+from crdtdb.testing.invariants import check_store
 from crdtdb.wire.parcels import Parcel
 from tests.store.worlds import Node
 
@@ -205,6 +206,23 @@ def test_history_9_the_late_frame() -> None:
     assert bob.store.receive(Parcel(late)).news == []
     assert bob.bodies("a") == []
     assert bob.digest() == digest
+
+
+def test_a_path_that_came_in_part_goes_on_where_it_met_what_was_there() -> None:
+    """Seed 401: a deletion came with the end of its path; read one generation too high, it hid nothing."""
+    ada, bob = Node("ada"), Node("bob")
+    ada.put("a", {"v": 0})
+    bob.put("a", {"v": 0})  # a twin, which the path of what follows hides
+    for n in range(1, 3):
+        ada.put("a", {"v": n})
+    bob.hear(ada)
+    for n in range(3, 6):
+        ada.put("a", {"v": n})
+    ada.delete("a")
+    bob.hear(ada)
+    assert bob.bodies("a") == []
+    assert bob.store.collection("notes").documents == 0
+    check_store(bob.store)
 
 
 def test_a_rumor_overtaken_by_a_newer_one_brings_nothing_back() -> None:

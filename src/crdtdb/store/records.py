@@ -106,8 +106,8 @@ def decode_record(value: bytes, clock: DotSet, tables: StoreTables, get: Get, hi
     """Read a document. `get` reads the rows of its older revisions, `history` is where their keys begin."""
     seq, *encoded = decode_own(value)
 
-    def older(rev: Rev, last: Ancestor) -> Callable[[], Sequence[Ancestor]]:
-        return lambda: list(read_chain(get, tables, history, Rev(rev.generation - 1, last.digest)))
+    def older(rev: Rev) -> Callable[[], Sequence[Ancestor]]:
+        return lambda: list(read_chain(get, tables, history, rev))
 
     state, residue = decode_state(encoded, clock, tables, older)
     return Record(seq, state, residue, state)

@@ -160,13 +160,13 @@ class Transaction:
     def older(self, name: str, doc_id: str) -> Older:
         """Return what reads the ancestors of a document's revisions, for a path that came without them."""
 
-        def reader(rev: Rev, last: Ancestor) -> Callable[[], Sequence[Ancestor]]:
+        def reader(rev: Rev) -> Callable[[], Sequence[Ancestor]]:
             def read() -> Sequence[Ancestor]:
                 collection = self.held.collections.get(name)
                 if collection is None:
                     return ()
                 history = keys.history(collection.number, doc_id.encode())
-                return list(read_chain(self.get, self._tables, history, Rev(rev.generation - 1, last.digest)))
+                return list(read_chain(self.get, self._tables, history, rev))
 
             return read
 

@@ -52,8 +52,8 @@ class Tables(Protocol):
         ...
 
 
-Older = Callable[[Rev, Ancestor], Callable[[], Sequence[Ancestor]]]
-"""Given a leaf's rev and the last known ancestor, returns what reads the older ones."""
+Older = Callable[[Rev], Callable[[], Sequence[Ancestor]]]
+"""Given the last ancestor that came along, returns what reads those before it."""
 
 
 def encode_state(
@@ -208,7 +208,7 @@ def _path_of(encoded: Any, rev: Rev, tables: Tables, older: Older) -> Path:
     if type(more) is not bool or not 1 <= len(links) <= min(REVS_LIMIT, rev.generation - 1):
         raise EncodingError("a path has at most one step for each generation before")
     steps = [Ancestor(_digest_in(link[0]), None if link[1] is None else _dot_in(link[1:], tables)) for link in links]
-    return Path(steps, older(rev, steps[-1]) if more else None)
+    return Path(steps, older(Rev(rev.generation - len(steps), steps[-1].digest)) if more else None)
 
 
 def _path_in(path: Any) -> str:

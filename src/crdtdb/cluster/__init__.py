@@ -1,0 +1,1 @@
+"""A node among others: performs what gossip decides, on a store and over connections."""

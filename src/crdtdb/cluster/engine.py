@@ -1,0 +1,439 @@
+"""The engine of a node: events in, actions out. The anyio runtime drives it, and so does the simulator.
+
+It dispatches, and leaves the work to its parts: membership, dialer, rumors, exchanges, greetings. It does use the store,
+which blocks for as long as a disk does, so the runtime calls it in a worker thread, one call at a time. The time comes
+with each call; the dice at the start.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Any, NamedTuple
+
+from crdtdb.cluster.actions import Action, Certified, Close, Dial, Link, Outbox
+from crdtdb.cluster.exchanges import Exchanges
+from crdtdb.cluster.greetings import member_of, refusal_of
+from crdtdb.cluster.readiness import Readiness
+from crdtdb.cluster.roster import KeptRoster, keep_roster, read_roster
+from crdtdb.database import Database
+from crdtdb.errors import EncodingError, ProtocolError
+from crdtdb.gossip import Dialer, GossipConfig, Membership, Rumors
+from crdtdb.store import Committed, JunctionMissingError
+from crdtdb.wire.messages import (
+    MAJOR,
+    MINOR,
+    Ack,
+    Ask,
+    Busy,
+    Greeting,
+    Hello,
+    Member,
+    Message,
+    More,
+    PageOf,
+    Ping,
+    Poke,
+    Probe,
+    Refusal,
+    Refuse,
+    Rumor,
+    Same,
+    Status,
+    Welcome,
+    clock_digest,
+    decode_message,
+    parcel_in,
+)
+
+
+class NodeIdentity(NamedTuple):
+    """What a node is called, where it listens for others, and which nodes it is to join."""
+
+    cluster: str
+    name: str
+    address: str
+    join: tuple[str, ...] = ()
+    offline: bool = False
+    """Whether to take writes without asking the others first."""
+
+
+class Engine:
+    """One node. Not safe for threads, but for `committed`."""
+
+    def __init__(
+        self, database: Database, identity: NodeIdentity, config: GossipConfig, dice: Random, now: float
+    ) -> None:
+        self._database, self._store, self._identity, self._config, self._dice = (
+            database,
+            database.store,
+            identity,
+            config,
+            dice,
+        )
+        kept = read_roster(self._store)
+        me = Member(
+            identity.name,
+            self._store.identity.store_id,
+            self._store.actor,
+            identity.address,
+            kept.incarnation + 1,
+            Status.ALIVE,
+        )
+        self.outbox = Outbox()
+        self.membership = Membership(me, kept.members, config, dice, now)
+        self.dialer = Dialer(config, dice)
+        self.rumors = Rumors(config.rumor_fanout, dice)
+        self.exchanges = Exchanges(self._store, config, self.outbox, self._completed)
+        self.readiness = Readiness(
+            joining=bool(identity.join) and not kept.joined,
+            unsure=self._store.identity.why is None and not identity.offline,
+            to_ask=frozenset(one.name for one in kept.members if one.name != identity.name),
+            until=now + config.confirm_timeout,
+        )
+        self._links: dict[int, Link] = {}
+        self._ways: dict[str, Link] = {}
+        """The greeted link that this node dialed, for each peer."""
+        self._same_as_peer: set[str] = set()
+        """Addresses that lead to this node itself, or to a peer that is reached by another."""
+        self._digests: dict[str, bytes] = {}
+        self._next_exchange = now
+        self._committed: deque[Committed] = deque()
+        self._stopping = False
+        self._keep_roster()
+        self._store.listeners.append(self.committed)
+        self._handlers: dict[type[Any], Callable[[Link, Any, float], None]] = {
+            Ping: self._ping,
+            Ack: self._ack,
+            Probe: self._probe,
+            Ask: self._ask,
+            PageOf: self.exchanges.page,
+            More: self.exchanges.more,
+            Same: lambda link, message, now: self.exchanges.same(link, message),  # noqa: ARG005
+            Busy: self._busy,
+            Rumor: self._rumor,
+            Poke: lambda link, message, now: self._ask_by_name(link.peer, now),  # noqa: ARG005
+        }
+
+    # Events
+
+    def opened(self, number: int, address: str | None, certified: Certified | None, now: float) -> None:
+        """A connection is there: dialed, if it has an address, or accepted."""
+        link = self._links[number] = Link(number, address, certified, now, heard=now)
+        if address is not None:
+            self.outbox.send(link.number, Hello(self._greeting()))
+
+    def received(self, number: int, payload: bytes, now: float) -> None:
+        """A payload came over a link. Whatever is wrong with it, the link is closed and the node goes on."""
+        link = self._links.get(number)
+        if link is None:
+            return
+        try:
+            message = decode_message(payload)
+            if link.peer is None:
+                self._handshake(link, message, now)
+            else:
+                self._dispatch(link, message, now)
+        except (EncodingError, ProtocolError) as error:
+            self.outbox.log("WARNING", f"closing the connection with {_who(link)}: {error}")
+            self._close(link, now)
+
+    def closed(self, number: int, now: float) -> None:
+        """A connection is gone."""
+        link = self._links.pop(number, None)
+        if link is not None:
+            self._forget(link, now)
+
+    def dial_failed(self, address: str, reason: str, now: float) -> None:
+        """A connection could not be made."""
+        self.outbox.log("DEBUG", f"can't reach {address}: {reason}")
+        self.dialer.ended(address, now)
+
+    def committed(self, committed: Committed) -> None:
+        """The store committed. May be called from any thread; the next tick sees it."""
+        self._committed.append(committed)
+
+    def tick(self, now: float) -> None:
+        """Time has passed: call it every tenth of a second or so, and soon after `committed`."""
+        if self._stopping:
+            return
+        self._spread_commits()
+        self._dial(now)
+        self._keep_alive(now)
+        for name, message in self.membership.tick(now):
+            self._send_to(name, message)
+        self.exchanges.tick(now)
+        self._exchange(now)
+        self._push_rumors()
+        self._settle()
+        if self.readiness.give_up_asking(now):
+            self._renew_actor("not every member could be asked whether it knows more of this node's actor")
+        if self.membership.changed:
+            self._keep_roster()
+
+    def work(self) -> bool:
+        """Do a piece of what takes longer: a page for each peer, a slice of a sweep. Return whether there is more."""
+        pages = self.exchanges.pump()
+        return self._store.sweep() or pages
+
+    def stop(self, now: float) -> None:
+        """Say goodbye: nobody needs to suspect a node that stops cleanly."""
+        self._stopping = True
+        self._spread_commits()
+        self._push_rumors()
+        for link in list(self._links.values()):
+            if link.peer is not None and link.address is not None:
+                self.outbox.send(link.number, Ping(0, (self.membership.leave(),)))
+            self._close(link, now)
+        self.exchanges.stop()
+        self._store.listeners.remove(self.committed)
+
+    def take(self) -> list[Action]:
+        """Return the actions to perform, in order."""
+        return self.outbox.take()
+
+    # What it knows
+
+    @property
+    def connected(self) -> list[str]:
+        """The peers to which this node has a connection."""
+        return sorted(self._ways)
+
+    @property
+    def links(self) -> int:
+        """The number of connections, both ways."""
+        return len(self._links)
+
+    # Handshake
+
+    def _greeting(self) -> Greeting:
+        me = self.membership.me
+        self._store.flush()
+        return Greeting(
+            MAJOR,
+            MINOR,
+            self._identity.cluster,
+            me.name,
+            me.store_id,
+            me.actor,
+            me.address,
+            me.incarnation,
+            self._store.held.clock,
+        )
+
+    def _handshake(self, link: Link, message: Message, now: float) -> None:
+        if isinstance(message, Refuse) and link.address is not None:
+            self._refused(link, message, now)
+        elif isinstance(message, Hello) and link.address is None:
+            if self._admitted(link, message.greeting, now):
+                self.outbox.send(link.number, Welcome(self._greeting()))
+                self._introduce(link, message.greeting, now)
+        elif isinstance(message, Welcome) and link.address is not None:
+            if self._admitted(link, message.greeting, now):
+                self._reached(link, message.greeting, now)
+        else:
+            raise ProtocolError(f"a {type(message).__name__.lower()} before the handshake")
+
+    def _admitted(self, link: Link, greeting: Greeting, now: float) -> bool:
+        refusal = refusal_of(greeting, self._identity.cluster, self.membership, link.certified)
+        if refusal is None:
+            return True
+        if refusal.code != Refusal.SELF:
+            self.outbox.log("WARNING", f"refusing {_who(link)}, which calls itself {greeting.name!r}: {refusal.reason}")
+        if link.address is None:
+            self.outbox.send(link.number, refusal)
+        self._close(link, now)
+        return False
+
+    def _refused(self, link: Link, refusal: Refuse, now: float) -> None:
+        address = link.address or "?"
+        if refusal.code == Refusal.SELF:
+            self._same_as_peer.add(address)
+        else:
+            self.outbox.log("ERROR", f"{address} refuses this node: {refusal.reason}")
+        self._close(link, now)
+
+    def _reached(self, link: Link, greeting: Greeting, now: float) -> None:
+        if greeting.name in self._ways:
+            self._same_as_peer.add(link.address or "?")
+            self._close(link, now)
+            return
+        self._ways[greeting.name] = link
+        self.dialer.greeted(link.address or "?")
+        self._introduce(link, greeting, now)
+        self.outbox.send(link.number, Ping(0, self.membership.everyone()))
+        self.exchanges.ask(link, now)
+
+    def _introduce(self, link: Link, greeting: Greeting, now: float) -> None:
+        link.peer = greeting.name
+        self.membership.greeted(member_of(greeting), now)
+        self.exchanges.peer_clocks[greeting.name] = greeting.clock
+        self.readiness.greeted(greeting.name)
+        if greeting.clock.highest(self._store.actor) > self._store.held.clock.highest(self._store.actor):
+            self._renew_actor(f"{greeting.name} knows more of it than this store")
+        self.outbox.log("INFO", f"connected with {greeting.name} at {greeting.address}")
+        self._dial(now)
+
+    def _renew_actor(self, why: str) -> None:
+        self._store.renew_actor()
+        me = self.membership.me
+        self.membership.me = me._replace(actor=self._store.actor, incarnation=me.incarnation + 1)
+        self.membership.changed = True
+        self.readiness.sure()
+        self.outbox.log("WARNING", f"this node writes as a new actor from now on: {why}")
+
+    # Messages
+
+    def _dispatch(self, link: Link, message: Message, now: float) -> None:
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            raise ProtocolError(f"a {type(message).__name__.lower()} after the handshake")
+        link.heard = now
+        self.membership.heard(link.peer or "?")
+        handler(link, message, now)
+
+    def _ping(self, link: Link, message: Ping, now: float) -> None:
+        self.membership.learn(message.members, now)
+        self.outbox.send(link.number, Ack(message.number, self.membership.news(), self._digest()))
+
+    def _ack(self, link: Link, message: Ack, now: float) -> None:
+        self.membership.learn(message.members, now)
+        asked_by = self.membership.acknowledged(message.number)
+        if asked_by is not None:
+            number, theirs = asked_by
+            self.outbox.send(number, Ack(theirs, (), message.clock_digest))
+        elif message.number == 0 or link.peer in self._ways:
+            self._digests[link.peer or "?"] = message.clock_digest
+
+    def _probe(self, link: Link, message: Probe, now: float) -> None:
+        self.membership.learn(message.members, now)
+        for name, ping in self.membership.probe_for(link.number, message.number, message.name, now):
+            self._send_to(name, ping)
+
+    def _ask(self, link: Link, message: Ask, now: float) -> None:
+        if self.readiness.joining:
+            self.outbox.send(link.number, Busy(message.exchange, "joining"))
+            self.exchanges.peer_clocks[link.peer or "?"] = message.clock
+        else:
+            self.exchanges.asked(link, message, now)
+        if not self._store.held.clock >= message.clock:
+            self._ask_by_name(link.peer, now)
+
+    def _busy(self, link: Link, message: Busy, now: float) -> None:  # noqa: ARG002
+        self.exchanges.busy(link, message)
+        others = [one.store_id for name, one in self.membership.others.items() if name in self._ways]
+        if message.reason == "joining":
+            first = all(self.membership.me.store_id < store_id for store_id in others)
+            if self.readiness.peer_is_joining(link.peer or "?", set(self._ways), first and not self._store.held.clock):
+                self.outbox.log("INFO", "all nodes here are new: this one begins")
+
+    def _rumor(self, link: Link, message: Rumor, now: float) -> None:
+        try:
+            received = self._store.receive(parcel_in(message.parcel))
+        except JunctionMissingError:
+            self._ask_by_name(link.peer, now)
+            return
+        except EncodingError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a collision, a limit: said aloud; an exchange will say it again
+            self.outbox.log("ERROR", f"a rumor from {link.peer} isn't taken: {error}")
+            return
+        self.exchanges.news = self.exchanges.news or bool(received.news)
+        self.rumors.heard(received.news, {*message.told, link.peer or "?"})
+
+    def _ask_by_name(self, name: str | None, now: float) -> None:
+        way = self._ways.get(name or "?")
+        if way is not None:
+            self.exchanges.ask(way, now)
+
+    # Duties
+
+    def _dial(self, now: float) -> None:
+        known = {one.address for one in self.membership.others.values()} | set(self._identity.join)
+        known -= {self._identity.address, *self._same_as_peer}
+        self.dialer.want(known, now)
+        for address in self.dialer.due(now):
+            self.outbox.actions.append(Dial(address))
+
+    def _keep_alive(self, now: float) -> None:
+        """Close what is stuck: half a handshake, or a line that nothing comes through any more."""
+        for link in list(self._links.values()):
+            silent = now - link.heard
+            if link.peer is None and silent > self._config.greeting_timeout:
+                self.outbox.log("WARNING", f"closing the connection with {_who(link)}: no handshake in time")
+                self._close(link, now)
+            elif link.peer is not None and silent > self._config.silence_timeout:
+                self.outbox.log("WARNING", f"closing the connection with {_who(link)}: silent for {silent:.0f} s")
+                self._close(link, now)
+            elif link.address is not None and link.peer is not None and silent > self._config.silence_timeout / 3:
+                self.outbox.send(link.number, Ping(0, self.membership.news()))
+
+    def _exchange(self, now: float) -> None:
+        if now < self._next_exchange:
+            return
+        self._next_exchange = now + self._config.exchange_interval * self._dice.uniform(0.7, 1.3)
+        mine = self._digest()
+        behind = sorted(name for name in self._ways if self._digests.get(name) != mine or self.readiness.joining)
+        if behind:
+            self.exchanges.ask(self._ways[self._dice.choice(behind)], now)
+
+    def _spread_commits(self) -> None:
+        while self._committed:
+            committed = self._committed.popleft()
+            self.rumors.heard(committed.written, ())
+
+    def _push_rumors(self) -> None:
+        if not self.rumors or self.readiness.joining:
+            return
+        for places, peers, told in self.rumors.take(self.membership.me.name, self._ways):
+            parcel = self._store.rumor(places)
+            for name in peers if parcel is not None else ():
+                self._send_to(name, Rumor(parcel, told))
+        for name in self.rumors.take_overflow(self._ways):
+            self._send_to(name, Poke())
+
+    def _settle(self) -> None:
+        if self.exchanges.news:
+            self.exchanges.news = False
+            self._database.settle()
+
+    def _completed(self, peer: str) -> None:
+        if self.readiness.joining:
+            self.readiness.joined()
+            self.membership.changed = True
+            self.outbox.log("INFO", f"joined the cluster by {peer}")
+
+    def _keep_roster(self) -> None:
+        self.membership.changed = False
+        members = tuple(self.membership.others.values())
+        keep_roster(self._store, KeptRoster(self.membership.me.incarnation, not self.readiness.joining, members))
+
+    def _digest(self) -> bytes:
+        return clock_digest(self._store.held.clock)
+
+    def _send_to(self, name: str, message: Message) -> None:
+        way = self._ways.get(name)
+        if way is not None:
+            self.outbox.send(way.number, message)
+
+    def _close(self, link: Link, now: float) -> None:
+        self.outbox.actions.append(Close(link.number))
+        if self._links.pop(link.number, None) is not None:
+            self._forget(link, now)
+
+    def _forget(self, link: Link, now: float) -> None:
+        self.exchanges.closed(link.number)
+        if link.address is not None:
+            self.dialer.ended(link.address, now)
+        if link.peer is not None and self._ways.get(link.peer) is link:
+            del self._ways[link.peer]
+            self._same_as_peer.clear()
+            self._digests.pop(link.peer, None)
+            if not self._stopping:
+                self.outbox.log("INFO", f"the connection with {link.peer} ended")
+
+
+def _who(link: Link) -> str:
+    name = link.peer or (link.certified.name if link.certified is not None else "a stranger")
+    return f"{name} at {link.address}" if link.address is not None else name

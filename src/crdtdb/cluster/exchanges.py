@@ -1,0 +1,148 @@
+"""Performs exchanges on the store: asks peers for what is missing, and answers them from snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+from crdtdb.causality import DotSet
+from crdtdb.cluster.actions import Link, Outbox
+from crdtdb.errors import DotCollisionError, TooLargeError
+from crdtdb.gossip import Asking, GossipConfig, PageFlow
+from crdtdb.store import JunctionMissingError, Outgoing, Store
+from crdtdb.wire.messages import Ask, Busy, More, PageOf, Same, parcel_in
+
+_ALARM_SECONDS = 60.0
+
+
+class Exchanges:
+    """All exchanges of one node, those that it asked for and those that it answers."""
+
+    def __init__(self, store: Store, config: GossipConfig, outbox: Outbox, completed: Callable[[str], None]) -> None:
+        """`completed` is told the name of a peer when this node has all that the peer had."""
+        self._store, self._config, self._outbox, self._completed = store, config, outbox, completed
+        self._numbers = count(1)
+        self._asking: dict[int, Asking] = {}
+        self._answering: dict[int, tuple[PageFlow, Outgoing]] = {}
+        self._alarmed: dict[str, float] = {}
+        self.peer_clocks: dict[str, DotSet] = {}
+        """The last clock that each peer said it has."""
+        self.received_documents = 0
+        self.finished = 0
+        self.news = False
+        """Whether something arrived since somebody last looked."""
+
+    # Asking
+
+    def ask(self, link: Link, now: float, whole_paths: bool = False) -> None:
+        """Ask a peer for everything that this node lacks, unless that is under way."""
+        peer = link.peer or "?"
+        busy = link.number in self._asking or len(self._asking) >= self._config.exchanges_at_once
+        if busy or now < self._alarmed.get(peer, now):
+            return
+        self._store.flush()
+        asking = Asking(next(self._numbers), peer, now, whole_paths=whole_paths)
+        self._asking[link.number] = asking
+        self._outbox.send(link.number, Ask(asking.exchange, self._store.held.clock, whole_paths))
+
+    def page(self, link: Link, message: PageOf, now: float) -> None:
+        """Merge a page. Raises EncodingError if it can't be read."""
+        asking = self._asking.get(link.number)
+        if asking is None or asking.exchange != message.exchange:
+            return
+        if not asking.take(message.number, now):
+            del self._asking[link.number]  # lost, doubled or out of order: begin anew when the time comes
+            return
+        parcel = parcel_in(message.parcel)
+        try:
+            received = self._store.receive(parcel, message.last)
+        except JunctionMissingError:
+            del self._asking[link.number]
+            self.ask(link, now, whole_paths=True)
+            return
+        except (DotCollisionError, TooLargeError) as error:
+            del self._asking[link.number]
+            self._alarmed[asking.peer] = now + _ALARM_SECONDS
+            self._outbox.log("ERROR", f"the exchange with {asking.peer} is stopped for a minute: {error}")
+            return
+        self.received_documents += received.documents
+        self.news = self.news or bool(received.news)
+        if message.last:
+            del self._asking[link.number]
+            self.peer_clocks[asking.peer] = parcel.clock
+            self._finish(asking.peer)
+        else:
+            self._outbox.send(link.number, More(message.exchange, asking.wanted(self._config.pages_ahead)))
+
+    def same(self, link: Link, message: Same) -> None:
+        """Take note that nothing is missing."""
+        asking = self._asking.get(link.number)
+        if asking is not None and asking.exchange == message.exchange:
+            del self._asking[link.number]
+            self._finish(asking.peer)
+
+    def busy(self, link: Link, message: Busy) -> None:
+        """Take note that the peer doesn't answer now."""
+        asking = self._asking.get(link.number)
+        if asking is not None and asking.exchange == message.exchange:
+            del self._asking[link.number]
+
+    def _finish(self, peer: str) -> None:
+        self.finished += 1
+        self._completed(peer)
+
+    # Answering
+
+    def asked(self, link: Link, message: Ask, now: float) -> None:
+        """Answer a clock."""
+        self._stop_answering(link.number)
+        self.peer_clocks[link.peer or "?"] = message.clock
+        outgoing = self._store.outgoing(message.clock, message.whole_paths)
+        if outgoing.nothing:
+            outgoing.close()
+            self._outbox.send(link.number, Same(message.exchange))
+            return
+        flow = PageFlow(message.exchange, self._config.pages_ahead, now)
+        self._answering[link.number] = (flow, outgoing)
+
+    def more(self, link: Link, message: More, now: float) -> None:
+        """Let further pages go out."""
+        answering = self._answering.get(link.number)
+        if answering is not None and answering[0].exchange == message.exchange:
+            answering[0].more(message.wanted, now, self._config.pages_ahead)
+
+    def pump(self) -> bool:
+        """Send one page to each peer that waits for one; return whether there is more to send."""
+        for number, (flow, outgoing) in list(self._answering.items()):
+            if flow.may_send:
+                page = outgoing.next_page()
+                self._outbox.send(number, PageOf(flow.exchange, flow.sent, page.last, page.parcel))
+                flow.sent += 1
+                if page.last:
+                    self._stop_answering(number)
+        return any(flow.may_send for flow, _ in self._answering.values())
+
+    def tick(self, now: float) -> None:
+        """Give up what has been silent for too long."""
+        for number, asking in list(self._asking.items()):
+            if now - asking.heard > self._config.exchange_timeout:
+                del self._asking[number]
+        for number, (flow, _) in list(self._answering.items()):
+            if now - flow.heard > self._config.exchange_timeout:
+                self._stop_answering(number)
+
+    def closed(self, link: int) -> None:
+        """Forget a link."""
+        self._asking.pop(link, None)
+        self._stop_answering(link)
+
+    def stop(self) -> None:
+        """Let go of everything."""
+        self._asking.clear()
+        for number in list(self._answering):
+            self._stop_answering(number)
+
+    def _stop_answering(self, number: int) -> None:
+        answering = self._answering.pop(number, None)
+        if answering is not None:
+            answering[1].close()

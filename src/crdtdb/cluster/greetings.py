@@ -1,0 +1,40 @@
+"""Handshakes: who is let in. Rule 16: a refusal carries its reason, and stands in both logs."""
+
+from __future__ import annotations
+
+from crdtdb.cluster.actions import Certified
+from crdtdb.gossip import Membership
+from crdtdb.wire.messages import MAJOR, Greeting, Member, Refusal, Refuse, Status
+
+
+def refusal_of(greeting: Greeting, cluster: str, membership: Membership, certified: Certified | None) -> Refuse | None:
+    """Return why a node isn't let in, None if it is."""
+    if greeting.major != MAJOR:
+        return Refuse(
+            Refusal.PROTOCOL, f"protocol {greeting.major}.{greeting.minor}, this node speaks {MAJOR}.x: upgrade"
+        )
+    if greeting.cluster != cluster:
+        return Refuse(Refusal.CLUSTER, f"cluster {greeting.cluster!r}, this node is of {cluster!r}")
+    if certified is not None and certified != Certified(greeting.cluster, greeting.name):
+        return Refuse(
+            Refusal.CERTIFICATE,
+            f"the node calls itself {greeting.name!r} of {greeting.cluster!r}, its certificate is for "
+            f"{certified.name!r} of {certified.cluster!r}",
+        )
+    if greeting.store_id == membership.me.store_id:
+        return Refuse(Refusal.SELF, "that is this node itself")
+    if greeting.name == membership.me.name:
+        return Refuse(Refusal.NAME_TAKEN, f"the name {greeting.name!r} is taken by the node at {membership.me.address}")
+    holder = membership.others.get(greeting.name)
+    if holder is not None and holder.store_id != greeting.store_id and holder.status is not Status.DEAD:
+        return Refuse(
+            Refusal.NAME_TAKEN, f"the name {greeting.name!r} is taken by a node with another store, at {holder.address}"
+        )
+    return None
+
+
+def member_of(greeting: Greeting) -> Member:
+    """Return the roster's entry of a node that was greeted."""
+    return Member(
+        greeting.name, greeting.store_id, greeting.actor, greeting.address, greeting.incarnation, Status.ALIVE
+    )

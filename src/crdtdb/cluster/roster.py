@@ -1,0 +1,31 @@
+"""The roster at rest: the members that a node knew when it last ran."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from crdtdb.store import Store
+from crdtdb.wire.cbor import decode_own, encode
+from crdtdb.wire.messages import Member, members_in, members_out
+
+
+class KeptRoster(NamedTuple):
+    """The incarnation of this node, whether it ever joined completely, and the others."""
+
+    incarnation: int
+    joined: bool
+    members: tuple[Member, ...]
+
+
+def read_roster(store: Store) -> KeptRoster:
+    """Return what the store keeps; an empty roster if it is new."""
+    encoded = store.kept_roster()
+    if encoded is None:
+        return KeptRoster(0, False, ())
+    incarnation, joined, members = decode_own(encoded)
+    return KeptRoster(incarnation, joined, members_in(members))
+
+
+def keep_roster(store: Store, roster: KeptRoster) -> None:
+    """Keep a roster."""
+    store.keep_roster(encode([roster.incarnation, roster.joined, members_out(roster.members)]))

@@ -1,0 +1,12 @@
+"""Gossip without sockets: membership, rumors, dialing and the flow of exchanges. Events in, actions out.
+
+Owns no clock, no random source and no store: the time comes with each call, the dice at the start.
+"""
+
+from crdtdb.gossip.config import GossipConfig
+from crdtdb.gossip.dialing import Dialer
+from crdtdb.gossip.exchange import Asking, PageFlow
+from crdtdb.gossip.membership import Membership
+from crdtdb.gossip.rumors import Rumors
+
+__all__ = ["Asking", "Dialer", "GossipConfig", "Membership", "PageFlow", "Rumors"]

@@ -1,0 +1,47 @@
+"""The numbers of gossip, in one place, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, log2
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class GossipConfig:
+    """Times are seconds."""
+
+    ping_interval: float = 1.0
+    """One member is probed in each. SWIM's protocol period: a dead member is noticed within about two of them."""
+    ping_timeout: float = 0.4
+    """Then others are asked to try: long against a round trip, short against the interval."""
+    indirect_probes: int = 3
+    """How many are asked. Three make it unlikely that one lossy path condemns a member (SWIM, section 5)."""
+    suspicion: float = 5.0
+    """How long a suspect may refute before it counts as dead. Death has no consequence but in the roster."""
+    updates_in_message: int = 12
+    """News of members that travel along with a ping: about 100 bytes each, so that it fits one packet."""
+    exchange_interval: float = 1.0
+    """How often a node asks a random peer what it lacks, unless their clocks are known to be equal."""
+    exchange_timeout: float = 15.0
+    """After this long without a page the exchange is given up; what arrived is kept."""
+    exchanges_at_once: int = 2
+    """Each holds a few pages in memory here, and a snapshot at the other side."""
+    pages_ahead: int = 4
+    """Pages on their way before one is acknowledged: a megabyte, enough to fill a long line."""
+    rumor_fanout: int = 4
+    """To how many peers a fresh write is pushed in each hop: 4 reach 98 % of any cluster, exchanges the others."""
+    dial_first: float = 0.05
+    dial_most: float = 3.0
+    """The pause before the first and between later attempts to connect, doubled each time, with jitter, for ever."""
+    greeting_timeout: float = 10.0
+    """Half a handshake is held open no longer."""
+    silence_timeout: float = 12.0
+    """A connection through which nothing came for so long, pings neither, is closed and dialed again."""
+    confirm_timeout: float = 1.5
+    """How long a node that starts asks whether somebody knows more of its actor than it does itself."""
+
+    @classmethod
+    def for_cluster(cls, members: int) -> Self:
+        """Return what suits a cluster of this size: news of n members takes log n periods to reach all."""
+        return cls(suspicion=max(5.0, 2.0 * ceil(log2(max(members, 2)) + 1)))

@@ -1,0 +1,63 @@
+"""Dialing: which addresses to connect to, and when to try again. For ever, with doubled pauses and jitter.
+
+Source: "full jitter" as compared by Brooker, "Exponential Backoff and Jitter" (2015).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from crdtdb.gossip.config import GossipConfig
+
+
+@dataclass(slots=True)
+class _Attempt:
+    at: float
+    failures: int = 0
+    busy: bool = False
+
+
+class Dialer:
+    """One entry for each address that a connection is wanted to."""
+
+    def __init__(self, config: GossipConfig, dice: Random) -> None:
+        self._config, self._dice = config, dice
+        self._attempts: dict[str, _Attempt] = {}
+
+    def want(self, addresses: set[str], now: float) -> None:
+        """Keep connections to these addresses and to no others."""
+        for address in sorted(self._attempts.keys() - addresses):
+            del self._attempts[address]
+        for address in sorted(addresses - self._attempts.keys()):
+            self._attempts[address] = _Attempt(now)
+
+    def due(self, now: float) -> list[str]:
+        """Return the addresses to dial now. Each is dialed once until it is told what became of it."""
+        found = []
+        for address, attempt in self._attempts.items():
+            if not attempt.busy and attempt.at <= now:
+                attempt.busy = True
+                found.append(address)
+        return found
+
+    def greeted(self, address: str) -> None:
+        """Take note that the handshake succeeded."""
+        if address in self._attempts:
+            self._attempts[address].failures = 0
+
+    def ended(self, address: str, now: float) -> None:
+        """Take note that an attempt failed or its connection ended, and plan the next."""
+        attempt = self._attempts.get(address)
+        if attempt is None:
+            return
+        most = min(self._config.dial_most, self._config.dial_first * 2.0 ** min(attempt.failures, 30))
+        attempt.at = now + self._dice.uniform(most / 4, most)
+        attempt.failures += 1
+        attempt.busy = False
+
+    def hurry(self, address: str, now: float) -> None:
+        """Try an address soon: it was just heard of."""
+        attempt = self._attempts.get(address)
+        if attempt is not None and not attempt.busy:
+            attempt.at, attempt.failures = min(attempt.at, now), 0

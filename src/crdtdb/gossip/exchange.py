@@ -1,0 +1,58 @@
+"""The flow of an exchange: who may send which page when. Rule 5: a clock advances with the last page and never before.
+
+    asker                        answerer
+    ask(clock) ─────────────────▶ snapshot
+              ◀───────────────── page 0 … page n, no more ahead than was wanted
+    more(k)  ─────────────────▶   up to page k
+              ◀───────────────── last page, with the snapshot's clock
+
+A page that is missing, doubled or out of order ends the exchange: what was merged is kept, and another begins later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Asking:
+    """An exchange that this node asked for."""
+
+    exchange: int
+    peer: str
+    heard: float
+    """When the last page came, or it was asked."""
+    expected: int = 0
+    whole_paths: bool = False
+
+    def take(self, number: int, now: float) -> bool:
+        """Take note of a page; return whether it is the one that was expected."""
+        if number != self.expected:
+            return False
+        self.expected += 1
+        self.heard = now
+        return True
+
+    def wanted(self, pages_ahead: int) -> int:
+        """Return the pages wanted by now."""
+        return self.expected + pages_ahead
+
+
+@dataclass(slots=True)
+class PageFlow:
+    """An exchange that this node answers."""
+
+    exchange: int
+    wanted: int
+    heard: float
+    sent: int = 0
+
+    @property
+    def may_send(self) -> bool:
+        """Whether the next page may go out."""
+        return self.sent < self.wanted
+
+    def more(self, wanted: int, now: float, pages_ahead: int) -> None:
+        """Take note of what is wanted. Nobody is sent more than `pages_ahead` at once, whatever they want."""
+        self.wanted = min(max(self.wanted, wanted), self.sent + pages_ahead)
+        self.heard = now

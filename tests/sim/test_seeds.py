@@ -1,0 +1,131 @@
+"""500 seeds of 3 to 7 nodes; the seeds that once failed, by name; and the proof that a broken rule is found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from crdtdb.backends.memory import MemoryBackend
+from crdtdb.causality import EMPTY, DotSet
+from crdtdb.cluster.engine import Engine
+from crdtdb.store import Store, exchange, identity, transaction
+from crdtdb.store.identity import Identity
+from crdtdb.testing.simulate import SimulationError, simulate
+from crdtdb.testing.virtual import VirtualBackend
+
+SEEDS = 500
+CHUNKS = 50
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_seeds(chunk: int) -> None:
+    for seed in range(chunk, SEEDS, CHUNKS):
+        simulate(seed)
+
+
+@pytest.mark.soak
+def test_many_seeds() -> None:
+    wanted = int(os.environ.get("CRDTDB_SOAK_SEEDS", "10000"))
+    for seed in range(SEEDS, SEEDS + wanted):
+        simulate(seed)
+
+
+def test_one_seed_is_one_history() -> None:
+    """The same seed gives the same trace in another process, whatever its hash seed."""
+    here = simulate(5)
+    for hash_seed in ("1", "2"):
+        there = subprocess.run(
+            [sys.executable, "-c", "from crdtdb.testing.simulate import simulate; print(simulate(5).trace)"],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            cwd=Path(__file__).parent.parent.parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert there.stdout.strip() == here.trace
+
+
+def acknowledge_early(patch: pytest.MonkeyPatch) -> None:
+    """Rule 2 off: a sync node acknowledges what isn't durable."""
+    write = VirtualBackend.write
+    patch.setattr(VirtualBackend, "write", lambda self, batch, durable: write(self, batch, durable=False))
+    patch.setattr(Store, "flush", lambda self: None)
+
+
+def keep_the_actor(patch: pytest.MonkeyPatch) -> None:
+    """Rule 3 off: after an unclean stop a node goes on as the actor that it was, and nobody tells it more."""
+    load = identity.load_identity
+
+    def same(backend: VirtualBackend, draw: Callable[[int], bytes]) -> Identity:
+        backend.write({b"!running": None}, durable=True)
+        return load(backend, draw)
+
+    patch.setattr("crdtdb.store.store.load_identity", same)
+    patch.setattr(Engine, "_renew_actor", lambda self, why: self.readiness.sure())
+
+
+def advance_with_every_page(patch: pytest.MonkeyPatch) -> None:
+    """Rules 4 and 5 off: the clock takes over the sender's before everything is here."""
+    receive = exchange.receive
+    patch.setattr("crdtdb.store.store.receive", lambda transaction, parcel, advance: receive(transaction, parcel, True))
+
+
+def forget_the_context(patch: pytest.MonkeyPatch) -> None:
+    """Context at rest off: what a document had seen beyond the clock isn't kept."""
+    patch.setattr(transaction, "uncovered", lambda context, clock: EMPTY)
+
+
+def ship_no_context(patch: pytest.MonkeyPatch) -> None:
+    """Merge without a context: what was replaced comes back."""
+    patch.setattr(DotSet, "restrict", lambda self, actors: EMPTY)
+
+
+def never_exchange(patch: pytest.MonkeyPatch) -> None:
+    """Rule 7 halved: rumors alone."""
+    patch.setattr(Engine, "_exchange", lambda self, now: None)
+    patch.setattr(Engine, "_ask_by_name", lambda self, name, now: None)
+
+
+def tear_batches(patch: pytest.MonkeyPatch) -> None:
+    """Rule 1 off: a kill in the middle of a batch leaves half of it."""
+    write = VirtualBackend.write
+
+    def torn(self: VirtualBackend, batch: dict[bytes, bytes | None], durable: bool) -> None:
+        rows = list(batch.items())
+        half = len(rows) // 2
+        write(self, dict(rows[:half]), durable=durable)
+        write(self, dict(rows[half:]), durable=durable)
+
+    patch.setattr(VirtualBackend, "write", torn)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        acknowledge_early,
+        keep_the_actor,
+        advance_with_every_page,
+        forget_the_context,
+        ship_no_context,
+        never_exchange,
+        tear_batches,
+    ],
+)
+def test_a_broken_rule_is_found(broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(monkeypatch)
+    with pytest.raises(SimulationError, match="seed"):
+        for seed in range(60):
+            simulate(seed, heal_seconds=25)
+
+
+def test_the_memory_backend_is_what_the_virtual_disk_is_made_of() -> None:
+    """A sanity check of the harness: without faults a virtual disk keeps everything."""
+    backend = VirtualBackend.open("")
+    backend.write({b"a": b"1"}, durable=False)
+    assert backend.get(b"a") == b"1"
+    assert isinstance(backend._rows, MemoryBackend)
