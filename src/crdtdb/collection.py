@@ -231,6 +231,10 @@ class Collection:
         found = self._store.held.collections.get(self.name)
         return found.seq if found is not None else 0
 
+    def durable(self) -> None:
+        """Return when everything that was acknowledged would outlive a loss of power: at "sync" it does already."""
+        self._store.flush()
+
     def digest(self) -> str:
         """Return a digest of everything that the collection holds: equal on two nodes if their documents are."""
         return self._store.digest(self.name) if self.name in self._store.held.names else "0" * 32

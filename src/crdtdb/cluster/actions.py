@@ -38,9 +38,10 @@ Action: TypeAlias = Send | Dial | Close | Log
 
 
 class Certified(NamedTuple):
-    """What the certificate at the other end says."""
+    """What the certificate at the other end says: of which cluster, in which role, and who."""
 
     cluster: str
+    role: str
     name: str
 
 

@@ -8,8 +8,9 @@ with each call; the dice at the start.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from crdtdb.cluster.actions import Action, Certified, Close, Dial, Link, Outbox
@@ -55,6 +56,8 @@ class NodeIdentity(NamedTuple):
     name: str
     address: str
     join: tuple[str, ...] = ()
+    reach: Mapping[str, str] = MappingProxyType({})
+    """Names of members, and the addresses under which this node reaches them: through a tunnel, say."""
     offline: bool = False
     """Whether to take writes without asking the others first."""
 
@@ -121,6 +124,9 @@ class Engine:
     def opened(self, number: int, address: str | None, certified: Certified | None, now: float) -> None:
         """A connection is there: dialed, if it has an address, or accepted."""
         link = self._links[number] = Link(number, address, certified, now, heard=now)
+        if certified is not None and certified.role != "node":
+            self._turn_away(link, f"a {certified.role} certificate can't gossip", now)
+            return
         if address is not None:
             self.outbox.send(link.number, Hello(self._greeting()))
 
@@ -172,6 +178,11 @@ class Engine:
         if self.membership.changed:
             self._keep_roster()
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something was committed that a tick would push on. May be asked from any thread."""
+        return bool(self._committed)
+
     def work(self) -> bool:
         """Do a piece of what takes longer: a page for each peer, a slice of a sweep. Return whether there is more."""
         pages = self.exchanges.pump()
@@ -199,6 +210,11 @@ class Engine:
     def connected(self) -> list[str]:
         """The peers to which this node has a connection."""
         return sorted(self._ways)
+
+    def greeted(self, number: int) -> bool:
+        """Whether the handshake of a link is over."""
+        link = self._links.get(number)
+        return link is not None and link.peer is not None
 
     @property
     def links(self) -> int:
@@ -246,6 +262,11 @@ class Engine:
         self._close(link, now)
         return False
 
+    def _turn_away(self, link: Link, reason: str, now: float) -> None:
+        self.outbox.log("WARNING", f"refusing {_who(link)}: {reason}")
+        self.outbox.send(link.number, Refuse(Refusal.CERTIFICATE, reason))
+        self._close(link, now)
+
     def _refused(self, link: Link, refusal: Refuse, now: float) -> None:
         address = link.address or "?"
         if refusal.code == Refusal.SELF:
@@ -272,7 +293,8 @@ class Engine:
         self.readiness.greeted(greeting.name)
         if greeting.clock.highest(self._store.actor) > self._store.held.clock.highest(self._store.actor):
             self._renew_actor(f"{greeting.name} knows more of it than this store")
-        self.outbox.log("INFO", f"connected with {greeting.name} at {greeting.address}")
+        if link.address is not None:
+            self.outbox.log("INFO", f"connected with {greeting.name} at {link.address}")
         self._dial(now)
 
     def _renew_actor(self, why: str) -> None:
@@ -305,6 +327,8 @@ class Engine:
             self.outbox.send(number, Ack(theirs, (), message.clock_digest))
         elif message.number == 0 or link.peer in self._ways:
             self._digests[link.peer or "?"] = message.clock_digest
+            if message.clock_digest == self._digest():
+                self.exchanges.peer_clocks[link.peer or "?"] = self._store.held.clock
 
     def _probe(self, link: Link, message: Probe, now: float) -> None:
         self.membership.learn(message.members, now)
@@ -350,7 +374,9 @@ class Engine:
     # Duties
 
     def _dial(self, now: float) -> None:
-        known = {one.address for one in self.membership.others.values()} | set(self._identity.join)
+        reach = self._identity.reach
+        known = {reach.get(one.name, one.address) for one in self.membership.others.values()}
+        known |= set(self._identity.join)
         known -= {self._identity.address, *self._same_as_peer}
         self.dialer.want(known, now)
         for address in self.dialer.due(now):
@@ -431,7 +457,7 @@ class Engine:
             self._same_as_peer.clear()
             self._digests.pop(link.peer, None)
             if not self._stopping:
-                self.outbox.log("INFO", f"the connection with {link.peer} ended")
+                self.outbox.log("INFO", f"the connection with {link.peer} ended; dialing again until it is back")
 
 
 def _who(link: Link) -> str:

@@ -15,11 +15,11 @@ def refusal_of(greeting: Greeting, cluster: str, membership: Membership, certifi
         )
     if greeting.cluster != cluster:
         return Refuse(Refusal.CLUSTER, f"cluster {greeting.cluster!r}, this node is of {cluster!r}")
-    if certified is not None and certified != Certified(greeting.cluster, greeting.name):
+    if certified is not None and certified != Certified(greeting.cluster, "node", greeting.name):
         return Refuse(
             Refusal.CERTIFICATE,
-            f"the node calls itself {greeting.name!r} of {greeting.cluster!r}, its certificate is for "
-            f"{certified.name!r} of {certified.cluster!r}",
+            f"the certificate is for {certified.role} {certified.name!r} of cluster {certified.cluster!r}, "
+            f"not for node {greeting.name!r}",
         )
     if greeting.store_id == membership.me.store_id:
         return Refuse(Refusal.SELF, "that is this node itself")

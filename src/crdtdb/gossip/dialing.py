@@ -6,9 +6,12 @@ Source: "full jitter" as compared by Brooker, "Exponential Backoff and Jitter" (
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
+from typing import TYPE_CHECKING
 
 from crdtdb.gossip.config import GossipConfig
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 @dataclass(slots=True)

@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, log2
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crdtdb.gossip.config import GossipConfig
 from crdtdb.wire.messages import Member, Message, Ping, Probe, Status
+
+if TYPE_CHECKING:
+    from random import Random
 
 Sends = list[tuple[str, Message]]
 

@@ -9,9 +9,12 @@ Source: Demers et al., "Epidemic Algorithms for Replicated Database Maintenance"
 from __future__ import annotations
 
 from collections.abc import Iterable
-from random import Random
+from typing import TYPE_CHECKING
 
 from crdtdb.limits import RUMOR_DOCUMENTS_MAX
+
+if TYPE_CHECKING:
+    from random import Random
 
 Place = tuple[str, str]
 """A document: collection and id."""

@@ -1,0 +1,124 @@
+"""The HTTP client of the commands: options that all of them have, and answers that become errors."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+import httpx
+
+from crdtdb.cluster.tls import Credentials
+from crdtdb.errors import (
+    CertificateError,
+    ConflictError,
+    CrdtdbError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
+
+
+class NodeClient:
+    """Talks with one node as one client. Use it in a `with`."""
+
+    def __init__(self, url: str, certs: Path, name: str) -> None:
+        """Raises CertificateError if the client's certificate can't be used."""
+        self.url = url.rstrip("/")
+        credentials = Credentials(certs, name)
+        self._http = httpx.Client(base_url=self.url, verify=credentials.http_client(), timeout=30, trust_env=False)
+
+    def __enter__(self) -> NodeClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def ask(self, method: str, *path: str, body: Any = None, **query: Any) -> Any:
+        """Send a request and return the JSON of its answer. Raises the error that the answer stands for."""
+        url = "/" + "/".join(quote(part, safe="") for part in path)
+        content = json.dumps(body).encode() if body is not None else None
+        try:
+            answer = self._http.request(method, url, content=content, params=query)
+        except httpx.ConnectError as error:
+            if "certificate" in str(error).lower():
+                raise CertificateError(
+                    f"{self.url}: {error}. Is it a node of this cluster, reached by a name in its certificate?"
+                ) from error
+            raise UnavailableError(f"can't reach {self.url}: {error}. Is the node running? Is --url right?") from error
+        except httpx.InvalidURL as error:
+            raise InvalidInputError(f"--url {self.url!r}: {error}") from error
+        except httpx.HTTPError as error:
+            failure = UnavailableError(f"{self.url}: the answer didn't come: {error or type(error).__name__}")
+            failure.maybe_done = method != "GET"
+            raise failure from error
+        if answer.status_code >= 400:
+            raise _error(answer, path)
+        return answer.json()
+
+
+def _error(answer: httpx.Response, path: tuple[str, ...]) -> CrdtdbError:
+    try:
+        found = answer.json()
+        word, reason = found["error"], found["reason"]
+    except (ValueError, KeyError, TypeError):
+        return UnavailableError(f"the answer {answer.status_code} isn't a node's: {answer.text[:200]}")
+    what = "/".join(path)
+    if answer.status_code == 409:
+        error = ConflictError(what, None, ())
+        error.args = (
+            f"{what}: the revision that was named isn't the current one (any more); read it again: crdtdb get",
+        )
+        return error
+    kinds: dict[int, type[CrdtdbError]] = {401: CertificateError, 404: NotFoundError, 503: UnavailableError}
+    kind = kinds.get(answer.status_code, InvalidInputError if answer.status_code < 500 else CrdtdbError)
+    return kind(f"{what}: {reason}" if word != "unauthorized" else reason)
+
+
+def with_node(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that name a node and who asks, and pass it a `NodeClient` as its first argument."""
+
+    @click.option(
+        "--url", default="https://127.0.0.1:7101", show_default=True, envvar="CRDTDB_URL", help="The node's URL."
+    )
+    @click.option(
+        "--certs",
+        type=click.Path(path_type=Path),
+        default=Path("certs"),
+        show_default=True,
+        envvar="CRDTDB_CERTS",
+        help="The folder with ca.pem and the client's certificate.",
+    )
+    @click.option("--as", "who", envvar="CRDTDB_AS", required=True, help="The client: NAME of NAME.pem and NAME.key.")
+    @click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
+    @functools.wraps(command)
+    def wrapped(url: str, certs: Path, who: str, **others: Any) -> None:
+        with NodeClient(url, certs, who) as client:
+            command(client, **others)
+
+    return wrapped
+
+
+def show_json(value: Any) -> None:
+    """Print JSON for programs."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def read_json(text: str) -> Any:
+    """Read JSON from an argument, from standard input for '-', from a file for '@FILE'."""
+    if text == "-":
+        text = sys.stdin.read()
+    elif text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text()
+        except OSError as error:
+            raise InvalidInputError(f"can't read {text[1:]}: {error.strerror}") from error
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidInputError(f'not JSON: {error}. A document is written as \'{{"title": "x"}}\'') from error

@@ -1,0 +1,80 @@
+"""One TLS connection between nodes: frames in order, out of a bounded queue."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+from anyio.abc import ByteStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from crdtdb.errors import ProtocolError
+from crdtdb.limits import SEND_QUEUE_FRAMES_MAX
+from crdtdb.wire.frames import Frames, frame
+
+Received = Callable[[bytes], Awaitable[None]]
+
+
+class Connection:
+    """Reads and writes until one side is done."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._frames = Frames()
+        self._outgoing: MemoryObjectSendStream[bytes]
+        self._queued: MemoryObjectReceiveStream[bytes]
+        self._outgoing, self._queued = anyio.create_memory_object_stream[bytes](SEND_QUEUE_FRAMES_MAX)
+        self.bytes_sent = self.bytes_received = 0
+
+    def send(self, payload: bytes) -> None:
+        """Queue a payload. Raises anyio.WouldBlock if the other side reads too slowly, ClosedResourceError at the end."""
+        self._outgoing.send_nowait(frame(payload))
+
+    def greeted(self) -> None:
+        """Take frames of full size."""
+        self._frames.greeted()
+
+    def finish(self) -> None:
+        """Close when everything that was queued has gone out."""
+        self._outgoing.close()
+
+    async def run(self, received: Received) -> str:
+        """Carry frames until the connection ends; return why it did."""
+        reason = "closed by the other side"
+        async with anyio.create_task_group() as tasks:
+
+            async def write() -> None:
+                nonlocal reason
+                try:
+                    async with self._queued:
+                        async for data in self._queued:
+                            await self._stream.send(data)
+                            self.bytes_sent += len(data)
+                    reason = "closed by this node"
+                except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+                    reason = "the connection broke"
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(write)
+            try:
+                await self._read(received)
+            except ProtocolError as error:
+                reason = str(error)
+            except (anyio.EndOfStream, anyio.ClosedResourceError):
+                pass
+            except (anyio.BrokenResourceError, OSError):
+                reason = "the connection broke"
+            tasks.cancel_scope.cancel()
+        with anyio.move_on_after(1, shield=True):
+            await anyio.aclose_forcefully(self._stream)
+        self._outgoing.close()
+        self._queued.close()
+        return reason
+
+    async def _read(self, received: Received) -> None:
+        while True:
+            data = await self._stream.receive(256 * 1024)
+            self.bytes_received += len(data)
+            self._frames.feed(data)
+            while (payload := self._frames.next()) is not None:
+                await received(payload)

@@ -1,0 +1,212 @@
+"""The anyio runtime of a node's gossip: listens, dials, keeps time, and does what the engine wants done.
+
+The engine runs in a worker thread, one event at a time, since it waits for the disk; everything else happens here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from itertools import count
+
+import anyio
+from anyio import to_thread
+from anyio.abc import Listener, SocketStream, TaskGroup
+from anyio.streams.tls import TLSAttribute, TLSStream
+
+from crdtdb.cluster.actions import Close, Dial, Log, Send
+from crdtdb.cluster.connection import Connection
+from crdtdb.cluster.engine import Engine
+from crdtdb.cluster.tls import Credentials, TLSError, certified_by
+from crdtdb.errors import ConfigurationError
+from crdtdb.limits import CONNECTIONS_MAX, HANDSHAKE_SECONDS_MAX
+from crdtdb.wallclock import monotonic_seconds
+
+_log = logging.getLogger("crdtdb.cluster")
+_TICK_SECONDS = 0.1
+_GLANCE_SECONDS = 0.02
+
+
+class Runtime:
+    """Runs one engine until it is stopped."""
+
+    def __init__(self, engine: Engine, credentials: Credentials) -> None:
+        self.engine = engine
+        self._server, self._client = credentials.gossip_server(), credentials.gossip_client()
+        self._connections: dict[int, Connection] = {}
+        self._numbers = count(1)
+        self._turn = anyio.Lock()
+        self._work = anyio.Event()
+        self._tasks: TaskGroup | None = None
+        self._strangers = 0
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes sent and received over the connections that are open."""
+        open_ = list(self._connections.values())
+        return sum(one.bytes_sent for one in open_), sum(one.bytes_received for one in open_)
+
+    @staticmethod
+    async def listen(host: str, port: int) -> Listener[SocketStream]:
+        """Bind the gossip port, 0 for any that is free. Raises ConfigurationError if it can't be had."""
+        try:
+            multi = await anyio.create_tcp_listener(local_host=host, local_port=port)
+        except OSError as error:
+            raise ConfigurationError(
+                f"can't listen on {host}:{port}: {error.strerror or error}. Is another node running there?"
+            ) from error
+        return multi
+
+    async def run(self, listener: Listener[SocketStream]) -> None:
+        """Serve until stopped."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            tasks.start_soon(self._serve, listener)
+            tasks.start_soon(self._keep_time)
+            tasks.start_soon(self._keep_working)
+
+    async def stop(self) -> None:
+        """Say goodbye to the peers, and close."""
+        await self._event(lambda now: self.engine.stop(now))
+        for connection in list(self._connections.values()):
+            connection.finish()
+        with anyio.move_on_after(1):
+            while self._connections:  # noqa: ASYNC110 - each ends in a task of its own
+                await anyio.sleep(0.01)
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+
+    # Events in
+
+    async def _event(self, act: Callable[[float], None]) -> None:
+        async with self._turn:
+            await to_thread.run_sync(act, monotonic_seconds())
+            self._perform()
+        self._work.set()
+
+    async def _keep_time(self) -> None:
+        next_tick = monotonic_seconds()
+        while True:
+            if self.engine.has_news or monotonic_seconds() >= next_tick:
+                next_tick = monotonic_seconds() + _TICK_SECONDS
+                await self._event(self.engine.tick)
+            await anyio.sleep(_GLANCE_SECONDS)
+
+    async def _keep_working(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work = anyio.Event()
+            more = True
+            while more:
+                async with self._turn:
+                    more = await to_thread.run_sync(self.engine.work)
+                    self._perform()
+
+    # Actions out
+
+    def _perform(self) -> None:
+        for action in self.engine.take():
+            if isinstance(action, Send):
+                self._send(action)
+            elif isinstance(action, Dial):
+                self._start(self._dial, action.address)
+            elif isinstance(action, Close):
+                connection = self._connections.get(action.link)
+                if connection is not None:
+                    connection.finish()
+            elif isinstance(action, Log):
+                _log.log(logging.getLevelNamesMapping()[action.level], "%s", action.text)
+
+    def _send(self, action: Send) -> None:
+        connection = self._connections.get(action.link)
+        if connection is None:
+            return
+        try:
+            connection.send(action.payload)
+        except anyio.WouldBlock:
+            _log.warning("closing a connection: the other side reads too slowly")
+            connection.finish()
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            pass
+
+    def _start(self, task: Callable[[str], object], address: str) -> None:
+        if self._tasks is not None:
+            self._tasks.start_soon(task, address)  # type: ignore[arg-type]
+
+    # Connections
+
+    async def _serve(self, listener: Listener[SocketStream]) -> None:
+        async with listener:
+            await listener.serve(self._accept)
+
+    async def _accept(self, stream: SocketStream) -> None:
+        if len(self._connections) + self._strangers >= CONNECTIONS_MAX:
+            _log.warning("refusing a connection: there are %d already", CONNECTIONS_MAX)
+            await anyio.aclose_forcefully(stream)
+            return
+        self._strangers += 1
+        try:
+            with anyio.fail_after(HANDSHAKE_SECONDS_MAX):
+                secured = await TLSStream.wrap(
+                    stream, server_side=True, ssl_context=self._server, standard_compatible=False
+                )
+        except (TLSError, OSError, anyio.BrokenResourceError, anyio.EndOfStream, TimeoutError) as error:
+            _log.warning("refusing a connection: the TLS handshake failed: %s", _said(error))
+            await anyio.aclose_forcefully(stream)
+            return
+        finally:
+            self._strangers -= 1
+        await self._carry(secured, None)
+
+    async def _dial(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        try:
+            with anyio.fail_after(HANDSHAKE_SECONDS_MAX):
+                stream = await anyio.connect_tcp(host.strip("[]"), int(port))
+                try:
+                    secured = await TLSStream.wrap(
+                        stream,
+                        server_side=False,
+                        ssl_context=self._client,
+                        hostname=host.strip("[]"),
+                        standard_compatible=False,
+                    )
+                except BaseException:
+                    await anyio.aclose_forcefully(stream)
+                    raise
+        except (TLSError, OSError, anyio.BrokenResourceError, anyio.EndOfStream, TimeoutError, ValueError) as error:
+            reason = _said(error)
+            await self._event(lambda now: self.engine.dial_failed(address, reason, now))
+            return
+        await self._carry(secured, address)
+
+    async def _carry(self, stream: TLSStream, address: str | None) -> None:
+        number = next(self._numbers)
+        connection = self._connections[number] = Connection(stream)
+        certified = certified_by(stream.extra(TLSAttribute.ssl_object))  # noqa: S610 - anyio's `extra`, not Django's
+
+        async def received(payload: bytes) -> None:
+            await self._event(lambda now: self.engine.received(number, payload, now))
+            if self.engine.greeted(number):
+                connection.greeted()
+
+        try:
+            await self._event(lambda now: self.engine.opened(number, address, certified, now))
+            reason = await connection.run(received)
+            _log.debug("connection %d: %s", number, reason)
+            if reason.startswith("a frame"):
+                _log.warning(
+                    "closing the connection with %s: %s", certified.name if certified else "a stranger", reason
+                )
+        finally:
+            self._connections.pop(number, None)
+            with anyio.CancelScope(shield=True):
+                await self._event(lambda now: self.engine.closed(number, now))
+
+
+def _said(error: BaseException) -> str:
+    """Return what went wrong, in words: TLS errors come wrapped, and some have no text of their own."""
+    cause = error.__cause__ or error
+    if isinstance(cause, TimeoutError):
+        return f"nothing came within {HANDSHAKE_SECONDS_MAX:.0f} s"
+    return str(cause) or type(cause).__name__

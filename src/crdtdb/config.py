@@ -1,0 +1,103 @@
+"""The configuration of a node: a TOML file, the environment, and flags, each over the one before.
+
+name = "n1"
+data = "/var/lib/crdtdb"
+listen = "10.0.0.1:7001"
+http = "10.0.0.1:7101"
+certs = "/etc/crdtdb"
+join = ["10.0.0.2:7001"]
+
+[reach]
+n3 = "tunnel.local:9003"
+
+[collections.carts]
+resolver = "three_way_merge"
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from crdtdb.errors import ConfigurationError
+from crdtdb.resolvers import RESOLVERS
+from crdtdb.store import Durability
+
+_HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+):([0-9]{1,5})")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a node does with one collection."""
+
+    resolver: str
+
+
+class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that a node is told when it starts."""
+
+    name: str = ""
+    data: str = ""
+    certs: str = "certs"
+    listen: str = "127.0.0.1:7001"
+    advertise: str = ""
+    """The address that others are to dial; empty for `listen`."""
+    http: str = "127.0.0.1:7101"
+    join: tuple[str, ...] = ()
+    reach: dict[str, str] = {}
+    durability: Durability = "sync"
+    offline: bool = False
+    log: str = "info"
+    log_json: bool = False
+    collections: dict[str, CollectionConfig] = {}
+
+
+def read_file(path: Path) -> NodeConfig:
+    """Read a TOML file. Raises ConfigurationError."""
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text()), NodeConfig)
+    except OSError as error:
+        raise ConfigurationError(f"can't read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def check(config: NodeConfig) -> NodeConfig:
+    """Return a configuration that makes sense. Raises ConfigurationError that names the setting."""
+    if not config.name:
+        raise ConfigurationError("a node needs a name: --name n1, CRDTDB_NODE_NAME, or `name` in the file")
+    if not _NAME.fullmatch(config.name):
+        raise ConfigurationError(f"--name {config.name!r}: a name has letters, digits and ._-, at most 64")
+    if not config.data:
+        raise ConfigurationError(
+            "a node needs a place for its data: --data DIR, CRDTDB_NODE_DATA, or `data` in the file"
+        )
+    host_and_port("--listen", config.listen)
+    host_and_port("--http", config.http)
+    if config.advertise:
+        host_and_port("--advertise", config.advertise)
+    for address in config.join:
+        host_and_port("--join", address)
+    for name, address in config.reach.items():
+        host_and_port(f"--reach {name}", address)
+    for name, one in config.collections.items():
+        if one.resolver not in RESOLVERS:
+            raise ConfigurationError(
+                f"collection {name!r}: there is no resolver {one.resolver!r}, choose one of {', '.join(RESOLVERS)}"
+            )
+    if config.log not in ("debug", "info", "warning", "error"):
+        raise ConfigurationError(f"--log {config.log!r}: choose debug, info, warning or error")
+    return config
+
+
+def host_and_port(setting: str, address: str) -> tuple[str, int]:
+    """Return the parts of HOST:PORT; an IPv6 address stands in brackets. Raises ConfigurationError."""
+    match = _HOST_AND_PORT.fullmatch(address)
+    if match is None or int(match[2]) > 65_535:
+        raise ConfigurationError(
+            f"{setting} {address!r}: an address is HOST:PORT, such as 127.0.0.1:7001 or [::1]:7001"
+        )
+    return match[1].strip("[]"), int(match[2])

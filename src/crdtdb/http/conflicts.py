@@ -1,0 +1,84 @@
+"""What CouchDB lacks: /{db}/_conflicts, /{db}/{id}/_siblings, /_resolve and /_history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.routing import Route
+
+from crdtdb.collection import Collection
+from crdtdb.http.answers import JSONAnswer, number, read_object
+from crdtdb.http.port import ClusterPort
+from crdtdb.http.state import cluster_of, collection_of, ready
+from crdtdb.wallclock import iso
+
+
+async def conflicts(request: Request) -> JSONAnswer:
+    """GET /{db}/_conflicts : every document with more than one body, and all its bodies."""
+    collection, limit = collection_of(request), number(request, "limit")
+    rows = await to_thread.run_sync(lambda: _conflicts(collection, cluster_of(request), limit))
+    return JSONAnswer({"rows": rows})
+
+
+def _conflicts(collection: Collection, cluster: ClusterPort, limit: int | None) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for document in collection.conflicts():
+        if limit is not None and len(rows) >= limit:
+            break
+        rows.append({"id": document.id, "siblings": _siblings(collection, cluster, document.id)})
+    return rows
+
+
+async def siblings(request: Request) -> JSONAnswer:
+    """GET /{db}/{id}/_siblings : all bodies that a document has, the winner first."""
+    collection, doc_id = collection_of(request), request.path_params["id"]
+    return JSONAnswer({"id": doc_id, "siblings": _siblings(collection, cluster_of(request), doc_id)})
+
+
+async def resolve(request: Request) -> JSONAnswer:
+    """POST /{db}/{id}/_resolve : replace all siblings by the body."""
+    body = await read_object(request)
+    ready(request)
+    collection = collection_of(request)
+    document = await to_thread.run_sync(collection.resolve, request.path_params["id"], body)
+    return JSONAnswer({"ok": True, "id": document.id, "rev": document.rev}, 201)
+
+
+async def history(request: Request) -> JSONAnswer:
+    """GET /{db}/{id}/_history : every revision that is known here, newest first."""
+    collection, doc_id = collection_of(request), request.path_params["id"]
+    rows = [
+        {
+            "rev": one.rev,
+            "parent": one.parent,
+            "deleted": one.deleted,
+            "leaf": one.leaf,
+            "time": iso(one.time) if one.time else None,
+            "body": one.body,
+        }
+        for one in collection.history(doc_id)
+    ]
+    return JSONAnswer({"id": doc_id, "revisions": rows})
+
+
+def _siblings(collection: Collection, cluster: ClusterPort, doc_id: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "rev": one.rev,
+            "node": cluster.name_of(one.node),
+            "time": iso(one.time),
+            "clock": {actor.hex(): [list(pair) for pair in ranges] for actor, ranges in sorted(one.clock.items())},
+            "body": one.body,
+        }
+        for one in collection.siblings(doc_id)
+    ]
+
+
+ROUTES = [
+    Route("/{db}/_conflicts", conflicts, methods=["GET"]),
+    Route("/{db}/{id:path}/_siblings", siblings, methods=["GET"]),
+    Route("/{db}/{id:path}/_resolve", resolve, methods=["POST"]),
+    Route("/{db}/{id:path}/_history", history, methods=["GET"]),
+]

@@ -1,0 +1,83 @@
+"""Errors as answers: the one place where an HTTP status is decided, in CouchDB's words where it has some."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from crdtdb.errors import (
+    ConflictError,
+    CrdtdbError,
+    InvalidDocumentError,
+    InvalidIdError,
+    InvalidInputError,
+    InvalidRevError,
+    NotFoundError,
+    StoreError,
+    StoreFullError,
+    TooLargeError,
+    UnavailableError,
+)
+from crdtdb.http.answers import JSONAnswer
+
+_log = logging.getLogger("crdtdb.http")
+
+_ANSWERS: tuple[tuple[type[CrdtdbError], int, str], ...] = (
+    (ConflictError, 409, "conflict"),
+    (NotFoundError, 404, "not_found"),
+    (TooLargeError, 413, "too_large"),
+    (InvalidIdError, 400, "illegal_docid"),
+    (InvalidDocumentError, 400, "bad_request"),
+    (InvalidRevError, 400, "bad_request"),
+    (InvalidInputError, 400, "bad_request"),
+    (UnavailableError, 503, "service_unavailable"),
+    (StoreFullError, 507, "insufficient_storage"),
+    (StoreError, 500, "internal_server_error"),
+)
+
+
+class RefusedError(Exception):
+    """A request that is refused with a status and CouchDB's two words for it."""
+
+    def __init__(self, status: int, error: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.error, self.reason = status, error, reason
+
+
+def missing_database() -> RefusedError:
+    """Return the refusal for a database that doesn't exist."""
+    return RefusedError(404, "not_found", "Database does not exist.")
+
+
+def words(error: Exception) -> tuple[int, str, str]:
+    """Return status, error and reason for what went wrong."""
+    if isinstance(error, RefusedError):
+        return error.status, error.error, error.reason
+    if isinstance(error, ConflictError):
+        return 409, "conflict", "Document update conflict."
+    if isinstance(error, NotFoundError):
+        return 404, "not_found", "deleted" if error.deleted else "missing"
+    for kind, status, word in _ANSWERS:
+        if isinstance(error, kind):
+            return status, word, str(error)
+    if isinstance(error, HTTPException):
+        word = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+        return error.status_code, word, error.detail
+    return 500, "internal_server_error", "The node's log says what happened."
+
+
+async def answer_error(request: Request, error: Exception) -> JSONAnswer:
+    """Answer a request that went wrong."""
+    status, word, reason = words(error)
+    if status >= 500 and status != 503:
+        _log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+    return JSONAnswer({"error": word, "reason": reason}, status)
+
+
+def as_result(doc_id: Any, error: CrdtdbError) -> dict[str, Any]:
+    """Return an error as one result among those of `_bulk_docs`."""
+    _, word, reason = words(error)
+    return {"id": doc_id, "error": word, "reason": reason}

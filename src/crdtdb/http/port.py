@@ -1,0 +1,27 @@
+"""What the HTTP API needs to know of a cluster. The node fills it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class ClusterPort(Protocol):
+    """The cluster as a request sees it."""
+
+    @property
+    def cluster(self) -> str:
+        """The id of the cluster."""
+        ...
+
+    @property
+    def why_not_ready(self) -> str | None:
+        """Why writes aren't taken yet, None if they are."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """Return what `GET /_cluster` answers."""
+        ...
+
+    def name_of(self, actor: str) -> str:
+        """Return the name of the node that an actor, in hexadecimal, belongs to; the actor itself if it isn't known."""
+        ...

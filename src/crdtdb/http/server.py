@@ -1,0 +1,99 @@
+"""uvicorn inside the node's own task group: no signal handlers, and the client's certificate in every scope."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from crdtdb.errors import ConfigurationError
+from crdtdb.http.app import PEER
+from crdtdb.limits import CONNECTIONS_MAX, SHUTDOWN_SECONDS_MAX
+
+PeerOf = Callable[[Any], Any]
+"""Given the connection's ssl object, returns who is certified at its other end, or None."""
+
+
+class HTTPServer:
+    """One HTTPS listener."""
+
+    def __init__(self, app: ASGIApp, host: str, port: int, make_context: Callable[[], Any], peer_of: PeerOf) -> None:
+        """Bind the port, 0 for any that is free. `make_context` returns its SSL context.
+
+        Raises ConfigurationError if the port can't be had.
+        """
+        self._socket = _bind(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            app,
+            http=_protocol(peer_of),
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_graceful_shutdown=int(SHUTDOWN_SECONDS_MAX) - 2,
+            ssl_context_factory=lambda config, default: make_context(),  # noqa: ARG005
+        )
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        self._server = _Server(config)
+
+    async def serve(self) -> None:
+        """Serve until stopped."""
+        await self._server.serve(sockets=[self._socket])
+
+    @property
+    def started(self) -> bool:
+        """Whether the port is open."""
+        return self._server.started
+
+    def stop(self) -> None:
+        """Finish what is being answered, and end."""
+        self._server.should_exit = True
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        raise ConfigurationError(
+            f"can't listen on {host}:{port}: {error.strerror or error}. Is another node, or another server, running there?"
+        ) from error
+    return bound
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # the node listens to signals itself
+
+
+def _protocol(peer_of: PeerOf) -> type[asyncio.Protocol]:
+    class CertifiedProtocol(HttpToolsProtocol):
+        peer: Any = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.peer = peer_of(transport.get_extra_info("ssl_object"))
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self.scope[PEER] = self.peer  # type: ignore[literal-required]
+
+    return CertifiedProtocol
