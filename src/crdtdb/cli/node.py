@@ -40,7 +40,7 @@ def node(file: Path | None, reach: tuple[str, ...], **flags: Any) -> None:
 
     \b
     Example:  crdtdb node --name n1 --data n1 --certs certs
-              crdtdb node --name n2 --data n2 --certs certs --join 127.0.0.1:7001 \\
+              crdtdb node --name n2 --data n2 --join 127.0.0.1:7001 \\
                   --listen 127.0.0.1:7002 --http 127.0.0.1:7102
     """
     from crdtdb.logs import set_up

@@ -408,6 +408,8 @@ class Engine:
         while self._committed:
             committed = self._committed.popleft()
             self.rumors.heard(committed.written, ())
+            if committed.named:
+                self.rumors.too_much()
 
     def _push_rumors(self) -> None:
         if not self.rumors or self.readiness.joining:

@@ -40,6 +40,10 @@ class Rumors:
             # A document that changed again since isn't known by those who heard the last of it.
             self._hot[place] = known
 
+    def too_much(self) -> None:
+        """Poke the peers instead: there is news that no rumor carries."""
+        self._overflow = True
+
     def take(self, me: str, peers: Iterable[str]) -> list[tuple[list[Place], list[str], tuple[str, ...]]]:
         """Return what to push: documents, the peers to push them to, and the names to send along. Forgets them."""
         groups: dict[frozenset[str], list[Place]] = {}

@@ -30,9 +30,9 @@ def as_couchdb(document: Document, *, conflicts: bool = False) -> dict[str, Any]
 
 async def get(request: Request) -> JSONAnswer:
     """GET /{db}/{id} : the winner, or the revision `rev`."""
-    collection = collection_of(request)
+    collection, conflicts = collection_of(request), flag(request, "conflicts")
     document = collection.get(request.path_params["id"], request.query_params.get("rev"))
-    return JSONAnswer(as_couchdb(document, conflicts=flag(request, "conflicts")), headers={"etag": f'"{document.rev}"'})
+    return JSONAnswer(as_couchdb(document, conflicts=conflicts), headers={"etag": f'"{document.rev}"'})
 
 
 async def put(request: Request) -> JSONAnswer:

@@ -33,11 +33,14 @@ Durability = Literal["sync", "buffered"]
 
 
 class Committed(NamedTuple):
-    """What a commit tells those who listen: collections with new changes, documents written here, dropped names."""
+    """What a commit tells those who listen: the collections with new changes, and what was written here, not received.
+
+    `named` is whether a collection was made or dropped here.
+    """
 
     names: frozenset[str]
     written: tuple[tuple[str, str], ...]
-    catalogue: bool
+    named: bool
 
 
 class Store:
@@ -305,12 +308,11 @@ class Store:
         rows.update(self._tables.unsaved)
         self._backend.write(rows, durable=self._sync)
         self._tables.unsaved = {}
-        catalogue = transaction.held.names is not self._held.names
         self._held = transaction.held
         self._sweeps += [number for number in transaction.swept if number not in self._sweeps]
         self.ring()
         if self.listeners:
-            committed = Committed(frozenset(transaction.touched), tuple(transaction.written), catalogue)
+            committed = Committed(frozenset(transaction.touched), tuple(transaction.written), transaction.named)
             for listener in self.listeners:
                 listener(committed)
 

@@ -61,6 +61,8 @@ class Transaction:
         self.written: list[tuple[str, str]] = []
         """The documents that were written here, not received: what a rumor is made of."""
         self.swept: list[int] = []
+        self.named = False
+        """Whether a collection was made or dropped here, not received."""
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key as this transaction sees it."""
@@ -75,10 +77,11 @@ class Transaction:
         self._kept.update(self.rows)
         self.rows = {}
         held, touched, written, swept = self.held, set(self.touched), len(self.written), len(self.swept)
+        named = self.named
 
         def rollback() -> None:
             self.rows = {}
-            self.held, self.touched = held, touched
+            self.held, self.touched, self.named = held, touched, named
             del self.written[written:], self.swept[swept:]
 
         return rollback
@@ -105,6 +108,7 @@ class Transaction:
         dot = self._next_dot()
         self.advance(DotSet.of([dot]))
         self.set_catalogue(self.held.catalogue.created(name, dot))
+        self.named = True
         return True
 
     def drop(self, name: str) -> None:
@@ -113,6 +117,7 @@ class Transaction:
         dot = self._next_dot()
         self.advance(DotSet.of([dot]))
         self.set_catalogue(self.held.catalogue.dropped(name, dot))
+        self.named = True
 
     def set_catalogue(self, catalogue: Catalogue) -> None:
         """Take over a catalogue: number what is new in it, and leave what is gone to the sweep."""

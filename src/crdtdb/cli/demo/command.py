@@ -43,10 +43,10 @@ def demo(keep: bool, folder: Path | None) -> None:
                     out().print(f"the logs of the nodes are in {place}")
                 raise
             if keep:
-                out().print(
-                    f"\n[bold]The cluster stays up until Ctrl-C.[/] In another terminal:\n{what_to_try(cluster)}"
-                )
                 try:
+                    out().print(
+                        f"\n[bold]The cluster stays up until Ctrl-C.[/] In another terminal:\n{what_to_try(cluster)}"
+                    )
                     _wait()
                 except KeyboardInterrupt:
                     out().print("stopping")

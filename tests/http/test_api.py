@@ -1,0 +1,303 @@
+"""The HTTP API: CouchDB's shapes and words, over the application itself, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+import crdtdb
+from crdtdb.http import app as http_app
+from crdtdb.http.app import PEER, make_app
+from crdtdb.limits import REQUEST_BYTES_MAX
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Cluster:
+    cluster = "c1"
+    why_not_ready: str | None = None
+
+    def status(self) -> dict[str, Any]:
+        return {"cluster": self.cluster}
+
+    def name_of(self, actor: str) -> str:
+        return f"node of {actor[:4]}"
+
+
+def certified(app: ASGIApp) -> ASGIApp:
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[PEER] = ("c1", "client", "ada")
+        await app(scope, receive, send)
+
+    return call
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    with crdtdb.open("memory:") as db:
+        app = certified(make_app(db, Cluster()))
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="https://node") as made:
+            made.db = db  # type: ignore[attr-defined]
+            await made.put("/notes")
+            yield made
+
+
+def db_of(client: httpx.AsyncClient) -> crdtdb.Database:
+    db: crdtdb.Database = client.db  # type: ignore[attr-defined]
+    return db
+
+
+async def test_who_answers(client: httpx.AsyncClient) -> None:
+    welcome = (await client.get("/")).json()
+    assert (welcome["couchdb"], welcome["uuid"]) == ("Welcome", "c1")
+    assert (await client.get("/_up")).json() == {"status": "ok"}
+    assert (await client.get("/_cluster")).json() == {"cluster": "c1"}
+    assert (await client.get("/_all_dbs")).json() == ["notes"]
+
+
+async def test_databases(client: httpx.AsyncClient) -> None:
+    made = await client.put("/more")
+    assert (made.status_code, made.json()) == (201, {"ok": True})
+    again = await client.put("/more")
+    assert (again.status_code, again.json()["error"]) == (412, "file_exists")
+    bad = await client.put("/Upper")
+    assert (bad.status_code, bad.json()["error"]) == (400, "illegal_docid")
+    found = (await client.get("/more")).json()
+    assert (found["db_name"], found["doc_count"], found["update_seq"]) == ("more", 0, 0)
+    assert (await client.delete("/more")).json() == {"ok": True}
+    for answer in (await client.get("/more"), await client.delete("/more"), await client.get("/more/a")):
+        assert (answer.status_code, answer.json()) == (
+            404,
+            {"error": "not_found", "reason": "Database does not exist."},
+        )
+    assert (await client.put("/more/a", json={})).status_code == 404
+
+
+async def test_documents(client: httpx.AsyncClient) -> None:
+    made = await client.put("/notes/a", json={"title": "x"})
+    rev = made.json()["rev"]
+    assert (made.status_code, made.json()) == (201, {"ok": True, "id": "a", "rev": rev})
+    assert made.headers["etag"] == f'"{rev}"'
+    assert (await client.get("/notes/a")).json() == {"_id": "a", "_rev": rev, "title": "x"}
+    stale = await client.put("/notes/a", json={"title": "y"})
+    assert (stale.status_code, stale.json()) == (409, {"error": "conflict", "reason": "Document update conflict."})
+    second = (await client.put("/notes/a", json={"title": "y", "_rev": rev})).json()["rev"]
+    third = (await client.put(f"/notes/a?rev={second}", json={"title": "z"})).json()["rev"]
+    assert (await client.get("/notes/a", params={"rev": rev})).json()["title"] == "x"
+    missing = await client.get("/notes/a", params={"rev": "7-" + "0" * 32})
+    assert (missing.status_code, missing.json()) == (404, {"error": "not_found", "reason": "missing"})
+    assert (await client.delete("/notes/a")).status_code == 409
+    gone = await client.delete("/notes/a", headers={"if-match": f'"{third}"'})
+    assert gone.status_code == 200
+    deleted = await client.get("/notes/a")
+    assert (deleted.status_code, deleted.json()) == (404, {"error": "not_found", "reason": "deleted"})
+    stub = (await client.get("/notes/a", params={"rev": gone.json()["rev"]})).json()
+    assert stub == {"_id": "a", "_rev": gone.json()["rev"], "_deleted": True}
+    assert (await client.get("/notes/never")).json()["reason"] == "missing"
+    drawn = (await client.post("/notes", json={"title": "drawn"})).json()
+    assert (await client.get(f"/notes/{drawn['id']}")).json()["title"] == "drawn"
+    slashes = await client.put("/notes/a%2Fb c", json={})
+    assert slashes.json()["id"] == "a/b c"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "error"),
+    [
+        ("PUT", "/notes/x", b"{", 400, "bad_request"),
+        ("PUT", "/notes/x", b"[]", 400, "bad_request"),
+        ("PUT", "/notes/x", b'{"n": 123456789012345678901234567890}', 400, "bad_request"),
+        ("PUT", "/notes/x", b'{"_secret": 1}', 400, "bad_request"),
+        ("PUT", "/notes/x", b'{"_id": "y"}', 400, "bad_request"),
+        ("PUT", "/notes/x?rev=7", b"{}", 400, "bad_request"),
+        ("PUT", "/notes/_x", b"{}", 400, "illegal_docid"),
+        ("PUT", "/notes/" + "x" * 4097, b"{}", 400, "illegal_docid"),
+        ("GET", "/notes/x?conflicts=yes", None, 400, "bad_request"),
+        ("GET", "/notes/_all_docs?limit=-1", None, 400, "bad_request"),
+        ("GET", "/notes/_all_docs?startkey=a", None, 400, "bad_request"),
+        ("GET", "/notes/_changes?feed=eventsource", None, 400, "bad_request"),
+        ("GET", "/notes/_changes?since=x", None, 400, "bad_request"),
+        ("POST", "/notes/_bulk_docs", b'{"docs": 1}', 400, "bad_request"),
+        ("POST", "/notes/_bulk_docs", b'{"docs": [], "new_edits": false}', 501, "not_implemented"),
+        ("POST", "/notes/x/_resolve", b"{}", 404, "not_found"),
+        ("PATCH", "/notes/x", b"{}", 405, "method_not_allowed"),
+    ],
+)
+async def test_bad_requests_have_couchdbs_words(
+    client: httpx.AsyncClient, method: str, path: str, content: bytes | None, status: int, error: str
+) -> None:
+    answer = await client.request(method, path, content=content)
+    assert (answer.status_code, answer.json()["error"]) == (status, error), answer.text
+    assert answer.json()["reason"]
+    assert (await client.get("/notes")).json()["doc_count"] == 0
+
+
+async def test_too_much_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await client.put("/notes/x", content=b"{}", headers={"content-length": str(REQUEST_BYTES_MAX + 1)})
+    assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(REQUEST_BYTES_MAX // 1_000_000 + 2):
+            yield b" " * 1_000_000
+
+    answer = await client.put("/notes/x", content=endless())
+    assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+
+
+async def test_all_docs(client: httpx.AsyncClient) -> None:
+    for doc_id in ("a", "b", "c", "d"):
+        await client.put(f"/notes/{doc_id}", json={"id": doc_id})
+    found = (await client.get("/notes/_all_docs")).json()
+    assert found["total_rows"] == 4
+    assert [row["key"] for row in found["rows"]] == ["a", "b", "c", "d"]
+    assert found["rows"][0]["value"]["rev"].startswith("1-")
+
+    async def ids(query: str) -> list[str]:
+        return [row["id"] for row in (await client.get(f"/notes/_all_docs?{query}")).json()["rows"]]
+
+    assert await ids('startkey="b"&endkey="c"') == ["b", "c"]
+    assert await ids('start_key="b"&end_key="c"&inclusive_end=false') == ["b"]
+    assert await ids('descending=true&startkey="c"&limit=2') == ["c", "b"]
+    assert await ids("skip=3") == ["d"]
+    assert await ids('key="b"') == ["b"]
+    keyed = await client.post("/notes/_all_docs?include_docs=true", json={"keys": ["d", "never", "a"]})
+    rows = keyed.json()["rows"]
+    assert [row["key"] for row in rows] == ["d", "never", "a"]
+    assert rows[1] == {"key": "never", "error": "not_found"}
+    assert rows[0]["doc"]["id"] == "d"
+
+
+async def test_bulk_docs(client: httpx.AsyncClient) -> None:
+    first = (await client.put("/notes/a", json={})).json()
+    answer = await client.post(
+        "/notes/_bulk_docs",
+        json={
+            "docs": [{"_id": "a"}, {"_id": "a", "_rev": first["rev"], "_deleted": True}, {"n": 1}, {"_id": "_no"}, 7]
+        },
+    )
+    stale, gone, drawn, refused, number = answer.json()
+    assert answer.status_code == 201
+    assert stale == {"id": "a", "error": "conflict", "reason": "Document update conflict."}
+    assert gone["ok"]
+    assert len(drawn["id"]) == 32
+    assert (refused["id"], refused["error"]) == ("_no", "illegal_docid")
+    assert number["error"] == "bad_request"
+
+
+async def test_changes(client: httpx.AsyncClient) -> None:
+    for doc_id in ("a", "b", "a2"):
+        await client.put(f"/notes/{doc_id}", json={"id": doc_id})
+    rev = (await client.get("/notes/b")).json()["_rev"]
+    await client.delete("/notes/b", params={"rev": rev})
+    found = (await client.get("/notes/_changes")).json()
+    assert [(row["seq"], row["id"], row.get("deleted", False)) for row in found["results"]] == [
+        (1, "a", False),
+        (3, "a2", False),
+        (4, "b", True),
+    ]
+    assert (found["last_seq"], found["pending"]) == (4, 0)
+    limited = (await client.get("/notes/_changes?limit=1&include_docs=true")).json()
+    assert (limited["last_seq"], limited["pending"]) == (1, 3)
+    assert limited["results"][0]["doc"]["id"] == "a"
+    assert (await client.get("/notes/_changes?since=4")).json()["results"] == []
+    assert (await client.get("/notes/_changes?since=now")).json()["last_seq"] == 4
+    chosen = (await client.post("/notes/_changes?filter=_doc_ids", json={"doc_ids": ["a2"]})).json()
+    assert [row["id"] for row in chosen["results"]] == ["a2"]
+
+
+async def test_a_long_poll_waits_for_the_next_change(client: httpx.AsyncClient) -> None:
+    with anyio.fail_after(20):
+        nothing = await client.get("/notes/_changes?feed=longpoll&timeout=50")
+        assert nothing.json()["results"] == []
+        async with anyio.create_task_group() as tasks:
+
+            async def later() -> None:
+                await anyio.sleep(0.1)
+                await client.put("/notes/late", json={})
+
+            tasks.start_soon(later)
+            found = await client.get("/notes/_changes?feed=longpoll")
+        assert [row["id"] for row in found.json()["results"]] == ["late"]
+
+
+async def test_a_continuous_feed_sends_lines(client: httpx.AsyncClient) -> None:
+    for n in range(3):
+        await client.put(f"/notes/d{n}", json={})
+    answer = await client.get("/notes/_changes?feed=continuous&limit=3")
+    lines = [httpx.Response(200, content=line).json() for line in answer.text.splitlines()]
+    assert [line["id"] for line in lines] == ["d0", "d1", "d2"]
+
+
+async def test_conflicts_siblings_resolve_history(client: httpx.AsyncClient) -> None:
+    with crdtdb.open("memory:") as other:
+        await client.put("/notes/a", json={"from": "here"})
+        other["notes"].put("a", {"from": "there"})
+        crdtdb.sync(db_of(client), other)
+    found = (await client.get("/notes/a?conflicts=true")).json()
+    (loser,) = found["_conflicts"]
+    siblings = (await client.get("/notes/a/_siblings")).json()["siblings"]
+    assert [one["rev"] for one in siblings] == [found["_rev"], loser]
+    assert {one["body"]["from"] for one in siblings} == {"here", "there"}
+    assert siblings[0]["node"].startswith("node of ")
+    rows = (await client.get("/notes/_conflicts")).json()["rows"]
+    assert [(row["id"], len(row["siblings"])) for row in rows] == [("a", 2)]
+    changes = (await client.get("/notes/_changes?style=all_docs")).json()["results"]
+    assert {one["rev"] for one in changes[0]["changes"]} == {found["_rev"], loser}
+    resolved = await client.post("/notes/a/_resolve", json={"from": "both"})
+    assert resolved.status_code == 201
+    assert (await client.get("/notes/a?conflicts=true")).json() == {
+        "_id": "a",
+        "_rev": resolved.json()["rev"],
+        "from": "both",
+    }
+    assert (await client.get("/notes/_conflicts")).json() == {"rows": []}
+    revisions = (await client.get("/notes/a/_history")).json()["revisions"]
+    bodies = {one["rev"]: one["body"] for one in revisions}
+    assert bodies[resolved.json()["rev"]] == {"from": "both"}
+    assert len(revisions) == 4  # two born, one resolution, one branch closed
+    assert len((await client.get("/notes/_digest")).json()["digest"]) == 32
+
+
+async def test_without_a_certificate_nothing_is_answered() -> None:
+    with crdtdb.open("memory:") as db:
+        transport = httpx.ASGITransport(app=make_app(db, Cluster()))
+        async with httpx.AsyncClient(transport=transport, base_url="https://node") as client:
+            for path in ("/", "/notes", "/_cluster"):
+                answer = await client.get(path)
+                assert (answer.status_code, answer.json()["error"]) == (401, "unauthorized")
+
+
+async def test_a_node_that_is_not_ready_reads_and_refuses_writes() -> None:
+    with crdtdb.open("memory:") as db:
+        db["notes"].put("a", {"n": 1})
+        cluster = Cluster()
+        cluster.why_not_ready = "the node is joining"
+        transport = httpx.ASGITransport(app=certified(make_app(db, cluster)))
+        async with httpx.AsyncClient(transport=transport, base_url="https://node") as client:
+            assert (await client.get("/notes/a")).json()["n"] == 1
+            assert (await client.get("/_up")).status_code == 404
+            for answer in (
+                await client.put("/notes/b", json={}),
+                await client.put("/more"),
+                await client.delete("/notes"),
+                await client.post("/notes/_bulk_docs", json={"docs": []}),
+            ):
+                assert (answer.status_code, answer.json()["error"]) == (503, "service_unavailable")
+
+
+async def test_a_bug_is_an_answer_without_details(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crdtdb.Collection, "get", lambda *args: 1 / 0)
+    answer = await client.get("/notes/a")
+    assert answer.status_code == 500
+    assert "division" not in answer.text
+    assert http_app.PEER
