@@ -47,9 +47,7 @@ def ada(cluster: DemoCluster) -> dict[str, str]:
     return {"CRDTDB_URL": cluster.url("n1"), "CRDTDB_CERTS": str(cluster.certs), "CRDTDB_AS": "ada"}
 
 
-@pytest.mark.parametrize(
-    "command", [[], *([name] for name in _COMMANDS), *(["cert", n] for n in ("authority", "node", "client"))]
-)
+@pytest.mark.parametrize("command", ["", *_COMMANDS, "cert authority", "cert node", "cert client"])
 def test_help_has_an_example_and_fits_a_terminal(command: str) -> None:
     code, out, _ = run(*command.split(), "--help")
     assert code == 0

@@ -8,6 +8,7 @@ Source: RFC 8949, section 4.2 (core deterministic encoding).
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any, NoReturn
 
 import cbor2
@@ -27,9 +28,10 @@ def decode(data: bytes) -> Any:
     The caller bounds the length of `data` first. Raises EncodingError for anything but one plain value: broken or
     trailing bytes, tags, indefinite lengths, doubled keys, keys that aren't text, deep nesting.
     """
+    stream = BytesIO(data)
     try:
-        value = cbor2.loads(
-            data,
+        value = cbor2.load(
+            stream,
             max_depth=FRAME_DEPTH_MAX,
             allow_indefinite=False,
             allow_duplicate_keys=False,
@@ -41,6 +43,8 @@ def decode(data: bytes) -> Any:
         raise
     except Exception as error:
         raise EncodingError(f"not CBOR as crdtdb reads it: {error}") from error
+    if stream.tell() != len(data):  # which `loads` wouldn't notice
+        raise EncodingError(f"{len(data) - stream.tell()} bytes after the end of the value")
     return value
 
 

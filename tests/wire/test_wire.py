@@ -1,0 +1,296 @@
+"""The wire: what goes in comes out, what is hostile is refused, and the test vectors hold."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crdtdb.causality import EMPTY, Dot, DotSet
+from crdtdb.documents import Creations, State
+from crdtdb.documents.catalogue import NO_COLLECTIONS
+from crdtdb.errors import EncodingError, ProtocolError
+from crdtdb.limits import FRAME_BYTES_MAX, HANDSHAKE_FRAME_BYTES_MAX
+from crdtdb.testing.replicas import Replica
+from crdtdb.testing.strategies import History, dot_sets, histories
+from crdtdb.wire.cbor import decode, encode
+from crdtdb.wire.frames import Frames, frame
+from crdtdb.wire.messages import (
+    Ack,
+    Ask,
+    Busy,
+    Greeting,
+    Hello,
+    Member,
+    Message,
+    More,
+    PageOf,
+    Ping,
+    Poke,
+    Probe,
+    Refuse,
+    Rumor,
+    Same,
+    Status,
+    Welcome,
+    clock_digest,
+    decode_message,
+    encode_message,
+)
+from crdtdb.wire.parcels import Parcel, ParcelWriter
+
+VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
+
+
+def whole(leaf: Any) -> Any:
+    return leaf.path.all(), False
+
+
+def parcel_of(replica: Replica) -> list[Any]:
+    writer = ParcelWriter()
+    for doc_id, state in replica.states.items():
+        writer.add("notes", doc_id, state, EMPTY, whole)
+    return writer.finish(DotSet.vector({replica.actor: replica.counter}))
+
+
+def read(parcel: Parcel) -> list[State]:
+    return [parcel.state(one, lambda rev: lambda: ())[0] for one in parcel.documents]
+
+
+# Round trips
+
+
+@given(histories())
+def test_a_state_comes_out_as_it_went_in(history: History) -> None:
+    for state in history.states():
+        writer = ParcelWriter()
+        writer.add("notes", "a", state, EMPTY, whole)
+        parcel = Parcel(decode(encode(writer.finish(state.context))))
+        (found,) = read(parcel)
+        assert found._replace(context=state.context) == state
+        assert state.context >= found.context
+        assert found.context >= DotSet.of(state.dots())
+
+
+members = st.builds(
+    Member,
+    st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True),
+    st.binary(min_size=16, max_size=16),
+    st.binary(min_size=16, max_size=16),
+    st.just("127.0.0.1:7001"),
+    st.integers(0, 2**40),
+    st.sampled_from(Status),
+)
+names = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
+numbers = st.integers(0, 2**63 - 1)
+rosters = st.lists(members, max_size=4).map(tuple)
+greetings = st.builds(
+    Greeting,
+    st.just(1),
+    numbers,
+    st.text(max_size=8),
+    names,
+    st.binary(min_size=16, max_size=16),
+    st.binary(min_size=16, max_size=16),
+    st.just("[::1]:7001"),
+    numbers,
+    dot_sets(),
+)
+messages = st.one_of(
+    st.builds(Hello, greetings),
+    st.builds(Welcome, greetings),
+    st.builds(Refuse, numbers, st.text(max_size=20)),
+    st.builds(Ping, numbers, rosters),
+    st.builds(Ack, numbers, rosters, st.binary(min_size=8, max_size=8)),
+    st.builds(Probe, numbers, names, rosters),
+    st.builds(Ask, numbers, dot_sets(), st.booleans()),
+    st.builds(PageOf, numbers, numbers, st.booleans(), st.just([])),
+    st.builds(More, numbers, numbers),
+    st.builds(Same, numbers),
+    st.builds(Rumor, st.just([]), st.lists(names, max_size=3).map(tuple)),
+    st.just(Poke()),
+    st.builds(Busy, numbers, st.text(max_size=20)),
+)
+
+
+@given(messages)
+def test_a_message_comes_out_as_it_went_in(message: Message) -> None:
+    assert decode_message(encode_message(message)) == message
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50), max_size=8), st.data())
+def test_frames_are_found_wherever_the_stream_is_cut(payloads: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(map(frame, payloads))
+    frames, found = Frames(), []
+    while stream:
+        size = data.draw(st.integers(1, len(stream)))
+        frames.feed(stream[:size])
+        stream = stream[size:]
+        while (payload := frames.next()) is not None:
+            found.append(payload)
+    assert found == payloads
+
+
+@given(dot_sets(), dot_sets())
+def test_equal_clocks_and_no_others_have_equal_digests(one: DotSet, other: DotSet) -> None:
+    assert (clock_digest(one) == clock_digest(other)) == (one == other)
+
+
+# Hostile input
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_a_named_error(data: bytes) -> None:
+    with contextlib.suppress(EncodingError, ProtocolError):
+        decode_message(data)
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**70) | st.binary(max_size=17) | st.text(max_size=5) | st.floats(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=20,
+)
+
+
+@given(st.integers(-1, 14), st.lists(plain, max_size=11))
+def test_any_values_are_a_message_or_a_named_error(kind: int, items: list[object]) -> None:
+    try:
+        message = decode_message(encode([kind, *items]))
+        if isinstance(message, (PageOf, Rumor)):
+            Parcel(message.parcel)
+    except (EncodingError, ProtocolError):
+        pass
+
+
+@given(st.data())
+def test_a_parcel_with_any_part_replaced_is_read_or_refused(data: st.DataObject) -> None:
+    ada = Replica("ada")
+    for n in range(3):
+        ada.put("a", {"n": n})
+    ada.increment("a", "likes", 1)
+    ada.delete("a")
+    parcel = parcel_of(ada)
+    parcel[5][0][2] = decode(parcel[5][0][2])
+    spot = parcel
+    for _ in range(data.draw(st.integers(0, 4))):
+        inner = [index for index, value in enumerate(spot) if isinstance(value, list) and value]
+        if not inner:
+            break
+        spot = spot[data.draw(st.sampled_from(inner))]
+    spot[data.draw(st.integers(0, len(spot) - 1))] = data.draw(plain)
+    try:
+        documents = parcel[5]
+        if isinstance(documents, list):
+            for document in documents:
+                if isinstance(document, list) and len(document) == 3 and not isinstance(document[2], bytes):
+                    document[2] = encode(document[2])
+        read(Parcel(decode(encode(parcel))))
+    except EncodingError:
+        pass
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x9f\x00\xff",  # an array without a length
+        b"\xbf\xff",
+        b"\xa2\x61a\x00\x61a\x00",  # a key twice
+        b"\xc0\x61a",  # a tag
+        b"\xd8\x2a\x00",
+        b"\x00\x00",  # trailing bytes
+        b"\x81" * 100 + b"\x00",  # nested too deep
+        b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff",  # more than there is
+        b"\x1c",
+    ],
+)
+def test_cbor_that_is_not_plain_is_refused(data: bytes) -> None:
+    with pytest.raises(EncodingError):
+        decode(data)
+
+
+def test_a_length_beyond_the_bound_is_refused_before_anything_is_held() -> None:
+    frames = Frames()
+    frames.feed(b"\xff\xff\xff\xff")
+    with pytest.raises(ProtocolError, match="4,294,967,295 bytes"):
+        frames.next()
+    stranger = Frames()
+    stranger.feed((HANDSHAKE_FRAME_BYTES_MAX + 1).to_bytes(4, "big"))
+    with pytest.raises(ProtocolError):
+        stranger.next()
+    friend = Frames()
+    friend.greeted()
+    friend.feed((HANDSHAKE_FRAME_BYTES_MAX + 1).to_bytes(4, "big"))
+    assert friend.next() is None
+    with pytest.raises(ProtocolError):
+        frame(b"x" * (FRAME_BYTES_MAX + 1))
+
+
+def test_a_newer_minor_version_may_add_items_and_another_major_is_only_named() -> None:
+    greeting = Greeting(1, 7, "c", "n1", b"s" * 16, b"a" * 16, "h:1", 3, EMPTY)
+    value = decode(encode_message(Hello(greeting)))
+    assert decode_message(encode([*value, "something new"])) == Hello(greeting)
+    other = decode_message(encode([0, "crdtdb", 2, 0, {"entirely": "different"}]))
+    assert isinstance(other, Hello)
+    assert other.greeting.major == 2
+
+
+# Vectors: docs/reference/wire.md tells another implementation to pass them too
+
+
+def vector_messages() -> dict[str, Message]:
+    ada, actor = Replica("ada"), bytes(range(16))
+    ada.put("a", {"title": "x"})
+    ada.put("a", {"title": "y"})
+    member = Member("n1", actor, actor[::-1], "127.0.0.1:7001", 4, Status.SUSPECT)
+    clock = DotSet.from_ranges({actor: [(1, 300), (302, 302)]})
+    greeting = Greeting(1, 0, "c0ffee", "n1", actor, actor[::-1], "127.0.0.1:7001", 4, clock)
+    parcel = parcel_of(ada)
+    return {
+        "hello": Hello(greeting),
+        "welcome": Welcome(greeting),
+        "refuse": Refuse(3, "the name 'n1' is taken"),
+        "ping": Ping(1, (member,)),
+        "ack": Ack(1, (), clock_digest(clock)),
+        "probe": Probe(2, "n2", ()),
+        "ask": Ask(7, clock, False),
+        "page": PageOf(7, 0, True, parcel),
+        "more": More(7, 5),
+        "same": Same(7),
+        "rumor": Rumor(parcel, ("n1", "n2")),
+        "poke": Poke(),
+        "busy": Busy(7, "joining"),
+    }
+
+
+@pytest.mark.parametrize("name", list(vector_messages()))
+def test_vectors(name: str) -> None:
+    message = vector_messages()[name]
+    payload = bytes.fromhex(VECTORS[name])
+    assert encode_message(message).hex() == VECTORS[name]
+    assert decode_message(payload) == message
+
+
+def test_every_kind_of_message_has_a_vector_and_a_section() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "reference" / "wire.md").read_text()
+    for name in vector_messages():
+        assert name in VECTORS
+        assert f"`{name}`" in document, f"docs/reference/wire.md doesn't describe {name}"
+
+
+def test_the_catalogue_travels() -> None:
+    dot, other = Dot(b"A" * 16, 1), Dot(b"B" * 16, 9)
+    catalogue = NO_COLLECTIONS.created("notes", dot).created("tasks", other).dropped("tasks", Dot(b"A" * 16, 2))
+    writer = ParcelWriter()
+    writer.add_catalogue(catalogue, EMPTY)
+    parcel = Parcel(decode(encode(writer.finish(catalogue.context))))
+    assert parcel.catalogue is not None
+    names_in, marks, residue = parcel.catalogue
+    expected: dict[str, Creations] = {"notes": frozenset({dot})}
+    assert (names_in, marks, residue) == (expected, frozenset({Dot(b"A" * 16, 2)}), EMPTY)
+    assert parcel.clock == catalogue.context
