@@ -1,0 +1,195 @@
+"""Histories that need a network, played on simulated nodes: production engines, stores and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from crdtdb.cluster.engine import Engine
+from crdtdb.collection import Collection
+from crdtdb.errors import NotFoundError
+from crdtdb.gossip import GossipConfig
+from crdtdb.store import Store
+from crdtdb.testing.invariants import check_store
+from crdtdb.testing.simulate import SimulatedNode, World
+from crdtdb.wire.messages import PageOf, Rumor, decode_message
+
+
+class Village:
+    """Some nodes that find each other, and small words for what happens to them."""
+
+    def __init__(self, *names: str) -> None:
+        self.world = World(Random(1), GossipConfig(), Store)
+        for name in names:
+            self.world.nodes[name] = SimulatedNode(self.world, name, "sync")
+        for name in names:
+            self.start(name)
+        self.wait(lambda: all(len(self.engine(name).connected) == len(names) - 1 for name in names))
+
+    def start(self, name: str) -> None:
+        self.world.nodes[name].start()
+
+    def engine(self, name: str) -> Engine:
+        engine = self.world.nodes[name].engine
+        assert engine is not None
+        return engine
+
+    def notes(self, name: str) -> Collection:
+        database = self.world.nodes[name].database
+        assert database is not None
+        return database["notes"]
+
+    def cut_off(self, name: str) -> None:
+        others = [other for other in self.world.nodes if other != name]
+        self.world.weather.cut |= {frozenset((name, other)) for other in others}
+
+    def heal(self) -> None:
+        self.world.weather.cut = set()
+
+    def pass_time(self, seconds: float) -> None:
+        self.world.timeline.run(self.world.timeline.now + seconds)
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+        assert self.world.timeline.run(self.world.timeline.now + seconds, condition), "it didn't happen in time"
+
+    def wait_equal(self, *names: str) -> None:
+        stores = [self.world.nodes[name].database for name in names or self.world.nodes]
+        self.wait(lambda: len({db.store.held.clock for db in stores if db is not None}) == 1)
+        assert len({db["notes"].digest() for db in stores if db is not None}) == 1
+        for db in stores:
+            assert db is not None
+            check_store(db.store)
+
+    def lose(self, kind: type[object], *, to: str, after: int = 0) -> list[bytes]:
+        """Lose messages of a kind on their way to a node, all but the first few; return where the lost are kept."""
+        lost: list[bytes] = []
+        deliver, seen = self.world._deliver, [0]
+
+        def perhaps(other: SimulatedNode, link: int, payload: bytes) -> None:
+            if other.name == to and isinstance(decode_message(payload), kind):
+                seen[0] += 1
+                if seen[0] > after:
+                    lost.append(payload)
+                    return
+            deliver(other, link, payload)
+
+        self.world._deliver = perhaps  # type: ignore[method-assign]
+        return lost
+
+    def lose_nothing(self) -> None:
+        del self.world._deliver
+
+
+def test_history_8_the_half_exchange() -> None:
+    """Bob has half of ada's snapshot when she dies for good. His clock hasn't moved: cy still gives him the rest."""
+    village = Village("ada", "bob", "cy")
+    village.notes("ada").put("old", {"v": 1})
+    village.wait_equal()
+    village.cut_off("bob")
+    old = village.notes("ada").get("old")
+    village.notes("ada").put("old", {"v": 2}, old.rev)
+    village.notes("ada").bulk([{"_id": f"n{n:05}", "n": n, "text": "x" * 150} for n in range(6000)])
+    village.wait_equal("ada", "cy")
+
+    # He hears ada alone, and of her only the first page.
+    village.world.weather.cut = {frozenset(("bob", "cy"))}
+    lost = village.lose(PageOf, to="bob", after=1)
+    village.wait(lambda: bool(lost))
+    village.world.nodes["ada"].kill()
+    before = len(village.notes("bob"))
+    assert 0 < before < 6001
+    bob, cy = village.world.nodes["bob"].database, village.world.nodes["cy"].database
+    assert bob is not None
+    assert cy is not None
+    assert not bob.store.held.clock >= cy.store.held.clock
+
+    village.lose_nothing()
+    village.heal()
+    village.wait_equal("bob", "cy")
+    assert len(village.notes("bob")) == 6001
+    assert village.notes("bob").get("old")["v"] == 2
+
+
+def test_history_9_the_late_frame() -> None:
+    """A rumor waits in a slow queue while the document it tells is replaced and deleted: it revives nothing."""
+    village = Village("ada", "bob", "cy")
+    village.notes("ada").put("a", {"v": "first"})
+    village.wait_equal()
+    lost = village.lose(Rumor, to="bob")
+    first = village.notes("ada").get("a")
+    village.notes("ada").put("a", {"v": "slow"}, first.rev)
+    village.wait(lambda: bool(lost))
+    slow = lost[0]
+    village.lose_nothing()
+    village.notes("ada").delete("a", village.notes("ada").get("a").rev)
+    village.wait_equal()
+    digest = village.notes("bob").digest()
+    link = next(number for number, ends in village.world.links.items() if ends == ("ada", "bob"))
+    for _ in range(2):
+        village.world._deliver(village.world.nodes["bob"], link, slow)
+        village.pass_time(3)
+        assert village.notes("bob").digest() == digest
+        with pytest.raises(NotFoundError):
+            village.notes("bob").get("a")
+    village.wait_equal()
+
+
+def test_history_19_the_dropped_collection() -> None:
+    """Bob is cut off while ada drops `notes` and makes it again: his old documents aren't in the new one."""
+    village = Village("ada", "bob", "cy")
+    village.notes("ada").put("a", {"v": "old"})
+    village.wait_equal()
+    village.cut_off("bob")
+    village.notes("bob").put("b", {"v": "bob's old"})
+    ada = village.world.nodes["ada"].database
+    assert ada is not None
+    ada.drop("notes")
+    village.notes("ada").put("c", {"v": "new"})
+    village.pass_time(5)
+    village.heal()
+    village.wait_equal()
+    for name in ("ada", "bob", "cy"):
+        assert [document.id for document in village.notes(name).all()] == ["c"]
+
+
+def test_a_node_that_was_set_back_writes_as_a_new_actor() -> None:
+    """Rule 3: ada's disk is put back to yesterday. Her peers know more of her actor than she does, and she hears it."""
+    village = Village("ada", "bob")
+    ada = village.world.nodes["ada"]
+    village.notes("ada").put("a", {"v": 1})
+    village.wait_equal()
+    assert ada.database is not None
+    actor = ada.database.store.actor
+    ada.stop()
+    backup = dict(ada.disk._synced)
+    village.start("ada")
+    village.wait(lambda: village.engine("ada").readiness.ready)
+    assert ada.database is not None
+    assert ada.database.store.actor == actor
+    village.notes("ada").put("b", {"v": "after the backup"})
+    village.wait_equal()
+    ada.stop()
+    ada.disk._synced = backup
+    village.start("ada")
+    assert not village.engine("ada").readiness.ready, "it asks before it takes writes"
+    village.wait(lambda: village.engine("ada").readiness.ready)
+    assert ada.database is not None
+    assert ada.database.store.actor != actor
+    village.notes("ada").put("c", {"v": "new"})
+    village.wait_equal()
+    assert village.notes("ada").get("b")["v"] == "after the backup"
+
+
+def test_a_killed_node_is_suspected_then_dead_and_comes_back() -> None:
+    village = Village("ada", "bob", "cy")
+    village.world.nodes["cy"].kill()
+    village.wait(lambda: village.engine("ada").membership.others["cy"].status.name == "DEAD", 30)
+    assert village.engine("bob").membership.others["ada"].status.name == "ALIVE"
+    village.start("cy")
+    village.wait(
+        lambda: all(village.engine(name).membership.others["cy"].status.name == "ALIVE" for name in ("ada", "bob")), 30
+    )
+    village.notes("cy").put("a", {"v": 1})
+    village.wait_equal()
