@@ -33,7 +33,7 @@ bench: $(VENV)/.ready   ## measure, as ratios within one run
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/.ready    ## the documentation as a site in site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: $(VENV)/.ready    ## choose the newest versions again
 	$(BIN)/python requirements/lock.py

@@ -58,10 +58,6 @@ class TooLargeError(InvalidInputError):
     """A document, frame or request is larger, deeper or wider than its limit. See `crdtdb.limits`."""
 
 
-class ReadOnlyError(CrdtdbError):
-    """A write that this store or collection doesn't take."""
-
-
 class StoreError(CrdtdbError):
     """The store could not do what it was asked."""
 
@@ -104,10 +100,6 @@ class ProtocolError(CrdtdbError):
 
 class DotCollisionError(CrdtdbError):
     """Two contents under one dot: an actor's counter was used twice. The exchange stops and both contents stay."""
-
-
-class HandshakeRefusedError(ProtocolError):
-    """One side of a connection between nodes refused the other."""
 
 
 class CertificateError(CrdtdbError):

@@ -119,7 +119,7 @@ def tear_batches(patch: pytest.MonkeyPatch) -> None:
 def test_a_broken_rule_is_found(broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     broken(monkeypatch)
     with pytest.raises(SimulationError, match="seed"):
-        for seed in range(60):
+        for seed in range(60, 160):
             simulate(seed, heal_seconds=25)
 
 

@@ -24,7 +24,6 @@ class Connection:
         self._outgoing: MemoryObjectSendStream[bytes]
         self._queued: MemoryObjectReceiveStream[bytes]
         self._outgoing, self._queued = anyio.create_memory_object_stream[bytes](SEND_QUEUE_FRAMES_MAX)
-        self.bytes_sent = self.bytes_received = 0
 
     def send(self, payload: bytes) -> None:
         """Queue a payload. Raises anyio.WouldBlock if the other side reads too slowly, ClosedResourceError at the end."""
@@ -49,7 +48,6 @@ class Connection:
                     async with self._queued:
                         async for data in self._queued:
                             await self._stream.send(data)
-                            self.bytes_sent += len(data)
                     reason = "closed by this node"
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                     reason = "the connection broke"
@@ -74,7 +72,6 @@ class Connection:
     async def _read(self, received: Received) -> None:
         while True:
             data = await self._stream.receive(256 * 1024)
-            self.bytes_received += len(data)
             self._frames.feed(data)
             while (payload := self._frames.next()) is not None:
                 await received(payload)

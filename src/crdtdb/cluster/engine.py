@@ -416,8 +416,8 @@ class Engine:
             return
         for places, peers, told in self.rumors.take(self.membership.me.name, self._ways):
             parcel = self._store.rumor(places)
-            for name in peers if parcel is not None else ():
-                self._send_to(name, Rumor(parcel, told))
+            for name in peers:
+                self._send_to(name, Rumor(parcel, told) if parcel is not None else Poke())
         for name in self.rumors.take_overflow(self._ways):
             self._send_to(name, Poke())
 

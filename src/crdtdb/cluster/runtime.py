@@ -40,12 +40,6 @@ class Runtime:
         self._tasks: TaskGroup | None = None
         self._strangers = 0
 
-    @property
-    def traffic(self) -> tuple[int, int]:
-        """Bytes sent and received over the connections that are open."""
-        open_ = list(self._connections.values())
-        return sum(one.bytes_sent for one in open_), sum(one.bytes_received for one in open_)
-
     @staticmethod
     async def listen(host: str, port: int) -> Listener[SocketStream]:
         """Bind the gossip port, 0 for any that is free. Raises ConfigurationError if it can't be had."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, log2
-from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +38,3 @@ class GossipConfig:
     """A connection through which nothing came for so long, pings neither, is closed and dialed again."""
     confirm_timeout: float = 1.5
     """How long a node that starts asks whether somebody knows more of its actor than it does itself."""
-
-    @classmethod
-    def for_cluster(cls, members: int) -> Self:
-        """Return what suits a cluster of this size: news of n members takes log n periods to reach all."""
-        return cls(suspicion=max(5.0, 2.0 * ceil(log2(max(members, 2)) + 1)))

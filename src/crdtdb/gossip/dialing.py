@@ -58,9 +58,3 @@ class Dialer:
         attempt.at = now + self._dice.uniform(most / 4, most)
         attempt.failures += 1
         attempt.busy = False
-
-    def hurry(self, address: str, now: float) -> None:
-        """Try an address soon: it was just heard of."""
-        attempt = self._attempts.get(address)
-        if attempt is not None and not attempt.busy:
-            attempt.at, attempt.failures = min(attempt.at, now), 0

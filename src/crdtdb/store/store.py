@@ -16,7 +16,7 @@ from crdtdb.backends import Backend, open_backend
 from crdtdb.causality import Actor, DotSet
 from crdtdb.documents import HybridClock, Rev, State, Write
 from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreFormatError
-from crdtdb.limits import RUMOR_PATH_LINKS_MAX
+from crdtdb.limits import RUMOR_BYTES_MAX, RUMOR_PATH_LINKS_MAX
 from crdtdb.store import keys
 from crdtdb.store.committer import Committer
 from crdtdb.store.exchange import Outgoing, Received, path_until, receive
@@ -255,7 +255,7 @@ class Store:
         return self._committer.submit(lambda transaction: receive(transaction, parcel, advance))
 
     def rumor(self, documents: Iterable[tuple[str, str]]) -> list[object] | None:
-        """Return a parcel of the documents as they are now, with short paths, None if none is left."""
+        """Return a parcel of the documents as they are now, with short paths; None if none is left, or they are too large."""
         self.flush()
         writer, actors = ParcelWriter(), set[Actor]()
         held = self._held
@@ -271,7 +271,9 @@ class Store:
             )
             writer.add(name, doc_id, record.state, record.residue, steps)
             actors |= record.state.actors()
-        return writer.finish(held.clock.restrict(actors)) if len(writer) else None
+        if not len(writer) or writer.size > RUMOR_BYTES_MAX:
+            return None
+        return writer.finish(held.clock.restrict(actors))
 
     def close(self) -> None:
         """Wait for commits under way, and close. Closing twice does no harm."""

@@ -57,7 +57,6 @@ class Refusal(IntEnum):
     NAME_TAKEN = 3
     CERTIFICATE = 4
     SELF = 5
-    BUSY = 6
 
 
 class Member(NamedTuple):

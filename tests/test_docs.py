@@ -1,0 +1,86 @@
+"""The documentation can't drift: every command, route, setting and error is in it, and its examples run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from starlette.routing import Route
+
+import crdtdb
+from crdtdb import errors
+from crdtdb.cli.main import _COMMANDS
+from crdtdb.config import NodeConfig
+from crdtdb.http import changes, conflicts, databases, documents
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def test_every_command_is_documented() -> None:
+    text = (DOCS / "reference" / "commands.md").read_text()
+    for name in (*_COMMANDS, "cert authority", "cert node", "cert client"):
+        if name != "cert":
+            assert f"`crdtdb {name}`" in text, name
+
+
+def test_every_route_is_documented() -> None:
+    text = (DOCS / "reference" / "http.md").read_text()
+    rows = {row[1].strip(" `"): row[2] for line in text.splitlines() if len(row := line.split("|")) > 3}
+    routes = [*databases.ROUTES, *changes.ROUTES, *conflicts.ROUTES, *documents.ROUTES]
+    for route in routes:
+        assert isinstance(route, Route)
+        path = route.path.replace(":path", "")
+        assert path in rows, f"{path} isn't in docs/reference/http.md"
+        for method in (route.methods or set()) - {"HEAD"}:
+            assert method in rows[path], f"{method} {path} isn't in docs/reference/http.md"
+
+
+def test_every_setting_is_documented() -> None:
+    text = (DOCS / "reference" / "configuration.md").read_text()
+    for name in NodeConfig.__struct_fields__:
+        assert f"| `{name}` |" in text, name
+
+
+def test_every_error_that_a_caller_meets_is_documented() -> None:
+    text = (DOCS / "reference" / "library.md").read_text()
+    between_nodes = {"EncodingError", "ProtocolError", "DotCollisionError", "ConvergenceError"}
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, errors.CrdtdbError) and name not in between_nodes:
+            assert f"`{name}`" in text, name
+            assert name in crdtdb.__all__, name
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    contents = (ROOT / "mkdocs.yml").read_text()
+    for page in DOCS.rglob("*.md"):
+        assert str(page.relative_to(DOCS)) in contents, page
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in (*DOCS.rglob("*.md"), *ROOT.glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def examples() -> list[tuple[str, str]]:
+    found = []
+    for page in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
+        blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+        found += [(f"{page.relative_to(ROOT)}, {number}", block) for number, block in enumerate(blocks, 1)]
+    return found
+
+
+@pytest.mark.parametrize(("where", "code"), examples(), ids=[where for where, _ in examples()])
+def test_python_examples_run(where: str, code: str, tmp_path: Path) -> None:
+    """Each as a program of its own; those that go on from others find a database open."""
+    if "crdtdb.open" not in code and re.search(r"\b(db|notes)\b", code):
+        code = (
+            "import crdtdb\nmerged = lambda bodies: bodies[0]\ndb = crdtdb.open('memory:')\n"
+            "notes = db.collection('notes')\n" + code
+        )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, f"{where}:\n{done.stderr}"
