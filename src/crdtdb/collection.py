@@ -18,7 +18,7 @@ from crdtdb.document import (
     document_of,
     siblings_of,
 )
-from crdtdb.documents import Rev, Shown, State, View, Write, view
+from crdtdb.documents import NO_BODY, Rev, Shown, State, View, Write, view
 from crdtdb.documents import delete as delete_leaf
 from crdtdb.documents import put as put_leaf
 from crdtdb.documents import resolve as resolve_leaves
@@ -291,8 +291,7 @@ class Collection:
                 f"document {doc_id!r} in {self.name!r}: the body of revision {rev} "
                 + ("isn't held here" if past is not None else "isn't known")
             )
-        body = load(past.text) if past.text is not None else {}
-        return Document(doc_id, str(rev), body, (), past.deleted, record.state)
+        return Document(doc_id, str(rev), past.text or NO_BODY, (), past.deleted, record.state)
 
     def _all(
         self, start: str | None, end: str | None, keys: Iterable[str] | None, descending: bool, inclusive_end: bool

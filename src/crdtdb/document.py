@@ -21,13 +21,21 @@ _META = ("_id", "_rev", "_conflicts", "_deleted", "_revisions", "_revs_info")
 class Document(Mapping[str, Any]):
     """A document as one revision has it: a mapping of its plain JSON, with its names beside it."""
 
-    __slots__ = ("_body", "_state", "conflicts", "deleted", "id", "rev")
+    __slots__ = ("_parsed", "_state", "_text", "conflicts", "deleted", "id", "rev")
 
     def __init__(
-        self, doc_id: str, rev: str, body: dict[str, Any], conflicts: tuple[str, ...], deleted: bool, state: State
+        self, doc_id: str, rev: str, text: bytes, conflicts: tuple[str, ...], deleted: bool, state: State
     ) -> None:
         self.id, self.rev, self.conflicts, self.deleted = doc_id, rev, conflicts, deleted
-        self._body, self._state = body, state
+        self._text, self._state = text, state
+        self._parsed: dict[str, Any] | None = None
+
+    @property
+    def _body(self) -> dict[str, Any]:
+        """The body, parsed when somebody looks: who writes seldom reads the answer."""
+        if self._parsed is None:
+            self._parsed = load(self._text)
+        return self._parsed
 
     @property
     def clock(self) -> DotSet:
@@ -100,12 +108,15 @@ class Change(NamedTuple):
 
 def document_of(doc_id: str, state: State, shown: View, chosen: Shown, *, with_conflicts: bool = False) -> Document:
     """Return the document that a leaf shows."""
-    others = tuple(str(one.rev) for one in shown.siblings if one.rev != chosen.rev)
-    deleted = chosen.leaf.deleted
-    body = load(chosen.text or NO_BODY) if not deleted else {}
+    rev, deleted = chosen.leaf.rev, chosen.leaf.deleted
+    siblings = shown.siblings
+    others: tuple[str, ...] = ()
+    if len(siblings) > 1 or (siblings and siblings[0] is not chosen):
+        others = tuple(str(one.rev) for one in siblings if one.rev != rev)
+    text = NO_BODY if deleted or chosen.text is None else chosen.text
     if with_conflicts and others:
-        body["_conflicts"] = list(others)
-    return Document(doc_id, str(chosen.rev), body, others, deleted, state)
+        text = canonical({**load(text), "_conflicts": others})
+    return Document(doc_id, f"{rev.generation}-{rev.digest}", text, others, deleted, state)
 
 
 def siblings_of(shown: View) -> list[Sibling]:
@@ -145,13 +156,15 @@ def check_name(name: object) -> str:
 
 def check_body(body: object) -> bytes:
     """Return the canonical text of a body without its `_`-names. Raises InvalidDocumentError, TooLargeError."""
-    if not isinstance(body, Mapping):
+    if type(body) is not dict and not isinstance(body, Mapping):
         raise InvalidDocumentError(f"a document is an object (a dict), not {type(body).__name__}")
-    plain = {key: value for key, value in body.items() if key not in _META}
-    for key in plain:
-        if isinstance(key, str) and key.startswith("_"):
+    reserved = [key for key in body if isinstance(key, str) and key[:1] == "_"]
+    for key in reserved:
+        if key not in _META:
             raise InvalidDocumentError(f"{key[:80]!r}: names that begin with '_' are kept for the database")
-    return canonical(plain)
+    if reserved or type(body) is not dict:
+        return canonical({key: value for key, value in body.items() if key not in reserved})
+    return canonical(body)
 
 
 def check_rev(rev: object) -> Rev | None:

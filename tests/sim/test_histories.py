@@ -26,7 +26,7 @@ class Village:
             self.world.nodes[name] = SimulatedNode(self.world, name, "sync")
         for name in names:
             self.start(name)
-        self.wait(lambda: all(len(self.engine(name).connected) == len(names) - 1 for name in names))
+        self.wait(lambda: all(len(self.engine(name).links.ways) == len(names) - 1 for name in names))
 
     def start(self, name: str) -> None:
         self.world.nodes[name].start()

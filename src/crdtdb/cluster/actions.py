@@ -1,4 +1,4 @@
-"""What the engine wants done: its actions, and the links that they are about."""
+"""What the engine wants done: its actions, on their way to whoever performs them."""
 
 from __future__ import annotations
 
@@ -43,19 +43,6 @@ class Certified(NamedTuple):
     cluster: str
     role: str
     name: str
-
-
-@dataclass(slots=True)
-class Link:
-    """One connection. `address` is the one that was dialed, None for one that came in."""
-
-    number: int
-    address: str | None
-    certified: Certified | None
-    opened: float
-    peer: str | None = None
-    """The member's name, once greeted."""
-    heard: float = 0.0
 
 
 @dataclass(slots=True)

@@ -13,13 +13,14 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from crdtdb.cluster.actions import Action, Certified, Close, Dial, Link, Outbox
+from crdtdb.cluster.actions import Action, Certified, Outbox
 from crdtdb.cluster.exchanges import Exchanges
 from crdtdb.cluster.greetings import member_of, refusal_of
+from crdtdb.cluster.links import Link, Links
 from crdtdb.cluster.readiness import Readiness
 from crdtdb.cluster.roster import KeptRoster, keep_roster, read_roster
 from crdtdb.database import Database
-from crdtdb.errors import EncodingError, ProtocolError
+from crdtdb.errors import DotCollisionError, EncodingError, ProtocolError, TooLargeError
 from crdtdb.gossip import Dialer, GossipConfig, Membership, Rumors
 from crdtdb.store import Committed, JunctionMissingError
 from crdtdb.wire.messages import (
@@ -86,7 +87,6 @@ class Engine:
         )
         self.outbox = Outbox()
         self.membership = Membership(me, kept.members, config, dice, now)
-        self.dialer = Dialer(config, dice)
         self.rumors = Rumors(config.rumor_fanout, dice)
         self.exchanges = Exchanges(self._store, config, self.outbox, self._completed)
         self.readiness = Readiness(
@@ -95,11 +95,7 @@ class Engine:
             to_ask=frozenset(one.name for one in kept.members if one.name != identity.name),
             until=now + config.confirm_timeout,
         )
-        self._links: dict[int, Link] = {}
-        self._ways: dict[str, Link] = {}
-        """The greeted link that this node dialed, for each peer."""
-        self._same_as_peer: set[str] = set()
-        """Addresses that lead to this node itself, or to a peer that is reached by another."""
+        self.links = Links(Dialer(config, dice), config, self.outbox, self._forgotten)
         self._digests: dict[str, bytes] = {}
         self._next_exchange = now
         self._committed: deque[Committed] = deque()
@@ -123,7 +119,7 @@ class Engine:
 
     def opened(self, number: int, address: str | None, certified: Certified | None, now: float) -> None:
         """A connection is there: dialed, if it has an address, or accepted."""
-        link = self._links[number] = Link(number, address, certified, now, heard=now)
+        link = self.links.opened(number, address, certified, now)
         if certified is not None and certified.role != "node":
             self._turn_away(link, f"a {certified.role} certificate can't gossip", now)
             return
@@ -132,7 +128,7 @@ class Engine:
 
     def received(self, number: int, payload: bytes, now: float) -> None:
         """A payload came over a link. Whatever is wrong with it, the link is closed and the node goes on."""
-        link = self._links.get(number)
+        link = self.links.get(number)
         if link is None:
             return
         try:
@@ -142,19 +138,16 @@ class Engine:
             else:
                 self._dispatch(link, message, now)
         except (EncodingError, ProtocolError) as error:
-            self.outbox.log("WARNING", f"closing the connection with {_who(link)}: {error}")
-            self._close(link, now)
+            self.links.close(link, now, f"closing the connection with {link}: {error}")
 
     def closed(self, number: int, now: float) -> None:
         """A connection is gone."""
-        link = self._links.pop(number, None)
-        if link is not None:
-            self._forget(link, now)
+        self.links.closed(number, now)
 
     def dial_failed(self, address: str, reason: str, now: float) -> None:
         """A connection could not be made."""
         self.outbox.log("DEBUG", f"can't reach {address}: {reason}")
-        self.dialer.ended(address, now)
+        self.links.dialer.ended(address, now)
 
     def committed(self, committed: Committed) -> None:
         """The store committed. May be called from any thread; the next tick sees it."""
@@ -166,9 +159,9 @@ class Engine:
             return
         self._spread_commits()
         self._dial(now)
-        self._keep_alive(now)
+        self.links.keep_alive(self.membership.news, now)
         for name, message in self.membership.tick(now):
-            self._send_to(name, message)
+            self.links.send_to(name, message)
         self.exchanges.tick(now)
         self._exchange(now)
         self._push_rumors()
@@ -193,33 +186,13 @@ class Engine:
         self._stopping = True
         self._spread_commits()
         self._push_rumors()
-        for link in list(self._links.values()):
-            if link.peer is not None and link.address is not None:
-                self.outbox.send(link.number, Ping(0, (self.membership.leave(),)))
-            self._close(link, now)
+        self.links.close_all(Ping(0, (self.membership.leave(),)), now)
         self.exchanges.stop()
         self._store.listeners.remove(self.committed)
 
     def take(self) -> list[Action]:
         """Return the actions to perform, in order."""
         return self.outbox.take()
-
-    # What it knows
-
-    @property
-    def connected(self) -> list[str]:
-        """The peers to which this node has a connection."""
-        return sorted(self._ways)
-
-    def greeted(self, number: int) -> bool:
-        """Whether the handshake of a link is over."""
-        link = self._links.get(number)
-        return link is not None and link.peer is not None
-
-    @property
-    def links(self) -> int:
-        """The number of connections, both ways."""
-        return len(self._links)
 
     # Handshake
 
@@ -256,32 +229,28 @@ class Engine:
         if refusal is None:
             return True
         if refusal.code != Refusal.SELF:
-            self.outbox.log("WARNING", f"refusing {_who(link)}, which calls itself {greeting.name!r}: {refusal.reason}")
+            self.outbox.log("WARNING", f"refusing {link}, which calls itself {greeting.name!r}: {refusal.reason}")
         if link.address is None:
             self.outbox.send(link.number, refusal)
-        self._close(link, now)
+        self.links.close(link, now)
         return False
 
     def _turn_away(self, link: Link, reason: str, now: float) -> None:
-        self.outbox.log("WARNING", f"refusing {_who(link)}: {reason}")
+        self.outbox.log("WARNING", f"refusing {link}: {reason}")
         self.outbox.send(link.number, Refuse(Refusal.CERTIFICATE, reason))
-        self._close(link, now)
+        self.links.close(link, now)
 
     def _refused(self, link: Link, refusal: Refuse, now: float) -> None:
         address = link.address or "?"
         if refusal.code == Refusal.SELF:
-            self._same_as_peer.add(address)
+            self.links.ignore(address)
         else:
             self.outbox.log("ERROR", f"{address} refuses this node: {refusal.reason}")
-        self._close(link, now)
+        self.links.close(link, now)
 
     def _reached(self, link: Link, greeting: Greeting, now: float) -> None:
-        if greeting.name in self._ways:
-            self._same_as_peer.add(link.address or "?")
-            self._close(link, now)
+        if not self.links.reached(link, greeting.name, now):
             return
-        self._ways[greeting.name] = link
-        self.dialer.greeted(link.address or "?")
         self._introduce(link, greeting, now)
         self.outbox.send(link.number, Ping(0, self.membership.everyone()))
         self.exchanges.ask(link, now)
@@ -325,7 +294,7 @@ class Engine:
         if asked_by is not None:
             number, theirs = asked_by
             self.outbox.send(number, Ack(theirs, (), message.clock_digest))
-        elif message.number == 0 or link.peer in self._ways:
+        elif message.number == 0 or link.peer in self.links.ways:
             self._digests[link.peer or "?"] = message.clock_digest
             if message.clock_digest == self._digest():
                 self.exchanges.peer_clocks[link.peer or "?"] = self._store.held.clock
@@ -333,7 +302,7 @@ class Engine:
     def _probe(self, link: Link, message: Probe, now: float) -> None:
         self.membership.learn(message.members, now)
         for name, ping in self.membership.probe_for(link.number, message.number, message.name, now):
-            self._send_to(name, ping)
+            self.links.send_to(name, ping)
 
     def _ask(self, link: Link, message: Ask, now: float) -> None:
         if self.readiness.joining:
@@ -346,10 +315,12 @@ class Engine:
 
     def _busy(self, link: Link, message: Busy, now: float) -> None:  # noqa: ARG002
         self.exchanges.busy(link, message)
-        others = [one.store_id for name, one in self.membership.others.items() if name in self._ways]
+        others = [one.store_id for name, one in self.membership.others.items() if name in self.links.ways]
         if message.reason == "joining":
             first = all(self.membership.me.store_id < store_id for store_id in others)
-            if self.readiness.peer_is_joining(link.peer or "?", set(self._ways), first and not self._store.held.clock):
+            if self.readiness.peer_is_joining(
+                link.peer or "?", set(self.links.ways), first and not self._store.held.clock
+            ):
                 self.outbox.log("INFO", "all nodes here are new: this one begins")
 
     def _rumor(self, link: Link, message: Rumor, now: float) -> None:
@@ -358,16 +329,14 @@ class Engine:
         except JunctionMissingError:
             self._ask_by_name(link.peer, now)
             return
-        except EncodingError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a collision, a limit: said aloud; an exchange will say it again
+        except (DotCollisionError, TooLargeError) as error:
             self.outbox.log("ERROR", f"a rumor from {link.peer} isn't taken: {error}")
             return
         self.exchanges.news = self.exchanges.news or bool(received.news)
         self.rumors.heard(received.news, {*message.told, link.peer or "?"})
 
     def _ask_by_name(self, name: str | None, now: float) -> None:
-        way = self._ways.get(name or "?")
+        way = self.links.ways.get(name or "?")
         if way is not None:
             self.exchanges.ask(way, now)
 
@@ -376,33 +345,21 @@ class Engine:
     def _dial(self, now: float) -> None:
         reach = self._identity.reach
         known = {reach.get(one.name, one.address) for one in self.membership.others.values()}
-        known |= set(self._identity.join)
-        known -= {self._identity.address, *self._same_as_peer}
-        self.dialer.want(known, now)
-        for address in self.dialer.due(now):
-            self.outbox.actions.append(Dial(address))
+        self.links.dial((known | set(self._identity.join)) - {self._identity.address}, now)
 
-    def _keep_alive(self, now: float) -> None:
-        """Close what is stuck: half a handshake, or a line that nothing comes through any more."""
-        for link in list(self._links.values()):
-            silent = now - link.heard
-            if link.peer is None and silent > self._config.greeting_timeout:
-                self.outbox.log("WARNING", f"closing the connection with {_who(link)}: no handshake in time")
-                self._close(link, now)
-            elif link.peer is not None and silent > self._config.silence_timeout:
-                self.outbox.log("WARNING", f"closing the connection with {_who(link)}: silent for {silent:.0f} s")
-                self._close(link, now)
-            elif link.address is not None and link.peer is not None and silent > self._config.silence_timeout / 3:
-                self.outbox.send(link.number, Ping(0, self.membership.news()))
+    def _forgotten(self, link: Link) -> None:
+        self.exchanges.closed(link.number)
+        if link.peer is not None and link.peer not in self.links.ways:
+            self._digests.pop(link.peer, None)
 
     def _exchange(self, now: float) -> None:
         if now < self._next_exchange:
             return
         self._next_exchange = now + self._config.exchange_interval * self._dice.uniform(0.7, 1.3)
         mine = self._digest()
-        behind = sorted(name for name in self._ways if self._digests.get(name) != mine or self.readiness.joining)
+        behind = sorted(name for name in self.links.ways if self._digests.get(name) != mine or self.readiness.joining)
         if behind:
-            self.exchanges.ask(self._ways[self._dice.choice(behind)], now)
+            self.exchanges.ask(self.links.ways[self._dice.choice(behind)], now)
 
     def _spread_commits(self) -> None:
         while self._committed:
@@ -414,12 +371,12 @@ class Engine:
     def _push_rumors(self) -> None:
         if not self.rumors or self.readiness.joining:
             return
-        for places, peers, told in self.rumors.take(self.membership.me.name, self._ways):
+        for places, peers, told in self.rumors.take(self.membership.me.name, self.links.ways):
             parcel = self._store.rumor(places)
             for name in peers:
-                self._send_to(name, Rumor(parcel, told) if parcel is not None else Poke())
-        for name in self.rumors.take_overflow(self._ways):
-            self._send_to(name, Poke())
+                self.links.send_to(name, Rumor(parcel, told) if parcel is not None else Poke())
+        for name in self.rumors.take_overflow(self.links.ways):
+            self.links.send_to(name, Poke())
 
     def _settle(self) -> None:
         if self.exchanges.news:
@@ -439,29 +396,3 @@ class Engine:
 
     def _digest(self) -> bytes:
         return clock_digest(self._store.held.clock)
-
-    def _send_to(self, name: str, message: Message) -> None:
-        way = self._ways.get(name)
-        if way is not None:
-            self.outbox.send(way.number, message)
-
-    def _close(self, link: Link, now: float) -> None:
-        self.outbox.actions.append(Close(link.number))
-        if self._links.pop(link.number, None) is not None:
-            self._forget(link, now)
-
-    def _forget(self, link: Link, now: float) -> None:
-        self.exchanges.closed(link.number)
-        if link.address is not None:
-            self.dialer.ended(link.address, now)
-        if link.peer is not None and self._ways.get(link.peer) is link:
-            del self._ways[link.peer]
-            self._same_as_peer.clear()
-            self._digests.pop(link.peer, None)
-            if not self._stopping:
-                self.outbox.log("INFO", f"the connection with {link.peer} ended; dialing again until it is back")
-
-
-def _who(link: Link) -> str:
-    name = link.peer or (link.certified.name if link.certified is not None else "a stranger")
-    return f"{name} at {link.address}" if link.address is not None else name

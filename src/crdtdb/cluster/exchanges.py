@@ -6,7 +6,8 @@ from collections.abc import Callable
 from itertools import count
 
 from crdtdb.causality import DotSet
-from crdtdb.cluster.actions import Link, Outbox
+from crdtdb.cluster.actions import Outbox
+from crdtdb.cluster.links import Link
 from crdtdb.errors import DotCollisionError, TooLargeError
 from crdtdb.gossip import Asking, GossipConfig, PageFlow
 from crdtdb.store import JunctionMissingError, Outgoing, Store

@@ -181,7 +181,7 @@ class Runtime:
 
         async def received(payload: bytes) -> None:
             await self._event(lambda now: self.engine.received(number, payload, now))
-            if self.engine.greeted(number):
+            if self.engine.links.greeted(number):
                 connection.greeted()
 
         try:

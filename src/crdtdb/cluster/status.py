@@ -29,7 +29,7 @@ class ClusterStatus:
         has, as of the last word from it; null before the first.
         """
         engine, held = self._engine, self._store.held
-        ways = set(engine.connected)
+        ways = engine.links.ways.keys()
         members = []
         for member in sorted(engine.membership.everyone()):
             me = member.name == engine.membership.me.name

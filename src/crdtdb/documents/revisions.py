@@ -59,15 +59,15 @@ def child_digest(
     its collection would carry a name that somebody still knows as deleted. `body` is the canonical JSON of a write that
     sets it, None for a delete or an edit of fields; `deltas` are the field path, dot and content of such an edit.
     """
-    parts: list[bytes] = [b"crdtdb/1", str(parent).encode() if parent else b"@%d" % sweep, b"D" if deleted else b"L"]
-    if body is not None:
-        parts += (b"body", body)
-    for path, dot, content in sorted(deltas):
-        parts += (b"field", path.encode(), dot.actor, b"%d" % dot.counter, content)
-    digest = blake2b(digest_size=DIGEST_BYTES)
     # Lengths go in before each part, so that no two lists of parts run together into the same bytes.
-    digest.update(b"".join(b"%d:%b" % (len(part), part) for part in parts))
-    return digest.hexdigest()
+    above = f"{parent.generation}-{parent.digest}".encode() if parent else b"@%d" % sweep
+    text = b"8:crdtdb/1%d:%b1:%b" % (len(above), above, b"D" if deleted else b"L")
+    if body is not None:
+        text += b"4:body%d:%b" % (len(body), body)
+    for path, dot, content in sorted(deltas):
+        for part in (b"field", path.encode(), dot.actor, b"%d" % dot.counter, content):
+            text += b"%d:%b" % (len(part), part)
+    return blake2b(text, digest_size=DIGEST_BYTES).hexdigest()
 
 
 class Ancestor(NamedTuple):

@@ -64,8 +64,13 @@ class View(NamedTuple):
         return next((shown for shown in self.leaves if shown.leaf.rev == rev), None)
 
 
+_NOTHING_SHOWN = View((), ())
+
+
 def view(state: State) -> View:
     """Return what this state shows."""
+    if not state.leaves:
+        return _NOTHING_SHOWN
     if len(state.leaves) == 1:
         ((dot, leaf),) = state.leaves.items()
         body = state.bodies.get(leaf.body_dot)

@@ -15,7 +15,7 @@ closed, and two nodes that do the same write the same.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.documents.revisions import NO_PATH, Rev, child_digest
@@ -177,7 +177,7 @@ def _replace(
     child = Leaf(
         rev,
         parent.path.extended(parent.rev.digest, target.dot),
-        _clock((leaf.clock for leaf in replaced.values()), (leaf.clock for leaf in kept.values()), dot, context),
+        _clock([leaf.clock for leaf in replaced.values()], [leaf.clock for leaf in kept.values()], dot, context),
         deleted,
         dot if own_body else parent.body_dot,
         rev if own_body else parent.body_rev,
@@ -191,7 +191,7 @@ def _replace(
         leaves[closing] = Leaf(
             Rev(other.rev.generation + 1, child_digest(other.rev, deleted=True, body=None)),
             other.path.extended(other.rev.digest, other_dot),
-            _clock((other.clock,), (leaf.clock for leaf in leaves.values()), closing, context),
+            _clock([other.clock], [leaf.clock for leaf in leaves.values()], closing, context),
             True,
             other.body_dot,
             other.body_rev,
@@ -247,7 +247,7 @@ def _is_ancestor(rev: Rev, leaf: Leaf) -> bool:
     return leaf.path.leads_to(rev, leaf.rev.generation)
 
 
-def _clock(replaced: Iterable[DotSet], kept: Iterable[DotSet], dot: Dot, context: DotSet) -> DotSet:
+def _clock(replaced: Sequence[DotSet], kept: Sequence[DotSet], dot: Dot, context: DotSet) -> DotSet:
     """Return the clock of a new leaf: all that it replaces, and itself.
 
     Counters are node-wide, so between two dots of an actor lie its writes to other documents. They are counted in, to
@@ -255,6 +255,9 @@ def _clock(replaced: Iterable[DotSet], kept: Iterable[DotSet], dot: Dot, context
     this actor are left out by a gap.
     """
     actor, counter = dot
+    ranges = context.ranges(actor)
+    if len(ranges) == 1 and not (replaced or kept):
+        return DotSet({actor: ranges})
     joined = EMPTY
     for clock in replaced:
         joined |= clock

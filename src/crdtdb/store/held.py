@@ -40,6 +40,16 @@ class Held(NamedTuple):
     collections: Mapping[str, Collection]
     next_number: int
 
+    def at(self, clock: DotSet) -> Held:
+        """Return this with another node clock."""
+        return Held(clock, *self[1:])
+
+    def counting(self, name: str, counts: Collection) -> Held:
+        """Return this with other counts of one collection."""
+        collections = dict(self.collections)
+        collections[name] = counts
+        return Held(*self[:4], collections, self.next_number)
+
     @property
     def catalogue(self) -> Catalogue:
         """The collections with their causal context."""
@@ -83,16 +93,11 @@ def held_rows(before: Held, after: Held, tables: StoreTables) -> dict[bytes, byt
         for actor, ranges in after.clock.items():
             if before.clock.ranges(actor) != ranges:
                 rows[keys.clock(tables.actor_number(actor))] = encode([bound for pair in ranges for bound in pair])
-    if (after.names, after.marks, after.residue, after.next_number) != (
-        before.names,
-        before.marks,
-        before.residue,
-        before.next_number,
-    ):
+    if after.names is not before.names or after[1:4] != before[1:4] or after.next_number != before.next_number:
         rows[keys.CATALOGUE] = encode(_catalogue_out(after, tables))
     if after.collections is not before.collections:
         for name, counts in after.collections.items():
-            if before.collections.get(name) != counts:
+            if before.collections.get(name) is not counts:
                 rows[keys.counts(counts.number)] = encode(counts[1:])
     return rows
 

@@ -218,12 +218,16 @@ class Store:
 
     def sweep(self) -> bool:
         """Remove a slice of what dropped collections left; return whether there is more to remove."""
-        if not self._sweeps:
+        number = next(iter(self._sweeps), None)
+        if number is None:
             return False
-        number = self._sweeps[0]
         if self._committer.submit(lambda transaction: sweep_slice(transaction, self._backend, self._tables, number)):
-            self._sweeps.remove(number)
+            self._committer.alone(lambda: self._swept(number))
         return bool(self._sweeps)
+
+    def _swept(self, number: int) -> None:
+        if number in self._sweeps:  # another thread may have swept the last slice as well
+            self._sweeps.remove(number)
 
     def keep_roster(self, encoded: bytes) -> None:
         """Keep what gossip knows of the members."""

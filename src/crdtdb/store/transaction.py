@@ -199,7 +199,10 @@ class Transaction:
                 f"document {doc_id!r} would have {len(after.leaves)} leaves, the limit is {DOCUMENT_LEAVES_MAX}: "
                 "resolve its conflicts first"
             )
-        self.advance(DotSet({actor: ((counter + 1, write.counter),)}))
+        if before.residue:
+            self.advance(DotSet({actor: ((counter + 1, write.counter),)}))
+        else:  # the document's context is the node clock, before and after
+            self.held = self.held.at(after.context)
         self.save(name, doc_id, before, after, before.residue)
         self.written.append((name, doc_id))
         return Written(after, Dot(actor, counter + 1))
@@ -208,12 +211,13 @@ class Transaction:
         """Put a document in the place of what was there: its row, its log, its feed, its past and the counts."""
         collection, raw = self.collection(name), doc_id.encode()
         held, living = set(before.stored.dots()), set(after.dots())
-        self._log(held - living, None)
+        if held:
+            self._log(held - living, None)
         self._log(living - held, keys.place(collection.number, raw))
         if before.seq:
             self.rows[keys.change(collection.number, before.seq)] = None
-        if before.stored.leaves and not before.state.leaves:
-            self._forget_history(collection.number, raw)
+            if before.stored.leaves and not before.state.leaves:
+                self._forget_history(collection.number, raw)
         self._keep_history(collection.number, raw, before.state, after)
         seq = collection.seq + 1
         row = keys.document(collection.number, raw)
@@ -224,17 +228,13 @@ class Transaction:
             self.rows[row] = None
         was_live, is_live = not view(before.stored).deleted, not view(after).deleted
         was_gone, is_gone = bool(before.stored.leaves) and not was_live, bool(after.leaves) and not is_live
-        self.held = self.held._replace(
-            collections={
-                **self.held.collections,
-                name: Collection(
-                    collection.number,
-                    collection.documents + is_live - was_live,
-                    collection.deleted + is_gone - was_gone,
-                    seq,
-                ),
-            }
+        counts = Collection(
+            collection.number,
+            collection.documents + is_live - was_live,
+            collection.deleted + is_gone - was_gone,
+            seq,
         )
+        self.held = self.held.counting(name, counts)
         self.touched.add(name)
 
     def observe(self, stamp: int) -> None:
@@ -243,7 +243,7 @@ class Transaction:
 
     def advance(self, dots: DotSet) -> None:
         """Count these dots as held: their effect is here."""
-        self.held = self.held._replace(clock=self.held.clock | dots)
+        self.held = self.held.at(self.held.clock | dots)
 
     def _keep_history(self, number: int, raw: bytes, before: State, after: State) -> None:
         """Write a row for each revision that is no leaf any more, and for the ancestors that came with a new one."""

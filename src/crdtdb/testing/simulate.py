@@ -439,7 +439,7 @@ def _agree(world: World) -> bool:
 
 def _differences(world: World) -> str:
     return "; ".join(
-        f"{name}: {node.database.store.held.clock}, ways {node.engine.connected}, {node.engine.readiness}"
+        f"{name}: {node.database.store.held.clock}, ways {sorted(node.engine.links.ways)}, {node.engine.readiness}"
         for name, node in world.nodes.items()
         if node.database is not None and node.engine is not None
     )

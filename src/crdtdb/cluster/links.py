@@ -1,0 +1,122 @@
+"""The connections of a node as the engine sees them: numbered links, and the way to each peer.
+
+A node sends requests over the links that it dialed, so a *way* is a greeted link with an address; links that came in carry
+the requests of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from crdtdb.cluster.actions import Certified, Close, Dial, Outbox
+from crdtdb.gossip import Dialer, GossipConfig
+from crdtdb.wire.messages import Member, Message, Ping
+
+
+@dataclass(slots=True)
+class Link:
+    """One connection. `address` is the one that was dialed, None for one that came in."""
+
+    number: int
+    address: str | None
+    certified: Certified | None
+    heard: float
+    """When something last came, or it was opened."""
+    peer: str | None = None
+    """The member's name, once greeted."""
+
+    def __str__(self) -> str:
+        name = self.peer or (self.certified.name if self.certified is not None else "a stranger")
+        return f"{name} at {self.address}" if self.address is not None else name
+
+
+class Links:
+    """All links of one node."""
+
+    def __init__(self, dialer: Dialer, config: GossipConfig, outbox: Outbox, forgotten: Callable[[Link], None]) -> None:
+        """`forgotten` is told of each link that is gone."""
+        self.dialer, self._config, self._outbox, self._forgotten = dialer, config, outbox, forgotten
+        self._links: dict[int, Link] = {}
+        self.ways: dict[str, Link] = {}
+        """The greeted link that this node dialed, for each peer."""
+        self._ignored: set[str] = set()
+        """Addresses that lead to this node itself, or to a peer that is reached by another."""
+
+    def opened(self, number: int, address: str | None, certified: Certified | None, now: float) -> Link:
+        """Take note of a new connection."""
+        link = self._links[number] = Link(number, address, certified, now)
+        return link
+
+    def get(self, number: int) -> Link | None:
+        """Return a link that is there."""
+        return self._links.get(number)
+
+    def greeted(self, number: int) -> bool:
+        """Whether the handshake of a link is over."""
+        link = self._links.get(number)
+        return link is not None and link.peer is not None
+
+    def reached(self, link: Link, name: str, now: float) -> bool:
+        """Make a link the way to a peer; return whether it is, or closed since there is another."""
+        if name in self.ways:
+            self.ignore(link.address or "?")
+            self.close(link, now)
+            return False
+        self.ways[name] = link
+        self.dialer.greeted(link.address or "?")
+        return True
+
+    def ignore(self, address: str) -> None:
+        """Don't dial an address while the peers are as they are."""
+        self._ignored.add(address)
+
+    def dial(self, addresses: set[str], now: float) -> None:
+        """Keep a connection to each of these addresses."""
+        self.dialer.want(addresses - self._ignored, now)
+        for address in self.dialer.due(now):
+            self._outbox.actions.append(Dial(address))
+
+    def send_to(self, name: str, message: Message) -> None:
+        """Send a request to a peer, if there is a way."""
+        way = self.ways.get(name)
+        if way is not None:
+            self._outbox.send(way.number, message)
+
+    def keep_alive(self, news: Callable[[], tuple[Member, ...]], now: float) -> None:
+        """Close what is stuck: half a handshake, or a line through which nothing comes; ping where it is quiet."""
+        for link in list(self._links.values()):
+            silent = now - link.heard
+            if link.peer is None and silent > self._config.greeting_timeout:
+                self.close(link, now, f"closing the connection with {link}: no handshake in time")
+            elif link.peer is not None and silent > self._config.silence_timeout:
+                self.close(link, now, f"closing the connection with {link}: silent for {silent:.0f} s")
+            elif link.address is not None and link.peer is not None and silent > self._config.silence_timeout / 3:
+                self._outbox.send(link.number, Ping(0, news()))
+
+    def close(self, link: Link, now: float, why: str | None = None) -> None:
+        """Close a link once what was sent before has gone out."""
+        if why is not None:
+            self._outbox.log("WARNING", why)
+        self._outbox.actions.append(Close(link.number))
+        self.closed(link.number, now)
+
+    def close_all(self, goodbye: Message, now: float) -> None:
+        """Say goodbye to every peer, and close every link."""
+        for link in list(self._links.values()):
+            if link.peer is not None and link.address is not None:
+                self._outbox.send(link.number, goodbye)
+            self.close(link, now)
+
+    def closed(self, number: int, now: float) -> None:
+        """Take note that a link is gone."""
+        link = self._links.pop(number, None)
+        if link is None:
+            return
+        if link.address is not None:
+            self.dialer.ended(link.address, now)
+        if link.peer is not None and self.ways.get(link.peer) is link:
+            del self.ways[link.peer]
+            self._ignored.clear()
+            self._outbox.log("INFO", f"the connection with {link} ended")
+        self._forgotten(link)
