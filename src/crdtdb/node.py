@@ -77,9 +77,10 @@ async def _serve(
     if why is not None:
         _log.info("writing as a new actor: %s", why)
     async with anyio.create_task_group() as tasks:
-        await tasks.start(_watch_signals, runtime, server)
+        stopped = anyio.Event()
+        await tasks.start(_watch_signals, runtime, server, stopped, tasks.cancel_scope)
         tasks.start_soon(runtime.run, listener)
-        tasks.start_soon(server.serve)
+        tasks.start_soon(_serve_http, server, stopped)
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await anyio.sleep(0.005)
         if started is not None:
@@ -87,8 +88,18 @@ async def _serve(
     _log.info("node %s has stopped", config.name)
 
 
+async def _serve_http(server: HTTPServer, stopped: anyio.Event) -> None:
+    await server.serve()
+    stopped.set()
+
+
 async def _watch_signals(
-    runtime: Runtime, server: HTTPServer, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    runtime: Runtime,
+    server: HTTPServer,
+    stopped: anyio.Event,
+    everything: anyio.CancelScope,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
@@ -98,6 +109,8 @@ async def _watch_signals(
     with anyio.move_on_after(SHUTDOWN_SECONDS_MAX - 1):
         server.stop()
         await runtime.stop()
+        await stopped.wait()
+    everything.cancel()  # whatever didn't end by itself
 
 
 def _bracketed(host: str) -> str:

@@ -26,6 +26,7 @@ def anyio_backend() -> str:
 class Cluster:
     cluster = "c1"
     why_not_ready: str | None = None
+    stopping = False
 
     def status(self) -> dict[str, Any]:
         return {"cluster": self.cluster}

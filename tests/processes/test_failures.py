@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
+import httpx
 import pytest
 
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
+from crdtdb.cluster.tls import Credentials
 from crdtdb.errors import ConflictError, CrdtdbError, NotFoundError
 
 pytestmark = pytest.mark.processes
@@ -206,3 +209,29 @@ def test_10000_documents_reach_a_joiner_and_nothing_missing_costs_next_to_nothin
 def sent(cluster: DemoCluster, name: str) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = cluster.ask(name, "GET", "_cluster")["sent"]
     return found
+
+
+def test_a_node_stops_in_time_though_a_feed_is_open(cluster: DemoCluster) -> None:
+    cluster.start("n1")
+    cluster.wait_ready("n1")
+    cluster.ask("n1", "PUT", "notes")
+    put(cluster, "n1", "a", {"n": 1})
+    context = Credentials(cluster.certs, "ada").http_client()
+    seen: list[str] = []
+
+    def follow() -> None:
+        with httpx.stream("GET", f"{cluster.url('n1')}/notes/_changes?feed=continuous", verify=context) as feed:
+            seen.extend(feed.iter_lines())
+
+    follower = Thread(target=follow)
+    follower.start()
+    time.sleep(0.5)  # it has begun to listen, or begins with both
+    put(cluster, "n1", "b", {"n": 2})
+    time.sleep(0.7)
+    began = time.monotonic()
+    assert cluster.stop("n1") == 0
+    assert time.monotonic() - began < 5
+    follower.join(5)
+    assert not follower.is_alive()
+    assert [line for line in seen if '"id":"b"' in line]
+    assert "Traceback" not in cluster.log("n1").read_text()

@@ -99,7 +99,7 @@ class Engine:
         self._digests: dict[str, bytes] = {}
         self._next_exchange = now
         self._committed: deque[Committed] = deque()
-        self._stopping = False
+        self.stopping = False
         self._keep_roster()
         self._store.listeners.append(self.committed)
         self._handlers: dict[type[Any], Callable[[Link, Any, float], None]] = {
@@ -155,7 +155,7 @@ class Engine:
 
     def tick(self, now: float) -> None:
         """Time has passed: call it every tenth of a second or so, and soon after `committed`."""
-        if self._stopping:
+        if self.stopping:
             return
         self._spread_commits()
         self._dial(now)
@@ -183,7 +183,7 @@ class Engine:
 
     def stop(self, now: float) -> None:
         """Say goodbye: nobody needs to suspect a node that stops cleanly."""
-        self._stopping = True
+        self.stopping = True
         self._spread_commits()
         self._push_rumors()
         self.links.close_all(Ping(0, (self.membership.leave(),)), now)

@@ -22,6 +22,11 @@ class ClusterStatus:
         readiness = self._engine.readiness
         return None if readiness.ready else readiness.why_not
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the node is about to end."""
+        return self._engine.stopping
+
     def status(self) -> dict[str, Any]:
         """Return the members and the collections as this node sees them.
 

@@ -16,7 +16,7 @@ from crdtdb.errors import InvalidInputError, StoreClosedError
 from crdtdb.feed import Feed
 from crdtdb.http.answers import JSONAnswer, flag, number, read_object
 from crdtdb.http.documents import as_couchdb
-from crdtdb.http.state import collection_of
+from crdtdb.http.state import cluster_of, collection_of
 from crdtdb.wallclock import monotonic_seconds
 
 _FEEDS = ("normal", "longpoll", "continuous")
@@ -40,7 +40,8 @@ async def changes(request: Request) -> Response:
     rows = await to_thread.run_sync(lambda: _take(request, feed))
     if not rows and kind == "longpoll":
         deadline = monotonic_seconds() + _timeout(request)
-        while not rows and monotonic_seconds() < deadline and not await request.is_disconnected():
+        cluster = cluster_of(request)
+        while not (rows or monotonic_seconds() > deadline or cluster.stopping or await request.is_disconnected()):
             if await _rang(feed):
                 await to_thread.run_sync(store)
                 rows = await to_thread.run_sync(lambda: _take(request, feed))
@@ -63,7 +64,8 @@ async def _continuous(request: Request, feed: Feed) -> AsyncIterator[bytes]:
     heartbeat = (number(request, "heartbeat", 60_000) or 60_000) / 1000
     limit = number(request, "limit")
     sent, quiet = 0, monotonic_seconds()
-    while limit is None or sent < limit:
+    cluster = cluster_of(request)
+    while (limit is None or sent < limit) and not cluster.stopping:
         for change in feed.take():
             yield orjson.dumps(_row(request, change)) + b"\n"
             sent, quiet = sent + 1, monotonic_seconds()

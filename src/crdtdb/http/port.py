@@ -18,6 +18,11 @@ class ClusterPort(Protocol):
         """Why writes aren't taken yet, None if they are."""
         ...
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the node is about to end: feeds that wait for more are to end too."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """Return what `GET /_cluster` answers."""
         ...

@@ -141,9 +141,10 @@ class DemoCluster:
         for process in self._processes.values():
             if process.poll() is None:
                 process.terminate()
+        deadline = monotonic_seconds() + 8
         for process in self._processes.values():
             try:
-                process.wait(6)
+                process.wait(max(0.1, deadline - monotonic_seconds()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def demo(keep: bool, folder: Path | None) -> None:
         ) from error
     from crdtdb.cli.render import out
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no node is to outlive the demo
     backend = _backend()
     with tempfile.TemporaryDirectory(prefix="crdtdb-demo-") as temporary:
         place = folder if folder is not None else Path(temporary)
