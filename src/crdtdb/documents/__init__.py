@@ -6,7 +6,7 @@ Pure: no clock, no randomness, no disk. Built on `crdtdb.causality` alone.
 from crdtdb.documents.revisions import NO_PATH, Ancestor, Path, Rev, child_digest
 from crdtdb.documents.stamps import HybridClock
 from crdtdb.documents.state import NOTHING, Body, Creations, Delta, Fields, Leaf, State, merge
-from crdtdb.documents.view import NO_BODY, Shown, View, view
+from crdtdb.documents.view import NO_BODY, Shown, View, shows, view
 from crdtdb.documents.writes import Write, delete, edit, put, resolve
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "merge",
     "put",
     "resolve",
+    "shows",
     "view",
 ]

@@ -87,6 +87,14 @@ def view(state: State) -> View:
     return View(tuple(leaves), tuple(_distinct(held)))
 
 
+def shows(state: State) -> bool:
+    """Whether a plain read finds the document: cheaper than its view where there is one leaf."""
+    if len(state.leaves) == 1:
+        (leaf,) = state.leaves.values()
+        return not leaf.deleted
+    return bool(state.leaves) and not view(state).deleted
+
+
 def replaced_by(shown: Shown, other: Shown) -> bool:
     """Whether `other` descends from the write that set the body of `shown`, and has a body of its own."""
     leaf = shown.leaf

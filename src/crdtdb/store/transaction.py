@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from crdtdb.backends import Backend
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
-from crdtdb.documents import Ancestor, Leaf, Rev, State, Write, view
+from crdtdb.documents import Ancestor, Leaf, Rev, State, Write, shows
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.errors import CrdtdbError, NotFoundError, TooLargeError
 from crdtdb.limits import DOCUMENT_LEAVES_MAX
@@ -226,7 +226,7 @@ class Transaction:
             self.rows[keys.change(collection.number, seq)] = raw
         else:
             self.rows[row] = None
-        was_live, is_live = not view(before.stored).deleted, not view(after).deleted
+        was_live, is_live = shows(before.stored), shows(after)
         was_gone, is_gone = bool(before.stored.leaves) and not was_live, bool(after.leaves) and not is_live
         counts = Collection(
             collection.number,
