@@ -29,13 +29,15 @@ RUMOR_PATH_LINKS_MAX: Final = 8
 MEMBERS_MAX: Final = 4_096
 NAME_BYTES_MAX: Final = 64
 ADDRESS_BYTES_MAX: Final = 255
-AHEAD_RANGES_MAX: Final = 4_096
+AHEAD_RANGES_MAX: Final = 512
 """Ranges of one actor that may come ahead of their turn in the node clock; beyond, a dot waits in its document."""
 
 # Connections.
 CONNECTIONS_MAX: Final = 1_024
 HANDSHAKE_SECONDS_MAX: Final = 10.0
 SEND_QUEUE_FRAMES_MAX: Final = 256
+SEND_SECONDS_MAX: Final = 15.0
+"""For one frame: who reads more slowly is taken for gone."""
 SHUTDOWN_SECONDS_MAX: Final = 5.0
 
 # HTTP.

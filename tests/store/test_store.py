@@ -12,9 +12,17 @@ from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import DotSet
 from crdtdb.documents import Rev, put, view
 from crdtdb.documents.json import canonical
-from crdtdb.errors import ConflictError, InvalidInputError, StoreClosedError, StoreFormatError, StoreLockedError
+from crdtdb.errors import (
+    ConflictError,
+    InvalidInputError,
+    StoreClosedError,
+    StoreFormatError,
+    StoreFullError,
+    StoreLockedError,
+)
 from crdtdb.store import JunctionMissingError, Store, Transaction, pull
 from crdtdb.testing.invariants import check_store
+from crdtdb.testing.virtual import VirtualDisk
 from crdtdb.wire.parcels import Parcel
 from tests.store.worlds import Node
 
@@ -109,6 +117,37 @@ def test_a_second_opener_and_a_newer_format_get_clear_errors(tmp_path: Path) -> 
         Store.open(f"sqlite:{tmp_path / 'foreign.db'}")
     with pytest.raises(InvalidInputError, match="'sync' or 'buffered'"):
         Store(MemoryBackend(), durability="never")  # type: ignore[arg-type]
+
+
+def test_a_full_disk_refuses_the_commit_whole_and_the_store_can_still_be_closed() -> None:
+    disk = VirtualDisk()
+    store = Store(disk.open())
+    store.write("notes", "a", lambda state, write: put(state, write, None, b"{}"))
+    before = rows(store)
+    disk.full_in = 0
+    with pytest.raises(StoreFullError):
+        store.write("notes", "b", lambda state, write: put(state, write, None, b"{}"))
+    assert rows(store) == before
+    assert store.read("notes", "b") is None
+    store.write("notes", "c", lambda state, write: put(state, write, None, b"{}"))
+    check_store(store)
+    disk.full_in = 0
+    store.close()  # what marks a clean stop can't be written
+    again = Store(disk.open())
+    assert again.identity.why == "the last stop wasn't clean"
+    assert [doc_id for doc_id, _ in again.documents("notes")] == ["a", "c"]
+
+
+def test_large_documents_travel_one_a_page() -> None:
+    ada, bob = Node("ada"), Node("bob")
+    for n in range(4):
+        ada.put(f"d{n}", {"text": "x" * 3_000_000})
+    outgoing = ada.store.outgoing(bob.store.held.clock)
+    pages = [outgoing.next_page()]
+    while not pages[-1].last:
+        pages.append(outgoing.next_page())
+    assert [page.documents for page in pages] == [1, 1, 1, 1]
+    assert bob.hear(ada) == 4
 
 
 def test_the_log_holds_live_dots_alone() -> None:

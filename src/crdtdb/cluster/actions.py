@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from crdtdb.limits import FRAME_BYTES_MAX
 from crdtdb.wire.messages import Message, encode_message
 
 
@@ -56,6 +57,13 @@ class Outbox:
     def send(self, link: int, message: Message) -> None:
         """Send a message over a link."""
         payload = encode_message(message)
+        if len(payload) > FRAME_BYTES_MAX:
+            self.log(
+                "ERROR",
+                f"a message of {len(payload):,} bytes can't be sent, the limit is {FRAME_BYTES_MAX:,}: "
+                "resolve the conflicts of your largest documents (crdtdb conflicts)",
+            )
+            return
         counts = self.sent.setdefault(type(message).__name__.lower(), [0, 0])
         counts[0] += 1
         counts[1] += len(payload) + 4

@@ -9,7 +9,7 @@ from anyio.abc import ByteStream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from crdtdb.errors import ProtocolError
-from crdtdb.limits import SEND_QUEUE_FRAMES_MAX
+from crdtdb.limits import SEND_QUEUE_FRAMES_MAX, SEND_SECONDS_MAX
 from crdtdb.wire.frames import Frames, frame
 
 Received = Callable[[bytes], Awaitable[None]]
@@ -47,8 +47,11 @@ class Connection:
                 try:
                     async with self._queued:
                         async for data in self._queued:
-                            await self._stream.send(data)
+                            with anyio.fail_after(SEND_SECONDS_MAX):
+                                await self._stream.send(data)
                     reason = "closed by this node"
+                except TimeoutError:
+                    reason = "the other side reads too slowly"
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                     reason = "the connection broke"
                 tasks.cancel_scope.cancel()
@@ -64,7 +67,7 @@ class Connection:
                 reason = "the connection broke"
             tasks.cancel_scope.cancel()
         with anyio.move_on_after(1, shield=True):
-            await anyio.aclose_forcefully(self._stream)
+            await self._stream.aclose()
         self._outgoing.close()
         self._queued.close()
         return reason

@@ -61,6 +61,8 @@ class Outgoing:
             self._catalogue_due = False
         found = self._ahead or next(self._documents, None)
         while found is not None and writer.size < PAGE_BYTES_TARGET and len(writer) < PAGE_DOCUMENTS_MAX:
+            if len(writer) and _bytes_of(found[2]) > PAGE_BYTES_TARGET:
+                break  # a large document goes alone, or with it the page might not fit a frame
             writer.add(*found)
             found = next(self._documents, None)
         self._ahead = found
@@ -164,6 +166,10 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
     if advance:
         transaction.advance(parcel.clock)
     return Received(len(parcel.documents), news)
+
+
+def _bytes_of(state: State) -> int:
+    return sum(len(body.text) for body in state.bodies.values())
 
 
 def _living(held: Held, name: str, state: State) -> State:

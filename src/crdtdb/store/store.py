@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from threading import Condition
 from typing import Literal, NamedTuple, TypeVar
@@ -15,7 +16,7 @@ from typing import Literal, NamedTuple, TypeVar
 from crdtdb.backends import Backend, open_backend
 from crdtdb.causality import Actor, DotSet
 from crdtdb.documents import HybridClock, Rev, State, Write
-from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreFormatError
+from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreError, StoreFormatError
 from crdtdb.limits import RUMOR_BYTES_MAX, RUMOR_PATH_LINKS_MAX
 from crdtdb.store import keys
 from crdtdb.store.committer import Committer
@@ -283,10 +284,14 @@ class Store:
         """Wait for commits under way, and close. Closing twice does no harm."""
 
         def last() -> None:
-            self._identity.stopped(self._backend)
-            self._backend.close()
-            self._closed = True
-            self.ring()
+            # A store that can't be written any more stays marked as running: the next open draws a new actor.
+            with suppress(StoreError):
+                self._identity.stopped(self._backend)
+            try:
+                self._backend.close()
+            finally:
+                self._closed = True
+                self.ring()
 
         self._committer.close(last)
 
