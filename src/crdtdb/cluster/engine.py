@@ -97,6 +97,7 @@ class Engine:
         )
         self.links = Links(Dialer(config, dice), config, self.outbox, self._forgotten)
         self._digests: dict[str, bytes] = {}
+        self._told: dict[str, Status] = {one.name: one.status for one in kept.members}
         self._next_exchange = now
         self._committed: deque[Committed] = deque()
         self.stopping = False
@@ -146,8 +147,7 @@ class Engine:
 
     def dial_failed(self, address: str, reason: str, now: float) -> None:
         """A connection could not be made."""
-        self.outbox.log("DEBUG", f"can't reach {address}: {reason}")
-        self.links.dialer.ended(address, now)
+        self.links.failed(address, reason, now)
 
     def committed(self, committed: Committed) -> None:
         """The store committed. May be called from any thread; the next tick sees it."""
@@ -169,6 +169,7 @@ class Engine:
         if self.readiness.give_up_asking(now):
             self._renew_actor("not every member could be asked whether it knows more of this node's actor")
         if self.membership.changed:
+            self._tell_of_members()
             self._keep_roster()
 
     @property
@@ -388,6 +389,13 @@ class Engine:
             self.readiness.joined()
             self.membership.changed = True
             self.outbox.log("INFO", f"joined the cluster by {peer}")
+
+    def _tell_of_members(self) -> None:
+        for name, one in self.membership.others.items():
+            if self._told.get(name) is not one.status:
+                self._told[name] = one.status
+                level = "INFO" if one.status is Status.ALIVE else "WARNING"
+                self.outbox.log(level, f"member {name} is {one.status.name.lower()}")
 
     def _keep_roster(self) -> None:
         self.membership.changed = False

@@ -42,6 +42,7 @@ class Links:
         """The greeted link that this node dialed, for each peer."""
         self._ignored: set[str] = set()
         """Addresses that lead to this node itself, or to a peer that is reached by another."""
+        self._unreachable: set[str] = set()
 
     def opened(self, number: int, address: str | None, certified: Certified | None, now: float) -> Link:
         """Take note of a new connection."""
@@ -64,8 +65,16 @@ class Links:
             self.close(link, now)
             return False
         self.ways[name] = link
+        self._unreachable.discard(link.address or "?")
         self.dialer.greeted(link.address or "?")
         return True
+
+    def failed(self, address: str, reason: str, now: float) -> None:
+        """Take note that an address can't be reached; say so the first time, since it will be tried for ever."""
+        level = "DEBUG" if address in self._unreachable else "WARNING"
+        self._unreachable.add(address)
+        self._outbox.log(level, f"can't reach {address}: {reason}; trying again until it is there")
+        self.dialer.ended(address, now)
 
     def ignore(self, address: str) -> None:
         """Don't dial an address while the peers are as they are."""

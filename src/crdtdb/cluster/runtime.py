@@ -203,4 +203,6 @@ def _said(error: BaseException) -> str:
     cause = error.__cause__ or error
     if isinstance(cause, TimeoutError):
         return f"nothing came within {HANDSHAKE_SECONDS_MAX:.0f} s"
+    if isinstance(cause, (anyio.EndOfStream, anyio.BrokenResourceError)):
+        return "closed by the other side"
     return str(cause) or type(cause).__name__

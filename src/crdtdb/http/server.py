@@ -44,7 +44,9 @@ class HTTPServer:
             timeout_graceful_shutdown=int(SHUTDOWN_SECONDS_MAX) - 2,
             ssl_context_factory=lambda config, default: make_context(),  # noqa: ARG005
         )
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        log = logging.getLogger("uvicorn.error")
+        log.setLevel(logging.WARNING)
+        log.addFilter(_worth_telling)
         self._server = _Server(config)
 
     async def serve(self) -> None:
@@ -59,6 +61,11 @@ class HTTPServer:
     def stop(self) -> None:
         """Finish what is being answered, and end."""
         self._server.should_exit = True
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """Leave out that no request had to be cancelled: idle clients that keep a connection open are no error."""
+    return not (str(record.msg).startswith("Cancel ") and record.args == (0,))
 
 
 def _bind(host: str, port: int) -> socket.socket:
