@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,6 +210,27 @@ def test_10000_documents_reach_a_joiner_and_nothing_missing_costs_next_to_nothin
 def sent(cluster: DemoCluster, name: str) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = cluster.ask(name, "GET", "_cluster")["sent"]
     return found
+
+
+def test_a_node_whose_disk_is_full_ends_and_keeps_what_it_answered(tmp_path: Path) -> None:
+    """The disk is a limit on the size of files: LevelDB's log can't grow beyond it."""
+    with DemoCluster(tmp_path, ("n1",)) as cluster:
+        cluster.start("n1", file_bytes_max=2_000_000)
+        cluster.wait_ready("n1")
+        cluster.ask("n1", "PUT", "notes")
+        answered = []
+        with pytest.raises(CrdtdbError, match="full|answer didn't come|can't reach"):
+            for n in range(200):
+                written = cluster.ask(
+                    "n1", "PUT", "notes", f"d{n}", body={"text": random.Random(n).randbytes(20_000).hex()}
+                )
+                answered.append(written["id"])
+        assert wait_until(lambda: not cluster.running("n1"), 10)
+        assert "the disk is full" in cluster.log("n1").read_text()
+        assert "Traceback" not in cluster.log("n1").read_text()
+        cluster.start("n1")
+        cluster.wait_ready("n1")
+        assert [row["id"] for row in cluster.ask("n1", "GET", "notes", "_all_docs")["rows"]] == sorted(answered)
 
 
 def test_a_node_stops_in_time_though_a_feed_is_open(cluster: DemoCluster) -> None:

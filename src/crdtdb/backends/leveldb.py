@@ -154,7 +154,8 @@ class LevelDBBackend(_Reads):
 
 def _fail(error: Exception, doing: str) -> NoReturn:
     """Raise the error of this package that says what happened and what to do."""
-    said = str(error)
+    first = error.args[0] if error.args else ""
+    said = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
     low = said.lower()
     if isinstance(error, RuntimeError):
         raise StoreClosedError(f"{doing}: the store is closed") from error

@@ -154,9 +154,14 @@ class Engine:
         self._committed.append(committed)
 
     def tick(self, now: float) -> None:
-        """Time has passed: call it every tenth of a second or so, and soon after `committed`."""
+        """Time has passed: call it every tenth of a second or so, and soon after `committed`.
+
+        Raises StoreError once the store has failed: the node is to end, and what was acknowledged is there when it is back.
+        """
         if self.stopping:
             return
+        if self._store.failure is not None:
+            raise self._store.failure
         self._spread_commits()
         self._dial(now)
         self.links.keep_alive(self.membership.news, now)

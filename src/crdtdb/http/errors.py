@@ -73,7 +73,8 @@ async def answer_error(request: Request, error: Exception) -> JSONAnswer:
     """Answer a request that went wrong."""
     status, word, reason = words(error)
     if status >= 500 and status != 503:
-        _log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+        known = isinstance(error, CrdtdbError)
+        _log.error("%s %s: %s", request.method, request.url.path, error, exc_info=None if known else error)
     return JSONAnswer({"error": word, "reason": reason}, status)
 
 

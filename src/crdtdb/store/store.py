@@ -71,6 +71,8 @@ class Store:
         self._committer = Committer(self._begin, self._finish)
         self._bell = Condition()
         self._closed = False
+        self.failure: StoreError | None = None
+        """Why a commit could not be written, if one couldn't: whoever runs a node should end it and start it again."""
         self._sweeps = pending(backend)
         self.listeners: list[Callable[[Committed], None]] = []
         """Called after each commit, in the thread that led it: they must not wait, nor write."""
@@ -317,7 +319,11 @@ class Store:
         if not rows:
             return
         rows.update(self._tables.unsaved)
-        self._backend.write(rows, durable=self._sync)
+        try:
+            self._backend.write(rows, durable=self._sync)
+        except StoreError as error:
+            self.failure = error
+            raise
         self._tables.unsaved = {}
         self._held = transaction.held
         self._sweeps += [number for number in transaction.swept if number not in self._sweeps]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -59,8 +60,8 @@ class DemoCluster:
         """Return the file with a node's log."""
         return self.folder / f"{name}.log"
 
-    def start(self, name: str, join: Iterable[str] = (), flags: Sequence[str] = ()) -> None:
-        """Start a node, which joins these others."""
+    def start(self, name: str, join: Iterable[str] = (), file_bytes_max: int | None = None) -> None:
+        """Start a node, which joins these others; for a full disk its files can be limited."""
         place = self.folder / name
         command = [
             *(sys.executable, "-m", "crdtdb", "node", "--name", name, "--certs", str(self.certs)),
@@ -75,8 +76,10 @@ class DemoCluster:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("CRDTDB_NODE_")}
         with self.log(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - this Python, and flags of our own
-                [*command, *flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )
+        if file_bytes_max is not None:
+            resource.prlimit(self._processes[name].pid, resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))
 
     def start_all(self) -> None:
         """Start all nodes at once; the others join the first."""
