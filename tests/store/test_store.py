@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 
@@ -383,3 +384,46 @@ def test_a_buffered_store_ships_only_what_is_durable() -> None:
     flushed.clear()
     store.rumor([("notes", "a")])
     assert flushed
+
+
+def test_what_is_sent_while_others_write_is_of_one_moment() -> None:
+    """A document read before a commit, under a clock read after it, would say that the commit's write was removed."""
+    ada, bob = Store(MemoryBackend()), Store(MemoryBackend())
+    stop = threading.Event()
+    errors: list[Exception] = []
+
+    def write() -> None:
+        rev = None
+        try:
+            while not stop.is_set():
+                written = ada.write("notes", "a", lambda state, write: put(state, write, rev, b'{"n":1}'))
+                assert written.dot is not None
+                rev = written.state.leaves[written.dot].rev
+        except Exception as error:
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # let the threads meet in as many places as they can
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(1000):
+            encoded = ada.rumor([("notes", "a")])
+            if encoded is None:
+                continue
+            parcel = Parcel(encoded)
+            state, _ = parcel.state(parcel.documents[0], lambda rev: lambda: ())
+            (dot,) = state.leaves
+            assert parcel.clock.highest(dot.actor) == dot.counter, "the clock is that of the document's commit"
+            try:
+                bob.receive(parcel)
+            except JunctionMissingError:
+                pull(bob, ada)
+    finally:
+        stop.set()
+        writer.join()
+        sys.setswitchinterval(interval)
+    assert errors == []
+    pull(bob, ada)
+    assert bob.digest("notes") == ada.digest("notes")
+    check_store(bob)

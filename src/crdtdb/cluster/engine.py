@@ -69,13 +69,8 @@ class Engine:
     def __init__(
         self, database: Database, identity: NodeIdentity, config: GossipConfig, dice: Random, now: float
     ) -> None:
-        self._database, self._store, self._identity, self._config, self._dice = (
-            database,
-            database.store,
-            identity,
-            config,
-            dice,
-        )
+        self._database, self._store = database, database.store
+        self._identity, self._config, self._dice = identity, config, dice
         kept = read_roster(self._store)
         me = Member(
             identity.name,
@@ -204,7 +199,6 @@ class Engine:
 
     def _greeting(self) -> Greeting:
         me = self.membership.me
-        self._store.flush()
         return Greeting(
             MAJOR,
             MINOR,
@@ -214,7 +208,7 @@ class Engine:
             me.actor,
             me.address,
             me.incarnation,
-            self._store.held.clock,
+            self._store.durable_clock(),
         )
 
     def _handshake(self, link: Link, message: Message, now: float) -> None:

@@ -41,10 +41,10 @@ class Exchanges:
         busy = link.number in self._asking or len(self._asking) >= self._config.exchanges_at_once
         if busy or now < self._alarmed.get(peer, now):
             return
-        self._store.flush()
+        clock = self._store.durable_clock()
         asking = Asking(next(self._numbers), peer, now, whole_paths=whole_paths)
         self._asking[link.number] = asking
-        self._outbox.send(link.number, Ask(asking.exchange, self._store.held.clock, whole_paths))
+        self._outbox.send(link.number, Ask(asking.exchange, clock, whole_paths))
 
     def page(self, link: Link, message: PageOf, now: float) -> None:
         """Merge a page. Raises EncodingError if it can't be read."""

@@ -64,7 +64,9 @@ class ClusterStatus:
             },
             "exchanges": engine.exchanges.finished,
             "documents_received": engine.exchanges.received_documents,
-            "sent": {kind: {"messages": counts[0], "bytes": counts[1]} for kind, counts in engine.outbox.sent.items()},
+            "sent": {
+                kind: {"messages": counts[0], "bytes": counts[1]} for kind, counts in list(engine.outbox.sent.items())
+            },
         }
 
     def name_of(self, actor: str) -> str:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from threading import Condition
 from typing import Literal, NamedTuple, TypeVar
 
-from crdtdb.backends import Backend, open_backend
+from crdtdb.backends import Backend, Reader, Snapshot, open_backend
 from crdtdb.causality import Actor, DotSet
 from crdtdb.documents import HybridClock, Rev, State, Write
 from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreError, StoreFormatError
@@ -27,7 +27,7 @@ from crdtdb.store.records import Past, Record, StoreTables, decode_past, decode_
 from crdtdb.store.sweep import pending, sweep_slice
 from crdtdb.store.transaction import JunctionMissingError, Origin, Transaction, Written
 from crdtdb.wallclock import WallClock, wall_milliseconds
-from crdtdb.wire.parcels import Parcel, ParcelWriter
+from crdtdb.wire.parcels import Parcel, ParcelWriter, Steps
 
 T = TypeVar("T")
 Durability = Literal["sync", "buffered"]
@@ -219,6 +219,12 @@ class Store:
         if not self._sync:
             self._backend.flush()
 
+    def durable_clock(self) -> DotSet:
+        """Return a node clock that says nothing of writes which a loss of power could take back."""
+        clock = self._held.clock
+        self.flush()
+        return clock
+
     def sweep(self) -> bool:
         """Remove a slice of what dropped collections left; return whether there is more to remove."""
         number = next(iter(self._sweeps), None)
@@ -251,9 +257,19 @@ class Store:
         if self._held.clock <= theirs and self._sync:
             return Outgoing(_NO_SNAPSHOT, self._held, self._tables, theirs, whole_paths)
 
-        def take() -> Outgoing:
+        snapshot, held = self._moment()
+        return Outgoing(snapshot, held, self._tables, theirs, whole_paths)
+
+    def _moment(self) -> tuple[Snapshot, Held]:
+        """Return the rows and the clock of one moment, durable. Documents under another moment's clock would lie.
+
+        A clock that is newer than a document says of what came between that it was removed; an older one forgets what the
+        document had replaced.
+        """
+
+        def take() -> tuple[Snapshot, Held]:
             self.flush()
-            return Outgoing(self._backend.snapshot(), self._held, self._tables, theirs, whole_paths)
+            return self._backend.snapshot(), self._held
 
         return self._committer.alone(take)
 
@@ -263,24 +279,29 @@ class Store:
 
     def rumor(self, documents: Iterable[tuple[str, str]]) -> list[object] | None:
         """Return a parcel of the documents as they are now, with short paths; None if none is left, or they are too large."""
-        self.flush()
+        snapshot, held = self._moment()
         writer, actors = ParcelWriter(), set[Actor]()
-        held = self._held
-        for name, doc_id in documents:
-            record = self.read(name, doc_id)
-            if record is None or not record.state.leaves:
-                continue
-            history = keys.history(held.collections[name].number, doc_id.encode())
-            left = iter(range(1, RUMOR_PATH_LINKS_MAX))
-            steps = path_until(
-                lambda _, left=left: next(left, None) is None,  # type: ignore[misc]
-                lambda rev, history=history: read_chain(self._backend.get, self._tables, history, rev),  # type: ignore[misc]
-            )
-            writer.add(name, doc_id, record.state, record.residue, steps)
-            actors |= record.state.actors()
+        try:
+            for name, doc_id in documents:
+                collection, raw = held.collections.get(name), doc_id.encode()
+                value = snapshot.get(keys.document(collection.number, raw)) if collection is not None else None
+                record = self._decoded(held, name, raw, value, snapshot) if value is not None else None
+                if collection is None or record is None or not record.state.leaves:
+                    continue
+                history = keys.history(collection.number, raw)
+                writer.add(name, doc_id, record.state, record.residue, self._short_steps(history, snapshot))
+                actors |= record.state.actors()
+        finally:
+            snapshot.close()
         if not len(writer) or writer.size > RUMOR_BYTES_MAX:
             return None
         return writer.finish(held.clock.restrict(actors))
+
+    def _short_steps(self, history: bytes, rows: Reader) -> Steps:
+        left = iter(range(1, RUMOR_PATH_LINKS_MAX))
+        return path_until(
+            lambda _: next(left, None) is None, lambda rev: read_chain(rows.get, self._tables, history, rev)
+        )
 
     def close(self) -> None:
         """Wait for commits under way, and close. Closing twice does no harm."""
@@ -297,9 +318,9 @@ class Store:
 
         self._committer.close(last)
 
-    def _decoded(self, held: Held, name: str, raw: bytes, value: bytes) -> Record | None:
+    def _decoded(self, held: Held, name: str, raw: bytes, value: bytes, rows: Reader | None = None) -> Record | None:
         history = keys.history(held.collections[name].number, raw)
-        record = decode_record(value, held.clock, self._tables, self._backend.get, history)
+        record = decode_record(value, held.clock, self._tables, (rows or self._backend).get, history)
         living = record.state.living(lambda creations: held.alive(name, creations))
         if living is record.state:
             return record
