@@ -212,6 +212,26 @@ def sent(cluster: DemoCluster, name: str) -> dict[str, dict[str, int]]:
     return found
 
 
+def test_a_node_that_lost_its_disk_gets_everything_back_under_its_name(cluster: DemoCluster) -> None:
+    """As the handbook says: move the directory aside, start with an empty one and --join."""
+    cluster.start_all()
+    cluster.ask("n1", "PUT", "notes")
+    for n in range(20):
+        put(cluster, "n1", f"d{n}", {"n": n})
+    cluster.wait_equal(["notes"])
+    wait_meshed(cluster)
+    cluster.kill("n3")
+    (cluster.folder / "n3").rename(cluster.folder / "aside")
+    cluster.start("n3", ["n1"])
+    cluster.wait_ready("n3", 30)
+    cluster.wait_equal(["notes"])
+    assert cluster.ask("n3", "GET", "notes")["doc_count"] == 20
+    assert "is taken by a node with another store" in cluster.log("n1").read_text(), "until the old one counts as dead"
+    wait_meshed(cluster)
+    put(cluster, "n3", "new", {"n": 1})
+    cluster.wait_equal(["notes"])
+
+
 def test_a_node_whose_disk_is_full_ends_and_keeps_what_it_answered(tmp_path: Path) -> None:
     """The disk is a limit on the size of files: LevelDB's log can't grow beyond it."""
     with DemoCluster(tmp_path, ("n1",)) as cluster:
