@@ -108,8 +108,19 @@ class Committer:
             if successor is not None and successor.gate is not None:
                 successor.gate.release()
 
+    def _run_alone(self, transaction: Transaction, entry: _Entry) -> None:
+        """Run a lone writer's work, whose failure takes the whole transaction with it: no savepoint is needed."""
+        try:
+            entry.result = entry.work(transaction)
+            self._finish(transaction)
+        except Exception as error:  # noqa: BLE001 - it is raised in the thread whose work it is
+            entry.error = error
+
     def _run(self, group: list[_Entry]) -> None:
         transaction = self._begin()
+        if len(group) == 1:
+            self._run_alone(transaction, group[0])
+            return
         for entry in group:
             rollback = transaction.savepoint()
             try:

@@ -97,7 +97,7 @@ class Outgoing:
         record = decode_record(value, self._held.clock, self._tables, self._snapshot.get, history)
         if dot != min(held for held in record.state.dots() if held in self._missing):
             return None
-        living = _living(self._held, name, record.state)
+        living = self._held.living(name, record.state)
         return name, raw.decode(), living, record.residue, self._steps(history)
 
     def _steps(self, history: bytes) -> Steps:
@@ -152,7 +152,7 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
         record = transaction.load(shipped.name, shipped.doc_id)
         state, context = parcel.state(shipped, transaction.older(shipped.name, shipped.doc_id))
         _learn(transaction, shipped.name, state)
-        merged = merge(record.state, _living(transaction.held, shipped.name, state))
+        merged = merge(record.state, transaction.held.living(shipped.name, state))
         if len(merged.leaves) > DOCUMENT_LEAVES_MAX:
             raise TooLargeError(
                 f"document {shipped.doc_id!r} would have {len(merged.leaves)} leaves, the limit is {DOCUMENT_LEAVES_MAX}"
@@ -170,10 +170,6 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
 
 def _bytes_of(state: State) -> int:
     return sum(len(body.text) for body in state.bodies.values())
-
-
-def _living(held: Held, name: str, state: State) -> State:
-    return state.living(lambda creations: held.alive(name, creations))
 
 
 def _learn(transaction: Transaction, name: str, state: State) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from crdtdb.backends import Reader
 from crdtdb.causality import EMPTY, Dot, DotSet
-from crdtdb.documents import Creations
+from crdtdb.documents import Creations, State
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.store import keys
 from crdtdb.store.records import StoreTables
@@ -54,6 +54,17 @@ class Held(NamedTuple):
     def catalogue(self) -> Catalogue:
         """The collections with their causal context."""
         return Catalogue(self.names, self.marks, self.clock | self.residue)
+
+    def living(self, name: str, state: State) -> State:
+        """Return what lives of a document's state; nearly always the state itself."""
+        current = self.names.get(name, NOBODY)
+        for leaf in state.leaves.values():
+            if leaf.creations is not current:
+                break
+        else:
+            if not state.fields and all(body.creations is current for body in state.bodies.values()):
+                return state
+        return state.living(lambda creations: self.alive(name, creations))
 
     def alive(self, name: str, creations: Creations) -> bool:
         """Whether what was written under these creations still lives."""

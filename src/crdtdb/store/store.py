@@ -70,6 +70,7 @@ class Store:
         self._stamps = HybridClock()
         self._committer = Committer(self._begin, self._finish)
         self._bell = Condition()
+        self._listening = 0
         self._closed = False
         self.failure: StoreError | None = None
         """Why a commit could not be written, if one couldn't: whoever runs a node should end it and start it again."""
@@ -177,15 +178,21 @@ class Store:
             return self._closed or collection.number != number or collection.seq > since
 
         with self._bell:
-            rung = self._bell.wait_for(changed, timeout)
+            self._listening += 1
+            try:
+                rung = self._bell.wait_for(changed, timeout)
+            finally:
+                self._listening -= 1
         if self._closed:
             raise StoreClosedError("the store is closed")
         return rung
 
     def ring(self) -> None:
         """Wake everyone who waits, to look again."""
-        with self._bell:
-            self._bell.notify_all()
+        # Whoever begins to listen after this looks first, and finds what was committed before.
+        if self._listening:
+            with self._bell:
+                self._bell.notify_all()
 
     def digest(self, name: str) -> str:
         """Return a digest of all that a collection holds: equal on two nodes if their documents are."""
@@ -321,7 +328,7 @@ class Store:
     def _decoded(self, held: Held, name: str, raw: bytes, value: bytes, rows: Reader | None = None) -> Record | None:
         history = keys.history(held.collections[name].number, raw)
         record = decode_record(value, held.clock, self._tables, (rows or self._backend).get, history)
-        living = record.state.living(lambda creations: held.alive(name, creations))
+        living = held.living(name, record.state)
         if living is record.state:
             return record
         return record._replace(state=living) if living.leaves or living.bodies else None

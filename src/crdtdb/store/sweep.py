@@ -29,7 +29,7 @@ def sweep_slice(transaction: Transaction, rows: Reader, tables: StoreTables, num
         if name is None:
             _remove(transaction, rows, number, raw, record, tables)
         else:
-            living = record.state.living(lambda creations, name=name: transaction.held.alive(name, creations))  # type: ignore[misc]
+            living = transaction.held.living(name, record.state)
             if living is not record.state:
                 transaction.save(name, raw.decode(), record._replace(state=living), living, record.residue)
     done = len(slice_) < _SLICE_DOCUMENTS

@@ -88,6 +88,8 @@ class Transaction:
 
     def all_rows(self) -> dict[bytes, bytes | None]:
         """Return every row of the transaction."""
+        if not self._kept:
+            return self.rows
         self._kept.update(self.rows)
         self.rows = {}
         return self._kept
@@ -159,7 +161,7 @@ class Transaction:
             return self._never()
         history = keys.history(collection.number, raw)
         record = decode_record(value, self.held.clock, self._tables, self.get, history)
-        living = record.state.living(lambda creations: self.held.alive(name, creations))
+        living = self.held.living(name, record.state)
         return record if living is record.state else record._replace(state=living)
 
     def older(self, name: str, doc_id: str) -> Older:
