@@ -75,6 +75,8 @@ def test_certificates(tmp_path: Path) -> None:
 
 
 def test_documents(cluster: DemoCluster, ada: dict[str, str]) -> None:
+    code, _, err = run("put", "notes", "a", "{}", env=ada)
+    assert (code, "--create makes it" in err) == (3, True)
     code, out, _ = run("put", "notes", "a", '{"title": "x"}', "--create", env=ada)
     assert code == 0
     rev = out.split()[1]

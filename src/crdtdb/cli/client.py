@@ -76,6 +76,8 @@ def _error(answer: httpx.Response, path: tuple[str, ...]) -> CrdtdbError:
         )
         return error
     kinds: dict[int, type[CrdtdbError]] = {401: CertificateError, 404: NotFoundError, 503: UnavailableError}
+    if reason == "Database does not exist." and answer.request.method == "PUT":
+        reason = f"there is no collection {path[0]!r} yet: --create makes it"
     kind = kinds.get(answer.status_code, InvalidInputError if answer.status_code < 500 else CrdtdbError)
     return kind(f"{what}: {reason}" if word != "unauthorized" else reason)
 
