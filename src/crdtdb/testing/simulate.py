@@ -343,6 +343,9 @@ class Clients:
 
     def _write(self, node: SimulatedNode, database: Database) -> None:
         dice = self._world.dice
+        if dice.random() < 0.1:
+            self._scrap(node, database)
+            return
         notes = database.collection(dice.choice(["notes", "tasks"]))
         doc_id = dice.choice("abcdefgh")
         body = {"n": next(self._bodies) if dice.random() < 0.8 else dice.randint(-3, -1)}
@@ -369,6 +372,21 @@ class Clients:
         self._world.note(
             f"{node.name} {what} {notes.name}/{written[0].id} {written[0].rev[:10]}, {len(written)} documents"
         )
+
+    def _scrap(self, node: SimulatedNode, database: Database) -> None:
+        """Write to a collection that is dropped now and then, so nothing in it is owed to anybody; or drop it.
+
+        All nodes must agree on what is left of it, and no row may remain of what isn't.
+        """
+        dice, scrap = self._world.dice, database.collection("scrap")
+        if "scrap" in database and dice.random() < 0.3:
+            database.drop("scrap")
+            self._world.note(f"{node.name} drops scrap")
+            return
+        doc_id = dice.choice("abc")
+        current = scrap.get(doc_id) if doc_id in scrap else None
+        scrap.put(doc_id, {"n": next(self._bodies)}, current.rev if current is not None else None)
+        self._world.note(f"{node.name} put scrap/{doc_id}")
 
 
 def _plan_faults(world: World, seconds: float) -> None:
