@@ -44,11 +44,6 @@ class Outgoing:
         self._catalogue_due = any(dot in self._missing for dot in held.catalogue.dots())
 
     @property
-    def clock(self) -> DotSet:
-        """The node clock of the snapshot."""
-        return self._held.clock
-
-    @property
     def nothing(self) -> bool:
         """Whether the other side lacks no dot of this one."""
         return not self._missing
