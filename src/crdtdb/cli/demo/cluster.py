@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from random import SystemRandom
 from threading import Event
 from typing import Any
 
@@ -182,13 +183,23 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
+    """Return ports that nobody listens on, below those that systems lend to connections going out.
+
+    A port of that range could be taken by somebody's connection before the node that is to have it has started.
+    """
+    dice = SystemRandom()
+    held: dict[int, socket.socket] = {}
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        while len(held) < count:
+            port, one = dice.randrange(10_000, 32_000), socket.socket()
+            try:
+                one.bind(("127.0.0.1", port))
+                held[port] = one
+            except OSError:
+                one.close()
+        return list(held)
     finally:
-        for one in sockets:
+        for one in held.values():
             one.close()
 
 
