@@ -327,8 +327,7 @@ class Collection:
             now = view(state)
             return resolve_leaves(state, write, text) if [one.dot for one in now.siblings] == seen else state
 
-        self._store.write(self.name, doc_id, unless_changed)
-        return True
+        return self._store.write(self.name, doc_id, unless_changed).dot is not None
 
     def _ancestor(self, doc_id: str, shown: View) -> dict[str, Any] | None:
         """Return the body of the newest revision that lies on the paths of all siblings."""

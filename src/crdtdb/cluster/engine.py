@@ -293,8 +293,8 @@ class Engine:
         asked_by = self.membership.acknowledged(message.number)
         if asked_by is not None:
             number, theirs = asked_by
-            self.outbox.send(number, Ack(theirs, (), message.clock_digest))
-        elif message.number == 0 or link.peer in self.links.ways:
+            self.outbox.send(number, Ack(theirs, (), self._digest()))
+        else:
             self._digests[link.peer or "?"] = message.clock_digest
             if message.clock_digest == self._digest():
                 self.exchanges.peer_clocks[link.peer or "?"] = self._store.held.clock

@@ -23,12 +23,13 @@ _GROUP_MAX = 512
 
 
 class _Entry:
-    __slots__ = ("done", "error", "gate", "result", "work")
+    __slots__ = ("done", "error", "gate", "leads", "result", "work")
 
     def __init__(self, work: Work[Any]) -> None:
         self.work = work
         self.gate: Lock | None = None
         self.done = False
+        self.leads = False
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -54,19 +55,44 @@ class Committer:
         with self._guard:
             if self._closed:
                 raise StoreClosedError("the store is closed")
-            self._waiting.append(entry)
-            if self._led:
-                entry.gate = Lock()
-                entry.gate.acquire()
-            else:
-                self._led = True
-        if entry.gate is not None:
+            self._line_up(entry)
+        return cast("T", self._outcome(entry))
+
+    def _line_up(self, entry: _Entry) -> None:
+        self._waiting.append(entry)
+        if self._led:
+            entry.gate = Lock()
             entry.gate.acquire()
+        else:
+            self._led = entry.leads = True
+
+    def _outcome(self, entry: _Entry) -> Any:
+        if entry.gate is not None:
+            try:
+                entry.gate.acquire()
+            except BaseException:
+                self._abandon(entry)
+                raise
         if not entry.done:
             self._lead()
         if entry.error is not None:
             raise entry.error
-        return cast("T", entry.result)
+        return entry.result
+
+    def _abandon(self, entry: _Entry) -> None:
+        """Leave the line: an interrupt came while waiting. Whoever was to lead next mustn't take the lead along."""
+        with self._guard:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+                if entry.leads:
+                    self._hand_over()
+
+    def _hand_over(self) -> None:
+        successor = self._waiting[0] if self._waiting else None
+        self._led = successor is not None
+        if successor is not None and successor.gate is not None:
+            successor.leads = True
+            successor.gate.release()
 
     def alone(self, act: Callable[[], T]) -> T:
         """Run `act` while no transaction is being made."""
@@ -76,17 +102,14 @@ class Committer:
 
     def close(self, last: Callable[[], None]) -> None:
         """Refuse further work, wait for what is under way, then run `last`. Closing twice runs it once."""
-        try:
-            self.alone(self._shut)
-        except StoreClosedError:
-            return
-        last()
-
-    def _shut(self) -> None:
+        entry = _Entry(lambda _: None)
         with self._guard:
             if self._closed:
-                raise StoreClosedError("the store is closed")
+                return
             self._closed = True
+            self._line_up(entry)  # behind all that came before, and nobody comes after
+        self._outcome(entry)
+        last()
 
     def _lead(self) -> None:
         with self._guard:
@@ -94,19 +117,16 @@ class Committer:
         try:
             self._run(group)
         except BaseException as error:  # noqa: BLE001 - raised below, in every thread that waits
-            # An interrupt in the leader's thread: nothing was published, so all have failed.
+            # An interrupt in the leader's thread: nobody can be told that it is done.
             for entry in group:
                 entry.error = entry.error or error
         finally:
-            with self._guard:
-                successor = self._waiting[0] if self._waiting else None
-                self._led = successor is not None
             for entry in group:
                 entry.done = True
-                if entry.gate is not None:
+                if entry.gate is not None and not entry.leads:
                     entry.gate.release()
-            if successor is not None and successor.gate is not None:
-                successor.gate.release()
+            with self._guard:
+                self._hand_over()
 
     def _run_alone(self, transaction: Transaction, entry: _Entry) -> None:
         """Run a lone writer's work, whose failure takes the whole transaction with it: no savepoint is needed."""
