@@ -13,7 +13,7 @@ from crdtdb.errors import NotFoundError
 from crdtdb.gossip import GossipConfig
 from crdtdb.store import Store
 from crdtdb.testing.invariants import check_store
-from crdtdb.testing.simulate import SimulatedNode, World
+from crdtdb.testing.world import SimulatedNode, World
 from crdtdb.wire.messages import PageOf, Rumor, decode_message
 
 

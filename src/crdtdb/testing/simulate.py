@@ -11,14 +11,10 @@ A seed that fails raises SimulationError, which has the whole schedule.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from dataclasses import dataclass
 from itertools import combinations, count
 from random import Random
 
-from crdtdb.cluster.actions import Close, Dial, Log, Send
-from crdtdb.cluster.engine import Engine, NodeIdentity
 from crdtdb.database import Database
 from crdtdb.documents import Rev
 from crdtdb.documents.json import canonical
@@ -27,12 +23,7 @@ from crdtdb.gossip import GossipConfig
 from crdtdb.store import Durability, Store
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.oracle import Acknowledged, check_nothing_lost
-from crdtdb.testing.virtual import Timeline, VirtualDisk, Weather
-
-_EPOCH_MILLISECONDS = 1_700_000_000_000
-_TICK = 0.1
-
-StoreFactory = Callable[..., Store]
+from crdtdb.testing.world import SimulatedNode, StoreFactory, World
 
 
 class SimulationError(AssertionError):
@@ -52,212 +43,6 @@ class Report:
     """Virtual seconds from the end of the faults until all nodes held the same."""
     trace: str
     """A digest of everything that happened: equal for equal seeds."""
-
-
-class SimulatedNode:
-    """One node: a disk that outlives it, and an engine while it runs."""
-
-    def __init__(self, world: World, name: str, durability: Durability) -> None:
-        self.world, self.name, self.durability = world, name, durability
-        self.disk = VirtualDisk()
-        self.skew = world.dice.uniform(-30, 30)
-        self.engine: Engine | None = None
-        self.database: Database | None = None
-        self._life = 0
-        self.synced_acks: list[Acknowledged] = []
-        self.unsynced_acks: list[tuple[int, Acknowledged]] = []
-
-    @property
-    def up(self) -> bool:
-        return self.engine is not None
-
-    def start(self) -> None:
-        """Open the store and begin; if the disk fails, try again a little later."""
-        try:
-            self._start()
-        except StoreError as error:
-            self.world.note(f"{self.name} can't start: {error}")
-            self.kill()
-            self.world.timeline.after(0.5, self.world.reviver(self))
-
-    def _start(self) -> None:
-        world = self.world
-        self._life += 1
-        store = world.make_store(self.disk.open(), self.durability, self.wall, world.dice.randbytes)
-        self.database = Database(store)
-        others = [name for name in world.nodes if name != self.name]
-        join = tuple(others[:1]) if self.name != "n1" else ()
-        self.engine = Engine(
-            self.database,
-            NodeIdentity("virtual", self.name, self.name, join),
-            world.config,
-            Random(world.dice.random()),  # noqa: S311
-            world.timeline.now,
-        )
-        self._tick(self._life)
-
-    def wall(self) -> int:
-        return _EPOCH_MILLISECONDS + int((self.world.timeline.now + self.skew) * 1000)
-
-    def kill(self) -> None:
-        """The power goes."""
-        if self.database is None:
-            return
-        lost_from = self.disk.syncs
-        self.disk.lose(self.world.dice)
-        # What a buffered node acknowledged since its last sync may be gone: that is what buffered means.
-        if not self.disk.lies:
-            self.synced_acks += [ack for syncs, ack in self.unsynced_acks if syncs < lost_from]
-        self.unsynced_acks = []
-        self.engine = self.database = None
-        self._life += 1
-        self.world.drop_links(self.name)
-
-    def stop(self) -> None:
-        """A clean stop."""
-        if self.engine is None or self.database is None:
-            return
-        try:
-            self.engine.stop(self.world.timeline.now)
-            self.perform()
-            self.database.close()
-        except StoreError as error:
-            self.world.note(f"{self.name} dies while it stops: {error}")
-            self.kill()
-            return
-        self.engine = self.database = None
-        self._life += 1
-        self.world.drop_links(self.name)
-
-    def _tick(self, life: int) -> None:
-        if life != self._life or self.engine is None:
-            return
-        self.step(lambda engine, now: engine.tick(now))
-        self.world.timeline.after(self.world.dice.uniform(0.5, 1.5) * _TICK, lambda: self._tick(life))
-
-    def step(self, act: Callable[[Engine, float], None]) -> None:
-        """Let the engine have an event, and do what it wants done. A failing disk ends the node."""
-        if self.engine is None:
-            return
-        try:
-            act(self.engine, self.world.timeline.now)
-            self.perform()
-            while self.engine.work():
-                self.perform()
-            self.perform()
-        except StoreError as error:
-            self.world.note(f"{self.name} dies: {error}")
-            self.kill()
-            self.world.timeline.after(1.0, self.world.reviver(self))
-
-    def perform(self) -> None:
-        """Do what the engine wants done."""
-        assert self.engine is not None
-        for action in self.engine.take():
-            if isinstance(action, Send):
-                self.world.send(self, action.link, action.payload)
-            elif isinstance(action, Dial):
-                self.world.dial(self, action.address)
-            elif isinstance(action, Close):
-                self.world.close_link(action.link)
-            elif isinstance(action, Log) and action.level in ("WARNING", "ERROR"):
-                self.world.note(f"{self.name} {action.level.lower()}: {action.text}")
-
-    def acknowledge(self, ack: Acknowledged) -> None:
-        """Remember what a client was told."""
-        if self.durability == "sync" and not self.disk.lies:
-            self.synced_acks.append(ack)
-        else:
-            self.unsynced_acks.append((self.disk.syncs, ack))
-
-
-@dataclass
-class World:
-    """Everything in a simulation."""
-
-    dice: Random
-    config: GossipConfig
-    make_store: StoreFactory
-    timeline: Timeline = field(default_factory=Timeline)
-    weather: Weather = field(default_factory=Weather)
-    nodes: dict[str, SimulatedNode] = field(default_factory=dict)
-    links: dict[int, tuple[str, str]] = field(default_factory=dict)
-    schedule: list[str] = field(default_factory=list)
-    frames: int = 0
-    kills: int = 0
-    _numbers: count[int] = field(default_factory=lambda: count(1))
-    _trace: blake2b = field(default_factory=lambda: blake2b(digest_size=8))
-
-    def note(self, text: str) -> None:
-        """Write a line of the schedule."""
-        self.schedule.append(f"{self.timeline.now:8.3f}  {text}")
-        self._trace.update(self.schedule[-1].encode())
-
-    @property
-    def trace(self) -> str:
-        self._trace.update(b"%d" % self.frames)
-        return self._trace.hexdigest()
-
-    # The network
-
-    def dial(self, node: SimulatedNode, address: str) -> None:
-        """Connect two nodes, if both are there."""
-
-        def connect() -> None:
-            other = self.nodes[address]
-            if not node.up:
-                return
-            if not other.up or not self.weather.passes(node.name, address):
-                node.step(lambda engine, now: engine.dial_failed(address, "unreachable", now))
-                return
-            number = next(self._numbers)
-            self.links[number] = (node.name, address)
-            node.step(lambda engine, now: engine.opened(number, address, None, now))
-            other.step(lambda engine, now: engine.opened(number, None, None, now))
-
-        self.timeline.after(self.dice.uniform(0.5, 2) * self.weather.delay, connect)
-
-    def send(self, node: SimulatedNode, link: int, payload: bytes) -> None:
-        """Carry a payload to the other end, perhaps."""
-        ends = self.links.get(link)
-        if ends is None:
-            return
-        other = self.nodes[ends[1] if ends[0] == node.name else ends[0]]
-        self.frames += 1
-        copies = 2 if self.dice.random() < self.weather.doubling else 1
-        for _ in range(copies):
-            if self.dice.random() >= self.weather.loss and self.weather.passes(*ends):
-                delay = self.dice.expovariate(1 / self.weather.delay)
-                self.timeline.after(delay, lambda: self._deliver(other, link, payload))
-
-    def _deliver(self, other: SimulatedNode, link: int, payload: bytes) -> None:
-        if link in self.links and self.weather.passes(*self.links[link]):
-            other.step(lambda engine, now: engine.received(link, payload, now))
-
-    def close_link(self, link: int) -> None:
-        """End a connection; both ends learn of it after a while."""
-        ends = self.links.pop(link, None)
-        for name in ends or ():
-            self.timeline.after(
-                self.dice.uniform(0, 0.2),
-                lambda name=name: self.nodes[name].step(lambda e, now: e.closed(link, now)),  # type: ignore[misc]
-            )
-
-    def drop_links(self, name: str) -> None:
-        """End all connections of a node that is gone."""
-        for link, ends in list(self.links.items()):
-            if name in ends:
-                self.close_link(link)
-
-    def reviver(self, node: SimulatedNode) -> Callable[[], None]:
-        """Return what starts a node again, if it is down by then."""
-
-        def revive() -> None:
-            if not node.up:
-                self.note(f"{node.name} starts")
-                node.start()
-
-        return revive
 
 
 def simulate(
