@@ -5,8 +5,10 @@ side as an explicit conflict: never silently lost, the same on every node.
 """
 
 from crdtdb.collection import Collection
+from crdtdb.crdts import Counter, Flag, List, Map, MultiValue, Register, Set, Text
 from crdtdb.database import Database, Synced, open, sync  # noqa: A004 - crdtdb.open
 from crdtdb.document import Change, Document, Revision, Sibling
+from crdtdb.editing import DocumentEdit, FieldEdit, ObjectEdit
 from crdtdb.errors import (
     BackendMissingError,
     CertificateError,
@@ -22,6 +24,7 @@ from crdtdb.errors import (
     InvalidRevError,
     NotFoundError,
     ProtocolError,
+    SchemaError,
     StoreClosedError,
     StoreCorruptedError,
     StoreError,
@@ -45,19 +48,30 @@ __all__ = [
     "Conflict",
     "ConflictError",
     "ConvergenceError",
+    "Counter",
     "CrdtdbError",
     "Database",
     "Document",
+    "DocumentEdit",
     "DotCollisionError",
     "EncodingError",
+    "FieldEdit",
+    "Flag",
     "InvalidDocumentError",
     "InvalidIdError",
     "InvalidInputError",
     "InvalidRevError",
+    "List",
+    "Map",
+    "MultiValue",
     "NotFoundError",
+    "ObjectEdit",
     "ProtocolError",
+    "Register",
     "Resolver",
     "Revision",
+    "SchemaError",
+    "Set",
     "Sibling",
     "StoreClosedError",
     "StoreCorruptedError",
@@ -67,6 +81,7 @@ __all__ = [
     "StoreLockedError",
     "StorePermissionError",
     "Synced",
+    "Text",
     "TooLargeError",
     "UnavailableError",
     "__version__",

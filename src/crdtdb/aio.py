@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from collections.abc import Collection as Some
+from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -21,6 +22,7 @@ from anyio import lowlevel, to_thread
 from crdtdb import database
 from crdtdb.collection import Collection as Blocking
 from crdtdb.document import Change, Document, Revision, Sibling
+from crdtdb.editing import DocumentEdit
 from crdtdb.errors import CrdtdbError, StoreClosedError
 from crdtdb.feed import Feed
 from crdtdb.resolvers import Resolver
@@ -64,9 +66,32 @@ class Collection:
         """Write many documents in one commit; each has its own result."""
         return await to_thread.run_sync(self.blocking.bulk, list(documents))
 
-    async def get(self, doc_id: str, rev: str | None = None, *, conflicts: bool = False) -> Document:
+    @asynccontextmanager
+    async def edit(self, doc_id: str, rev: str | None = None) -> AsyncIterator[DocumentEdit]:
+        """Edit a document: what is done in the `async with` block is one commit at its end. Raises as the blocking one does."""
+        editing = self.blocking.edit(doc_id, rev)
+        steps = editing.__enter__()
+        try:
+            yield steps
+        except BaseException as error:
+            if not editing.__exit__(type(error), error, error.__traceback__):
+                raise
+        else:
+            await to_thread.run_sync(editing.__exit__, None, None, None)
+
+    async def declare(self, schema: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
+        """Say which fields the documents have. Raises SchemaError."""
+        return await to_thread.run_sync(partial(self.blocking.declare, schema, replace=replace))
+
+    async def why(self, doc_id: str) -> dict[str, Any]:
+        """Explain a document. Raises NotFoundError."""
+        return self.blocking.why(doc_id)
+
+    async def get(
+        self, doc_id: str, rev: str | None = None, *, conflicts: bool = False, crdt: bool = False
+    ) -> Document:
         """Return a document. Raises NotFoundError."""
-        return self.blocking.get(doc_id, rev, conflicts=conflicts)
+        return self.blocking.get(doc_id, rev, conflicts=conflicts, crdt=crdt)
 
     async def siblings(self, doc_id: str) -> list[Sibling]:
         """Return all bodies that a document has. Raises NotFoundError."""

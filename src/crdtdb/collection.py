@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Collection as Some
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from crdtdb.crdts import Draft, OpenSequence
 from crdtdb.document import (
     Change,
     Document,
@@ -15,18 +17,25 @@ from crdtdb.document import (
     check_id,
     check_name,
     check_rev,
+    check_whole,
     document_of,
     siblings_of,
 )
-from crdtdb.documents import NO_BODY, Rev, Shown, State, View, Write, view
+from crdtdb.documents import NO_BODY, Rev, Schema, Shown, State, View, Write, view
 from crdtdb.documents import delete as delete_leaf
+from crdtdb.documents import edit as edit_leaf
 from crdtdb.documents import put as put_leaf
 from crdtdb.documents import resolve as resolve_leaves
-from crdtdb.documents.json import load
+from crdtdb.documents.fields import reading, whole
+from crdtdb.documents.foreign import Foreign, take
+from crdtdb.documents.schema import SCHEMA_ID, as_tree, check_agrees, check_schema, declare
 from crdtdb.documents.stamps import milliseconds
+from crdtdb.editing import DocumentEdit, Session
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError, StoreClosedError
+from crdtdb.explain import explain
 from crdtdb.feed import Feed
-from crdtdb.limits import BULK_DOCUMENTS_MAX
+from crdtdb.jsontext import load
+from crdtdb.limits import BULK_DOCUMENTS_MAX, REVS_LIMIT
 from crdtdb.resolvers import Conflict, Resolver
 from crdtdb.store import Past, Record, Store, Transaction, Written
 
@@ -50,11 +59,13 @@ class Collection:
         """Write a document and return it.
 
         `rev` is the revision that it replaces; None for a new or deleted document. It may also stand in the body as
-        `_rev`. Raises ConflictError if that isn't what is there, InvalidIdError, InvalidDocumentError, TooLargeError.
+        `_rev`. Values of field types make fields; at the places of fields the difference to what was read becomes
+        operations, so two who each add 1 to what they read add 2. Raises ConflictError if `rev` isn't what is there,
+        InvalidIdError, InvalidDocumentError, SchemaError, TooLargeError.
         """
         check_id(doc_id)
-        text, named = check_body(body), check_rev(rev if rev is not None else body.get("_rev"))
-        return self._write(doc_id, lambda state, write: put_leaf(state, write, named, text))
+        (text, given), named = check_whole(body), check_rev(rev if rev is not None else body.get("_rev"))
+        return self._write(doc_id, lambda state, write: put_leaf(state, write, named, text, given))
 
     def delete(self, doc_id: str, rev: str | None = None) -> Document:
         """Delete the sibling `rev` of a document, and return the tombstone. Other siblings stay.
@@ -84,14 +95,14 @@ class Collection:
     def put_if_absent(self, doc_id: str, body: Mapping[str, Any]) -> Document:
         """Write a document unless there is one, and return the one that is there now."""
         check_id(doc_id)
-        text = check_body(body)
+        text, given = check_whole(body)
 
         def put_unless(state: State, write: Write) -> State:
-            return put_leaf(state, write, None, text) if view(state).deleted else state
+            return put_leaf(state, write, None, text, given) if view(state).deleted else state
 
         state = self._store.write(self.name, doc_id, put_unless).state
         shown = view(state)
-        return document_of(doc_id, state, shown, shown.siblings[0])
+        return document_of(doc_id, state, shown, shown.siblings[0], self._opener(doc_id))
 
     def resolve(self, doc_id: str, body: Mapping[str, Any]) -> Document:
         """Replace all siblings by one body. What is written elsewhere at the same time stays beside it as a conflict.
@@ -99,8 +110,91 @@ class Collection:
         Raises NotFoundError if there is no live document.
         """
         check_id(doc_id)
-        text = check_body(body)
-        return self._write(doc_id, lambda state, write: resolve_leaves(state, write, text))
+        text, given = check_whole(body)
+        return self._write(doc_id, lambda state, write: resolve_leaves(state, write, text, given))
+
+    @contextmanager
+    def edit(self, doc_id: str, rev: str | None = None) -> Iterator[DocumentEdit]:
+        """Edit the fields of a document, and its plain values: what is done in the `with` block is one commit at its end.
+
+        Nothing is written if the block raises. With `rev` the edit is refused unless that is what is there at the end; without,
+        it applies to what is there by then. The document after the commit is the edit's `written`. Raises NotFoundError,
+        ConflictError, InvalidInputError for an operation that can't be done, SchemaError, TooLargeError.
+        """
+        check_id(doc_id)
+        named = check_rev(rev)
+        record = self._store.read(self.name, doc_id)
+        shown = view(record.state) if record is not None else None
+        if record is None or shown is None or shown.deleted:
+            raise NotFoundError(
+                f"there is no document {doc_id!r} in {self.name!r}: put it first", deleted=record is not None
+            )
+        target = shown.siblings[0] if named is None else shown.find(named)
+        if target is None or target.leaf.deleted:
+            raise ConflictError(doc_id, rev, tuple(str(one.rev) for one in shown.siblings))
+        state, opener = record.state, self._opener(doc_id)
+        session = Session(state.fields, state.journals, target.text or NO_BODY, self._store.schema(self.name), opener)
+        editing = DocumentEdit(session, doc_id)
+        yield editing
+        written = self._store.write(
+            self.name, doc_id, lambda state, write: edit_leaf(state, write, session.play, named)
+        )
+        self._fold()
+        editing.written = self._now(doc_id, written) if written.dot is None else self._written(doc_id, written)
+
+    def declare(self, schema: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
+        """Say which fields the documents have, and return all that is declared.
+
+        A schema is an object of types, `{"likes": crdtdb.Counter, "stats": {"n": crdtdb.Counter}}`, or of their names. It is
+        replicated like a document. With `replace` the declarations of the same paths go; fields that are there keep their
+        types. Raises SchemaError if it contradicts what is declared, and then declares nothing.
+        """
+        wanted = check_schema(schema)
+
+        def work(transaction: Transaction) -> dict[str, Any]:
+            transaction.create(self.name)
+            known = transaction.schema(self.name)
+            others = {path: kind for path, kind in known.items() if not (replace and path in wanted)}
+            check_agrees(others, wanted)
+            if any(known.get(path) != kind for path, kind in wanted.items()):
+                transaction.write(
+                    self.name, SCHEMA_ID, lambda state, write: _declared(state, write, wanted, known, replace)
+                )
+            return as_tree({**known, **wanted})
+
+        if not replace and all(self._store.schema(self.name).get(path) == kind for path, kind in wanted.items()):
+            return self.schema()
+        return self._store.submit(work)
+
+    def schema(self) -> dict[str, Any]:
+        """Return what is declared: the names of types, as objects within objects; "?" where two types were at the same time."""
+        return as_tree(self._store.schema(self.name))
+
+    def why(self, doc_id: str) -> dict[str, Any]:
+        """Explain a document: its versions with their clocks and writers, its fields with their dots, why the winner won.
+
+        Plain JSON, with actors as hexadecimal text. Raises NotFoundError if there was never such a document.
+        """
+        check_id(doc_id)
+        record = self._store.read(self.name, doc_id)
+        if record is None:
+            raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
+        past = list(self._store.past(self.name, doc_id))
+        return explain(self.name, doc_id, record.state, past, self._opener(doc_id))
+
+    def take(self, documents: Iterable[Mapping[str, Any]]) -> list[CrdtdbError | None]:
+        """Take revisions that were made elsewhere, in one commit: CouchDB's `new_edits=false`.
+
+        Each has its `_id`, its `_rev` and in `_revisions` the digests from its own on, newest first, as CouchDB has them:
+        `{"start": 3, "ids": ["c…", "b…", "a…"]}`. One that is known changes nothing. Returns, in the same order, None or the
+        error that refused it.
+        """
+        prepared = [_foreign_of(one) for one in documents]
+
+        def work(transaction: Transaction) -> list[CrdtdbError | None]:
+            return [self._take_one(transaction, one) for one in prepared]
+
+        return self._store.submit(work)
 
     def bulk(self, documents: Iterable[Mapping[str, Any]]) -> list[Document | CrdtdbError]:
         """Write many documents in one commit, each named by its `_id`, with `_rev` and `_deleted` as CouchDB has them.
@@ -119,11 +213,12 @@ class Collection:
 
     # Reading
 
-    def get(self, doc_id: str, rev: str | None = None, *, conflicts: bool = False) -> Document:
+    def get(self, doc_id: str, rev: str | None = None, *, conflicts: bool = False, crdt: bool = False) -> Document:
         """Return a document: the winner, or any revision whose body is still held.
 
         With `conflicts` the mapping has the revisions of the other siblings under `_conflicts`, as CouchDB has; they are
-        always in `Document.conflicts`. Raises NotFoundError, a KeyError; its `deleted` tells whether there was one.
+        always in `Document.conflicts`. With `crdt` it has under `_crdt` which field is of which type, as in
+        `Document.fields`. Raises NotFoundError, a KeyError; its `deleted` tells whether there was one.
         """
         check_id(doc_id)
         named = check_rev(rev)
@@ -132,10 +227,18 @@ class Collection:
             raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
         shown = view(record.state)
         if named is not None:
-            return self._get_rev(doc_id, record, shown, named, conflicts)
+            return self._get_rev(doc_id, record, shown, named, conflicts, crdt)
         if shown.deleted:
             raise NotFoundError(f"document {doc_id!r} in {self.name!r} is deleted", deleted=bool(shown.leaves))
-        return document_of(doc_id, record.state, shown, shown.siblings[0], with_conflicts=conflicts)
+        return document_of(
+            doc_id,
+            record.state,
+            shown,
+            shown.siblings[0],
+            self._opener(doc_id),
+            with_conflicts=conflicts,
+            with_fields=crdt,
+        )
 
     def __contains__(self, doc_id: object) -> bool:
         return isinstance(doc_id, str) and self._find(doc_id) is not None
@@ -176,11 +279,12 @@ class Collection:
         shown = view(record.state) if record is not None else None
         if shown is None or shown.deleted:
             raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}", deleted=record is not None)
-        return siblings_of(shown)
+        assert record is not None
+        return siblings_of(record.state, shown, self._opener(doc_id))
 
     def conflicts(self) -> Iterator[Document]:
-        """Yield every document that has more than one body."""
-        return (document for document in self.all() if document.conflicts)
+        """Yield every document that has more than one body, or a field that was created twice."""
+        return (document for document in self.all() if document.conflicts or document.field_conflicts)
 
     def history(self, doc_id: str) -> list[Revision]:
         """Return every revision of a document that is known here, newest generation first.
@@ -191,7 +295,9 @@ class Collection:
         record = self._store.read(self.name, doc_id)
         if record is None:
             raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
-        found = {one.rev: _leaf_revision(one) for one in view(record.state).leaves}
+        state = record.state
+        draft = reading(state.fields, state.journals, self._opener(doc_id))
+        found = {one.leaf.rev: _leaf_revision(one, draft) for one in view(state).leaves}
         for past in self._store.past(self.name, doc_id):
             found.setdefault(past.rev, _past_revision(past))
         return [found[rev] for rev in sorted(found, reverse=True)]
@@ -250,7 +356,38 @@ class Collection:
     # Inside
 
     def _write(self, doc_id: str, change: Callable[[State, Write], State]) -> Document:
-        return _written(doc_id, self._store.write(self.name, doc_id, change))
+        written = self._written(doc_id, self._store.write(self.name, doc_id, change))
+        self._fold()
+        return written
+
+    def _opener(self, doc_id: str) -> OpenSequence:
+        return self._store.opener(self.name, doc_id)
+
+    def _fold(self) -> None:
+        """Fold what has grown. A node does it between its other duties; a library has nobody else."""
+        while self._store.fold():
+            pass
+
+    def _written(self, doc_id: str, written: Written) -> Document:
+        state, dot = written
+        shown = view(state)
+        chosen = next(one for one in shown.leaves if dot is not None and one.leaf.rev == state.leaves[dot].rev)
+        return document_of(doc_id, at_rest(state), shown, chosen, self._opener(doc_id))
+
+    def _now(self, doc_id: str, written: Written) -> Document:
+        shown = view(written.state)
+        return document_of(doc_id, at_rest(written.state), shown, shown.siblings[0], self._opener(doc_id))
+
+    def _take_one(self, transaction: Transaction, prepared: tuple[str, Foreign] | CrdtdbError) -> CrdtdbError | None:
+        if isinstance(prepared, CrdtdbError):
+            return prepared
+        doc_id, foreign = prepared
+        known, read = transaction.history(self.name, doc_id)
+        try:
+            transaction.write(self.name, doc_id, lambda state, write: take(state, write, foreign, known, read))
+        except (NotFoundError, InvalidInputError) as error:
+            return error
+        return None
 
     def _prepared(self, body: Mapping[str, Any]) -> tuple[str, Callable[[State, Write], State]] | CrdtdbError:
         try:
@@ -259,8 +396,8 @@ class Collection:
             doc_id, rev = check_id(body.get("_id")), check_rev(body.get("_rev"))
             if body.get("_deleted"):
                 return doc_id, lambda state, write: delete_leaf(state, write, rev)
-            text = check_body(body)
-            return doc_id, lambda state, write: put_leaf(state, write, rev, text)
+            text, given = check_whole(body)
+            return doc_id, lambda state, write: put_leaf(state, write, rev, text, given)
         except CrdtdbError as error:
             return error
 
@@ -271,7 +408,7 @@ class Collection:
             return prepared
         doc_id, change = prepared
         try:
-            return _written(doc_id, transaction.write(self.name, doc_id, change))
+            return self._written(doc_id, transaction.write(self.name, doc_id, change))
         except (ConflictError, NotFoundError, InvalidInputError) as error:
             return error
 
@@ -281,10 +418,12 @@ class Collection:
         except NotFoundError:
             return None
 
-    def _get_rev(self, doc_id: str, record: Record, shown: View, rev: Rev, conflicts: bool) -> Document:
-        leaf = shown.find(rev)
+    def _get_rev(self, doc_id: str, record: Record, shown: View, rev: Rev, conflicts: bool, crdt: bool) -> Document:
+        leaf = shown.find(rev) or shown.leaf(rev)
         if leaf is not None and (leaf.text is not None or leaf.leaf.deleted):
-            return document_of(doc_id, record.state, shown, leaf, with_conflicts=conflicts)
+            return document_of(
+                doc_id, record.state, shown, leaf, self._opener(doc_id), with_conflicts=conflicts, with_fields=crdt
+            )
         past = self._store.revision(self.name, doc_id, rev)
         if past is None or (past.text is None and not past.deleted):
             raise NotFoundError(
@@ -309,23 +448,24 @@ class Collection:
         stop = None if high is None else high + "\0" if high_in else high
         for doc_id, record in self._store.documents(self.name, first, stop, descending):
             shown = view(record.state)
-            if not shown.deleted:
-                yield document_of(doc_id, record.state, shown, shown.siblings[0])
+            if not shown.deleted and doc_id != SCHEMA_ID:
+                yield document_of(doc_id, record.state, shown, shown.siblings[0], self._opener(doc_id))
 
     def _settle_one(self, doc_id: str, resolver: Resolver) -> bool:
         record = self._store.read(self.name, doc_id)
         shown = view(record.state) if record is not None else None
         if record is None or shown is None or not shown.conflict:
             return False
-        chosen = resolver(Conflict(doc_id, siblings_of(shown), self._ancestor(doc_id, shown)))
+        siblings = siblings_of(record.state, shown, self._opener(doc_id))
+        chosen = resolver(Conflict(doc_id, siblings, self._ancestor(doc_id, shown)))
         if chosen is None:
             return False
-        text = check_body(chosen)
+        text, given = check_whole(chosen)
         seen = [one.dot for one in shown.siblings]
 
         def unless_changed(state: State, write: Write) -> State:
             now = view(state)
-            return resolve_leaves(state, write, text) if [one.dot for one in now.siblings] == seen else state
+            return resolve_leaves(state, write, text, given) if [one.dot for one in now.siblings] == seen else state
 
         return self._store.write(self.name, doc_id, unless_changed).dot is not None
 
@@ -340,19 +480,54 @@ class Collection:
         return load(past.text) if past is not None and past.text is not None else None
 
 
-def _written(doc_id: str, written: Written) -> Document:
-    state, dot = written
-    shown = view(state)
-    chosen = next(one for one in shown.leaves if dot is not None and one.rev == state.leaves[dot].rev)
-    return document_of(doc_id, state, shown, chosen)
+def at_rest(state: State) -> State:
+    """Return a state without the updates that a write brought: they are read where they were written."""
+    if not state.journals:
+        return state
+    return state._replace(
+        journals={one: held._replace(updates={}, snapshots=()) for one, held in state.journals.items()}
+    )
 
 
-def _leaf_revision(shown: Shown) -> Revision:
+def _declared(state: State, write: Write, wanted: Schema, known: Schema, replace: bool) -> State:
+    if not state.leaves:
+        state = put_leaf(state, write, None, NO_BODY)
+    return edit_leaf(state, write, lambda draft, _: declare(draft, wanted, known, replace=replace))
+
+
+def _foreign_of(body: Mapping[str, Any]) -> tuple[str, Foreign] | CrdtdbError:
+    try:
+        if not isinstance(body, Mapping):
+            raise InvalidInputError(f"a document is an object (a dict), not {type(body).__name__}")
+        doc_id, rev = check_id(body.get("_id")), check_rev(body.get("_rev"))
+        if rev is None:
+            raise InvalidInputError(f"document {doc_id!r} comes without its _rev")
+        text, deleted = check_body(body), bool(body.get("_deleted"))
+        return doc_id, Foreign(rev, _ancestors_in(body.get("_revisions"), rev), text if not deleted else None, deleted)
+    except CrdtdbError as error:
+        return error
+
+
+def _ancestors_in(revisions: object, rev: Rev) -> list[str]:
+    """Read CouchDB's `_revisions`: the digests from the revision's own on, newest first."""
+    if revisions is None:
+        return []
+    if not isinstance(revisions, Mapping):
+        raise InvalidInputError("_revisions is an object with `start` and `ids`")
+    start, ids = revisions.get("start"), revisions.get("ids")
+    if start != rev.generation or not isinstance(ids, list) or not ids or ids[0] != rev.digest or len(ids) > start:
+        raise InvalidInputError(
+            f"_revisions doesn't lead to {rev}: it has `start` {start} and `ids` that begin elsewhere"
+        )
+    return [Rev.parse(f"{start - n}-{digest}").digest for n, digest in enumerate(ids[1 : REVS_LIMIT + 1], 1)]
+
+
+def _leaf_revision(shown: Shown, draft: Draft) -> Revision:
     leaf = shown.leaf
-    body = load(shown.text) if shown.text is not None and not leaf.deleted else None
+    body = whole(shown.text, draft) if shown.text is not None and not leaf.deleted else None
     parent = leaf.path.parent
     above = str(Rev(leaf.rev.generation - 1, parent.digest)) if parent is not None else None
-    return Revision(str(leaf.rev), above, leaf.deleted, True, milliseconds(leaf.stamp), body)
+    return Revision(str(shown.rev), above, leaf.deleted, True, milliseconds(leaf.stamp), body)
 
 
 def _past_revision(past: Past) -> Revision:

@@ -6,8 +6,9 @@ with crdtdb.open("./data") as db:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from crdtdb.collection import Collection
 from crdtdb.document import check_name
@@ -26,14 +27,19 @@ class Database:
         self._settled: dict[str, int] = {}
         self.sweep()
 
-    def collection(self, name: str, *, resolver: str | Resolver | None = None) -> Collection:
+    def collection(
+        self, name: str, *, schema: Mapping[str, Any] | None = None, resolver: str | Resolver | None = None
+    ) -> Collection:
         """Return a collection, which its first write makes.
 
+        `schema` declares which fields its documents have, as `Collection.declare` does: `{"likes": crdtdb.Counter}`.
         `resolver` resolves its conflicts from now on, as soon as `settle` or a sync sees them: "last_write_wins",
         "first_write_wins", "three_way_merge", or a function of a `Conflict`. Give the same on every node. Raises
-        InvalidIdError, InvalidInputError.
+        InvalidIdError, InvalidInputError; SchemaError if the schema contradicts what is declared.
         """
         collection = Collection(self.store, name)
+        if schema is not None:
+            collection.declare(schema)
         if resolver is not None:
             self._resolvers[name] = resolver_named(resolver)
             self._settled[name] = 0

@@ -7,35 +7,61 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from crdtdb.causality import DotSet
-from crdtdb.documents import NO_BODY, Rev, Shown, State, View
-from crdtdb.documents.json import canonical, load
+from crdtdb.crdts import Draft, OpenSequence
+from crdtdb.documents import NO_BODY, NOTHING_GIVEN, Given, Rev, Shown, State, View
+from crdtdb.documents.fields import Unread, conflicts, kinds, overlay, read_all, reading, take_given, values, whole
 from crdtdb.documents.stamps import milliseconds
 from crdtdb.errors import InvalidDocumentError, InvalidIdError
+from crdtdb.jsontext import canonical, load
 from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX
 from crdtdb.wallclock import iso
 
 _COLLECTION_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*")
-_META = ("_id", "_rev", "_conflicts", "_deleted", "_revisions", "_revs_info")
+_META = ("_id", "_rev", "_conflicts", "_deleted", "_revisions", "_revs_info", "_crdt")
 
 
 class Document(Mapping[str, Any]):
-    """A document as one revision has it: a mapping of its plain JSON, with its names beside it."""
+    """A document as one revision has it: a mapping of its plain JSON and of what its fields show, with its names beside it.
 
-    __slots__ = ("_parsed", "_state", "_text", "conflicts", "deleted", "id", "rev")
+    A text or list is opened when it is looked at, and is then what it is by then.
+    """
+
+    __slots__ = ("_draft", "_extra", "_parsed", "_state", "_text", "conflicts", "deleted", "id", "rev")
 
     def __init__(
-        self, doc_id: str, rev: str, text: bytes, conflicts: tuple[str, ...], deleted: bool, state: State
+        self,
+        doc_id: str,
+        rev: str,
+        text: bytes,
+        conflicts: tuple[str, ...],
+        deleted: bool,
+        state: State,
+        draft: Draft | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.id, self.rev, self.conflicts, self.deleted = doc_id, rev, conflicts, deleted
-        self._text, self._state = text, state
+        self._text, self._state, self._draft, self._extra = text, state, draft, extra
         self._parsed: dict[str, Any] | None = None
 
     @property
     def _body(self) -> dict[str, Any]:
-        """The body, parsed when somebody looks: who writes seldom reads the answer."""
+        """The value, parsed when somebody looks: who writes seldom reads the answer. Texts in it may be unread."""
         if self._parsed is None:
             self._parsed = load(self._text)
+            if self._draft is not None:
+                overlay(self._parsed, values(self._draft))
+            self._parsed.update(self._extra or {})
         return self._parsed
+
+    @property
+    def fields(self) -> dict[tuple[str, ...], str]:
+        """The kinds of the fields by their paths, such as `{("likes",): "counter"}`."""
+        return kinds(self._draft) if self._draft is not None else {}
+
+    @property
+    def field_conflicts(self) -> tuple[tuple[str, ...], ...]:
+        """The paths where two things are kept and one shows: a field that was created twice, or stands under a plain value."""
+        return tuple(conflicts(self._draft, load(self._text))) if self._draft is not None else ()
 
     @property
     def clock(self) -> DotSet:
@@ -43,7 +69,10 @@ class Document(Mapping[str, Any]):
         return self._state.clock()
 
     def __getitem__(self, key: str) -> Any:
-        return self._body[key]
+        value = self._body[key]
+        if self._draft is not None and isinstance(value, (Unread, dict)):
+            value = self._body[key] = read_all(value)
+        return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._body)
@@ -53,14 +82,14 @@ class Document(Mapping[str, Any]):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Document):
-            return (self.id, self.rev, self._body) == (other.id, other.rev, other._body)
-        return self._body == other
+            return (self.id, self.rev, dict(self)) == (other.id, other.rev, dict(other))
+        return dict(self) == other
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         state = ", deleted" if self.deleted else f", {len(self.conflicts)} conflicts" if self.conflicts else ""
-        return f"<Document {self.id!r} {self.rev}{state}: {self._body!r}>"
+        return f"<Document {self.id!r} {self.rev}{state}: {dict(self)!r}>"
 
 
 class Sibling(NamedTuple):
@@ -106,23 +135,46 @@ class Change(NamedTuple):
     doc: Document
 
 
-def document_of(doc_id: str, state: State, shown: View, chosen: Shown, *, with_conflicts: bool = False) -> Document:
-    """Return the document that a leaf shows."""
-    rev, deleted = chosen.leaf.rev, chosen.leaf.deleted
+def document_of(
+    doc_id: str,
+    state: State,
+    shown: View,
+    chosen: Shown,
+    open_sequence: OpenSequence,
+    *,
+    with_conflicts: bool = False,
+    with_fields: bool = False,
+) -> Document:
+    """Return the document that a leaf shows, its conflicts and the kinds of its fields in it if they are wanted."""
+    rev, deleted = chosen.rev, chosen.leaf.deleted
     siblings = shown.siblings
     others: tuple[str, ...] = ()
     if len(siblings) > 1 or (siblings and siblings[0] is not chosen):
         others = tuple(str(one.rev) for one in siblings if one.rev != rev)
     text = NO_BODY if deleted or chosen.text is None else chosen.text
-    if with_conflicts and others:
-        text = canonical({**load(text), "_conflicts": others})
-    return Document(doc_id, f"{rev.generation}-{rev.digest}", text, others, deleted, state)
+    draft = reading(state.fields, state.journals, open_sequence) if state.fields and not deleted else None
+    extra: dict[str, Any] = {"_conflicts": list(others)} if with_conflicts and others else {}
+    if with_fields:
+        extra["_crdt"] = kinds_as_json(draft, text)
+    return Document(doc_id, f"{rev.generation}-{rev.digest}", text, others, deleted, state, draft, extra)
 
 
-def siblings_of(shown: View) -> list[Sibling]:
-    """Return the siblings, the winner first."""
+def kinds_as_json(draft: Draft | None, text: bytes) -> list[dict[str, Any]]:
+    """Return the fields of a document for those who speak JSON: path and type of each, and whether it is a conflict."""
+    if draft is None:
+        return []
+    disputed = set(conflicts(draft, load(text)))
     return [
-        Sibling(str(one.rev), load(one.text or NO_BODY), one.leaf.clock, one.dot.actor.hex(), one.leaf.stamp)
+        {"path": list(path), "type": kind, **({"conflict": True} if path in disputed else {})}
+        for path, kind in kinds(draft).items()
+    ]
+
+
+def siblings_of(state: State, shown: View, open_sequence: OpenSequence) -> list[Sibling]:
+    """Return the siblings, the winner first. What fields show is in all of them: it is the merge, whoever wins."""
+    draft = reading(state.fields, state.journals, open_sequence)
+    return [
+        Sibling(str(one.rev), whole(one.text or NO_BODY, draft), one.leaf.clock, one.dot.actor.hex(), one.leaf.stamp)
         for one in shown.siblings
     ]
 
@@ -152,6 +204,22 @@ def check_name(name: object) -> str:
             f"and has at most {COLLECTION_NAME_BYTES_MAX} characters"
         )
     return name
+
+
+def check_whole(body: object) -> tuple[bytes, Given]:
+    """Return the canonical text of a whole document, and the values of field types that stood in it.
+
+    Raises InvalidDocumentError, TooLargeError.
+    """
+    try:
+        return check_body(body), NOTHING_GIVEN
+    except InvalidDocumentError:
+        if not isinstance(body, Mapping):
+            raise
+        rest, given = take_given(body)
+        if not given:
+            raise
+    return check_body(rest), given
 
 
 def check_body(body: object) -> bytes:

@@ -50,6 +50,10 @@ class InvalidDocumentError(InvalidInputError):
     """A value that isn't JSON as crdtdb keeps it: NaN, a lone surrogate, an integer beyond 64 bit, an unknown type."""
 
 
+class SchemaError(InvalidInputError):
+    """A schema that contradicts what is declared already, or isn't one."""
+
+
 class InvalidRevError(InvalidInputError):
     """A revision that isn't of the form `generation-digest`."""
 

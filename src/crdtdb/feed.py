@@ -10,6 +10,7 @@ from collections.abc import Collection as Some
 
 from crdtdb.document import Change, Document, document_of
 from crdtdb.documents import view
+from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.store import Store
 
 
@@ -39,9 +40,9 @@ class Feed:
         for seq, doc_id, record in self._store.changes(self._name, self.since):
             self.since = seq
             shown = view(record.state)
-            if shown.winner is None or (self._ids is not None and doc_id not in self._ids):
+            if shown.winner is None or doc_id == SCHEMA_ID or (self._ids is not None and doc_id not in self._ids):
                 continue
-            document = document_of(doc_id, record.state, shown, shown.winner)
+            document = document_of(doc_id, record.state, shown, shown.winner, self._store.opener(self._name, doc_id))
             if self._where is None or self._where(document):
                 leaves = tuple(str(one.rev) for one in shown.leaves)
                 yield Change(seq, doc_id, document.rev, document.deleted, leaves, document)

@@ -11,7 +11,6 @@ COLLECTION_NAME_BYTES_MAX: Final = 238
 DOCUMENT_BYTES_MAX: Final = 8 * 1024 * 1024
 DOCUMENT_DEPTH_MAX: Final = 100
 DOCUMENT_LEAVES_MAX: Final = 1_000
-FIELD_PATH_BYTES_MAX: Final = 4_096
 
 # Revisions.
 REVS_LIMIT: Final = 1_000
@@ -43,3 +42,28 @@ SHUTDOWN_SECONDS_MAX: Final = 5.0
 # HTTP.
 REQUEST_BYTES_MAX: Final = 64 * 1024 * 1024
 BULK_DOCUMENTS_MAX: Final = 100_000
+
+# Fields.
+FIELD_PATH_STEPS_MAX: Final = 32
+FIELD_KEY_BYTES_MAX: Final = 1_024
+FIELD_ELEMENT_BYTES_MAX: Final = 64 * 1024
+"""Of one element of a set, as JSON."""
+FIELD_ADDRESSES_MAX: Final = 20_000
+"""Places where one document keeps deltas: a field, an element of a set and an entry of a map is one each."""
+FIELDS_BYTES_MAX: Final = 4 * 1024 * 1024
+"""All contents of the small fields of one document."""
+COUNTER_MAX: Final = 2**53 - 1
+"""What one actor may have added to a counter: a million actors don't leave 64 bits."""
+SEQUENCE_BYTES_MAX: Final = 6 * 1024 * 1024
+"""One text or list, in the encoding of Yrs: with `DOCUMENT_BYTES_MAX` it fits a frame."""
+SEQUENCES_MAX: Final = 100
+"""Texts and lists of one document."""
+OPERATIONS_MAX: Final = 10_000
+"""In one edit."""
+
+# Open texts and lists, kept in memory so that the next edit needn't read them.
+OPEN_SEQUENCES_MAX: Final = 64
+OPEN_SEQUENCES_BYTES_MAX: Final = 64 * 1024 * 1024
+JOURNAL_UPDATES_MAX: Final = 512
+"""Updates of one journal that aren't folded; beyond, all are, and the newest stay beside the snapshot for peers."""
+JOURNAL_UPDATES_KEPT: Final = 64

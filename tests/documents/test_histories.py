@@ -17,7 +17,7 @@ from crdtdb.documents import (
     put,
     view,
 )
-from crdtdb.documents.json import canonical
+from crdtdb.jsontext import canonical
 from crdtdb.testing.replicas import CREATION, Replica
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crdtdb.causality import Dot
+from crdtdb.crdts import Address
 from crdtdb.documents import NOTHING, State, merge, view
 from crdtdb.testing.strategies import History, histories
 
@@ -73,22 +74,21 @@ def test_every_live_leaf_is_in_the_view_or_replaced_in_it(history: History) -> N
 
 @settings(max_examples=200)
 @given(histories())
-def test_fields_count_what_everybody_added(history: History) -> None:
-    """No increment is lost, unless its document was deleted and made anew by somebody who had seen it."""
+def test_edits_of_fields_are_there_unless_one_that_had_seen_them_replaced_them(history: History) -> None:
     end = NOTHING
     for state in history.states():
         end = merge(end, state)
-    added: set[Dot] = set()
-    removed: set[Dot] = set()
+    made: set[tuple[Address, Dot]] = set()
+    removed: set[tuple[Address, Dot]] = set()
     for one in history.written:
-        before, after = _likes(one.before), _likes(one.after)
-        added |= after - before
+        before, after = _deltas(one.before), _deltas(one.after)
+        made |= after - before
         removed |= before - after
-    assert _likes(end) == added - removed
+    assert _deltas(end) == made - removed
 
 
-def _likes(state: State) -> set[Dot]:
-    return set(state.fields.get("likes", {}))
+def _deltas(state: State) -> set[tuple[Address, Dot]]:
+    return {(address, dot) for address, deltas in state.fields.items() for dot in deltas}
 
 
 @settings(max_examples=200)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from crdtdb.documents import view
-from crdtdb.documents.json import load
+from crdtdb.jsontext import load
 from crdtdb.store import Store
 from crdtdb.testing.invariants import check_store
 

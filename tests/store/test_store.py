@@ -12,7 +12,6 @@ from crdtdb.backends import open_backend
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import DotSet
 from crdtdb.documents import Rev, put, view
-from crdtdb.documents.json import canonical
 from crdtdb.errors import (
     ConflictError,
     InvalidInputError,
@@ -21,6 +20,7 @@ from crdtdb.errors import (
     StoreFullError,
     StoreLockedError,
 )
+from crdtdb.jsontext import canonical
 from crdtdb.store import JunctionMissingError, Store, Transaction, pull
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.virtual import VirtualDisk

@@ -7,7 +7,7 @@ from itertools import count
 
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.documents import Rev, delete, put, resolve, view
-from crdtdb.documents.json import canonical, load
+from crdtdb.jsontext import canonical, load
 from crdtdb.store import Store, pull
 
 

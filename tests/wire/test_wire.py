@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crdtdb.causality import EMPTY, Dot, DotSet
-from crdtdb.documents import Creations, State
+from crdtdb.crdts import Creations
+from crdtdb.documents import State
 from crdtdb.documents.catalogue import NO_COLLECTIONS
 from crdtdb.errors import EncodingError, ProtocolError
 from crdtdb.limits import FRAME_BYTES_MAX, HANDSHAKE_FRAME_BYTES_MAX

@@ -35,16 +35,16 @@ class Exchanges:
 
     # Asking
 
-    def ask(self, link: Link, now: float, whole_paths: bool = False) -> None:
+    def ask(self, link: Link, now: float, whole: bool = False) -> None:
         """Ask a peer for everything that this node lacks, unless that is under way."""
         peer = link.peer or "?"
         busy = link.number in self._asking or len(self._asking) >= self._config.exchanges_at_once
         if busy or now < self._alarmed.get(peer, now):
             return
         clock = self._store.durable_clock()
-        asking = Asking(next(self._numbers), peer, now, whole_paths=whole_paths)
+        asking = Asking(next(self._numbers), peer, now, whole=whole)
         self._asking[link.number] = asking
-        self._outbox.send(link.number, Ask(asking.exchange, clock, whole_paths))
+        self._outbox.send(link.number, Ask(asking.exchange, clock, whole))
 
     def page(self, link: Link, message: PageOf, now: float) -> None:
         """Merge a page. Raises EncodingError if it can't be read."""
@@ -59,7 +59,7 @@ class Exchanges:
             received = self._store.receive(parcel, message.last)
         except JunctionMissingError:
             del self._asking[link.number]
-            self.ask(link, now, whole_paths=True)
+            self.ask(link, now, whole=True)
             return
         except (DotCollisionError, TooLargeError) as error:
             del self._asking[link.number]
@@ -98,7 +98,7 @@ class Exchanges:
         """Answer a clock."""
         self._stop_answering(link.number)
         self.peer_clocks[link.peer or "?"] = message.clock
-        outgoing = self._store.outgoing(message.clock, message.whole_paths)
+        outgoing = self._store.outgoing(message.clock, message.whole)
         if outgoing.nothing:
             outgoing.close()
             self._outbox.send(link.number, Same(message.exchange))

@@ -1,27 +1,30 @@
 """The document: what a replica knows of it, how two replicas' knowledge merges, what it shows, how it is written.
 
-Pure: no clock, no randomness, no disk. Built on `crdtdb.causality` alone.
+Pure: no clock, no randomness, no disk. Built on `crdtdb.causality` and `crdtdb.crdts` alone.
 """
 
+from crdtdb.documents.fields import NO_SCHEMA, NOTHING_GIVEN, Given, Plain, Schema
 from crdtdb.documents.revisions import NO_PATH, Ancestor, Path, Rev, child_digest
 from crdtdb.documents.stamps import HybridClock
-from crdtdb.documents.state import NOTHING, Body, Creations, Delta, Fields, Leaf, State, merge
+from crdtdb.documents.state import NOTHING, Body, Leaf, State, merge
 from crdtdb.documents.view import NO_BODY, Shown, View, shows, view
 from crdtdb.documents.writes import Write, delete, edit, put, resolve
 
 __all__ = [
     "NOTHING",
+    "NOTHING_GIVEN",
     "NO_BODY",
     "NO_PATH",
+    "NO_SCHEMA",
     "Ancestor",
     "Body",
-    "Creations",
-    "Delta",
-    "Fields",
+    "Given",
     "HybridClock",
     "Leaf",
     "Path",
+    "Plain",
     "Rev",
+    "Schema",
     "Shown",
     "State",
     "View",

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from crdtdb.causality import EMPTY, Dot, DotSet
-from crdtdb.documents.state import Creations
+from crdtdb.crdts import Creations
 
 
 class Catalogue(NamedTuple):

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from crdtdb.causality import Dot
+from crdtdb.crdts import Address
 from crdtdb.errors import InvalidRevError
 from crdtdb.limits import REVS_LIMIT
 
@@ -51,21 +52,22 @@ def child_digest(
     deleted: bool,
     body: bytes | None,
     sweep: int = 0,
-    deltas: Iterable[tuple[str, Dot, bytes]] = (),
+    deltas: Iterable[tuple[Address, Dot, bytes]] = (),
 ) -> str:
     """Return the digest of a revision, 32 hexadecimal characters: all that tells one edit from another.
 
     `parent` is the revision it replaces, None for a first one; then `sweep` counts too, or a document born again after
     its collection would carry a name that somebody still knows as deleted. `body` is the canonical JSON of a write that
-    sets it, None for a delete or an edit of fields; `deltas` are the field path, dot and content of such an edit.
+    sets it, None for a delete or an edit of fields; `deltas` are the address, dot and content of what was done to fields.
     """
     # Lengths go in before each part, so that no two lists of parts run together into the same bytes.
     above = f"{parent.generation}-{parent.digest}".encode() if parent else b"@%d" % sweep
     text = b"8:crdtdb/1%d:%b1:%b" % (len(above), above, b"D" if deleted else b"L")
     if body is not None:
         text += b"4:body%d:%b" % (len(body), body)
-    for path, dot, content in sorted(deltas):
-        for part in (b"field", path.encode(), dot.actor, b"%d" % dot.counter, content):
+    for address, dot, content in sorted(deltas):
+        keys = [key.encode() for key in (address.kind, address.part, *address.path)]
+        for part in (b"field", b"%d" % len(keys), *keys, dot.actor, b"%d" % dot.counter, content):
             text += b"%d:%b" % (len(part), part)
     return blake2b(text, digest_size=DIGEST_BYTES).hexdigest()
 

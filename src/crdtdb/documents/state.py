@@ -2,7 +2,8 @@
 
     leaves   dot -> Leaf     the revisions that no other write has replaced
     bodies   dot -> Body     plain JSON, a multi-value register
-    fields   path -> dot -> Delta     what each CRDT inside the document is made of
+    fields   address -> dot -> Delta     what each CRDT inside the document is made of
+    journals address -> Journal          the updates of texts and lists, which no context removes
     context  DotSet          every dot that this state has seen, held or replaced
 
 A dot that the context covers and a store doesn't hold was removed by somebody who had seen it. That is the whole of
@@ -19,11 +20,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
+from crdtdb.crdts import NO_FIELDS, NO_JOURNALS, Creations, Fields, Journals, join_fields, merge_journals
 from crdtdb.documents.revisions import Path, Rev
 from crdtdb.errors import DotCollisionError
-
-Creations = frozenset[Dot]
-"""The creations of the collection that a writer saw. What it wrote lives while one of them does."""
 
 
 class Leaf(NamedTuple):
@@ -51,15 +50,7 @@ class Body(NamedTuple):
     creations: Creations
 
 
-class Delta(NamedTuple):
-    """What one write added to one field, in the encoding of the field's type."""
-
-    content: bytes
-    creations: Creations
-
-
-Fields = Mapping[str, Mapping[Dot, Delta]]
-_V = TypeVar("_V", Leaf, Body, Delta)
+_V = TypeVar("_V", Leaf, Body)
 
 
 class State(NamedTuple):
@@ -69,6 +60,7 @@ class State(NamedTuple):
     bodies: Mapping[Dot, Body]
     fields: Fields
     context: DotSet
+    journals: Journals = NO_JOURNALS
 
     def dots(self) -> Iterator[Dot]:
         """Yield the live dots, those that a store of this state still holds; some of them more than once."""
@@ -84,6 +76,8 @@ class State(NamedTuple):
         actor. Hence the part of a node clock that concerns this document is its restriction to these actors.
         """
         found = {dot.actor for dot in self.dots()}
+        for journal in self.journals.values():
+            found.update(journal.vector)
         for leaf in self.leaves.values():
             found.update(leaf.clock.actors)
         return found
@@ -102,40 +96,37 @@ class State(NamedTuple):
         if (
             all(alive(leaf.creations) for leaf in self.leaves.values())
             and all(alive(body.creations) for body in self.bodies.values())
-            and not self.fields
+            and all(alive(delta.creations) for deltas in self.fields.values() for delta in deltas.values())
+            and all(alive(journal.creations) for journal in self.journals.values())
         ):
             return self
         fields = {
-            path: {dot: delta for dot, delta in deltas.items() if alive(delta.creations)}
-            for path, deltas in self.fields.items()
+            address: {dot: delta for dot, delta in deltas.items() if alive(delta.creations)}
+            for address, deltas in self.fields.items()
         }
         return State(
             {dot: leaf for dot, leaf in self.leaves.items() if alive(leaf.creations)},
             {dot: body for dot, body in self.bodies.items() if alive(body.creations)},
-            {path: deltas for path, deltas in fields.items() if deltas},
+            {address: deltas for address, deltas in fields.items() if deltas},
             self.context,
+            {address: journal for address, journal in self.journals.items() if alive(journal.creations)},
         )
 
 
-NOTHING = State({}, {}, {}, EMPTY)
+NOTHING = State({}, {}, NO_FIELDS, EMPTY)
 
 
 def merge(mine: State, theirs: State) -> State:
     """Return the join of two states of one document.
 
-    Raises DotCollisionError if one dot names two contents.
+    Raises DotCollisionError if one dot names two contents; GapError if updates of a text or list are missing between the two.
     """
-    paths = set(mine.fields) | set(theirs.fields)
-    fields = {}
-    for path in paths:
-        deltas = _join(mine.fields.get(path, {}), mine.context, theirs.fields.get(path, {}), theirs.context)
-        if deltas:
-            fields[path] = deltas
     return State(
         _join(mine.leaves, mine.context, theirs.leaves, theirs.context),
         _join(mine.bodies, mine.context, theirs.bodies, theirs.context),
-        fields,
+        join_fields(mine.fields, mine.context, theirs.fields, theirs.context),
         mine.context | theirs.context,
+        merge_journals(mine.journals, theirs.journals),
     )
 
 
@@ -154,7 +145,7 @@ def _join(mine: Mapping[Dot, _V], seen_here: DotSet, theirs: Mapping[Dot, _V], s
     return kept
 
 
-def _same(dot: Dot, mine: Leaf | Body | Delta, theirs: Leaf | Body | Delta) -> None:
+def _same(dot: Dot, mine: Leaf | Body, theirs: Leaf | Body) -> None:
     if isinstance(mine, Leaf) and isinstance(theirs, Leaf):
         equal = (mine.rev, mine.deleted, mine.body_dot) == (theirs.rev, theirs.deleted, theirs.body_dot)
     else:

@@ -9,27 +9,37 @@ The rules are those of section "The document" in docs/explanation/documents.md:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
 from crdtdb.causality import Dot
-from crdtdb.documents.revisions import Rev
+from crdtdb.crdts import heads
+from crdtdb.documents.revisions import DIGEST_BYTES, Rev
 from crdtdb.documents.state import Leaf, State
 
 NO_BODY = b"{}"
 
 
 class Shown(NamedTuple):
-    """A leaf as the view has it: one entry a rev, with the text of its body where the state still holds it."""
+    """A leaf as the view has it: one entry a rev, with the text of its body where the state still holds it.
+
+    `heads` are edits of fields that the leaf's author hadn't seen, and that show all the same, whoever wins.
+    """
 
     dot: Dot
     leaf: Leaf
     text: bytes | None
+    heads: tuple[Dot, ...] = ()
 
     @property
     def rev(self) -> Rev:
-        """The rev of the leaf."""
-        return self.leaf.rev
+        """The name of what is seen: the leaf's own, unless it shows with edits of fields that its author hadn't seen.
+
+        Then it is derived from all of these, so that one name never means two values: who writes under it wrote what
+        was read, and who read something older is told so.
+        """
+        return derived_rev(self.leaf.rev, self.heads) if self.heads else self.leaf.rev
 
 
 class View(NamedTuple):
@@ -61,10 +71,20 @@ class View(NamedTuple):
 
     def find(self, rev: Rev) -> Shown | None:
         """Return the leaf of this rev, None if it isn't one."""
+        return next((shown for shown in self.leaves if shown.rev == rev), None)
+
+    def leaf(self, rev: Rev) -> Shown | None:
+        """Return the leaf whose own rev this is, however it shows."""
         return next((shown for shown in self.leaves if shown.leaf.rev == rev), None)
 
 
 _NOTHING_SHOWN = View((), ())
+
+
+def derived_rev(rev: Rev, heads: Sequence[Dot]) -> Rev:
+    """Return the name of a leaf together with edits of fields that its author hadn't seen."""
+    seen = b"".join(b"%b%d," % (dot.actor, dot.counter) for dot in sorted(heads))
+    return Rev(rev.generation, blake2b(b"%b:%b" % (str(rev).encode(), seen), digest_size=DIGEST_BYTES).hexdigest())
 
 
 def view(state: State) -> View:
@@ -75,7 +95,7 @@ def view(state: State) -> View:
         ((dot, leaf),) = state.leaves.items()
         body = state.bodies.get(leaf.body_dot)
         if body is not None or leaf.deleted:
-            shown = Shown(dot, leaf, body.text if body is not None else None)
+            shown = Shown(dot, leaf, body.text if body is not None else None, _unseen(state, [leaf]))
             return View((shown,), () if leaf.deleted else (shown,))
     leaves = _visible(_one_a_rev(state))
     live = [shown for shown in leaves if not shown.leaf.deleted]
@@ -117,8 +137,17 @@ def _one_a_rev(state: State) -> list[Shown]:
         if len(twins) > 1:
             dot, leaf = max(twins, key=lambda twin: (len(twin[1].path.all()), twin[0]))
         texts = {state.bodies[twin.body_dot].text for _, twin in twins if twin.body_dot in state.bodies}
-        found.append(Shown(dot, leaf, max(texts, key=_hash) if texts else None))
+        found.append(
+            Shown(dot, leaf, max(texts, key=_hash) if texts else None, _unseen(state, [twin for _, twin in twins]))
+        )
     return found
+
+
+def _unseen(state: State, twins: Sequence[Leaf]) -> tuple[Dot, ...]:
+    """Return the heads of the fields that no author of a live rev had seen."""
+    if not state.fields or twins[0].deleted:
+        return ()
+    return tuple(sorted(dot for dot in heads(state.fields) if not any(dot in twin.clock for twin in twins)))
 
 
 def _hash(text: bytes) -> bytes:
@@ -150,8 +179,8 @@ def _bodies_of_the_deleted(winner: Shown, leaves: list[Shown]) -> list[Shown]:
     """
     held = _unreplaced([shown for shown in leaves if shown.leaf.deleted and shown.text is not None])
     if not held:
-        return [Shown(winner.dot, winner.leaf, NO_BODY)]
-    return [Shown(winner.dot, winner.leaf, held[0].text), *held[1:]]
+        return [winner._replace(text=NO_BODY)]
+    return [winner._replace(text=held[0].text), *held[1:]]
 
 
 def _distinct(shown: list[Shown]) -> list[Shown]:

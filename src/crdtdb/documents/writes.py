@@ -2,11 +2,14 @@
 
 | write | leaves | bodies | fields |
 |---|---|---|---|
-| `put` on leaf L | replaces L's group by a child of L with its own body | removes the group's, adds its own | – |
+| `put` on leaf L | replaces L's group by a child of L with its own body | removes the group's, adds its own | the difference |
 | `edit` of fields on L | replaces L's group by a child of L with L's body | untouched | deltas |
 | `delete` of L | replaces L's group by a deleted child | untouched | untouched |
-| `resolve` | replaces all live leaves by a child of the winner | removes all it saw, adds its own | – |
+| `resolve` | replaces all live leaves by a child of the winner | removes all it saw, adds its own | the difference |
 | `put` on a deleted document | replaces the winning deleted leaf by its child | replaces all | removes what it saw |
+
+A put takes a whole document. What stands in it at the place of a field isn't a body but what the author wants of the field: the
+difference to what was read becomes operations. If the rest is as it was, the put is an edit of fields.
 
 L's *group* is what the view had merged into L. Under every other rev that a write replaces, the same commit puts a
 deleted leaf whose rev follows from its parent alone: clients that know only revision trees learn that the branch is
@@ -15,57 +18,112 @@ closed, and two nodes that do the same write the same.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Sequence as Items
 
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
+from crdtdb.crdts import Address, Creations, Draft, OpenSequence, Sequence, Signature, open_at_hand
+from crdtdb.documents.fields import (
+    NO_SCHEMA,
+    NOTHING_GIVEN,
+    Given,
+    Plain,
+    Schema,
+    absorb,
+    adopt,
+    check_size,
+    remove_fields,
+    settle_fields,
+)
 from crdtdb.documents.revisions import NO_PATH, Rev, child_digest
-from crdtdb.documents.state import Body, Creations, Delta, Leaf, State
-from crdtdb.documents.view import Shown, View, replaced_by, view
+from crdtdb.documents.state import Body, Leaf, State
+from crdtdb.documents.view import NO_BODY, Shown, View, replaced_by, view
 from crdtdb.errors import ConflictError, NotFoundError
+
+Signed = list[tuple[Address, Dot, bytes]]
+"""The deltas of a write, by which its revision is told from others."""
 
 
 class Write:
-    """What one write is signed with: who, when, and in which collection. Mints its dots."""
+    """What one write is signed with: who, when, and in which collection. Mints its dots.
 
-    __slots__ = ("actor", "counter", "creations", "doc_id", "stamp", "sweep")
+    `schema` says which types the collection's fields have, `open_sequence` opens the texts and lists that are edited.
+    """
+
+    __slots__ = (
+        "actor",
+        "counter",
+        "creations",
+        "derived",
+        "doc_id",
+        "open_sequence",
+        "opened",
+        "schema",
+        "stamp",
+        "sweep",
+    )
 
     def __init__(
-        self, doc_id: str, actor: Actor, counter: int, stamp: int, creations: Creations, sweep: int = 0
+        self,
+        doc_id: str,
+        actor: Actor,
+        counter: int,
+        stamp: int,
+        creations: Creations,
+        sweep: int = 0,
+        schema: Schema = NO_SCHEMA,
+        open_sequence: OpenSequence = open_at_hand,
     ) -> None:
         """Sign for `actor`, whose last dot so far has this `counter`."""
         self.doc_id, self.actor, self.counter = doc_id, actor, counter
         self.stamp, self.creations, self.sweep = stamp, creations, sweep
+        self.schema, self.open_sequence = schema, open_sequence
+        self.opened: dict[Address, Sequence] = {}
+        """The texts and lists that the write opened, as it leaves them."""
+        self.derived: set[Address] = set()
+        """Those of them that are signed by another than the actor, so nobody can go on with them."""
 
     def mint(self) -> Dot:
         """Return the next dot of the actor."""
         self.counter += 1
         return Dot(self.actor, self.counter)
 
+    def draft(self, state: State, dot: Dot, origin: str | None = None, seen: DotSet | None = None) -> Draft:
+        """Return the fields of a state, to be changed under a dot; `origin` and `seen` as a `Signature` has them."""
+        signature = Signature(dot, self.stamp, self.creations, origin, seen)
+        return Draft(state.fields, state.journals, signature, self.open_sequence)
 
-def put(state: State, write: Write, rev: Rev | None, text: bytes) -> State:
+
+def put(state: State, write: Write, rev: Rev | None, text: bytes, given: Given = NOTHING_GIVEN) -> State:
     """Replace leaf `rev` by a child with this body, or make the document if it is new or deleted.
 
-    Raises ConflictError if `rev` isn't a leaf, or is missing while there is a live one.
+    `given` are values of field types that stand in the body. Raises ConflictError if `rev` isn't a leaf, or is missing
+    while there is a live one; InvalidDocumentError for a value that the field at its place can't hold.
     """
-    if not state.leaves:
-        if rev is not None:
-            raise ConflictError(write.doc_id, str(rev), ())
-        return _first(state, write, text)
+    if not state.leaves and rev is not None:
+        raise ConflictError(write.doc_id, str(rev), ())
     shown = view(state)
-    target = _named(shown, write, rev)
+    target = _named(shown, write, rev) if state.leaves else None
+    if target is None:
+        return _first(state, write, text, given)
+    replaced = _twins(state, target) if target.leaf.deleted else _group(state, target)
+    dot, signed = write.mint(), Signed()
+    if state.fields or given or write.schema:
+        adopted, _ = _adopted(state, write, target)
+        draft = write.draft(adopted, dot)
+        if shown.deleted:
+            remove_fields(draft)
+        text = absorb(draft, text, given, write.schema)
+        state, signed = drafted(adopted, write, draft)
+        if signed and text == target.text and not target.leaf.deleted:
+            return _replace(state, write, target, replaced, dot=dot, deltas=signed)
     if target.leaf.deleted:
-        replaced = _twins(state, target)
-        bodies: Mapping[Dot, Body] = {}
-        fields = state.fields if not shown.deleted else {}
-        if not shown.deleted:
-            # Putting on one deleted branch of a living document opens that branch again and nothing else.
-            bodies = state.bodies
+        # Putting on one deleted branch of a living document opens that branch again and nothing else.
+        bodies: Mapping[Dot, Body] = {} if shown.deleted else state.bodies
     else:
-        replaced = _group(state, target)
         gone = {leaf.body_dot for leaf in replaced.values() if not leaf.deleted}
-        bodies = {dot: body for dot, body in state.bodies.items() if dot not in gone}
-        fields = state.fields
-    return _replace(State(state.leaves, bodies, fields, state.context), write, target, replaced, text=text)
+        bodies = {held: body for held, body in state.bodies.items() if held not in gone}
+    return _replace(state._replace(bodies=bodies), write, target, replaced, text=text, dot=dot, deltas=signed)
 
 
 def delete(state: State, write: Write, rev: Rev | None) -> State:
@@ -84,10 +142,10 @@ def delete(state: State, write: Write, rev: Rev | None) -> State:
     return _replace(state, write, target, _group(state, target), deleted=True)
 
 
-def resolve(state: State, write: Write, text: bytes) -> State:
+def resolve(state: State, write: Write, text: bytes, given: Given = NOTHING_GIVEN) -> State:
     """Replace all live leaves by one child of the winner with this body.
 
-    Raises NotFoundError if there is no live leaf.
+    Fields that were created twice keep what shows. Raises NotFoundError if there is no live leaf.
     """
     shown = view(state)
     if shown.deleted:
@@ -99,39 +157,71 @@ def resolve(state: State, write: Write, text: bytes) -> State:
     replaced = {
         dot: leaf for dot, leaf in state.leaves.items() if not leaf.deleted or _is_ancestor(leaf.rev, target.leaf)
     }
-    return _replace(State(state.leaves, {}, state.fields, state.context), write, target, replaced, text=text)
+    dot, signed = write.mint(), Signed()
+    if state.fields or given or write.schema:
+        adopted, _ = _adopted(state, write, target)
+        draft = write.draft(adopted, dot)
+        settle_fields(draft)
+        text = absorb(draft, text, given, write.schema)
+        state, signed = drafted(adopted, write, draft)
+    return _replace(state._replace(bodies={}), write, target, replaced, text=text, dot=dot, deltas=signed)
 
 
-def edit(
-    state: State,
-    write: Write,
-    rev: Rev,
-    deltas: Mapping[str, bytes],
-    removed: Mapping[str, Collection[Dot]] | None = None,
-) -> State:
-    """Replace leaf `rev` by a child with the same body, adding one delta to each of these fields.
+def edit(state: State, write: Write, change: Callable[[Draft, Plain], None], rev: Rev | None = None) -> State:
+    """Replace the winner, or leaf `rev`, by a child with what `change` makes of the fields and of the body.
 
-    `removed` are the dots of each field that the edit takes away. Raises ConflictError if `rev` isn't a live leaf.
+    An edit that changes nothing is no write. Raises NotFoundError if there is no live leaf, ConflictError if `rev` isn't
+    one, and what `change` raises.
     """
     shown = view(state)
-    target = _named(shown, write, rev)
+    if shown.deleted:
+        raise NotFoundError(
+            f"document {write.doc_id!r} is {'deleted' if state.leaves else 'missing'}: there is nothing to edit",
+            deleted=bool(state.leaves),
+        )
+    target = shown.siblings[0] if rev is None else _named(shown, write, rev)
     if target.leaf.deleted:
         raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
-    dot = write.mint()
-    fields = {path: dict(held) for path, held in state.fields.items()}
-    for path, dots in (removed or {}).items():
-        fields[path] = {held: delta for held, delta in fields.get(path, {}).items() if held not in dots}
-    for path, content in deltas.items():
-        fields.setdefault(path, {})[dot] = Delta(content, write.creations)
-    signed = [(path, dot, content) for path, content in deltas.items()]
-    return _replace(
-        State(state.leaves, state.bodies, {path: held for path, held in fields.items() if held}, state.context),
-        write,
-        target,
-        _group(state, target),
-        dot=dot,
-        deltas=signed,
-    )
+    replaced, dot = _group(state, target), write.mint()
+    adopted, text = _adopted(state, write, target)
+    draft, body = write.draft(adopted, dot), Plain(text)
+    change(draft, body)
+    after, signed = drafted(adopted, write, draft)
+    text = body.text()
+    if text == (target.text or NO_BODY):
+        return _replace(after, write, target, replaced, dot=dot, deltas=signed) if signed else state
+    gone = {leaf.body_dot for leaf in replaced.values() if not leaf.deleted}
+    bodies = {held: one for held, one in after.bodies.items() if held not in gone}
+    return _replace(after._replace(bodies=bodies), write, target, replaced, text=text, dot=dot, deltas=signed)
+
+
+def drafted(state: State, write: Write, draft: Draft) -> tuple[State, Signed]:
+    """Return a state with what a draft made of its fields, and the deltas of that."""
+    fields, journals, signed, opened = draft.outcome()
+    check_size(state.fields, fields)
+    write.opened.update(opened)
+    if draft.signature.origin is not None:
+        write.derived.update(opened)
+    return state._replace(fields=fields, journals=journals), signed
+
+
+def _adopted(state: State, write: Write, target: Shown) -> tuple[State, bytes]:
+    """Make fields of what stands plain in a body at places for which the schema has a type.
+
+    It is signed with the rev of that body, so two nodes that do the same make it once. Returns the state and the text of the
+    body without it.
+    """
+    text = target.text or NO_BODY
+    if not write.schema or target.leaf.deleted:
+        return state, text
+    dot = Dot(write.actor, write.counter + 1)
+    draft = write.draft(state, dot, origin=str(target.leaf.body_rev))
+    rest = adopt(draft, text, write.schema)
+    if rest == text:
+        return state, text
+    write.mint()
+    adopted, _ = drafted(state, write, draft)
+    return adopted._replace(context=adopted.context.add(dot)), rest
 
 
 def _named(shown: View, write: Write, rev: Rev | None) -> Shown:
@@ -147,13 +237,17 @@ def _named(shown: View, write: Write, rev: Rev | None) -> Shown:
     return target
 
 
-def _first(state: State, write: Write, text: bytes) -> State:
-    dot = write.mint()
+def _first(state: State, write: Write, text: bytes, given: Given) -> State:
+    dot, signed = write.mint(), Signed()
+    if given or write.schema:
+        draft = write.draft(state, dot)
+        text = absorb(draft, text, given, write.schema)
+        state, signed = drafted(state, write, draft)
     context = state.context.add(dot)
-    rev = Rev(1, child_digest(None, deleted=False, body=text, sweep=write.sweep))
-    leaf = Leaf(rev, NO_PATH, _clock((), (), dot, context), False, dot, rev, write.stamp, write.creations)
+    rev = Rev(1, child_digest(None, deleted=False, body=text, sweep=write.sweep, deltas=signed))
+    leaf = Leaf(rev, NO_PATH, clock_of((), (), dot, context), False, dot, rev, write.stamp, write.creations)
     bodies = {**state.bodies, dot: Body(text, write.creations)}
-    return State({dot: leaf}, bodies, state.fields, context)
+    return State({dot: leaf}, bodies, state.fields, context, state.journals)
 
 
 def _replace(
@@ -165,19 +259,19 @@ def _replace(
     text: bytes | None = None,
     deleted: bool = False,
     dot: Dot | None = None,
-    deltas: Iterable[tuple[str, Dot, bytes]] = (),
+    deltas: Iterable[tuple[Address, Dot, bytes]] = (),
 ) -> State:
     """Put a child of `target` in the place of `replaced`, and close the branches that it doesn't continue."""
     dot = dot or write.mint()
     context = state.context.add(dot)
     parent = target.leaf
-    rev = Rev(parent.rev.generation + 1, child_digest(parent.rev, deleted=deleted, body=text, deltas=deltas))
+    rev = Rev(parent.rev.generation + 1, child_digest(target.rev, deleted=deleted, body=text, deltas=deltas))
     kept = {held: leaf for held, leaf in state.leaves.items() if held not in replaced}
     own_body = text is not None
     child = Leaf(
         rev,
         parent.path.extended(parent.rev.digest, target.dot),
-        _clock([leaf.clock for leaf in replaced.values()], [leaf.clock for leaf in kept.values()], dot, context),
+        clock_of([leaf.clock for leaf in replaced.values()], [leaf.clock for leaf in kept.values()], dot, context),
         deleted,
         dot if own_body else parent.body_dot,
         rev if own_body else parent.body_rev,
@@ -191,7 +285,7 @@ def _replace(
         leaves[closing] = Leaf(
             Rev(other.rev.generation + 1, child_digest(other.rev, deleted=True, body=None)),
             other.path.extended(other.rev.digest, other_dot),
-            _clock([other.clock], [leaf.clock for leaf in leaves.values()], closing, context),
+            clock_of([other.clock], [leaf.clock for leaf in leaves.values()], closing, context),
             True,
             other.body_dot,
             other.body_rev,
@@ -199,7 +293,7 @@ def _replace(
             write.creations,
         )
     bodies = {**state.bodies, dot: Body(text, write.creations)} if text is not None else state.bodies
-    return State(leaves, bodies, state.fields, context)
+    return State(leaves, bodies, state.fields, context, state.journals)
 
 
 def _to_close(target: Shown, replaced: Mapping[Dot, Leaf]) -> list[tuple[Dot, Leaf]]:
@@ -247,7 +341,7 @@ def _is_ancestor(rev: Rev, leaf: Leaf) -> bool:
     return leaf.path.leads_to(rev, leaf.rev.generation)
 
 
-def _clock(replaced: Sequence[DotSet], kept: Sequence[DotSet], dot: Dot, context: DotSet) -> DotSet:
+def clock_of(replaced: Items[DotSet], kept: Items[DotSet], dot: Dot, context: DotSet) -> DotSet:
     """Return the clock of a new leaf: all that it replaces, and itself.
 
     Counters are node-wide, so between two dots of an actor lie its writes to other documents. They are counted in, to

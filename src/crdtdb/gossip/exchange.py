@@ -23,7 +23,7 @@ class Asking:
     heard: float
     """When the last page came, or it was asked."""
     expected: int = 0
-    whole_paths: bool = False
+    whole: bool = False
 
     def take(self, number: int, now: float) -> bool:
         """Take note of a page; return whether it is the one that was expected."""

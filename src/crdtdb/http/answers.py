@@ -8,8 +8,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from crdtdb.documents.json import parse
 from crdtdb.errors import InvalidInputError, TooLargeError
+from crdtdb.jsontext import parse
 from crdtdb.limits import REQUEST_BYTES_MAX
 
 

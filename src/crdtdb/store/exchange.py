@@ -12,14 +12,16 @@ from typing import Any, NamedTuple
 
 from crdtdb.backends import Snapshot
 from crdtdb.causality import Dot, DotSet
+from crdtdb.crdts import GapError, Journals
 from crdtdb.documents import Ancestor, Leaf, Rev, State, merge
 from crdtdb.documents.catalogue import Catalogue, merge_catalogues
 from crdtdb.errors import TooLargeError
 from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX
 from crdtdb.store import keys
 from crdtdb.store.held import Held
+from crdtdb.store.journals import JournalRows
 from crdtdb.store.records import StoreTables, decode_record, read_chain
-from crdtdb.store.transaction import Transaction, uncovered
+from crdtdb.store.transaction import JunctionMissingError, Transaction, uncovered
 from crdtdb.wire.parcels import Parcel, ParcelWriter, Steps
 
 
@@ -34,9 +36,9 @@ class Page(NamedTuple):
 class Outgoing:
     """The answer to one clock. Hold it no longer than needed, and close it: it holds a snapshot."""
 
-    def __init__(self, snapshot: Snapshot, held: Held, tables: StoreTables, theirs: DotSet, whole_paths: bool) -> None:
+    def __init__(self, snapshot: Snapshot, held: Held, tables: StoreTables, theirs: DotSet, whole: bool) -> None:
         self._snapshot, self._held, self._tables = snapshot, held, tables
-        self._theirs, self._whole_paths = theirs, whole_paths
+        self._theirs, self._whole = theirs, whole
         self._missing = held.clock - theirs
         self._names = {collection.number: name for name, collection in held.collections.items()}
         self._documents = self._walk()
@@ -93,10 +95,22 @@ class Outgoing:
         if dot != min(held for held in record.state.dots() if held in self._missing):
             return None
         living = self._held.living(name, record.state)
+        if living.journals:
+            living = living._replace(journals=self._journals(number, raw, living.journals))
         return name, raw.decode(), living, record.residue, self._steps(history)
 
+    def _journals(self, number: int, raw: bytes, journals: Journals) -> Journals:
+        """Return the journals of a document with the updates that the receiver lacks."""
+        shipped = {}
+        for address, journal in journals.items():
+            rows = JournalRows.of(self._snapshot, self._tables, number, raw, address)
+            shipped[address] = (
+                rows.whole(journal) if self._whole else rows.lacking(journal, self._theirs, self._missing)
+            )
+        return shipped
+
     def _steps(self, history: bytes) -> Steps:
-        if self._whole_paths:
+        if self._whole:
             return lambda leaf: (leaf.path.all(), False)
         return path_until(
             lambda step: step.dot is not None and step.dot in self._theirs,
@@ -147,7 +161,10 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
         record = transaction.load(shipped.name, shipped.doc_id)
         state, context = parcel.state(shipped, transaction.older(shipped.name, shipped.doc_id))
         _learn(transaction, shipped.name, state)
-        merged = merge(record.state, transaction.held.living(shipped.name, state))
+        try:
+            merged = merge(record.state, transaction.held.living(shipped.name, state))
+        except GapError as error:
+            raise JunctionMissingError(f"document {shipped.doc_id!r}: {error}") from error
         if len(merged.leaves) > DOCUMENT_LEAVES_MAX:
             raise TooLargeError(
                 f"document {shipped.doc_id!r} would have {len(merged.leaves)} leaves, the limit is {DOCUMENT_LEAVES_MAX}"
@@ -164,7 +181,10 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
 
 
 def _bytes_of(state: State) -> int:
-    return sum(len(body.text) for body in state.bodies.values())
+    size = sum(len(body.text) for body in state.bodies.values())
+    for journal in state.journals.values():
+        size += sum(map(len, journal.contents()))
+    return size
 
 
 def _learn(transaction: Transaction, name: str, state: State) -> None:
@@ -172,6 +192,7 @@ def _learn(transaction: Transaction, name: str, state: State) -> None:
     seen = {leaf.creations for leaf in state.leaves.values()}
     seen.update(body.creations for body in state.bodies.values())
     seen.update(delta.creations for deltas in state.fields.values() for delta in deltas.values())
+    seen.update(journal.creations for journal in state.journals.values())
     known = transaction.held.names.get(name)
     if seen <= {known}:
         return
@@ -196,6 +217,8 @@ def _differ(mine: State, merged: State) -> bool:
     return (
         mine.leaves.keys() != merged.leaves.keys()
         or mine.bodies.keys() != merged.bodies.keys()
-        or {path: deltas.keys() for path, deltas in mine.fields.items()}
-        != {path: deltas.keys() for path, deltas in merged.fields.items()}
+        or {address: deltas.keys() for address, deltas in mine.fields.items()}
+        != {address: deltas.keys() for address, deltas in merged.fields.items()}
+        or {address: (journal.vector, journal.creations) for address, journal in mine.journals.items()}
+        != {address: (journal.vector, journal.creations) for address, journal in merged.journals.items()}
     )

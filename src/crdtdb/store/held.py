@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from crdtdb.backends import Reader
 from crdtdb.causality import EMPTY, Dot, DotSet
-from crdtdb.documents import Creations, State
+from crdtdb.crdts import Creations
+from crdtdb.documents import State
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.store import keys
 from crdtdb.store.records import StoreTables
@@ -62,7 +63,8 @@ class Held(NamedTuple):
             if leaf.creations is not current:
                 break
         else:
-            if not state.fields and all(body.creations is current for body in state.bodies.values()):
+            bodies = all(body.creations is current for body in state.bodies.values())
+            if bodies and not state.fields and not state.journals:
                 return state
         return state.living(lambda creations: self.alive(name, creations))
 

@@ -10,10 +10,13 @@
     c                                    the catalogue: [names, marks, residue, next collection#]
     n collection#                        [documents, deleted documents, last seq]
     x collection#                        a sweep under way: [name or null, the id to go on from]
-    d collection# id                     the document: [seq, leaves, bodies, fields, residue]
+    d collection# id                     the document: [seq, leaves, bodies, fields, journals, residue]
     h collection# length id generation digest
                                          a revision that is no leaf any more:
-                                         [parent digest, parent dot, deleted, stamp, own dot, body or null]
+                                         [parent digest, parent dot, deleted, stamp, own dot, value or null, seen]
+    t collection# length id address      the journal of a text or list; `address` is a digest of eight bytes, then
+      0                                  its snapshot: [vector, content]
+      1 actor# counter                   an update: [after, content]
     s collection# seq                    the changes feed: id, one row a document
     l actor# counter                     the dot log: collection# id, or empty for a dot of the catalogue
 
@@ -23,6 +26,10 @@ send and nothing else.
 """
 
 from __future__ import annotations
+
+from hashlib import blake2b
+
+from crdtdb.crdts import Address
 
 FORMAT = b"!format"
 IDENTITY = b"!identity"
@@ -76,6 +83,27 @@ def history(collection: int, doc_id: bytes) -> bytes:
 def revision(history_key: bytes, generation: int, digest: str) -> bytes:
     """Return the key of one replaced revision."""
     return history_key + generation.to_bytes(8, "big") + digest.encode()
+
+
+def journals(collection: int, doc_id: bytes) -> bytes:
+    """Return the beginning of the keys of a document's journals."""
+    return _four(b"t", collection) + len(doc_id).to_bytes(2, "big") + doc_id
+
+
+def journal(journals_key: bytes, address: Address) -> bytes:
+    """Return the beginning of the keys of one journal."""
+    parts = [part.encode() for part in (address.kind, address.part, *address.path)]
+    return journals_key + blake2b(b"".join(b"%d:%b" % (len(part), part) for part in parts), digest_size=8).digest()
+
+
+def snapshot(journal_key: bytes) -> bytes:
+    """Return the key of a journal's snapshot."""
+    return journal_key + b"0"
+
+
+def update(journal_key: bytes, actor_number: int, counter: int) -> bytes:
+    """Return the key of one update."""
+    return journal_key + b"1" + actor_number.to_bytes(4, "big") + counter.to_bytes(8, "big")
 
 
 def change(collection: int, seq: int) -> bytes:

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from crdtdb.backends import Reader
 from crdtdb.causality import Actor, Dot, DotSet
-from crdtdb.documents import Ancestor, Creations, Leaf, Rev, State
+from crdtdb.crdts import Creations
+from crdtdb.documents import Ancestor, Leaf, Rev, State
 from crdtdb.limits import REVS_LIMIT
 from crdtdb.store import keys
 from crdtdb.wire.cbor import decode_own, encode
-from crdtdb.wire.states import decode_state, encode_state
+from crdtdb.wire.states import decode_state, dots_in, dots_out, encode_state
 
 Get = Callable[[bytes], bytes | None]
 
@@ -80,7 +81,11 @@ class Record(NamedTuple):
 
 
 class Past(NamedTuple):
-    """A revision that is no leaf any more. `text` is None where its body was never here, or it was a deletion."""
+    """A revision that is no leaf any more. `text` is None where its body was never here, or it was a deletion.
+
+    `seen` is what its author had seen if `text` is all of its value, with what the fields showed then; None if `text` may lack
+    that.
+    """
 
     rev: Rev
     parent: Ancestor | None
@@ -88,6 +93,7 @@ class Past(NamedTuple):
     stamp: int
     dot: Dot | None
     text: bytes | None
+    seen: DotSet | None
 
 
 def encode_record(seq: int, state: State, residue: DotSet, tables: StoreTables) -> bytes:
@@ -134,6 +140,7 @@ def encode_past(
     stamp: int = 0,
     dot: Dot | None = None,
     text: bytes | None = None,
+    seen: DotSet | None = None,
 ) -> bytes:
     """Write a replaced revision."""
     return encode(
@@ -144,6 +151,7 @@ def encode_past(
             stamp,
             *_flat(dot, tables),
             text,
+            dots_out(seen, tables.actor_number) if seen is not None else None,
         ]
     )
 
@@ -152,7 +160,7 @@ def decode_past(key: bytes, value: bytes, history: bytes, tables: StoreTables) -
     """Read a replaced revision."""
     tail = key[len(history) :]
     rev = Rev(int.from_bytes(tail[:8], "big"), tail[8:].decode())
-    parent, actor, counter, deleted, stamp, own, own_counter, text = decode_own(value)
+    parent, actor, counter, deleted, stamp, own, own_counter, text, seen = decode_own(value)
     return Past(
         rev,
         Ancestor(parent, _dot(actor, counter, tables)) if parent is not None else None,
@@ -160,6 +168,7 @@ def decode_past(key: bytes, value: bytes, history: bytes, tables: StoreTables) -
         stamp,
         _dot(own, own_counter, tables),
         text,
+        dots_in(seen, tables) if seen is not None else None,
     )
 
 

@@ -7,6 +7,7 @@ changes feed, counts) is one atomic batch, and nothing of it is seen before it i
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
@@ -15,15 +16,20 @@ from typing import Literal, NamedTuple, TypeVar
 
 from crdtdb.backends import Backend, Reader, Snapshot, open_backend
 from crdtdb.causality import Actor, DotSet
-from crdtdb.documents import HybridClock, Rev, State, Write
+from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, Vector, kind_of
+from crdtdb.documents import NO_SCHEMA, HybridClock, Rev, Schema, State, Write
+from crdtdb.documents.schema import SCHEMA_ID, read_schema
 from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreError, StoreFormatError
+from crdtdb.jsontext import JSON
 from crdtdb.limits import RUMOR_BYTES_MAX, RUMOR_PATH_LINKS_MAX
 from crdtdb.store import keys
 from crdtdb.store.committer import Committer
 from crdtdb.store.exchange import Outgoing, Received, path_until, receive
 from crdtdb.store.held import Collection, Held, held_rows, read_held
 from crdtdb.store.identity import Identity, load_identity
+from crdtdb.store.journals import JournalRows
 from crdtdb.store.records import Past, Record, StoreTables, decode_past, decode_record, read_chain
+from crdtdb.store.sequences import Open, OpenSequences, Slot
 from crdtdb.store.sweep import pending, sweep_slice
 from crdtdb.store.transaction import JunctionMissingError, Origin, Transaction, Written
 from crdtdb.wallclock import WallClock, wall_milliseconds
@@ -31,6 +37,9 @@ from crdtdb.wire.parcels import Parcel, ParcelWriter, Steps
 
 T = TypeVar("T")
 Durability = Literal["sync", "buffered"]
+
+_TOLD_MAX = 4_096
+"""Journals of which a store remembers what its rumors have told."""
 
 
 class Committed(NamedTuple):
@@ -75,6 +84,10 @@ class Store:
         self.failure: StoreError | None = None
         """Why a commit could not be written, if one couldn't: whoever runs a node should end it and start it again."""
         self._sweeps = pending(backend)
+        self._sequences = OpenSequences()
+        self._schemas: dict[int, Schema] = {}
+        self._grown: list[tuple[str, str, Address]] = []
+        self._told: OrderedDict[tuple[str, str, Address], Vector] = OrderedDict()
         self.listeners: list[Callable[[Committed], None]] = []
         """Called after each commit, in the thread that led it: they must not wait, nor write."""
 
@@ -140,6 +153,24 @@ class Store:
             if record is not None:
                 yield key[5:].decode(), record
 
+    def opener(self, name: str, doc_id: str) -> OpenSequence:
+        """Return what opens the texts and lists of a document for a reader: as they are when they are looked at."""
+        collection = self._held.collections.get(name)
+        number = collection.number if collection is not None else 0
+        return lambda address, journal, _: _Readable(self, (number, doc_id.encode(), address), journal)  # type: ignore[return-value]
+
+    def look(self, slot: Slot, journal: Journal, what: Callable[[Sequence], T]) -> T:
+        """Return what `what` makes of a text or list, which is opened unless it is open."""
+        found = self._sequences.read(slot, journal.vector, what)
+        if found is not None:
+            return found[0]
+        rows = JournalRows.of(self._backend, self._tables, *slot)
+        contents, vector = rows.contents(journal.vector)
+        sequence = Sequence(kind_of(slot[2]), contents, self.actor)
+        made = what(sequence)
+        self._sequences.keep(slot, Open(sequence, vector, self.actor, sequence.size))
+        return made
+
     def past(self, name: str, doc_id: str) -> Iterator[Past]:
         """Yield the replaced revisions of a document, highest generation first."""
         history = keys.history(self.collection(name).number, doc_id.encode())
@@ -204,10 +235,13 @@ class Store:
                 parts += [dot.actor, b"%d" % dot.counter, str(leaf.rev).encode(), b"D" if leaf.deleted else b"L"]
             for dot, body in sorted(state.bodies.items()):
                 parts += [dot.actor, b"%d" % dot.counter, body.text]
-            for path, deltas in sorted(state.fields.items()):
-                parts.append(path.encode())
+            for address, deltas in sorted(state.fields.items()):
+                parts += [key.encode() for key in (address.kind, address.part, *address.path)]
                 for dot, delta in sorted(deltas.items()):
                     parts += [dot.actor, b"%d" % dot.counter, delta.content]
+            for address, journal in sorted(state.journals.items()):
+                parts += [key.encode() for key in (address.kind, address.part, *address.path)]
+                parts += [b"%b%d" % (actor, counter) for actor, counter in sorted(journal.vector.items())]
             digest.update(b"".join(b"%d:%b" % (len(part), part) for part in parts))
         return digest.hexdigest()
 
@@ -233,13 +267,24 @@ class Store:
         return clock
 
     def sweep(self) -> bool:
-        """Remove a slice of what dropped collections left; return whether there is more to remove."""
+        """Fold a journal, or remove a slice of what dropped collections left; return whether there is more to do."""
+        if self.fold():
+            return bool(self._sweeps) or bool(self._grown)
         number = next(iter(self._sweeps), None)
         if number is None:
             return False
         if self._committer.submit(lambda transaction: sweep_slice(transaction, self._backend, self._tables, number)):
             self._committer.alone(lambda: self._swept(number))
         return bool(self._sweeps)
+
+    def fold(self) -> bool:
+        """Fold a journal of many updates, if one is waiting for that; return whether one was."""
+        try:
+            name, doc_id, address = self._grown.pop()
+        except IndexError:
+            return False
+        self._committer.submit(lambda transaction: transaction.fold(name, doc_id, address))
+        return True
 
     def _swept(self, number: int) -> None:
         if number in self._sweeps:  # another thread may have swept the last slice as well
@@ -259,13 +304,16 @@ class Store:
 
     # Exchange
 
-    def outgoing(self, theirs: DotSet, whole_paths: bool = False) -> Outgoing:
-        """Return the answer to a clock: all that it lacks, from one snapshot, durable before it is read."""
+    def outgoing(self, theirs: DotSet, whole: bool = False) -> Outgoing:
+        """Return the answer to a clock: all that it lacks, from one snapshot, durable before it is read.
+
+        With `whole` each document comes with its whole paths and journals, whatever the clock says.
+        """
         if self._held.clock <= theirs and self._sync:
-            return Outgoing(_NO_SNAPSHOT, self._held, self._tables, theirs, whole_paths)
+            return Outgoing(_NO_SNAPSHOT, self._held, self._tables, theirs, whole)
 
         snapshot, held = self._moment()
-        return Outgoing(snapshot, held, self._tables, theirs, whole_paths)
+        return Outgoing(snapshot, held, self._tables, theirs, whole)
 
     def _moment(self) -> tuple[Snapshot, Held]:
         """Return the rows and the clock of one moment, durable. Documents under another moment's clock would lie.
@@ -285,7 +333,10 @@ class Store:
         return self._committer.submit(lambda transaction: receive(transaction, parcel, advance))
 
     def rumor(self, documents: Iterable[tuple[str, str]]) -> list[object] | None:
-        """Return a parcel of the documents as they are now, with short paths; None if none is left, or they are too large."""
+        """Return a parcel of the documents as they are now, with short paths and the updates that weren't told yet.
+
+        None if none is left, or they are too large.
+        """
         snapshot, held = self._moment()
         writer, actors = ParcelWriter(), set[Actor]()
         try:
@@ -296,13 +347,30 @@ class Store:
                 if collection is None or record is None or not record.state.leaves:
                     continue
                 history = keys.history(collection.number, raw)
-                writer.add(name, doc_id, record.state, record.residue, self._short_steps(history, snapshot))
+                state = self._fresh(snapshot, collection.number, name, doc_id, record.state)
+                writer.add(name, doc_id, state, record.residue, self._short_steps(history, snapshot))
                 actors |= record.state.actors()
         finally:
             snapshot.close()
         if not len(writer) or writer.size > RUMOR_BYTES_MAX:
             return None
         return writer.finish(held.clock.restrict(actors))
+
+    def _fresh(self, rows: Reader, number: int, name: str, doc_id: str, state: State) -> State:
+        """Return a state with the updates of its journals that no rumor has told yet; of one never told, the newest."""
+        journals = {}
+        for address, journal in state.journals.items():
+            held = JournalRows.of(rows, self._tables, number, doc_id.encode(), address)
+            told = self._told.pop((name, doc_id, address), None)
+            if told is not None:
+                journals[address] = held.since(journal, told)
+            else:
+                newest = max(state.leaves)
+                journals[address] = held.newest(journal, newest)
+            self._told[name, doc_id, address] = journal.vector
+        while len(self._told) > _TOLD_MAX:
+            self._told.popitem(last=False)
+        return state._replace(journals=journals) if journals else state
 
     def _short_steps(self, history: bytes, rows: Reader) -> Steps:
         left = iter(range(1, RUMOR_PATH_LINKS_MAX))
@@ -325,6 +393,19 @@ class Store:
 
         self._committer.close(last)
 
+    def schema(self, name: str) -> Schema:
+        """Return the schema of a collection, empty if it has none."""
+        collection = self._held.collections.get(name)
+        return self._schema_of(name, collection.number, self._backend.get) if collection is not None else NO_SCHEMA
+
+    def _schema_of(self, name: str, number: int, get: Callable[[bytes], bytes | None]) -> Schema:
+        found = self._schemas.get(number)
+        if found is None:
+            value = get(keys.document(number, SCHEMA_ID.encode()))
+            record = self._decoded(self._held, name, SCHEMA_ID.encode(), value) if value is not None else None
+            found = self._schemas[number] = read_schema(record.state) if record is not None else NO_SCHEMA
+        return found
+
     def _decoded(self, held: Held, name: str, raw: bytes, value: bytes, rows: Reader | None = None) -> Record | None:
         history = keys.history(held.collections[name].number, raw)
         record = decode_record(value, held.clock, self._tables, (rows or self._backend).get, history)
@@ -338,6 +419,8 @@ class Store:
             self.actor,
             lambda: self._stamps.now(self._wall()),
             lambda stamp: self._stamps.observe(stamp, self._wall()),
+            self._sequences,
+            self._schema_of,
         )
         return Transaction(self._backend, self._held, self._tables, origin)
 
@@ -355,6 +438,11 @@ class Store:
         self._tables.unsaved = {}
         self._held = transaction.held
         self._sweeps += [number for number in transaction.swept if number not in self._sweeps]
+        self._grown += [place for place in transaction.grown if place not in self._grown]
+        for number in transaction.declared:
+            self._schemas.pop(number, None)
+        for slot, opened in transaction.opened.items():
+            self._sequences.keep(slot, opened)
         self.ring()
         if self.listeners:
             committed = Committed(frozenset(transaction.touched), tuple(transaction.written), transaction.named)
@@ -362,16 +450,30 @@ class Store:
                 listener(committed)
 
 
+class _Readable:
+    """Stands in for a sequence where nobody will edit it: what is asked of it is asked of the store."""
+
+    def __init__(self, store: Store, slot: Slot, journal: Journal) -> None:
+        self._store, self._slot, self._journal = store, slot, journal
+
+    @property
+    def length(self) -> int:
+        return self._store.look(self._slot, self._journal, lambda sequence: sequence.length)
+
+    def value(self) -> JSON:
+        return self._store.look(self._slot, self._journal, lambda sequence: sequence.value())
+
+
 def pull(receiver: Store, sender: Store) -> int:
     """Bring everything that one store lacks over from another in this process; return how many documents came."""
     try:
-        return _pull(receiver, sender, whole_paths=False)
+        return _pull(receiver, sender, whole=False)
     except JunctionMissingError:
-        return _pull(receiver, sender, whole_paths=True)
+        return _pull(receiver, sender, whole=True)
 
 
-def _pull(receiver: Store, sender: Store, whole_paths: bool) -> int:
-    outgoing = sender.outgoing(receiver.held.clock, whole_paths)
+def _pull(receiver: Store, sender: Store, whole: bool) -> int:
+    outgoing = sender.outgoing(receiver.held.clock, whole)
     moved = 0
     try:
         while not outgoing.nothing:

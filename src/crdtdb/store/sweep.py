@@ -58,5 +58,6 @@ def _remove(
     transaction.rows[keys.change(number, record.seq)] = None
     for dot in record.state.dots():
         transaction.rows[keys.log(tables.actor_number(dot.actor), dot.counter)] = None
-    for key, _ in rows.scan(*keys.rest(keys.history(number, raw))):
-        transaction.rows[key] = None
+    for beginning in (keys.history(number, raw), keys.journals(number, raw)):
+        for key, _ in rows.scan(*keys.rest(beginning)):
+            transaction.rows[key] = None

@@ -5,17 +5,25 @@ Several writers' work may go into one transaction, each behind a savepoint, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence as Items
+from functools import partial
 from typing import NamedTuple
 
 from crdtdb.backends import Backend
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
-from crdtdb.documents import Ancestor, Leaf, Rev, State, Write, shows
+from crdtdb.crdts import NO_FIELDS, Address, GapError, Journal, Sequence, heads, join_vectors, kind_of, within
+from crdtdb.documents import NO_SCHEMA, Ancestor, Leaf, Rev, Schema, State, Write, shows
 from crdtdb.documents.catalogue import Catalogue
+from crdtdb.documents.fields import reading, whole
+from crdtdb.documents.foreign import Read
+from crdtdb.documents.schema import SCHEMA_ID, read_schema
 from crdtdb.errors import CrdtdbError, NotFoundError, TooLargeError
-from crdtdb.limits import DOCUMENT_LEAVES_MAX
+from crdtdb.jsontext import canonical
+from crdtdb.limits import DOCUMENT_LEAVES_MAX, SEQUENCE_BYTES_MAX
 from crdtdb.store import keys
 from crdtdb.store.held import Collection, Held
+from crdtdb.store.journals import JournalRows, at_rest, is_to_fold
 from crdtdb.store.records import (
     Record,
     StoreTables,
@@ -26,7 +34,11 @@ from crdtdb.store.records import (
     encode_sweep,
     read_chain,
 )
+from crdtdb.store.sequences import Open, OpenSequences, Slot
 from crdtdb.wire.states import Older
+
+_FEW = 4
+"""Texts and lists of a document of which nobody need count the bytes unless one of them is large."""
 
 
 class JunctionMissingError(CrdtdbError):
@@ -34,11 +46,13 @@ class JunctionMissingError(CrdtdbError):
 
 
 class Origin(NamedTuple):
-    """Who writes here, and at what time: the store's actor and the stamp of this commit."""
+    """What a store gives its transactions: who writes and at what time, the texts that are open, the schemas it has read."""
 
     actor: Actor
     stamp: Callable[[], int]
     observe: Callable[[int], None]
+    sequences: OpenSequences
+    schema: Callable[[str, int, Callable[[bytes], bytes | None]], Schema]
 
 
 class Written(NamedTuple):
@@ -61,6 +75,12 @@ class Transaction:
         self.written: list[tuple[str, str]] = []
         """The documents that were written here, not received: what a rumor is made of."""
         self.swept: list[int] = []
+        self.grown: list[tuple[str, str, Address]] = []
+        """The journals that may have much to fold."""
+        self.declared: set[int] = set()
+        """The numbers of collections whose schema was written."""
+        self.opened: dict[Slot, Open] = {}
+        """Texts and lists as this transaction leaves them."""
         self.named = False
         """Whether a collection was made or dropped here, not received."""
 
@@ -83,6 +103,7 @@ class Transaction:
             self.rows = {}
             self.held, self.touched, self.named = held, touched, named
             del self.written[written:], self.swept[swept:]
+            self.opened.clear()  # what failed may have changed one of them
 
         return rollback
 
@@ -167,8 +188,8 @@ class Transaction:
     def older(self, name: str, doc_id: str) -> Older:
         """Return what reads the ancestors of a document's revisions, for a path that came without them."""
 
-        def reader(rev: Rev) -> Callable[[], Sequence[Ancestor]]:
-            def read() -> Sequence[Ancestor]:
+        def reader(rev: Rev) -> Callable[[], Items[Ancestor]]:
+            def read() -> Items[Ancestor]:
                 collection = self.held.collections.get(name)
                 if collection is None:
                     return ()
@@ -180,7 +201,7 @@ class Transaction:
         return reader
 
     def _never(self) -> Record:
-        empty = State({}, {}, {}, self.held.clock)
+        empty = State({}, {}, NO_FIELDS, self.held.clock)
         return Record(0, empty, EMPTY, empty)
 
     def write(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> Written:
@@ -192,7 +213,16 @@ class Transaction:
         before = self.load(name, doc_id)
         actor = self._origin.actor
         counter = self.held.clock.highest(actor)
-        write = Write(doc_id, actor, counter, self._origin.stamp(), self.held.names[name])
+        number = self.held.collections[name].number
+        write = Write(
+            doc_id,
+            actor,
+            counter,
+            self._origin.stamp(),
+            self.held.names[name],
+            schema=self.schema(name) if doc_id != SCHEMA_ID else NO_SCHEMA,
+            open_sequence=partial(self._open, number, doc_id.encode()),
+        )
         after = change(before.state, write)
         if after is before.state:
             return Written(after, None)
@@ -206,6 +236,7 @@ class Transaction:
         else:  # the document's context is the node clock, before and after
             self.held = self.held.at(after.context)
         self.save(name, doc_id, before, after, before.residue)
+        self._keep_open(number, doc_id.encode(), after, write)
         self.written.append((name, doc_id))
         return Written(after, Dot(actor, counter + 1))
 
@@ -219,17 +250,28 @@ class Transaction:
         if before.seq:
             self.rows[keys.change(collection.number, before.seq)] = None
             if before.stored.leaves and not before.state.leaves:
-                self._forget_history(collection.number, raw)
+                self._forget(keys.history(collection.number, raw))
+            for address in before.stored.journals.keys() - before.state.journals.keys():
+                self._forget(keys.journal(keys.journals(collection.number, raw), address))
         self._keep_history(collection.number, raw, before.state, after)
         seq = collection.seq + 1
         row = keys.document(collection.number, raw)
+        for address, journal in after.journals.items():
+            if journal.updates or journal.snapshots:
+                self._keep_journal(name, doc_id, address, journal)
         if after.leaves or after.bodies or after.fields:
-            self.rows[row] = encode_record(seq, after, uncovered(residue, self.held.clock), self._tables)
+            stored = after._replace(journals={one: at_rest(held) for one, held in after.journals.items()})
+            self.rows[row] = encode_record(seq, stored, uncovered(residue, self.held.clock), self._tables)
             self.rows[keys.change(collection.number, seq)] = raw
         else:
             self.rows[row] = None
-        was_live, is_live = shows(before.stored), shows(after)
-        was_gone, is_gone = bool(before.stored.leaves) and not was_live, bool(after.leaves) and not is_live
+            self._forget(keys.journals(collection.number, raw))
+        if doc_id == SCHEMA_ID:
+            self.declared.add(collection.number)
+        counted = doc_id != SCHEMA_ID
+        was_live, is_live = counted and shows(before.stored), counted and shows(after)
+        was_gone = counted and bool(before.stored.leaves) and not was_live
+        is_gone = counted and bool(after.leaves) and not is_live
         counts = Collection(
             collection.number,
             collection.documents + is_live - was_live,
@@ -238,6 +280,95 @@ class Transaction:
         )
         self.held = self.held.counting(name, counts)
         self.touched.add(name)
+
+    # Texts and lists
+
+    def journal(self, number: int, raw: bytes, address: Address) -> JournalRows:
+        """Return a journal's rows as this transaction sees them."""
+        return JournalRows(keys.journal(keys.journals(number, raw), address), self._tables, self._scan)
+
+    def fold(self, name: str, doc_id: str, address: Address) -> None:
+        """Fold a journal that has much to fold. What it holds stays the same."""
+        collection = self.held.collections.get(name)
+        if collection is not None and address in self.load(name, doc_id).state.journals:
+            self.rows.update(self.journal(collection.number, doc_id.encode(), address).fold(address))
+
+    def _keep_journal(self, name: str, doc_id: str, address: Address, journal: Journal) -> None:
+        self.rows.update(self.journal(self.collection(name).number, doc_id.encode(), address).write(journal))
+        if is_to_fold(journal):
+            self.grown.append((name, doc_id, address))
+
+    def _open(self, number: int, raw: bytes, address: Address, journal: Journal, writer: bytes) -> Sequence:
+        """Open a text or list for an edit: the one that is open already, or made from its rows and what is at hand."""
+        slot = (number, raw, address)
+        if not journal.updates:
+            mine = self.opened.pop(slot, None)
+            if mine is not None and mine.vector == journal.vector and mine.writer == writer:
+                return mine.sequence
+            found = self._origin.sequences.take(slot, journal.vector, writer) if mine is None else None
+            if found is not None:
+                return found
+        contents, held = self.journal(number, raw, address).contents(journal.vector)
+        reached = join_vectors(held, journal.highest())
+        if not within(reached, journal.vector):
+            raise GapError("the journal of the text or list has been folded: what it was then isn't known any more")
+        return Sequence(kind_of(address), [*contents, *journal.contents()], writer)
+
+    def _keep_open(self, number: int, raw: bytes, after: State, write: Write) -> None:
+        for address, sequence in write.opened.items():
+            journal = after.journals.get(address)
+            if journal is None or address in write.derived:
+                self.opened.pop((number, raw, address), None)
+                continue
+            size = sequence.size
+            if size > SEQUENCE_BYTES_MAX // 4 or len(after.journals) > _FEW:
+                self._check_size(number, raw, after)
+            self.opened[number, raw, address] = Open(sequence, journal.vector, write.actor, size)
+
+    def _check_size(self, number: int, raw: bytes, after: State) -> None:
+        size = sum(self.journal(number, raw, address).size() for address in after.journals)
+        if size > SEQUENCE_BYTES_MAX:
+            raise TooLargeError(
+                f"the texts and lists of document {raw.decode()!r} would have {size:,} bytes, the limit is "
+                f"{SEQUENCE_BYTES_MAX:,}"
+            )
+
+    def _scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield a range as this transaction sees it."""
+        rows: dict[bytes, bytes | None] = dict(self._backend.scan(start, stop))
+        for written in (self._kept, self.rows):
+            rows.update((key, value) for key, value in written.items() if start <= key < stop)
+        for key in sorted(rows):
+            value = rows[key]
+            if value is not None:
+                yield key, value
+
+    def history(self, name: str, doc_id: str) -> tuple[Callable[[Rev], bool], Callable[[Rev], Read | None]]:
+        """Return what tells whether a replaced revision of a document is known, and what reads one as its author did."""
+        collection = self.held.collections.get(name)
+        if collection is None:
+            return (lambda _: False), (lambda _: None)
+        history = keys.history(collection.number, doc_id.encode())
+
+        def known(rev: Rev) -> bool:
+            return self.get(keys.revision(history, *rev)) is not None
+
+        def read(rev: Rev) -> Read | None:
+            key = keys.revision(history, *rev)
+            value = self.get(key)
+            past = decode_past(key, value, history, self._tables) if value is not None else None
+            if past is None or past.text is None or past.seen is None:
+                return None
+            return Read(past.text, past.seen)
+
+        return known, read
+
+    def schema(self, name: str) -> Schema:
+        """Return the schema of a collection."""
+        number = self.held.collections[name].number
+        if number in self.declared:
+            return read_schema(self.load(name, SCHEMA_ID).state)
+        return self._origin.schema(name, number, self.get)
 
     def observe(self, stamp: int) -> None:
         """Let the clock of this store's stamps follow one made elsewhere."""
@@ -256,10 +387,32 @@ class Transaction:
                 body = before.bodies.get(leaf.body_dot)
                 text = None if leaf.deleted or body is None else body.text
                 if text is not None or self._text_of(key, history) is None:
-                    self.rows[key] = encode_past(leaf.path.parent, self._tables, leaf.deleted, leaf.stamp, dot, text)
+                    text, seen = self._value_of(number, raw, before, dot, leaf, text)
+                    self.rows[key] = encode_past(
+                        leaf.path.parent, self._tables, leaf.deleted, leaf.stamp, dot, text, seen
+                    )
         for dot, leaf in after.leaves.items():
             if dot not in before.leaves:
                 self._keep_path(history, leaf, after)
+
+    def _value_of(
+        self, number: int, raw: bytes, before: State, dot: Dot, leaf: Leaf, text: bytes | None
+    ) -> tuple[bytes | None, DotSet | None]:
+        """Return the whole value of a revision that is being replaced, and what its author had seen.
+
+        Its body alone, and None, if the fields have changed since, or if nobody wrote it as a whole and reading its texts would
+        cost each keystroke as much as they are long.
+        """
+        if not before.fields:
+            return text, EMPTY
+        native_with_texts = leaf.body_dot != dot and bool(before.journals)
+        if text is None or native_with_texts or not all(head in leaf.clock for head in heads(before.fields)):
+            return text, None
+        draft = reading(before.fields, before.journals, partial(self._open_to_read, number, raw))
+        return canonical(whole(text, draft)), leaf.clock
+
+    def _open_to_read(self, number: int, raw: bytes, address: Address, journal: Journal, _: bytes) -> Sequence:
+        return Sequence(kind_of(address), self.journal(number, raw, address).contents(journal.vector)[0])
 
     def _keep_path(self, history: bytes, leaf: Leaf, after: State) -> None:
         """Write the rows of a path as far as none are there."""
@@ -281,8 +434,10 @@ class Transaction:
                 parent = twin.path.parent
             self.rows[key] = encode_past(parent, self._tables, dot=step.dot)
 
-    def _forget_history(self, number: int, raw: bytes) -> None:
-        for key, _ in self._backend.scan(*keys.rest(keys.history(number, raw))):
+    def _forget(self, beginning: bytes) -> None:
+        for key, _ in self._backend.scan(*keys.rest(beginning)):
+            self.rows[key] = None
+        for key in [key for key in self.rows if key.startswith(beginning)]:
             self.rows[key] = None
 
     def _text_of(self, key: bytes, history: bytes) -> bytes | None:

@@ -12,8 +12,24 @@ from hashlib import blake2b
 from itertools import count
 
 from crdtdb.causality import ACTOR_BYTES, Dot
-from crdtdb.documents import NOTHING, Creations, Rev, State, View, Write, delete, edit, merge, put, resolve, view
-from crdtdb.documents.json import canonical, load
+from crdtdb.crdts import Creations, Draft, Field, catalogue
+from crdtdb.documents import (
+    NO_SCHEMA,
+    NOTHING,
+    Rev,
+    Schema,
+    State,
+    View,
+    Write,
+    delete,
+    edit,
+    merge,
+    put,
+    resolve,
+    view,
+)
+from crdtdb.documents.fields import reading, take_given, whole
+from crdtdb.jsontext import canonical, load
 
 CREATION: Creations = frozenset({Dot(b"\0" * ACTOR_BYTES, 1)})
 
@@ -21,9 +37,9 @@ CREATION: Creations = frozenset({Dot(b"\0" * ACTOR_BYTES, 1)})
 class Replica:
     """One node's documents, and its counter for all of them."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, schema: Schema = NO_SCHEMA) -> None:
         """Draw an actor that follows from the name, so that every run is the same."""
-        self.name = name
+        self.name, self.schema = name, schema
         self.actor = blake2b(name.encode(), digest_size=ACTOR_BYTES).digest()
         self.counter = 0
         self.states: dict[str, State] = {}
@@ -40,7 +56,8 @@ class Replica:
     def put(self, doc_id: str, body: object, rev: Rev | None = None) -> Rev:
         """Put on the winner, or on the leaf `rev`."""
         named = rev or self._winner(doc_id)
-        return self._write(doc_id, lambda state, write: put(state, write, named, canonical(body)))
+        plain, given = take_given(body)  # type: ignore[arg-type]
+        return self._write(doc_id, lambda state, write: put(state, write, named, canonical(plain), given))
 
     def delete(self, doc_id: str, rev: Rev | None = None) -> Rev:
         """Delete the winner, or the leaf `rev`."""
@@ -49,17 +66,43 @@ class Replica:
 
     def resolve(self, doc_id: str, body: object) -> Rev:
         """Replace all siblings."""
-        return self._write(doc_id, lambda state, write: resolve(state, write, canonical(body)))
+        plain, given = take_given(body)  # type: ignore[arg-type]
+        return self._write(doc_id, lambda state, write: resolve(state, write, canonical(plain), given))
+
+    def edit(self, doc_id: str, change: Callable[[Draft], None], rev: Rev | None = None) -> Rev:
+        """Edit the fields of the winner, or of the leaf `rev`."""
+        return self._write(doc_id, lambda state, write: edit(state, write, lambda draft, _: change(draft), rev))
+
+    def apply(self, doc_id: str, path: str, operation: str, **arguments: object) -> Rev:
+        """Apply one operation to the field at a path, its keys between dots."""
+        return self.edit(doc_id, lambda draft: catalogue.apply(draft.at(_path(path)), operation, arguments))
+
+    def make(self, doc_id: str, path: str, field: Field) -> Rev:
+        """Make a field, or bring it to a value."""
+        return self.edit(doc_id, lambda draft: catalogue.put(draft.at(_path(path)), field))
 
     def increment(self, doc_id: str, field: str, by: int, rev: Rev | None = None) -> Rev:
-        """Edit a field that counts: the smallest CRDT, one number a delta."""
-        named = rev or self._winner(doc_id)
-        assert named is not None, f"{doc_id} has no leaf to edit"
-        return self._write(doc_id, lambda state, write: edit(state, write, named, {field: b"%d" % by}))
+        """Increment a counter, which is made if need be."""
+
+        def change(draft: Draft) -> None:
+            catalogue.apply(draft.at(_path(field)), "increment", {"by": by}, kind="counter")
+
+        return self.edit(doc_id, change, rev or self._winner(doc_id))
+
+    def field(self, doc_id: str, path: str) -> object:
+        """Return what the field at a path shows, None if there is none."""
+        spot = reading(self.state(doc_id).fields, self.state(doc_id).journals).at(_path(path))
+        return catalogue.value(spot) if catalogue.shown_kind(spot) else None
 
     def count(self, doc_id: str, field: str) -> int:
-        """Return the value of such a field."""
-        return sum(int(delta.content) for delta in self.state(doc_id).fields.get(field, {}).values())
+        """Return what a counter shows, 0 if there is none."""
+        found = self.field(doc_id, field)
+        return found if isinstance(found, int) else 0
+
+    def values(self, doc_id: str = "a") -> list[object]:
+        """Return each sibling with what the fields show, the winner first."""
+        state = self.state(doc_id)
+        return [whole(one.text or b"{}", reading(state.fields, state.journals)) for one in self.view(doc_id).siblings]
 
     def hear(self, other: Replica, doc_id: str | None = None) -> None:
         """Merge what another replica knows of one document, or of all."""
@@ -75,9 +118,13 @@ class Replica:
         return shown.winner.rev if shown.winner is not None else None
 
     def _write(self, doc_id: str, change: Callable[[State, Write], State]) -> Rev:
-        write = Write(doc_id, self.actor, self.counter, next(self._ticks), CREATION)
+        write = Write(doc_id, self.actor, self.counter, next(self._ticks), CREATION, schema=self.schema)
         before = self.state(doc_id)
         after = change(before, write)
         first = Dot(self.actor, self.counter + 1)
         self.states[doc_id], self.counter = after, write.counter
-        return after.leaves[first].rev
+        return next(one.rev for one in view(after).leaves if one.leaf.rev == after.leaves[first].rev)
+
+
+def _path(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))

@@ -17,9 +17,9 @@ from random import Random
 
 from crdtdb.database import Database
 from crdtdb.documents import Rev
-from crdtdb.documents.json import canonical
 from crdtdb.errors import ConflictError, NotFoundError, StoreError
 from crdtdb.gossip import GossipConfig
+from crdtdb.jsontext import canonical
 from crdtdb.store import Durability, Store
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.oracle import Acknowledged, check_nothing_lost

@@ -117,7 +117,7 @@ class Probe(NamedTuple):
 class Ask(NamedTuple):
     exchange: int
     clock: DotSet
-    whole_paths: bool
+    whole: bool
 
 
 class PageOf(NamedTuple):
@@ -313,7 +313,7 @@ _TABLE: tuple[tuple[type[Any], Callable[[Any], list[Any]], Callable[..., Any]], 
     ),
     (
         Ask,
-        lambda m: [m.exchange, _clock_out(m.clock), m.whole_paths],
+        lambda m: [m.exchange, _clock_out(m.clock), m.whole],
         lambda x, clock, whole: Ask(_number(x), _clock_in(clock), _flag(whole)),
     ),
     (PageOf, list, lambda x, n, last, parcel: PageOf(_number(x), _number(n), _flag(last), parcel)),

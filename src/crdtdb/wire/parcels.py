@@ -18,8 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crdtdb.causality import Actor, Dot, DotSet
-from crdtdb.documents import Ancestor, Creations, Leaf, State
+from crdtdb.crdts import Creations
+from crdtdb.documents import Ancestor, Leaf, State
 from crdtdb.documents.catalogue import Catalogue
+from crdtdb.documents.fields import check_received
 from crdtdb.errors import EncodingError
 from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX
 from crdtdb.wire.cbor import decode, encode
@@ -136,6 +138,7 @@ class Parcel:
         Raises EncodingError or TooLargeError.
         """
         state, residue = decode_state(decode(shipped.encoded), DotSet(), self._tables, older)
+        check_received(state.fields, state.journals)
         context = self.clock.restrict(state.actors()) | residue
         return state._replace(context=context), context
 

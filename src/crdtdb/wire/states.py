@@ -1,16 +1,22 @@
 """How a document's state is written, the same on disk and on the wire.
 
-    state  = [leaves, bodies, fields, residue]
+    state  = [leaves, bodies, fields, journals, residue]
     leaf   = [actor, counter, generation, digest, path, clock, deleted, body dot, body rev, stamp, creations]
     body   = [actor, counter, creations, text]
-    field  = [path, [[actor, counter, creations, content], ...]]
+    field  = [address, [[actor, counter, creations, content], ...]]
+    journal   = [address, creations, vector, updates, snapshots]
+    address   = [kind, part, key, key, ...]            the keys of the path, from the outside in
+    vector    = [actor, counter, actor, counter, ...]
+    update    = [actor, counter, after, content]       `after` is the counter of the same actor's update before
+    snapshot  = [vector, content]
     path   = [open, [digest, actor, counter], ...]      newest first; actor and counter null where unknown
     clock  = null | [[actor, first, last, first, last, ...], ...]
 
 Actors and sets of creations are numbers into tables, which a frame brings along and a store keeps. What most documents
 have in common is null: a clock of one range that ends at the leaf's own dot, a body dot and rev that are the leaf's own.
 `open` says that older ancestors exist which the reader is expected to hold. `residue` is what the context of this
-document has seen beyond the node clock that comes with it.
+document has seen beyond the node clock that comes with it. Of a journal only what the receiver may lack travels; a store
+keeps updates and snapshots in rows of their own. No journals are null.
 
 docs/reference/wire.md says all this for those who write a second implementation.
 """
@@ -21,9 +27,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from crdtdb.causality import ACTOR_BYTES, EMPTY, Actor, Dot, DotSet
-from crdtdb.documents import Ancestor, Body, Creations, Delta, Leaf, Path, Rev, State
+from crdtdb.crdts import NO_FIELDS, NO_JOURNALS, Address, Creations, Delta, Journal, Snapshot, Update, Vector
+from crdtdb.documents import Ancestor, Body, Leaf, Path, Rev, State
 from crdtdb.errors import EncodingError, TooLargeError
-from crdtdb.limits import DOCUMENT_LEAVES_MAX, FIELD_PATH_BYTES_MAX, REVS_LIMIT
+from crdtdb.limits import (
+    DOCUMENT_LEAVES_MAX,
+    FIELD_ELEMENT_BYTES_MAX,
+    FIELD_KEY_BYTES_MAX,
+    FIELD_PATH_STEPS_MAX,
+    REVS_LIMIT,
+)
 
 _COUNTER_MAX = 2**63 - 1
 _STAMP_MAX = 2**64 - 1
@@ -82,10 +95,14 @@ def encode_state(
         )
     bodies = [[number(dot[0]), dot[1], sets(body.creations), body.text] for dot, body in state.bodies.items()]
     fields = [
-        [path, [[number(dot[0]), dot[1], sets(delta.creations), delta.content] for dot, delta in deltas.items()]]
-        for path, deltas in state.fields.items()
+        [
+            [address.kind, address.part, *address.path],
+            [[number(dot[0]), dot[1], sets(delta.creations), delta.content] for dot, delta in deltas.items()],
+        ]
+        for address, deltas in state.fields.items()
     ]
-    return [leaves, bodies, fields, dots_out(residue, number) if residue else None]
+    journals = [_journal_out(address, journal, tables) for address, journal in state.journals.items()]
+    return [leaves, bodies, fields, journals or None, dots_out(residue, number) if residue else None]
 
 
 def decode_state(encoded: Any, context: DotSet, tables: Tables, older: Older) -> tuple[State, DotSet]:
@@ -94,7 +111,7 @@ def decode_state(encoded: Any, context: DotSet, tables: Tables, older: Older) ->
     Raises EncodingError or TooLargeError for anything that isn't such a state.
     """
     try:
-        leaves_in, bodies_in, fields_in, residue_in = encoded
+        leaves_in, bodies_in, fields_in, journals_in, residue_in = encoded
         if len(leaves_in) > DOCUMENT_LEAVES_MAX or len(bodies_in) > 2 * DOCUMENT_LEAVES_MAX:
             raise TooLargeError(
                 f"a document with {len(leaves_in)} leaves and {len(bodies_in)} bodies, the limit is "
@@ -102,18 +119,23 @@ def decode_state(encoded: Any, context: DotSet, tables: Tables, older: Older) ->
             )
         leaves = dict(_leaf_in(leaf, tables, older) for leaf in leaves_in)
         bodies = {_dot_in(body, tables): Body(_bytes(body[3]), tables.creations(body[2])) for body in bodies_in}
-        fields = {
-            _path_in(path): {
-                _dot_in(delta, tables): Delta(_bytes(delta[3]), tables.creations(delta[2])) for delta in deltas
+        fields = (
+            {
+                address_in(address): {
+                    _dot_in(delta, tables): Delta(_bytes(delta[3]), tables.creations(delta[2])) for delta in deltas
+                }
+                for address, deltas in fields_in
             }
-            for path, deltas in fields_in
-        }
+            if fields_in
+            else NO_FIELDS
+        )
+        journals = dict(_journal_in(one, tables) for one in journals_in) if journals_in is not None else NO_JOURNALS
         residue = dots_in(residue_in, tables) if residue_in is not None else EMPTY
     except (EncodingError, TooLargeError):
         raise
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise EncodingError(f"not the state of a document: {error}") from error
-    return State(leaves, bodies, fields, context | residue if residue else context), residue
+    return State(leaves, bodies, fields, context | residue if residue else context, journals), residue
 
 
 def dots_out(dots: DotSet, number: Callable[[Actor], int]) -> Encoded:
@@ -177,10 +199,7 @@ def _rev_in(generation: Any, digest: Any) -> Rev:
 
 
 def _dot_in(encoded: Any, tables: Tables) -> Dot:
-    actor, counter = encoded[0], encoded[1]
-    if type(counter) is not int or not 1 <= counter <= _COUNTER_MAX:
-        raise EncodingError("a counter is a number from 1")
-    return Dot(tables.actor(actor), counter)
+    return Dot(tables.actor(encoded[0]), _counter(encoded[1], 1))
 
 
 def _leaf_in(encoded: Any, tables: Tables, older: Older) -> tuple[Dot, Leaf]:
@@ -211,10 +230,57 @@ def _path_of(encoded: Any, rev: Rev, tables: Tables, older: Older) -> Path:
     return Path(steps, older(Rev(rev.generation - len(steps), steps[-1].digest)) if more else None)
 
 
-def _path_in(path: Any) -> str:
-    if type(path) is not str or len(path.encode()) > FIELD_PATH_BYTES_MAX:
-        raise EncodingError("the path of a field is a text")
-    return path
+def address_in(encoded: Any) -> Address:
+    """Read the address of a field. Raises EncodingError."""
+    kind, part, *path = encoded
+    if len(path) > FIELD_PATH_STEPS_MAX or any(
+        type(key) is not str or len(key.encode()) > bytes_max
+        for key, bytes_max in [
+            (kind, 32),
+            (part, FIELD_ELEMENT_BYTES_MAX + 1),
+            *((key, FIELD_KEY_BYTES_MAX) for key in path),
+        ]
+    ):
+        raise EncodingError("the address of a field is texts: a kind, a part, and the keys of a path")
+    return Address(tuple(path), kind, part)
+
+
+def vector_out(vector: Vector, number: Callable[[Actor], int]) -> list[int]:
+    """Write the vector of a journal."""
+    return [part for actor, counter in vector.items() for part in (number(actor), counter)]
+
+
+def vector_in(encoded: Any, tables: Tables) -> Vector:
+    """Read the vector of a journal. Raises EncodingError."""
+    return dict(_dot_in(pair, tables) for pair in zip(encoded[::2], encoded[1::2], strict=True))
+
+
+def _journal_out(address: Address, journal: Journal, tables: Tables) -> Encoded:
+    number = tables.actor_number
+    updates = [[number(dot[0]), dot[1], one.after, one.content] for dot, one in sorted(journal.updates.items())]
+    return [
+        [address.kind, address.part, *address.path],
+        tables.creations_number(journal.creations),
+        vector_out(journal.vector, number),
+        updates,
+        [[vector_out(one.vector, number), one.content] for one in journal.snapshots],
+    ]
+
+
+def _journal_in(encoded: Any, tables: Tables) -> tuple[Address, Journal]:
+    address, creations, vector, updates, snapshots = encoded
+    return address_in(address), Journal(
+        vector_in(vector, tables),
+        tables.creations(creations),
+        {_dot_in(one, tables): Update(_counter(one[2], 0), _bytes(one[3])) for one in updates},
+        tuple(Snapshot(vector_in(one[0], tables), _bytes(one[1])) for one in snapshots),
+    )
+
+
+def _counter(value: Any, least: int) -> int:
+    if type(value) is not int or not least <= value <= _COUNTER_MAX:
+        raise EncodingError(f"a counter is a number from {least}")
+    return value
 
 
 def _bytes(value: Any) -> bytes:

@@ -1,0 +1,76 @@
+"""Field types: counter, flag, set, map, register, multi-value register; text and list on Yrs.
+
+Pure. Built on `crdtdb.causality`; knows nothing of documents, stores or networks.
+"""
+
+from crdtdb.crdts import catalogue
+from crdtdb.crdts.contract import Field
+from crdtdb.crdts.counter import Counter
+from crdtdb.crdts.draft import Draft, OpenSequence, Outcome, Signature, Spot, kind_of, open_at_hand
+from crdtdb.crdts.flag import Flag
+from crdtdb.crdts.journal import EMPTY_JOURNAL, GapError, Journal, Snapshot, Update, Vector, join_vectors, within
+from crdtdb.crdts.map import Map
+from crdtdb.crdts.register import MultiValue, Register
+from crdtdb.crdts.sequence_fields import List, SequenceField, Text
+from crdtdb.crdts.sequences import Sequence, Step, check_update
+from crdtdb.crdts.set import Set
+from crdtdb.crdts.tree import (
+    HEADS,
+    NO_FIELDS,
+    NO_JOURNALS,
+    Address,
+    Creations,
+    Delta,
+    Fields,
+    Journals,
+    Place,
+    heads,
+    join_fields,
+    merge_journals,
+)
+
+catalogue.register_types(Map, Text, List, Set, MultiValue, Counter, Flag, Register)
+
+__all__ = [
+    "EMPTY_JOURNAL",
+    "HEADS",
+    "NO_FIELDS",
+    "NO_JOURNALS",
+    "Address",
+    "Counter",
+    "Creations",
+    "Delta",
+    "Draft",
+    "Field",
+    "Fields",
+    "Flag",
+    "GapError",
+    "Journal",
+    "Journals",
+    "List",
+    "Map",
+    "MultiValue",
+    "OpenSequence",
+    "Outcome",
+    "Place",
+    "Register",
+    "Sequence",
+    "SequenceField",
+    "Set",
+    "Signature",
+    "Snapshot",
+    "Spot",
+    "Step",
+    "Text",
+    "Update",
+    "Vector",
+    "catalogue",
+    "check_update",
+    "heads",
+    "join_fields",
+    "join_vectors",
+    "kind_of",
+    "merge_journals",
+    "open_at_hand",
+    "within",
+]

@@ -1,0 +1,127 @@
+"""The catalogue of field types, and what can be done with a field whatever its type is.
+
+If two people make fields of different types at one path at the same time, both are kept; the type that stands first in the
+catalogue shows, and the other is a conflict of the field.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from crdtdb.crdts.contract import Field
+from crdtdb.crdts.draft import Spot
+from crdtdb.errors import InvalidInputError
+from crdtdb.jsontext import JSON
+
+_TYPES: dict[str, type[Field]] = {}
+
+
+def register_types(*types: type[Field]) -> None:
+    """Put types into the catalogue, those first that show before others."""
+    _TYPES.update((one.kind, one) for one in types)
+
+
+def catalogue() -> Mapping[str, type[Field]]:
+    """Return every type by the name of its kind."""
+    return _TYPES
+
+
+def field_type(kind: str) -> type[Field]:
+    """Return the type of a name. Raises InvalidInputError."""
+    found = _TYPES.get(kind)
+    if found is None:
+        raise InvalidInputError(f"there is no field type {kind!r}: choose one of {', '.join(_TYPES)}")
+    return found
+
+
+def shown_kind(spot: Spot) -> str | None:
+    """Return the kind of field that shows at a spot, None if there is none."""
+    kinds = spot.kinds()
+    return next((kind for kind in _TYPES if kind in kinds), None)
+
+
+def value(spot: Spot) -> JSON:
+    """Return what shows: the value of a field, or the object that leads to fields further down."""
+    kind = shown_kind(spot)
+    if kind is not None:
+        return _TYPES[kind].value(spot)
+    return {child.path[-1]: value(child) for child in spot.children()}
+
+
+def put(spot: Spot, field: Field) -> None:
+    """Put a field: made where there is none, brought to the value by operations where there is one of its type.
+
+    Raises InvalidInputError if there is one of another type.
+    """
+    kind = shown_kind(spot)
+    if kind is None and not any(spot.children()):
+        field.create(spot, field.initial)
+    elif kind == field.kind:
+        field.assign(spot, field.initial)
+    else:
+        where = ".".join(spot.path)
+        raise InvalidInputError(
+            f"there is a {kind or 'map'} at {where!r}, which can't become a {field.kind}: remove it first"
+        )
+
+
+def apply(spot: Spot, operation: str, arguments: Mapping[str, Any], kind: str | None = None) -> None:
+    """Apply an operation by its name. `kind` is the type of a field that isn't there yet.
+
+    Raises InvalidInputError for an operation that the type doesn't have, or arguments that it doesn't take.
+    """
+    found = shown_kind(spot) or kind
+    where = ".".join(spot.path)
+    if found is None:
+        raise InvalidInputError(
+            f"there is no field at {where!r}: make one by assigning a value of its type, or by schema"
+        )
+    known = field_type(found).operations
+    function = known.get(operation)
+    if function is None:
+        raise InvalidInputError(
+            f"a {found} such as {where!r} has no operation {operation!r}: it has {', '.join(known)}"
+        )
+    try:
+        bound = inspect.signature(function).bind(spot, **arguments)
+    except TypeError as error:
+        raise InvalidInputError(f"{operation!r} of the {found} {where!r}: {error}") from error
+    function(*bound.args, **bound.kwargs)
+
+
+def remove(spot: Spot) -> None:
+    """Remove every field at a spot and below it."""
+    for kind in spot.kinds():
+        if kind in _TYPES:
+            _TYPES[kind].reset(spot)
+    for child in list(spot.children()):
+        remove(child)
+
+
+def conflicting(spot: Spot) -> list[JSON]:
+    """Return the values that are kept beside the one that shows."""
+    kind = shown_kind(spot)
+    if kind is None:
+        return []
+    kinds = spot.kinds()
+    return [
+        *_TYPES[kind].others(spot),
+        *(field.value(spot) for other, field in _TYPES.items() if other in kinds and other != kind),
+    ]
+
+
+def settle(spot: Spot) -> None:
+    """Drop what `conflicting` returns."""
+    kind = shown_kind(spot)
+    if kind is None:
+        return
+    _TYPES[kind].settle(spot)
+    for other in spot.kinds() - {kind}:
+        if other in _TYPES and other != "map":
+            _TYPES[other].reset(spot)
+        elif other == "map":
+            for child in list(spot.children()):
+                remove(child)
+            spot.remove(other)

@@ -1,0 +1,103 @@
+"""The contract of a field type. A new type is one file with a class of this shape, and a line in the catalogue.
+
+| it says | by |
+|---|---|
+| what it can hold | `checked` |
+| how it begins | `create` |
+| what can be done to it | `operations`, functions of a spot and of arguments by name |
+| which operations lead from one value to another | `differ` |
+| what it shows | `value`, and `others` for what it keeps beside that |
+| what its removal leaves to be known | `reset` |
+| which bytes may stand at its addresses | `check` |
+| a random operation, for tests | `sample` |
+
+Join isn't among them: what a type adds are deltas under dots, and those of all types merge by the same rule
+(`crdtdb.crdts.tree`). `crdtdb.testing.laws` tries every type of the catalogue.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from crdtdb.crdts.draft import Spot
+from crdtdb.jsontext import JSON
+
+if TYPE_CHECKING:
+    from random import Random
+
+Operation = Callable[..., None]
+
+
+class Field(ABC):
+    """A type of field. An instance is a value to begin with: `crdtdb.Counter(5)`."""
+
+    kind: ClassVar[str]
+    """The name of the type, as it stands in addresses, schemas and requests."""
+    operations: ClassVar[Mapping[str, Operation]]
+    summary: ClassVar[str]
+    """What becomes of edits made at the same time, in a few words."""
+
+    def __init__(self, initial: Any = None) -> None:
+        """Begin with a value, empty if none is given. Raises InvalidDocumentError for one that the type can't hold."""
+        self.initial = self.checked(initial if initial is not None else self.nothing())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.initial!r})"
+
+    @classmethod
+    @abstractmethod
+    def nothing(cls) -> JSON:
+        """Return the value of an empty field."""
+
+    @classmethod
+    @abstractmethod
+    def checked(cls, value: Any) -> Any:
+        """Return a value that the type can hold. Raises InvalidDocumentError."""
+
+    @classmethod
+    @abstractmethod
+    def create(cls, spot: Spot, value: Any) -> None:
+        """Make the field where there is none. `value` is checked."""
+
+    @classmethod
+    @abstractmethod
+    def value(cls, spot: Spot) -> JSON:
+        """Return what the field shows."""
+
+    @classmethod
+    def others(cls, spot: Spot) -> list[JSON]:  # noqa: ARG003
+        """Return the values that are kept beside the one that shows: a conflict of the field, if there are any."""
+        return []
+
+    @classmethod
+    @abstractmethod
+    def differ(cls, spot: Spot, before: Any, after: Any) -> None:
+        """Apply the operations that lead from one value to another. Both are checked; what the field shows may be a third."""
+
+    @classmethod
+    def assign(cls, spot: Spot, value: Any) -> None:
+        """Bring the field to a value, by the operations that lead there from what it shows. `value` is checked."""
+        cls.differ(spot, cls.value(spot), value)
+
+    @classmethod
+    def settle(cls, spot: Spot) -> None:  # noqa: ARG003
+        """Drop what `others` returns: nothing, for most types."""
+        return
+
+    @classmethod
+    def reset(cls, spot: Spot) -> None:
+        """Remove the field: every delta of it that is known here."""
+        for part in spot.parts(cls.kind):
+            spot.remove(cls.kind, part)
+
+    @classmethod
+    @abstractmethod
+    def check(cls, part: str, content: bytes) -> None:
+        """Raise EncodingError, ValueError or TypeError for bytes that this type wouldn't have written at this part."""
+
+    @classmethod
+    @abstractmethod
+    def sample(cls, dice: Random, value: JSON) -> tuple[str, dict[str, Any]]:
+        """Return a random operation, with its arguments, that a field of this value can take."""

@@ -1,0 +1,182 @@
+"""Counter: a number that many increment and decrement at the same time. Every step counts, once.
+
+    ""    dot -> [first, total]          what one actor has added in a row, from the counter `first` up to the dot's
+          dot -> [origin, amount]        what a revision made elsewhere added
+    "-"   dot -> [[[actor, counter, total], ...], [origin, ...]]       what had been added when the field was removed
+
+An actor replaces its own run, so a counter is as large as it has actors, however often it is used. If the field is
+removed and made anew while somebody goes on with an old run, the removal knows how much of that run it had seen: only the rest
+counts.
+
+Source: Baquero, Almeida, Lerche, "The Problem with Embedded CRDT Counters and a Solution" (2016), for the problem; the
+solution here is a baseline for each run instead of a new dot after each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from crdtdb.causality import ACTOR_BYTES
+from crdtdb.crdts.contract import Field
+from crdtdb.crdts.draft import REMNANT, Spot
+from crdtdb.errors import EncodingError, InvalidDocumentError, InvalidInputError
+from crdtdb.jsontext import JSON
+from crdtdb.limits import COUNTER_MAX
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Counter(Field):
+    """A whole number that can be incremented and decremented by many at once."""
+
+    kind = "counter"
+    summary = "all increments and decrements count"
+
+    @classmethod
+    def nothing(cls) -> int:
+        """Zero."""
+        return 0
+
+    @classmethod
+    def checked(cls, value: Any) -> int:
+        """Take a whole number. A float without a fraction is one: JavaScript has no other numbers."""
+        if isinstance(value, float) and value.is_integer() and abs(value) <= COUNTER_MAX:
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > COUNTER_MAX:
+            raise InvalidDocumentError(f"a counter holds a whole number up to ±(2^53 - 1), not {str(value)[:80]!r}")
+        return value
+
+    @classmethod
+    def create(cls, spot: Spot, value: Any) -> None:
+        """Begin at a number; two who begin at the same time begin at the sum."""
+        _add(spot, value)
+
+    @classmethod
+    def value(cls, spot: Spot) -> int:
+        """Return the sum of all runs, less what removals had seen of them, and of all origins once."""
+        removed, origins = _baseline(spot)
+        total = 0
+        added: dict[str, int] = {}
+        for dot, delta in spot.dots(cls.kind).items():
+            first, amount = orjson.loads(delta.content)
+            if isinstance(first, str):
+                added[first] = max(amount, added.get(first, amount))
+                continue
+            total += amount
+            counter, seen = removed.get(dot.actor.hex(), (0, 0))
+            if first <= counter <= dot.counter:
+                total -= seen
+        return total + sum(amount for origin, amount in added.items() if origin not in origins)
+
+    @classmethod
+    def differ(cls, spot: Spot, before: Any, after: Any) -> None:
+        """Add the difference."""
+        if after != before:
+            _add(spot, after - before)
+
+    @classmethod
+    def reset(cls, spot: Spot) -> None:
+        """Remove the field, and keep how much of each run had been seen."""
+        removed, origins = _baseline(spot)
+        for dot, delta in spot.dots(cls.kind).items():
+            first, amount = orjson.loads(delta.content)
+            if isinstance(first, str):
+                origins.add(first)
+            else:
+                actor = dot.actor.hex()
+                removed[actor] = max(removed.get(actor, (0, 0)), (dot.counter, amount))
+        super().reset(spot)
+        if removed or origins:
+            runs = [[actor, *seen] for actor, seen in sorted(removed.items())]
+            spot.replace(cls.kind, orjson.dumps([runs, sorted(origins)]), REMNANT)
+
+    @classmethod
+    def check(cls, part: str, content: bytes) -> None:
+        """Take runs, origins and baselines."""
+        if part == REMNANT:
+            runs, origins = orjson.loads(content)
+            for actor, counter, total in runs:
+                if len(bytes.fromhex(actor)) != ACTOR_BYTES:
+                    raise EncodingError("an actor is 16 bytes")
+                _whole(counter)
+                _whole(total)
+            if not all(isinstance(origin, str) for origin in origins):
+                raise EncodingError("an origin is a revision")
+        elif part:
+            raise EncodingError("a counter has no such part")
+        else:
+            first, amount = orjson.loads(content)
+            if not isinstance(first, str):
+                _whole(first)
+            _whole(amount)
+
+    @classmethod
+    def sample(cls, dice: Random, value: JSON) -> tuple[str, dict[str, Any]]:  # noqa: ARG003
+        """Step up or down."""
+        return dice.choice(["increment", "decrement"]), {"by": dice.randint(0, 5)}
+
+
+def increment(spot: Spot, by: int = 1) -> None:
+    """Add `by`, a whole number."""
+    _add(spot, _amount(by))
+
+
+def decrement(spot: Spot, by: int = 1) -> None:
+    """Take `by` away, a whole number."""
+    _add(spot, -_amount(by))
+
+
+Counter.operations = {"increment": increment, "decrement": decrement}
+
+
+def _amount(by: Any) -> int:
+    if isinstance(by, bool) or not isinstance(by, int) or abs(by) > COUNTER_MAX:
+        raise InvalidInputError(
+            f"a counter goes up or down by a whole number up to ±(2^53 - 1), not by {str(by)[:80]!r}"
+        )
+    return by
+
+
+def _add(spot: Spot, by: int) -> None:
+    signature = spot.draft.signature
+    if signature.origin is not None:
+        _add_of_origin(spot, by, signature.origin)
+        return
+    first, total = signature.dot.counter, by
+    address = spot.address(Counter.kind)
+    for dot, delta in list(spot.dots(Counter.kind).items()):
+        if dot.actor == signature.dot.actor:
+            start, amount = orjson.loads(delta.content)
+            if not isinstance(start, str):
+                first, total = min(first, start), total + amount
+                spot.draft.remove_dot(address, dot)
+    if abs(total) > COUNTER_MAX:
+        raise InvalidInputError(f"the counter would have {total} from this node, the limit is ±(2^53 - 1)")
+    spot.add(Counter.kind, orjson.dumps([first, total]))
+
+
+def _add_of_origin(spot: Spot, by: int, origin: str) -> None:
+    mine = spot.dots(Counter.kind).get(spot.draft.signature.dot)
+    if mine is not None:
+        by += orjson.loads(mine.content)[1]
+    spot.add(Counter.kind, orjson.dumps([origin, by]))
+
+
+def _baseline(spot: Spot) -> tuple[dict[str, tuple[int, int]], set[str]]:
+    """Return, for each actor, the dot and the total of its run that removals had seen; and the origins that they had."""
+    removed: dict[str, tuple[int, int]] = {}
+    seen: set[str] = set()
+    for delta in spot.dots(Counter.kind, REMNANT).values():
+        runs, origins = orjson.loads(delta.content)
+        seen.update(origins)
+        for actor, counter, total in runs:
+            removed[actor] = max(removed.get(actor, (0, 0)), (counter, total))
+    return removed, seen
+
+
+def _whole(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise EncodingError("a counter counts in whole numbers")

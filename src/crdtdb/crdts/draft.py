@@ -1,0 +1,293 @@
+"""A draft: the fields of a document while one edit is being made. What comes out is one delta for each address it touched.
+
+All steps of an edit share one dot. A step that removes takes away the dots that stand there now; so what another replica
+adds at the same time stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from crdtdb.causality import Dot, DotSet
+from crdtdb.crdts.journal import EMPTY_JOURNAL, Journal, Vector, upto
+from crdtdb.crdts.sequences import Kind, Sequence, Step
+from crdtdb.crdts.tree import HEADS, Address, Creations, Delta, Fields, Journals, Place
+from crdtdb.errors import TooLargeError
+from crdtdb.limits import FIELD_KEY_BYTES_MAX, FIELD_PATH_STEPS_MAX, SEQUENCE_BYTES_MAX, SEQUENCES_MAX
+
+_NO_DOTS: Mapping[Dot, Delta] = {}
+
+
+class Signature(NamedTuple):
+    """Who makes an edit, when, and under which creations of the collection.
+
+    `origin` is the revision made elsewhere that the edit derives from. Whoever derives the same from the same revision signs
+    with the same origin, and it counts once.
+    """
+
+    dot: Dot
+    stamp: int
+    creations: Creations = frozenset()
+    origin: str | None = None
+    seen: DotSet | None = None
+    """What the author of that revision had seen: only that can be removed. None is everything that is here."""
+
+    @property
+    def writer(self) -> bytes:
+        """What the updates of texts and lists are signed with."""
+        return self.dot.actor if self.origin is None else self.origin.encode()
+
+
+OpenSequence = Callable[[Address, Journal, bytes], Sequence]
+"""Given an address, the journal there and who will write, returns the open text or list."""
+
+
+def open_at_hand(address: Address, journal: Journal, writer: bytes) -> Sequence:
+    """Open a sequence from the updates that are at hand."""
+    return Sequence(kind_of(address), journal.contents(), writer)
+
+
+def kind_of(address: Address) -> Kind:
+    """Return which of the two kinds of sequences stands at an address."""
+    return "text" if address.kind == "text" else "list"
+
+
+class Draft:
+    """Fields under change. Make one, let the types edit it by `at`, and take the `outcome`."""
+
+    def __init__(
+        self, fields: Fields, journals: Journals, signature: Signature, open_sequence: OpenSequence = open_at_hand
+    ) -> None:
+        """Begin with the fields as they are."""
+        self.signature = signature
+        self._fields = dict(fields)
+        self._owned: dict[Address, dict[Dot, Delta]] = {}
+        self._starts: dict[Address, frozenset[Dot]] = {}
+        self._starting, self._journals = journals, dict(journals)
+        self._open, self._sequences = open_sequence, dict[Address, Sequence]()
+        self._places: dict[Place, set[Address]] | None = None
+
+    def at(self, path: Place) -> Spot:
+        """Return the spot of a path. Raises TooLargeError for one that is too long."""
+        if len(path) > FIELD_PATH_STEPS_MAX:
+            raise TooLargeError(f"a path of {len(path)} keys, the limit is {FIELD_PATH_STEPS_MAX}")
+        for key in path:
+            if len(key.encode()) > FIELD_KEY_BYTES_MAX:
+                raise TooLargeError(f"the key {key[:40]!r}… of a field, the limit is {FIELD_KEY_BYTES_MAX} bytes")
+        return Spot(self, path)
+
+    def deltas(self, address: Address) -> Mapping[Dot, Delta]:
+        """Return what stands at an address."""
+        return self._fields.get(address, _NO_DOTS)
+
+    def addresses(self, path: Place) -> list[Address]:
+        """Return the addresses of one path, those without deltas left out."""
+        return sorted(address for address in self._index().get(path, ()) if self._fields.get(address))
+
+    def below(self, path: Place) -> list[Place]:
+        """Return the paths that begin with this one and go on, which hold something."""
+        depth = len(path)
+        return sorted(
+            place for place in self._index() if len(place) > depth and place[:depth] == path and self.addresses(place)
+        )
+
+    def add(self, address: Address, content: bytes) -> None:
+        """Put this edit's delta at an address."""
+        self._own(address)[self.signature.dot] = Delta(content, self.signature.creations)
+
+    def remove(self, address: Address) -> None:
+        """Take away what stands at an address, as far as the author has seen it."""
+        if self._fields.get(address):
+            owned, seen = self._own(address), self.signature.seen
+            for dot in list(owned):
+                if seen is None or dot in seen or dot == self.signature.dot:
+                    del owned[dot]
+
+    def remove_dot(self, address: Address, dot: Dot) -> None:
+        """Take away one delta."""
+        self._own(address).pop(dot, None)
+
+    def sequence(self, address: Address) -> Sequence:
+        """Return the open text or list of an address; its updates so far are those of this draft."""
+        found = self._sequences.get(address)
+        if found is None:
+            journal = self._journals.get(address, EMPTY_JOURNAL)
+            found = self._sequences[address] = self._open(address, journal, self.signature.writer)
+        return found
+
+    def use(self, address: Address, sequence: Sequence) -> None:
+        """Let an address have this open text or list."""
+        self._sequences[address] = sequence
+
+    def vector(self, address: Address) -> Vector:
+        """Return what the journal at an address held before this edit."""
+        return self._starting.get(address, EMPTY_JOURNAL).vector
+
+    def change(self, address: Address, steps: list[Step], *, as_bytes: bool = False) -> None:
+        """Edit a text or list by position, and put this edit's dot where its field is."""
+        sequence = self.sequence(address)
+        with sequence.editing() as step:
+            for one in steps:
+                sequence.step_in_bytes(one) if as_bytes else step(one)
+        self._grow(address, sequence.taken())
+
+    def rebase(self, address: Address, base: Vector, steps: list[Step]) -> None:
+        """Edit a text or list by positions in what it was at a vector.
+
+        The steps are played on a copy from then, and what Yrs makes of them is what they are now. Raises GapError if the
+        journal doesn't go back so far.
+        """
+        journal = self._journals.get(address, EMPTY_JOURNAL)
+        then = self._open(address, journal._replace(vector=base, updates=upto(journal, base)), b"rebase")
+        with then.editing() as step:
+            for one in steps:
+                step(one)
+        update = then.taken()
+        if update is not None:
+            now = self._open(address, journal, b"rebase")
+            self.change(address, now.changes(update), as_bytes=True)
+
+    def graft(self, address: Address, steps: list[Step]) -> None:
+        """Edit a text or list by positions in what the author of a revision made elsewhere had seen.
+
+        Signed by the revision and made on the same text everywhere, the update is the same on every node. Raises GapError
+        if the journal doesn't go back so far.
+        """
+        journal = self._journals.get(address, EMPTY_JOURNAL)
+        base = self._seen_of(journal)
+        then = self._open(address, journal._replace(vector=base, updates=upto(journal, base)), self.signature.writer)
+        with then.editing() as step:
+            for one in steps:
+                step(one)
+        self._grow(address, then.taken())
+        self._sequences.pop(address, None)
+
+    def _seen_of(self, journal: Journal) -> Vector:
+        seen = self.signature.seen
+        if seen is None:
+            return journal.vector
+        return {
+            actor: highest for actor in journal.vector if (highest := min(seen.highest(actor), journal.vector[actor]))
+        }
+
+    def _grow(self, address: Address, update: bytes | None) -> None:
+        if update is None:
+            return
+        dot, journal = self.signature.dot, self._journals.get(address, EMPTY_JOURNAL)
+        earlier = journal.updates.get(dot)
+        if earlier is not None:  # a second change in one edit
+            update = Sequence.joined(earlier.content, update)
+            journal = journal._replace(
+                vector={**journal.vector, dot.actor: earlier.after},
+                updates={held: one for held, one in journal.updates.items() if held != dot},
+            )
+        if len(update) > SEQUENCE_BYTES_MAX:
+            raise TooLargeError(
+                f"an edit of {len(update):,} bytes, the limit of a text or list is {SEQUENCE_BYTES_MAX:,}"
+            )
+        self._journals[address] = journal.grown(dot, update, self.signature.creations)
+        if len(self._journals) > SEQUENCES_MAX:
+            raise TooLargeError(f"a document holds at most {SEQUENCES_MAX} texts and lists")
+
+    def outcome(self) -> Outcome:
+        """Return the fields after the edit, with its dot among the heads if it changed anything."""
+        touched = {a for a, owned in self._owned.items() if owned.keys() != self._starts[a]} | {
+            address for address, journal in self._journals.items() if self.signature.dot in journal.updates
+        }
+        if not touched:
+            return Outcome(self._fields, self._journals, [], self._sequences)
+        self._freshen({address.path for address in touched})
+        dot = self.signature.dot
+        signed = [(address, dot, owned[dot].content) for address, owned in self._owned.items() if dot in owned]
+        signed += [
+            (address, dot, journal.updates[dot].content)
+            for address, journal in self._journals.items()
+            if dot in journal.updates
+        ]
+        fields = {address: deltas for address, deltas in self._fields.items() if deltas}
+        return Outcome(fields, self._journals, signed, self._sequences)
+
+    def _freshen(self, paths: set[Place]) -> None:
+        """Put the edit's dot at the heads and at every map above what it touched: an update wins over their removal."""
+        above = {path[:depth] for path in paths for depth in range(1, len(path))}
+        for address in [HEADS, *(Address(path, HEADS.kind) for path in sorted(above))]:
+            if address is HEADS or self._fields.get(address):
+                self.remove(address)
+                self.add(address, b"")
+
+    def _own(self, address: Address) -> dict[Dot, Delta]:
+        owned = self._owned.get(address)
+        if owned is None:
+            owned = self._owned[address] = dict(self._fields.get(address, _NO_DOTS))
+            self._starts[address] = frozenset(owned)
+            if self._places is not None:
+                self._places.setdefault(address.path, set()).add(address)
+            self._fields[address] = owned
+        return owned
+
+    def _index(self) -> dict[Place, set[Address]]:
+        if self._places is None:
+            self._places = {}
+            for address in self._fields:
+                self._places.setdefault(address.path, set()).add(address)
+        return self._places
+
+
+class Outcome(NamedTuple):
+    """What an edit made of the fields. `signed` are its deltas, all that tells it from other edits."""
+
+    fields: Fields
+    journals: Journals
+    signed: list[tuple[Address, Dot, bytes]]
+    sequences: Mapping[Address, Sequence]
+
+
+class Spot(NamedTuple):
+    """A path in a draft: what a type edits."""
+
+    draft: Draft
+    path: Place
+
+    def address(self, kind: str, part: str = "") -> Address:
+        """Return an address of this path."""
+        return Address(self.path, kind, part)
+
+    def parts(self, kind: str) -> list[str]:
+        """Return the parts of one kind that hold something."""
+        return [address.part for address in self.draft.addresses(self.path) if address.kind == kind]
+
+    def kinds(self) -> set[str]:
+        """Return the kinds of fields that are here, one if all is well."""
+        return {address.kind for address in self.draft.addresses(self.path) if address.part != REMNANT}
+
+    def dots(self, kind: str, part: str = "") -> Mapping[Dot, Delta]:
+        """Return the deltas of a part."""
+        return self.draft.deltas(Address(self.path, kind, part))
+
+    def add(self, kind: str, content: bytes = b"", part: str = "") -> None:
+        """Put the edit's delta beside what is there."""
+        self.draft.add(Address(self.path, kind, part), content)
+
+    def replace(self, kind: str, content: bytes = b"", part: str = "") -> None:
+        """Put the edit's delta in the place of what is there."""
+        self.remove(kind, part)
+        self.add(kind, content, part)
+
+    def remove(self, kind: str, part: str = "") -> None:
+        """Take away what is there."""
+        self.draft.remove(Address(self.path, kind, part))
+
+    def child(self, key: str) -> Spot:
+        """Return the spot of a key in the object that is here."""
+        return self.draft.at((*self.path, key))
+
+    def children(self) -> Iterator[Spot]:
+        """Yield the spots one key further that hold something, or lead to what does."""
+        depth = len(self.path)
+        for key in dict.fromkeys(place[depth] for place in self.draft.below(self.path)):
+            yield Spot(self.draft, (*self.path, key))
+
+
+REMNANT = "-"
+"""The part in which a type keeps what must be known of a field that was removed; it isn't a field for that."""

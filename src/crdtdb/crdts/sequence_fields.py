@@ -1,0 +1,255 @@
+"""Text and List: sequences that many edit at the same time, by position. Yrs under both.
+
+    part of the field   dot -> nothing     one part for each creation, named by it; the edits that no later one had seen
+    journal at the part                    the updates themselves
+
+Everybody who edits one creation edits the same text. Two who *create* at the same path at the same time make two: both are
+kept, the one with the higher name shows, the other is a conflict of the field. Joined they would show the words of both in a
+row, and often the same words twice.
+
+Source: Nicolaescu et al. as in `crdtdb.crdts.journal`.
+"""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from crdtdb.crdts.contract import Field
+from crdtdb.crdts.draft import Spot
+from crdtdb.crdts.sequences import Sequence, Step, encode_items
+from crdtdb.errors import EncodingError, InvalidDocumentError, InvalidInputError
+from crdtdb.jsontext import JSON, canonical, load
+
+if TYPE_CHECKING:
+    from random import Random
+
+_PART_BYTES = 8
+_MATCH_MAX = 2_000
+"""Beyond so many items on both sides a changed middle is replaced as a whole: finding what stayed would take too long."""
+
+
+class SequenceField(Field):
+    """What Text and List have in common."""
+
+    empty: ClassVar[Any]
+
+    @classmethod
+    def nothing(cls) -> Any:
+        """Nothing in it."""
+        return cls.empty
+
+    @classmethod
+    def part(cls, spot: Spot) -> str | None:
+        """Return the part that shows, None if there is none."""
+        parts = spot.parts(cls.kind)
+        return parts[-1] if parts else None
+
+    @classmethod
+    def create(cls, spot: Spot, value: Any) -> None:
+        """Begin a text or list of its own."""
+        cls.begin(spot, value)
+
+    @classmethod
+    def begin(cls, spot: Spot, value: Any) -> str:
+        """Begin a text or list of its own; return its part."""
+        signature = spot.draft.signature
+        origin = signature.origin or f"{signature.dot.actor.hex()}:{signature.dot.counter}"
+        part = blake2b(origin.encode(), digest_size=_PART_BYTES).hexdigest()
+        length = cls.sequence(spot, part).length  # made and removed in one edit, it may hold something already
+        cls.change(spot, [(0, length, value)] if length or value else [], part)
+        return part
+
+    @classmethod
+    def sequence(cls, spot: Spot, part: str) -> Sequence:
+        """Return the open sequence of a part."""
+        return spot.draft.sequence(spot.address(cls.kind, part))
+
+    @classmethod
+    def change(cls, spot: Spot, steps: list[Step], part: str | None = None) -> None:
+        """Edit by position; what isn't there yet is begun."""
+        part = part or cls.part(spot) or cls.begin(spot, cls.empty)
+        spot.draft.change(spot.address(cls.kind, part), steps)
+        spot.replace(cls.kind, b"", part)
+
+    @classmethod
+    def value(cls, spot: Spot) -> JSON:
+        """Return what shows."""
+        part = cls.part(spot)
+        return cls.sequence(spot, part).value() if part is not None else cls.empty
+
+    @classmethod
+    def others(cls, spot: Spot) -> list[JSON]:
+        """Return what was created at the same time, and doesn't show."""
+        return [cls.sequence(spot, part).value() for part in spot.parts(cls.kind)[:-1]]
+
+    @classmethod
+    def settle(cls, spot: Spot) -> None:
+        """Drop what doesn't show."""
+        for part in spot.parts(cls.kind)[:-1]:
+            spot.remove(cls.kind, part)
+
+    @classmethod
+    def differ(cls, spot: Spot, before: Any, after: Any) -> None:
+        """Make the edits that lead from one value to another: what both have stays as it is.
+
+        An edit that derives from a revision made elsewhere is made on the text as its author saw it. Raises GapError if that
+        isn't known any more.
+        """
+        steps = _difference(cls._items(before), cls._items(after), after)
+        part = cls.part(spot)
+        if not steps:
+            return
+        if part is None:
+            cls.create(spot, after)
+        elif spot.draft.signature.origin is None:
+            cls.change(spot, steps, part)
+        else:
+            spot.draft.graft(spot.address(cls.kind, part), steps)
+            spot.replace(cls.kind, b"", part)
+
+    @classmethod
+    def _items(cls, value: Any) -> Any:
+        return value
+
+    @classmethod
+    def check(cls, part: str, content: bytes) -> None:
+        """Take a dot at the name of a creation."""
+        if content or len(bytes.fromhex(part)) != _PART_BYTES:
+            raise EncodingError("a text or list stands under the name of its creation")
+
+
+class Text(SequenceField):
+    """A text that many type in at the same time. Positions are code points."""
+
+    kind = "text"
+    summary = "everything that was typed, no character lost or doubled"
+    empty = ""
+
+    @classmethod
+    def checked(cls, value: Any) -> str:
+        """Take a string that UTF-8 can hold."""
+        if not isinstance(value, str):
+            raise InvalidDocumentError(f"a text holds a string, not {str(value)[:80]!r}")
+        canonical(value)
+        return value
+
+    @classmethod
+    def sample(cls, dice: Random, value: JSON) -> tuple[str, dict[str, Any]]:
+        """Type or erase something."""
+        length = len(value) if isinstance(value, str) else 0
+        if length and dice.random() < 0.4:
+            at = dice.randrange(length)
+            return "delete", {"at": at, "count": dice.randint(1, min(4, length - at))}
+        return "insert", {"at": dice.randint(0, length), "text": dice.choice(["a", "bc", "é", "🎉", "hello "])}
+
+
+class List(SequenceField):
+    """A list of JSON values that many edit at the same time. Positions count values."""
+
+    kind = "list"
+    summary = "everything that was inserted, in an order that all agree on"
+    empty: ClassVar[list[Any]] = []
+
+    @classmethod
+    def checked(cls, value: Any) -> list[JSON]:
+        """Take a list or tuple of JSON values."""
+        if not isinstance(value, (list, tuple)):
+            raise InvalidDocumentError(f"a list holds a list of values, not {str(value)[:80]!r}")
+        return load(canonical(value))  # type: ignore[no-any-return]
+
+    @classmethod
+    def _items(cls, value: Any) -> list[str]:
+        return encode_items(value)
+
+    @classmethod
+    def sample(cls, dice: Random, value: JSON) -> tuple[str, dict[str, Any]]:
+        """Insert, replace or remove something."""
+        length = len(value) if isinstance(value, list) else 0
+        if length and dice.random() < 0.3:
+            return "delete", {"at": dice.randrange(length), "count": 1}
+        if length and dice.random() < 0.2:
+            return "replace", {"at": dice.randrange(length), "value": "r"}
+        return "insert", {"at": dice.randint(0, length), "values": [dice.choice([1, "x", {"y": [2.5]}])]}
+
+
+def insert_text(spot: Spot, at: int, text: str) -> None:
+    """Insert a string before the character at position `at`, from 0 to the length."""
+    Text.change(spot, [(_position(at), 0, Text.checked(text))])
+
+
+def append_text(spot: Spot, text: str) -> None:
+    """Insert a string at the end."""
+    Text.change(spot, [(_length(Text, spot), 0, Text.checked(text))])
+
+
+def delete_text(spot: Spot, at: int, count: int = 1) -> None:
+    """Delete `count` characters from position `at` on."""
+    Text.change(spot, [(_position(at), _position(count), "")])
+
+
+def replace_text(spot: Spot, at: int, count: int, text: str) -> None:
+    """Put a string in the place of `count` characters."""
+    Text.change(spot, [(_position(at), _position(count), Text.checked(text))])
+
+
+Text.operations = {"insert": insert_text, "append": append_text, "delete": delete_text, "replace": replace_text}
+
+
+def insert_values(spot: Spot, at: int, values: list[Any]) -> None:
+    """Insert values before the one at position `at`, from 0 to the length."""
+    List.change(spot, [(_position(at), 0, List.checked(values))])
+
+
+def append_value(spot: Spot, value: Any) -> None:
+    """Insert a value at the end."""
+    List.change(spot, [(_length(List, spot), 0, List.checked([value]))])
+
+
+def delete_values(spot: Spot, at: int, count: int = 1) -> None:
+    """Delete `count` values from position `at` on."""
+    List.change(spot, [(_position(at), _position(count), [])])
+
+
+def replace_value(spot: Spot, at: int, value: Any) -> None:
+    """Put a value in the place of the one at position `at`."""
+    List.change(spot, [(_position(at), 1, List.checked([value]))])
+
+
+List.operations = {
+    "insert": insert_values,
+    "append": append_value,
+    "delete": delete_values,
+    "replace": replace_value,
+}
+
+
+def _position(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidInputError(f"a position or count is a whole number from 0, not {str(value)[:80]!r}")
+    return value
+
+
+def _length(kind: type[SequenceField], spot: Spot) -> int:
+    part = kind.part(spot)
+    return kind.sequence(spot, part).length if part is not None else 0
+
+
+def _difference(before: Any, after: Any, value: Any) -> list[Step]:
+    """Return the steps from one sequence to another. `value` has what the steps are to insert, item for item with `after`."""
+    shortest = min(len(before), len(after))
+    head = next((n for n in range(shortest) if before[n] != after[n]), shortest)
+    tail = 0
+    while tail < shortest - head and before[-1 - tail] == after[-1 - tail]:
+        tail += 1
+    old, new = before[head : len(before) - tail], after[head : len(after) - tail]
+    if not len(old) and not len(new):
+        return []
+    if len(old) > _MATCH_MAX or len(new) > _MATCH_MAX:
+        return [(head, len(old), value[head : head + len(new)])]
+    steps: list[Step] = []
+    for what, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if what != "equal":
+            steps.append((head + c, b - a, value[head + c : head + d]))
+    return steps

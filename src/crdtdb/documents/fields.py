@@ -1,0 +1,338 @@
+"""Fields inside a document: how a whole document becomes a body and operations, and how both become one value again.
+
+A document is read and written as one JSON object. Where a field stands in it isn't part of the body: `absorb` takes it
+out of what a client wrote and makes operations of the difference, `overlay` puts it back into what a reader gets. A body that
+has a plain value at the place of a field (written by somebody who didn't know of it) shows that: nothing is hidden without
+a word, and `conflicts` names the place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from crdtdb.causality import Dot
+from crdtdb.crdts import (
+    Draft,
+    Field,
+    Fields,
+    Journals,
+    OpenSequence,
+    Place,
+    SequenceField,
+    Signature,
+    Spot,
+    catalogue,
+    check_update,
+    kind_of,
+    open_at_hand,
+)
+from crdtdb.errors import EncodingError, SchemaError, TooLargeError
+from crdtdb.jsontext import JSON, canonical, load
+from crdtdb.limits import FIELD_ADDRESSES_MAX, FIELDS_BYTES_MAX
+
+Schema = Mapping[Place, str]
+"""The kinds of fields that a collection's documents have, by their paths."""
+
+Given = Mapping[Place, Field]
+"""Values of field types that stand in what a client wrote, by their paths."""
+
+CONTRADICTION = "?"
+"""In a schema, the kind of a path for which two types were declared at the same time."""
+
+NO_SCHEMA: Schema = MappingProxyType({})
+NOTHING_GIVEN: Given = MappingProxyType({})
+
+_READER = Signature(Dot(bytes(16), 1), 0)
+
+
+class Unread:
+    """A text or list in a value that nobody has looked at yet: `read` opens it."""
+
+    __slots__ = ("_kind", "_spot")
+
+    def __init__(self, spot: Spot, kind: type[SequenceField]) -> None:
+        self._spot, self._kind = spot, kind
+
+    def read(self) -> JSON:
+        """Open it."""
+        return self._kind.value(self._spot)
+
+
+class Plain:
+    """The body of a document while it is edited: parsed when somebody looks."""
+
+    __slots__ = ("_text", "_value")
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._value: dict[str, JSON] | None = None
+
+    @property
+    def value(self) -> dict[str, JSON]:
+        """The body, to be changed in place."""
+        if self._value is None:
+            self._value = load(self._text)
+        return self._value
+
+    def text(self) -> bytes:
+        """Return the canonical text of the body as it is now. Raises InvalidDocumentError, TooLargeError."""
+        return self._text if self._value is None else canonical(self._value)
+
+
+def reading(fields: Fields, journals: Journals, open_sequence: OpenSequence = open_at_hand) -> Draft:
+    """Return fields to be looked at."""
+    return Draft(fields, journals, _READER, open_sequence)
+
+
+def values(draft: Draft) -> dict[str, Any]:
+    """Return what the fields show, as objects of objects. Texts and lists outside of maps come as `Unread`."""
+    return _values(draft.at(()))
+
+
+def _values(spot: Spot) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for child in spot.children():
+        kind = catalogue.shown_kind(child)
+        field = catalogue.field_type(kind) if kind is not None else None
+        if field is None:
+            beneath = _values(child)
+            if beneath:
+                found[child.path[-1]] = beneath
+        elif issubclass(field, SequenceField):
+            found[child.path[-1]] = Unread(child, field)
+        else:
+            found[child.path[-1]] = field.value(child)
+    return found
+
+
+def overlay(body: dict[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Put what fields show into a body, in place. A plain value of the body stays where it is."""
+    for key, value in shown.items():
+        mine = body.get(key, _ABSENT)
+        if mine is _ABSENT:
+            body[key] = value
+        elif isinstance(mine, dict) and isinstance(value, dict):
+            overlay(mine, value)
+    return body
+
+
+def read_all(value: Any) -> Any:
+    """Open every `Unread` of a value."""
+    if isinstance(value, Unread):
+        return value.read()
+    if isinstance(value, dict):
+        return {key: read_all(one) for key, one in value.items()}
+    return value
+
+
+def whole(text: bytes, draft: Draft) -> dict[str, JSON]:
+    """Return a body together with what the fields show: the value of a revision."""
+    shown: dict[str, JSON] = read_all(overlay(load(text), values(draft)))
+    return shown
+
+
+def absorb(draft: Draft, text: bytes, given: Given = NOTHING_GIVEN, schema: Schema = NO_SCHEMA) -> bytes:
+    """Bring the fields to what stands in a whole document, and return the canonical text of the rest, the body.
+
+    Raises InvalidDocumentError for a value that the field at its place can't hold.
+    """
+    wanted = load(text)
+    for path, field in given.items():
+        _place(wanted, path, field)
+    return canonical(_absorbed(draft.at(()), wanted, schema))
+
+
+def _absorbed(spot: Spot, wanted: dict[str, Any], schema: Schema) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for child in list(spot.children()):
+        if child.path[-1] not in wanted:
+            catalogue.remove(child)
+    for key, value in wanted.items():
+        child = Spot(spot.draft, (*spot.path, key))
+        rest = _absorbed_at(child, value, schema)
+        if rest is not _ABSENT:
+            plain[key] = rest
+    return plain
+
+
+def _absorbed_at(child: Spot, value: Any, schema: Schema) -> Any:
+    """Take in one value; return what of it is plain, _ABSENT if nothing is."""
+    kind = catalogue.shown_kind(child) or kind_declared(schema, child.path)
+    if isinstance(value, Field):
+        declared(child.path, value.kind, schema)
+        catalogue.put(spot_of(child), value)
+    elif kind is not None:
+        field = catalogue.field_type(kind)
+        if catalogue.shown_kind(child) is None:
+            field.create(spot_of(child), field.checked(value))
+        else:
+            field.assign(child, field.checked(value))
+    elif isinstance(value, dict):
+        return _absorbed(child, value, schema)
+    else:
+        for below in list(child.children()):
+            catalogue.remove(below)
+        return value
+    return _ABSENT
+
+
+def adopt(draft: Draft, text: bytes, schema: Schema) -> bytes:
+    """Make fields of the plain values that stand where the schema has fields; return the text of the body without them.
+
+    A value that its type can't hold stays plain: it was there before the schema.
+    """
+    body = load(text)
+    for path, kind in schema.items():
+        holder, key = _holder(body, path)
+        spot = draft.at(path)
+        if holder is None or key not in holder or catalogue.shown_kind(spot) is not None:
+            continue
+        field = catalogue.catalogue().get(kind)
+        if field is None:  # two types were declared at the same time
+            continue
+        try:
+            value = field.checked(holder[key])
+        except ValueError:
+            continue
+        field.create(spot, value)
+        del holder[key]
+    return canonical(body)
+
+
+def declared(path: Place, kind: str, schema: Schema) -> None:
+    """Raise SchemaError if the schema has another type at a path."""
+    wanted = kind_declared(schema, path)
+    if wanted is not None and wanted != kind:
+        raise SchemaError(f"the schema has a {wanted} at {'.'.join(path)!r}, not a {kind}")
+
+
+def kind_declared(schema: Schema, path: Place) -> str | None:
+    """Return the kind that a schema has for a path. Raises SchemaError if two were declared at the same time."""
+    kind = schema.get(path)
+    if kind == CONTRADICTION:
+        raise SchemaError(
+            f"two types were declared for {'.'.join(path)!r} at the same time, on two nodes: "
+            "declare it anew with replace=True before it is written to"
+        )
+    return kind
+
+
+def spot_of(spot: Spot) -> Spot:
+    """Return a spot whose path is checked, for a field that is new."""
+    return spot.draft.at(spot.path)
+
+
+def remove_fields(draft: Draft) -> None:
+    """Remove every field that is known here."""
+    for child in list(draft.at(()).children()):
+        catalogue.remove(child)
+
+
+def settle_fields(draft: Draft) -> None:
+    """Drop what is kept beside the fields that show."""
+    for spot in _fields(draft.at(())):
+        catalogue.settle(spot)
+
+
+def kinds(draft: Draft) -> dict[Place, str]:
+    """Return which fields there are, by their paths."""
+    return {spot.path: catalogue.shown_kind(spot) or "" for spot in _fields(draft.at(()))}
+
+
+def conflicts(draft: Draft, body: dict[str, Any]) -> list[Place]:
+    """Return the places where two things are kept and one shows: fields created twice, and plain values over fields."""
+    found = []
+    for spot in _fields(draft.at(())):
+        holder, key = _holder(body, spot.path)
+        kind = catalogue.shown_kind(spot) or ""
+        several = len(spot.kinds()) > 1 or (
+            issubclass(catalogue.field_type(kind), SequenceField) and len(spot.parts(kind)) > 1
+        )
+        if several or (holder is not None and key in holder and kind != "map"):
+            found.append(spot.path)
+    return found
+
+
+def check_size(before: Fields, after: Fields) -> None:
+    """Raise TooLargeError if an edit makes the fields of a document larger than its limits allow."""
+    if len(after) > max(FIELD_ADDRESSES_MAX, len(before)):
+        raise TooLargeError(
+            f"the document's fields would hold {len(after):,} elements and entries, the limit is {FIELD_ADDRESSES_MAX:,}"
+        )
+    if after is before or not after:
+        return
+    size = _bytes_of(after)
+    if size > FIELDS_BYTES_MAX and size > _bytes_of(before):
+        raise TooLargeError(f"the document's fields would have {size:,} bytes, the limit is {FIELDS_BYTES_MAX:,}")
+
+
+def _bytes_of(fields: Fields) -> int:
+    return sum(
+        len(address.part) + sum(len(delta.content) for delta in deltas.values()) for address, deltas in fields.items()
+    )
+
+
+def check_received(fields: Fields, journals: Journals) -> None:
+    """Raise EncodingError for fields that no type of the catalogue would have written.
+
+    Kinds that this version doesn't know are left alone: a newer one may. They don't show here. How much it is isn't asked:
+    two documents that were both allowed may be more together, and must be able to travel.
+    """
+    types = catalogue.catalogue()
+    for address, deltas in fields.items():
+        known = types.get(address.kind)
+        for delta in deltas.values() if known is not None else ():
+            try:
+                known.check(address.part, delta.content)  # type: ignore[union-attr]
+            except (TypeError, ValueError, RecursionError) as error:
+                raise EncodingError(f"not a delta of a {address.kind}: {error}") from error
+    for address, journal in journals.items():
+        if address.kind not in ("text", "list"):
+            raise EncodingError(f"a {address.kind} has no journal")
+        for content in journal.contents():
+            check_update(kind_of(address), content)
+
+
+def take_given(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Given]:
+    """Return a document without the values of field types in it, and these by their paths."""
+    given: dict[Place, Field] = {}
+    rest = _taken(body, (), given)
+    return (rest if given else body), given
+
+
+def _taken(value: Any, path: Place, given: dict[Place, Field]) -> Any:
+    if isinstance(value, Mapping):
+        rest = {}
+        for key, one in value.items():
+            if isinstance(one, Field):
+                given[*path, key] = one
+            else:
+                rest[key] = _taken(one, (*path, key), given)
+        return rest
+    return value
+
+
+def _fields(spot: Spot) -> Iterator[Spot]:
+    """Yield every field, outermost first; what stands in a map is a field too."""
+    for child in spot.children():
+        if catalogue.shown_kind(child) is not None:
+            yield child
+        yield from _fields(child)
+
+
+def _place(body: dict[str, Any], path: Place, value: Any) -> None:
+    for key in path[:-1]:
+        body = body.setdefault(key, {})
+    body[path[-1]] = value
+
+
+def _holder(body: Any, path: Place) -> tuple[dict[str, Any] | None, str]:
+    """Return the object of a body that a path's last key would stand in, None if there is none."""
+    for key in path[:-1]:
+        body = body.get(key) if isinstance(body, dict) else None
+    return (body if isinstance(body, dict) else None), path[-1]
+
+
+_ABSENT: Any = object()

@@ -1,0 +1,165 @@
+"""Revisions made elsewhere: by a client that knows trees of revisions and nothing of fields (CouchDB's `new_edits=false`).
+
+Such a revision has a name already, and may come to several nodes. Its plain values at the places of fields are what its author
+made of the values in the parent revision: the node applies the difference, signed with the revision, so that it counts once
+however many nodes do the same. Where the parent's values aren't known any more, the revision keeps its values as a plain
+body: an explicit sibling, which hides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from crdtdb.causality import EMPTY, Dot, DotSet
+from crdtdb.crdts import Field, GapError, Spot, catalogue
+from crdtdb.documents.fields import Schema, kind_declared, reading, whole
+from crdtdb.documents.revisions import Ancestor, Path, Rev
+from crdtdb.documents.state import Body, Leaf, State
+from crdtdb.documents.view import NO_BODY, Shown, view
+from crdtdb.documents.writes import Write, clock_of, drafted
+from crdtdb.errors import InvalidDocumentError
+from crdtdb.jsontext import JSON, canonical, load
+
+
+class Read(NamedTuple):
+    """A revision as it was read: its whole value, fields included, and what its author had seen."""
+
+    value: bytes
+    seen: DotSet
+
+
+class Foreign(NamedTuple):
+    """A revision made elsewhere. `ancestors` are the digests before its own, newest first. `text` is its whole value."""
+
+    rev: Rev
+    ancestors: Sequence[str]
+    text: bytes | None
+    deleted: bool
+
+    def parent(self) -> Rev | None:
+        """Return the revision that it was made from."""
+        return Rev(self.rev.generation - 1, self.ancestors[0]) if self.ancestors else None
+
+    def line(self) -> set[Rev]:
+        """Return all its ancestors."""
+        return {Rev(self.rev.generation - 1 - n, digest) for n, digest in enumerate(self.ancestors)}
+
+
+def take(
+    state: State, write: Write, foreign: Foreign, known: Callable[[Rev], bool], read: Callable[[Rev], Read | None]
+) -> State:
+    """Add a revision made elsewhere; one that is known anywhere in the document's tree changes nothing.
+
+    `known` tells whether a revision that is no leaf is known, `read` returns what one was read as.
+    """
+    shown = view(state)
+    rev, line = foreign.rev, foreign.line()
+    if any(rev in (one.leaf.rev, one.rev) for one in shown.leaves) or known(rev):
+        return state
+    if any(leaf.path.leads_to(rev, leaf.rev.generation) for leaf in state.leaves.values()):
+        return state
+    names = {one.leaf.rev for one in shown.leaves if one.rev in line}
+    replaced = {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev in line or leaf.rev in names}
+    dot, seen, text = write.mint(), EMPTY, foreign.text
+    if not foreign.deleted and text is not None and (state.fields or write.schema):
+        state, seen, text = _with_fields(state, write, foreign, text, shown.leaves, read)
+    context = state.context.add(dot)
+    kept = {held: leaf for held, leaf in state.leaves.items() if held not in replaced}
+    same_body = _body_kept(state, replaced, text)
+    leaf = Leaf(
+        rev,
+        Path([Ancestor(digest, None) for digest in foreign.ancestors]),
+        clock_of([seen, *(one.clock for one in replaced.values())], [one.clock for one in kept.values()], dot, context),
+        foreign.deleted,
+        same_body.body_dot if same_body is not None else dot,
+        same_body.body_rev if same_body is not None else rev,
+        write.stamp,
+        write.creations,
+    )
+    bodies = dict(state.bodies)
+    if same_body is None:
+        gone = {one.body_dot for one in replaced.values() if not one.deleted and not foreign.deleted}
+        bodies = {held: body for held, body in bodies.items() if held not in gone}
+        if text is not None:
+            bodies[dot] = Body(text, write.creations)
+    return state._replace(leaves={**kept, dot: leaf}, bodies=bodies, context=context)
+
+
+def _body_kept(state: State, replaced: Mapping[Dot, Leaf], text: bytes | None) -> Leaf | None:
+    """Return a replaced leaf whose body the revision goes on with: it changed fields alone, or deletes."""
+    for leaf in replaced.values():
+        body = state.bodies.get(leaf.body_dot)
+        if not leaf.deleted and body is not None and (text is None or text == body.text):
+            return leaf
+    return None
+
+
+def _with_fields(
+    state: State,
+    write: Write,
+    foreign: Foreign,
+    text: bytes,
+    leaves: Sequence[Shown],
+    read: Callable[[Rev], Read | None],
+) -> tuple[State, DotSet, bytes]:
+    """Apply what the revision does to fields; return what its author had seen, and the text of its body.
+
+    Where what was read isn't known any more, the body is all of it.
+    """
+    parent = foreign.parent()
+    current = next((one for one in leaves if one.rev == parent and not one.leaf.deleted), None)
+    known: Read | None = Read(NO_BODY, EMPTY)
+    if current is not None:
+        draft = reading(state.fields, state.journals, write.open_sequence)
+        known = Read(canonical(whole(current.text or NO_BODY, draft)), current.leaf.clock | _seen(state))
+    elif parent is not None:
+        known = read(parent)
+    if known is None:
+        return state, EMPTY, text
+    draft = write.draft(state, Dot(write.actor, write.counter), str(foreign.rev), known.seen)
+    try:
+        rest = canonical(_differ(draft.at(()), load(known.value), load(text), write.schema))
+    except (GapError, InvalidDocumentError):
+        return state, EMPTY, text
+    after, _ = drafted(state, write, draft)
+    return after, known.seen, rest
+
+
+def _seen(state: State) -> DotSet:
+    """Return what the author of a revision that shows now has seen of fields: all that are here."""
+    dots = DotSet.of(dot for deltas in state.fields.values() for dot in deltas)
+    for journal in state.journals.values():
+        dots |= DotSet.vector(dict(journal.vector))
+    return dots
+
+
+def _differ(spot: Spot, before: JSON, after: dict[str, JSON], schema: Schema) -> dict[str, JSON]:
+    """Apply the difference between two whole values to the fields, and return what of the second is plain."""
+    had = before if isinstance(before, dict) else {}
+    plain: dict[str, JSON] = {}
+    for child in list(spot.children()):
+        if child.path[-1] not in after and child.path[-1] in had:
+            catalogue.remove(child)
+    for key, value in after.items():
+        child = Spot(spot.draft, (*spot.path, key))
+        kind = catalogue.shown_kind(child) or kind_declared(schema, child.path)
+        if kind is not None:
+            _differ_field(catalogue.field_type(kind), child, had, key, value)
+        elif isinstance(value, dict) and (any(child.children()) or _declares_below(child, schema)):
+            plain[key] = _differ(child, had.get(key), value, schema)
+        else:
+            plain[key] = value
+    return plain
+
+
+def _differ_field(field: type[Field], child: Spot, had: dict[str, JSON], key: str, value: JSON) -> None:
+    after = field.checked(value)
+    if key in had and field.kind in child.kinds():
+        field.differ(child, field.checked(had[key]), after)
+    else:
+        field.create(child, after)
+
+
+def _declares_below(spot: Spot, schema: Schema) -> bool:
+    return any(path[: len(spot.path)] == spot.path for path in schema)
