@@ -13,7 +13,7 @@ beginning, whatever others typed meanwhile.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
@@ -362,9 +362,54 @@ class DocumentEdit(ObjectEdit):
         self.id = doc_id
         self.written: Any = None
 
-    def apply(self, path: Place, operation: str, arguments: Mapping[str, Any]) -> None:
-        """Apply one operation by its name, as requests bring it. Raises InvalidInputError."""
-        self._session.apply(path, operation, arguments)
+    def perform(self, operations: Iterable[Any]) -> None:
+        """Perform operations that came as JSON: objects with `path`, `operation`, and what that takes.
+
+        Besides the operations of the types there are `assign` with a `value` and, to make a field, its `type`; `unassign`,
+        which removes what stands at the path; and `settle`, which drops what is kept beside a field that was created twice.
+        Raises InvalidInputError, naming the operation by its place in the list.
+        """
+        for number, one in enumerate(operations, 1):
+            try:
+                self._perform(one)
+            except InvalidInputError as error:
+                error.args = (f"operation {number}: {error}",)
+                raise
+            except NotFoundError as error:
+                raise InvalidInputError(f"operation {number}: {error}") from error
+
+    def _perform(self, one: Any) -> None:
+        if not isinstance(one, Mapping):
+            raise InvalidInputError(f"an operation is an object with `path` and `operation`, not {str(one)[:80]!r}")
+        arguments = dict(one)
+        path, operation = _path_in(arguments.pop("path", None)), arguments.pop("operation", None)
+        if operation == "assign":
+            kind = arguments.pop("type", None)
+            value = arguments.pop("value", None)
+            _none_left(arguments)
+            self._session.assign(path, catalogue.field_type(kind)(value) if kind is not None else value)
+        elif operation in ("unassign", "settle"):
+            _none_left(arguments)
+            self._session.remove(path) if operation == "unassign" else self._session.settle(path)
+        elif isinstance(operation, str):
+            self._session.apply(path, operation, arguments)
+        else:
+            raise InvalidInputError(f"`operation` is the name of one, not {str(operation)[:80]!r}")
+
+
+def _path_in(path: Any) -> Place:
+    if isinstance(path, str):
+        path = [path]
+    if not isinstance(path, list) or not path or not all(isinstance(key, str) for key in path):
+        raise InvalidInputError(
+            f"`path` is a key, or the list of the keys that lead to a field, not {str(path)[:80]!r}"
+        )
+    return tuple(path)
+
+
+def _none_left(arguments: Mapping[str, Any]) -> None:
+    if arguments:
+        raise InvalidInputError(f"{', '.join(map(repr, arguments))}: the operation takes no such thing")
 
 
 def _remove_below(spot: Spot) -> None:

@@ -43,6 +43,9 @@ _COMMANDS = {
     "delete": ("crdtdb.cli.documents", "delete"),
     "conflicts": ("crdtdb.cli.documents", "conflicts"),
     "resolve": ("crdtdb.cli.documents", "resolve"),
+    "edit": ("crdtdb.cli.fields", "edit"),
+    "why": ("crdtdb.cli.fields", "why"),
+    "schema": ("crdtdb.cli.fields", "schema"),
     "import": ("crdtdb.cli.transfer", "import_documents"),
     "export": ("crdtdb.cli.transfer", "export"),
 }

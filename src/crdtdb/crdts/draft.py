@@ -86,10 +86,14 @@ class Draft:
         return sorted(address for address in self._index().get(path, ()) if self._fields.get(address))
 
     def below(self, path: Place) -> list[Place]:
-        """Return the paths that begin with this one and go on, which hold something."""
+        """Return the paths that begin with this one and go on, and at which there is a field."""
         depth = len(path)
         return sorted(
-            place for place in self._index() if len(place) > depth and place[:depth] == path and self.addresses(place)
+            place
+            for place in self._index()
+            if len(place) > depth
+            and place[:depth] == path
+            and any(address.part != REMNANT for address in self.addresses(place))
         )
 
     def add(self, address: Address, content: bytes) -> None:

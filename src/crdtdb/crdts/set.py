@@ -1,6 +1,6 @@
 """Set: any JSON values, each once. Of an add and a remove at the same time the add wins.
 
-    ""           dot -> nothing      the set is there, though it may be empty
+    ""           dot -> nothing      the set is there, though it may be empty; every edit of it puts its dot here
     "=" element  dot -> nothing      the adds of an element that nobody removed who had seen them; the element as JSON text
 
 Two values are the same element if their canonical JSON is: 1 and 1.0 are two.
@@ -62,6 +62,8 @@ class Set(Field):
             spot.remove(cls.kind, part)
         for part in sorted(wanted - had):
             spot.replace(cls.kind, b"", part)
+        if had != wanted:
+            spot.replace(cls.kind)
 
     @classmethod
     def check(cls, part: str, content: bytes) -> None:
@@ -82,6 +84,7 @@ class Set(Field):
 def add(spot: Spot, element: Any) -> None:
     """Add an element, any JSON value. Added again it outlives a removal that is made elsewhere meanwhile."""
     spot.replace(Set.kind, b"", _MARK + _text(element))
+    spot.replace(Set.kind)
 
 
 def remove(spot: Spot, element: Any) -> None:
@@ -90,11 +93,13 @@ def remove(spot: Spot, element: Any) -> None:
     if not spot.dots(Set.kind, part):
         raise InvalidInputError(f"{part[1:80]} isn't in the set at {'.'.join(spot.path)!r}: there is nothing to remove")
     spot.remove(Set.kind, part)
+    spot.replace(Set.kind)
 
 
 def discard(spot: Spot, element: Any) -> None:
     """Remove an element if it is there."""
-    spot.remove(Set.kind, _MARK + _text(element))
+    if spot.dots(Set.kind, _MARK + _text(element)):
+        remove(spot, element)
 
 
 Set.operations = {"add": add, "remove": remove, "discard": discard}

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crdtdb.database import Database
 from crdtdb.errors import CrdtdbError
-from crdtdb.http import changes, conflicts, databases, documents
+from crdtdb.http import changes, conflicts, databases, documents, fields
 from crdtdb.http.answers import JSONAnswer
 from crdtdb.http.errors import RefusedError, answer_error
 from crdtdb.http.port import ClusterPort
@@ -21,7 +21,7 @@ def make_app(database: Database, cluster: ClusterPort) -> Starlette:
     """Return the application for a node's database."""
     app = Starlette(
         # The most particular paths first: an id may contain slashes.
-        routes=[*databases.ROUTES, *changes.ROUTES, *conflicts.ROUTES, *documents.ROUTES],
+        routes=[*databases.ROUTES, *changes.ROUTES, *conflicts.ROUTES, *fields.ROUTES, *documents.ROUTES],
         exception_handlers={
             RefusedError: answer_error,
             CrdtdbError: answer_error,

@@ -16,7 +16,7 @@ from crdtdb.wallclock import iso
 
 
 async def conflicts(request: Request) -> JSONAnswer:
-    """GET /{db}/_conflicts : every document with more than one body, and all its bodies."""
+    """GET /{db}/_conflicts : every document with more than one body or a field created twice, and all its bodies."""
     collection, limit = collection_of(request), number(request, "limit")
     rows = await to_thread.run_sync(lambda: _conflicts(collection, cluster_of(request), limit))
     return JSONAnswer({"rows": rows})
@@ -27,7 +27,10 @@ def _conflicts(collection: Collection, cluster: ClusterPort, limit: int | None) 
     for document in collection.conflicts():
         if limit is not None and len(rows) >= limit:
             break
-        rows.append({"id": document.id, "siblings": _siblings(collection, cluster, document.id)})
+        row: dict[str, Any] = {"id": document.id, "siblings": _siblings(collection, cluster, document.id)}
+        if document.field_conflicts:
+            row["fields"] = [list(path) for path in document.field_conflicts]
+        rows.append(row)
     return rows
 
 

@@ -13,7 +13,7 @@ from crdtdb.collection import Collection
 from crdtdb.document import Document
 from crdtdb.errors import CrdtdbError, InvalidInputError
 from crdtdb.http.answers import JSONAnswer, flag, number, read_object, text
-from crdtdb.http.errors import RefusedError, as_result
+from crdtdb.http.errors import as_result
 from crdtdb.http.state import collection_of, drawn_id, ready
 
 
@@ -29,9 +29,9 @@ def as_couchdb(document: Document, *, conflicts: bool = False) -> dict[str, Any]
 
 
 async def get(request: Request) -> JSONAnswer:
-    """GET /{db}/{id} : the winner, or the revision `rev`."""
+    """GET /{db}/{id} : the winner, or the revision `rev`; with crdt=true which field is of which type."""
     collection, conflicts = collection_of(request), flag(request, "conflicts")
-    document = collection.get(request.path_params["id"], request.query_params.get("rev"))
+    document = collection.get(request.path_params["id"], request.query_params.get("rev"), crdt=flag(request, "crdt"))
     return JSONAnswer(as_couchdb(document, conflicts=conflicts), headers={"etag": f'"{document.rev}"'})
 
 
@@ -113,7 +113,7 @@ async def bulk(request: Request) -> JSONAnswer:
     if not isinstance(documents, list):
         raise InvalidInputError("the body is an object with an array `docs`")
     if body.get("new_edits") is False:
-        raise RefusedError(501, "not_implemented", "revisions made elsewhere (new_edits=false) aren't taken yet")
+        return JSONAnswer(await to_thread.run_sync(_take, collection, documents), 201)
     named = [{"_id": drawn_id(), **one} if isinstance(one, Mapping) else one for one in documents]
     results = await to_thread.run_sync(collection.bulk, named)
     return JSONAnswer(
@@ -125,6 +125,16 @@ async def bulk(request: Request) -> JSONAnswer:
         ],
         201,
     )
+
+
+def _take(collection: Collection, documents: list[Any]) -> list[dict[str, Any]]:
+    """Take revisions made elsewhere; as CouchDB does, answer with those alone that were refused."""
+    results = zip(documents, collection.take(documents), strict=True)
+    return [
+        as_result(one.get("_id") if isinstance(one, Mapping) else None, error)
+        for one, error in results
+        if error is not None
+    ]
 
 
 def _rev_in(request: Request) -> str | None:
