@@ -34,7 +34,7 @@ from crdtdb.editing import DocumentEdit, Session
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError, StoreClosedError
 from crdtdb.explain import explain
 from crdtdb.feed import Feed
-from crdtdb.jsontext import load
+from crdtdb.jsontext import canonical
 from crdtdb.limits import BULK_DOCUMENTS_MAX, REVS_LIMIT
 from crdtdb.resolvers import Conflict, Resolver
 from crdtdb.store import Past, Record, Store, Transaction, Written
@@ -299,7 +299,7 @@ class Collection:
         draft = reading(state.fields, state.journals, self._opener(doc_id))
         found = {one.leaf.rev: _leaf_revision(one, draft) for one in view(state).leaves}
         for past in self._store.past(self.name, doc_id):
-            found.setdefault(past.rev, _past_revision(past))
+            found.setdefault(past.rev, _past_revision(past, self._store.value_of(self.name, doc_id, past)))
         return [found[rev] for rev in sorted(found, reverse=True)]
 
     def changes(
@@ -425,12 +425,13 @@ class Collection:
                 doc_id, record.state, shown, leaf, self._opener(doc_id), with_conflicts=conflicts, with_fields=crdt
             )
         past = self._store.revision(self.name, doc_id, rev)
-        if past is None or (past.text is None and not past.deleted):
+        value = self._store.value_of(self.name, doc_id, past) if past is not None else None
+        if past is None or (value is None and not past.deleted):
             raise NotFoundError(
                 f"document {doc_id!r} in {self.name!r}: the body of revision {rev} "
                 + ("isn't held here" if past is not None else "isn't known")
             )
-        return Document(doc_id, str(rev), past.text or NO_BODY, (), past.deleted, record.state)
+        return Document(doc_id, str(rev), canonical(value or {}), (), past.deleted, record.state)
 
     def _all(
         self, start: str | None, end: str | None, keys: Iterable[str] | None, descending: bool, inclusive_end: bool
@@ -477,7 +478,7 @@ class Collection:
             paths.append({one.rev, *(Rev(top - 1 - n, step.digest) for n, step in enumerate(one.leaf.path.all()))})
         common = set.intersection(*paths)
         past = self._store.revision(self.name, doc_id, max(common)) if common else None
-        return load(past.text) if past is not None and past.text is not None else None
+        return self._store.value_of(self.name, doc_id, past) if past is not None else None
 
 
 def at_rest(state: State) -> State:
@@ -530,7 +531,6 @@ def _leaf_revision(shown: Shown, draft: Draft) -> Revision:
     return Revision(str(shown.rev), above, leaf.deleted, True, milliseconds(leaf.stamp), body)
 
 
-def _past_revision(past: Past) -> Revision:
+def _past_revision(past: Past, body: dict[str, Any] | None) -> Revision:
     above = str(Rev(past.rev.generation - 1, past.parent.digest)) if past.parent is not None else None
-    body = load(past.text) if past.text is not None else None
     return Revision(str(past.rev), above, past.deleted, False, milliseconds(past.stamp), body)

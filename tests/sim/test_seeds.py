@@ -13,6 +13,7 @@ import pytest
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import EMPTY, DotSet
 from crdtdb.cluster.engine import Engine
+from crdtdb.crdts import Counter, Journal, Spot, join_vectors
 from crdtdb.store import Store, exchange, identity, transaction
 from crdtdb.store.identity import Identity
 from crdtdb.testing.simulate import SimulationError, simulate
@@ -104,6 +105,37 @@ def tear_batches(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(VirtualBackend, "write", torn)
 
 
+def take_updates_with_gaps(patch: pytest.MonkeyPatch) -> None:
+    """Closure of journals off: a state is merged though updates that its author had seen are missing."""
+
+    def careless(mine: Journal, theirs: Journal) -> Journal:
+        updates = {dot: one for dot, one in theirs.updates.items() if dot.counter > mine.vector.get(dot.actor, 0)}
+        return Journal(
+            join_vectors(mine.vector, theirs.vector), mine.creations | theirs.creations, updates, theirs.snapshots
+        )
+
+    patch.setattr("crdtdb.crdts.tree.join_journals", careless)
+    patch.setattr(Journal, "checked", lambda self: self)
+
+
+def share_a_client_id(patch: pytest.MonkeyPatch) -> None:
+    """Rule 3 off for Yrs: every actor writes texts and lists under one client id."""
+    patch.setattr("crdtdb.crdts.sequences.client_of", lambda writer: 7)
+
+
+def fold_the_counter(patch: pytest.MonkeyPatch) -> None:
+    """A counter that replaces what others added, not only what its own actor did."""
+    increment = Counter.operations["increment"]
+
+    def greedy(spot: Spot, by: int = 1) -> None:
+        for dot in list(spot.dots("counter")):
+            if dot.actor != spot.draft.signature.dot.actor:
+                spot.draft.remove_dot(spot.address("counter"), dot)
+        increment(spot, by)
+
+    patch.setitem(Counter.operations, "increment", greedy)
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -114,6 +146,9 @@ def tear_batches(patch: pytest.MonkeyPatch) -> None:
         ship_no_context,
         never_exchange,
         tear_batches,
+        take_updates_with_gaps,
+        share_a_client_id,
+        fold_the_counter,
     ],
 )
 def test_a_broken_rule_is_found(broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 
 from crdtdb.causality import Dot
 from crdtdb.crdts import (
+    Address,
     Draft,
     Field,
     Fields,
     Journals,
+    Map,
     OpenSequence,
     Place,
     SequenceField,
@@ -86,22 +88,24 @@ def reading(fields: Fields, journals: Journals, open_sequence: OpenSequence = op
     return Draft(fields, journals, _READER, open_sequence)
 
 
-def values(draft: Draft) -> dict[str, Any]:
-    """Return what the fields show, as objects of objects. Texts and lists outside of maps come as `Unread`."""
-    return _values(draft.at(()))
+def values(draft: Draft, *, in_maps: bool = False) -> dict[str, Any]:
+    """Return what the fields show, as objects of objects. Texts and lists come as `Unread`, in maps too if that is wanted."""
+    return _values(draft.at(()), in_maps)
 
 
-def _values(spot: Spot) -> dict[str, Any]:
+def _values(spot: Spot, in_maps: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for child in spot.children():
         kind = catalogue.shown_kind(child)
         field = catalogue.field_type(kind) if kind is not None else None
         if field is None:
-            beneath = _values(child)
+            beneath = _values(child, in_maps)
             if beneath:
                 found[child.path[-1]] = beneath
         elif issubclass(field, SequenceField):
             found[child.path[-1]] = Unread(child, field)
+        elif field is Map and in_maps:
+            found[child.path[-1]] = _values(child, in_maps)
         else:
             found[child.path[-1]] = field.value(child)
     return found
@@ -133,6 +137,28 @@ def whole(text: bytes, draft: Draft) -> dict[str, JSON]:
     return shown
 
 
+def value_without_sequences(text: bytes, draft: Draft) -> bytes:
+    """Return the canonical text of a body with what the small fields show, and nothing where a text or list stands."""
+    value = overlay(load(text), values(draft, in_maps=True))
+    return canonical(_without_unread(value))
+
+
+def _without_unread(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_unread(one) for key, one in value.items() if not isinstance(one, Unread)}
+    return value
+
+
+def sequences_shown(draft: Draft) -> list[Address]:
+    """Return the addresses of the texts and lists that show."""
+    found = []
+    for spot in _fields(draft.at(())):
+        field = catalogue.field_type(catalogue.shown_kind(spot) or "")
+        if issubclass(field, SequenceField):
+            found.append(spot.address(field.kind, field.part(spot) or ""))
+    return found
+
+
 def absorb(draft: Draft, text: bytes, given: Given = NOTHING_GIVEN, schema: Schema = NO_SCHEMA) -> bytes:
     """Bring the fields to what stands in a whole document, and return the canonical text of the rest, the body.
 
@@ -140,7 +166,7 @@ def absorb(draft: Draft, text: bytes, given: Given = NOTHING_GIVEN, schema: Sche
     """
     wanted = load(text)
     for path, field in given.items():
-        _place(wanted, path, field)
+        place(wanted, path, field)
     return canonical(_absorbed(draft.at(()), wanted, schema))
 
 
@@ -322,7 +348,8 @@ def _fields(spot: Spot) -> Iterator[Spot]:
         yield from _fields(child)
 
 
-def _place(body: dict[str, Any], path: Place, value: Any) -> None:
+def place(body: dict[str, Any], path: Place, value: Any) -> None:
+    """Put a value into a body at a path, with the objects that lead there."""
     for key in path[:-1]:
         body = body.setdefault(key, {})
     body[path[-1]] = value

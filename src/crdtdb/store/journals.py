@@ -7,11 +7,11 @@ newest stay beside it for a while, so that a peer that lacks a few gets these an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from crdtdb.backends import Reader
-from crdtdb.causality import Actor, Dot, DotSet
+from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import (
     Address,
     Journal,
@@ -21,10 +21,13 @@ from crdtdb.crdts import (
     Vector,
     join_vectors,
     kind_of,
+    within,
 )
+from crdtdb.documents.fields import place
+from crdtdb.jsontext import load
 from crdtdb.limits import JOURNAL_UPDATES_KEPT, JOURNAL_UPDATES_MAX
 from crdtdb.store import keys
-from crdtdb.store.records import StoreTables
+from crdtdb.store.records import Past, StoreTables
 from crdtdb.wire.cbor import decode_own, encode
 from crdtdb.wire.states import vector_in, vector_out
 
@@ -77,6 +80,13 @@ class JournalRows(NamedTuple):
         for dot in chosen:
             reached = join_vectors(reached, {dot.actor: dot.counter})
         return list(Journal(reached, frozenset(), chosen, held.snapshots).contents()), reached
+
+    def then(self, seen: DotSet) -> list[bytes] | None:
+        """Return the contents that somebody had seen, None if they are folded with others."""
+        held = self.all()
+        if not all(within(one.vector, {actor: seen.highest(actor) for actor in one.vector}) for one in held.snapshots):
+            return None
+        return self.contents({actor: seen.highest(actor) for actor in held.vector})[0]
 
     def lacking(self, journal: Journal, theirs: DotSet, missing: DotSet) -> Journal:
         """Return the journal with what a receiver lacks whose clock is `theirs`: the updates alone, if they connect."""
@@ -176,6 +186,20 @@ class JournalRows(NamedTuple):
     def _snapshot(self, value: bytes) -> Snapshot:
         vector, content = decode_own(value)
         return Snapshot(vector_in(vector, self.tables), content)
+
+
+def value_then(past: Past, rows: Callable[[Address], JournalRows]) -> dict[str, Any] | None:
+    """Return the whole value of a replaced revision, with its texts and lists as they were.
+
+    None if one of them has been folded since.
+    """
+    value: dict[str, Any] = load(past.text or b"{}")
+    for address in past.sequences:
+        contents = rows(address).then(past.seen or EMPTY)
+        if contents is None:
+            return None
+        place(value, address.path, Sequence(kind_of(address), contents).value())
+    return value
 
 
 def at_rest(journal: Journal) -> Journal:

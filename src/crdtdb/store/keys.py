@@ -13,7 +13,8 @@
     d collection# id                     the document: [seq, leaves, bodies, fields, journals, residue]
     h collection# length id generation digest
                                          a revision that is no leaf any more:
-                                         [parent digest, parent dot, deleted, stamp, own dot, value or null, seen]
+                                         [parent digest, parent dot, deleted, stamp, own dot, value or null, seen,
+                                          addresses of texts and lists]
     t collection# length id address      the journal of a text or list; `address` is a digest of eight bytes, then
       0                                  its snapshot: [vector, content]
       1 actor# counter                   an update: [after, content]

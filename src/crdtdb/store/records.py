@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from crdtdb.backends import Reader
 from crdtdb.causality import Actor, Dot, DotSet
-from crdtdb.crdts import Creations
+from crdtdb.crdts import Address, Creations
 from crdtdb.documents import Ancestor, Leaf, Rev, State
 from crdtdb.limits import REVS_LIMIT
 from crdtdb.store import keys
 from crdtdb.wire.cbor import decode_own, encode
-from crdtdb.wire.states import decode_state, dots_in, dots_out, encode_state
+from crdtdb.wire.states import address_in, decode_state, dots_in, dots_out, encode_state
 
 Get = Callable[[bytes], bytes | None]
 
@@ -83,8 +83,8 @@ class Record(NamedTuple):
 class Past(NamedTuple):
     """A revision that is no leaf any more. `text` is None where its body was never here, or it was a deletion.
 
-    `seen` is what its author had seen if `text` is all of its value, with what the fields showed then; None if `text` may lack
-    that.
+    `text` is its value with what the small fields showed then, if it is known what its author had seen: `seen`. Its texts and
+    lists, at `sequences`, are then those of their journals up to there.
     """
 
     rev: Rev
@@ -94,6 +94,7 @@ class Past(NamedTuple):
     dot: Dot | None
     text: bytes | None
     seen: DotSet | None
+    sequences: tuple[Address, ...]
 
 
 def encode_record(seq: int, state: State, residue: DotSet, tables: StoreTables) -> bytes:
@@ -141,6 +142,7 @@ def encode_past(
     dot: Dot | None = None,
     text: bytes | None = None,
     seen: DotSet | None = None,
+    sequences: Iterable[Address] = (),
 ) -> bytes:
     """Write a replaced revision."""
     return encode(
@@ -152,6 +154,7 @@ def encode_past(
             *_flat(dot, tables),
             text,
             dots_out(seen, tables.actor_number) if seen is not None else None,
+            *([address.kind, address.part, *address.path] for address in sequences),
         ]
     )
 
@@ -160,7 +163,7 @@ def decode_past(key: bytes, value: bytes, history: bytes, tables: StoreTables) -
     """Read a replaced revision."""
     tail = key[len(history) :]
     rev = Rev(int.from_bytes(tail[:8], "big"), tail[8:].decode())
-    parent, actor, counter, deleted, stamp, own, own_counter, text, seen = decode_own(value)
+    parent, actor, counter, deleted, stamp, own, own_counter, text, seen, *sequences = decode_own(value)
     return Past(
         rev,
         Ancestor(parent, _dot(actor, counter, tables)) if parent is not None else None,
@@ -169,6 +172,7 @@ def decode_past(key: bytes, value: bytes, history: bytes, tables: StoreTables) -
         _dot(own, own_counter, tables),
         text,
         dots_in(seen, tables) if seen is not None else None,
+        tuple(address_in(address) for address in sequences),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from threading import Condition
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from crdtdb.backends import Backend, Reader, Snapshot, open_backend
 from crdtdb.causality import Actor, DotSet
@@ -20,14 +20,14 @@ from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, Vector, kind_
 from crdtdb.documents import NO_SCHEMA, HybridClock, Rev, Schema, State, Write
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
 from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreError, StoreFormatError
-from crdtdb.jsontext import JSON
+from crdtdb.jsontext import JSON, load
 from crdtdb.limits import RUMOR_BYTES_MAX, RUMOR_PATH_LINKS_MAX
 from crdtdb.store import keys
 from crdtdb.store.committer import Committer
 from crdtdb.store.exchange import Outgoing, Received, path_until, receive
 from crdtdb.store.held import Collection, Held, held_rows, read_held
 from crdtdb.store.identity import Identity, load_identity
-from crdtdb.store.journals import JournalRows
+from crdtdb.store.journals import JournalRows, value_then
 from crdtdb.store.records import Past, Record, StoreTables, decode_past, decode_record, read_chain
 from crdtdb.store.sequences import Open, OpenSequences, Slot
 from crdtdb.store.sweep import pending, sweep_slice
@@ -183,6 +183,15 @@ class Store:
         key = keys.revision(history, *rev)
         value = self._backend.get(key)
         return decode_past(key, value, history, self._tables) if value is not None else None
+
+    def value_of(self, name: str, doc_id: str, past: Past) -> dict[str, Any] | None:
+        """Return what a replaced revision was read as; its body alone where more isn't known, None if not even that."""
+        if past.text is None:
+            return None
+        number, raw = self.collection(name).number, doc_id.encode()
+        found = value_then(past, lambda address: JournalRows.of(self._backend, self._tables, number, raw, address))
+        body: dict[str, Any] = load(past.text)
+        return found if found is not None else body
 
     def changes(self, name: str, since: int = 0, reverse: bool = False) -> Iterator[tuple[int, str, Record]]:
         """Yield the changes with a seq above `since`: each document once, at its last change."""

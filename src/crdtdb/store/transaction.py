@@ -15,7 +15,7 @@ from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import NO_FIELDS, Address, GapError, Journal, Sequence, heads, join_vectors, kind_of, within
 from crdtdb.documents import NO_SCHEMA, Ancestor, Leaf, Rev, Schema, State, Write, shows
 from crdtdb.documents.catalogue import Catalogue
-from crdtdb.documents.fields import reading, whole
+from crdtdb.documents.fields import reading, sequences_shown, value_without_sequences
 from crdtdb.documents.foreign import Read
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
 from crdtdb.errors import CrdtdbError, NotFoundError, TooLargeError
@@ -23,7 +23,7 @@ from crdtdb.jsontext import canonical
 from crdtdb.limits import DOCUMENT_LEAVES_MAX, SEQUENCE_BYTES_MAX
 from crdtdb.store import keys
 from crdtdb.store.held import Collection, Held
-from crdtdb.store.journals import JournalRows, at_rest, is_to_fold
+from crdtdb.store.journals import JournalRows, at_rest, is_to_fold, value_then
 from crdtdb.store.records import (
     Record,
     StoreTables,
@@ -359,7 +359,9 @@ class Transaction:
             past = decode_past(key, value, history, self._tables) if value is not None else None
             if past is None or past.text is None or past.seen is None:
                 return None
-            return Read(past.text, past.seen)
+            rows = partial(self.journal, collection.number, doc_id.encode())
+            found = value_then(past, rows)
+            return Read(canonical(found), past.seen) if found is not None else None
 
         return known, read
 
@@ -387,32 +389,26 @@ class Transaction:
                 body = before.bodies.get(leaf.body_dot)
                 text = None if leaf.deleted or body is None else body.text
                 if text is not None or self._text_of(key, history) is None:
-                    text, seen = self._value_of(number, raw, before, dot, leaf, text)
-                    self.rows[key] = encode_past(
-                        leaf.path.parent, self._tables, leaf.deleted, leaf.stamp, dot, text, seen
-                    )
+                    value = self._value_of(before, leaf, text)
+                    self.rows[key] = encode_past(leaf.path.parent, self._tables, leaf.deleted, leaf.stamp, dot, *value)
         for dot, leaf in after.leaves.items():
             if dot not in before.leaves:
                 self._keep_path(history, leaf, after)
 
     def _value_of(
-        self, number: int, raw: bytes, before: State, dot: Dot, leaf: Leaf, text: bytes | None
-    ) -> tuple[bytes | None, DotSet | None]:
-        """Return the whole value of a revision that is being replaced, and what its author had seen.
+        self, before: State, leaf: Leaf, text: bytes | None
+    ) -> tuple[bytes | None, DotSet | None, list[Address]]:
+        """Return the value of a revision that is being replaced, what its author had seen, and its texts and lists.
 
-        Its body alone, and None, if the fields have changed since, or if nobody wrote it as a whole and reading its texts would
-        cost each keystroke as much as they are long.
+        Of these the journals keep what they were: reading them here would cost each keystroke as much as they are long. If the
+        fields have changed since the revision was written, its body is all that is known.
         """
         if not before.fields:
-            return text, EMPTY
-        native_with_texts = leaf.body_dot != dot and bool(before.journals)
-        if text is None or native_with_texts or not all(head in leaf.clock for head in heads(before.fields)):
-            return text, None
-        draft = reading(before.fields, before.journals, partial(self._open_to_read, number, raw))
-        return canonical(whole(text, draft)), leaf.clock
-
-    def _open_to_read(self, number: int, raw: bytes, address: Address, journal: Journal, _: bytes) -> Sequence:
-        return Sequence(kind_of(address), self.journal(number, raw, address).contents(journal.vector)[0])
+            return text, EMPTY, []
+        if text is None or not all(head in leaf.clock for head in heads(before.fields)):
+            return text, None, []
+        draft = reading(before.fields, before.journals)
+        return value_without_sequences(text, draft), leaf.clock, sequences_shown(draft)
 
     def _keep_path(self, history: bytes, leaf: Leaf, after: State) -> None:
         """Write the rows of a path as far as none are there."""

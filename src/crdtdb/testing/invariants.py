@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from crdtdb.crdts import Address, Journal, Sequence, kind_of
+from crdtdb.crdts.journal import join_journals
 from crdtdb.documents import view
+from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.store import Store, keys
+from crdtdb.store.journals import JournalRows
 from crdtdb.store.records import decode_record
 from crdtdb.wire.cbor import decode_own
 
@@ -19,6 +23,7 @@ def check_store(store: Store) -> None:
     for name, collection in held.collections.items():
         number = collection.number
         feed = {}
+        journals: set[bytes] = set()
         living = deleted = 0
         for key, value in backend.scan(*keys.rest(keys.document(number, b""))):
             raw = key[5:]
@@ -26,11 +31,14 @@ def check_store(store: Store) -> None:
             record = decode_record(value, held.clock, tables, backend.get, history)
             feed[keys.change(number, record.seq)] = raw
             shown = view(record.state)
-            living += not shown.deleted
-            deleted += shown.deleted
+            if raw != SCHEMA_ID.encode():
+                living += not shown.deleted
+                deleted += shown.deleted
             for dot in record.state.dots():
                 assert dot in record.state.context, f"{name}/{raw!r}: its context doesn't cover its own {dot}"
                 expected_log[keys.log(tables.actor_number(dot.actor), dot.counter)] = keys.place(number, raw)
+            for address, journal in record.state.journals.items():
+                journals |= _check_journal(JournalRows.of(backend, tables, number, raw, address), address, journal)
             for leaf in record.state.leaves.values():
                 length = len(leaf.path.all())
                 assert length == min(leaf.rev.generation - 1, 1000), (
@@ -38,6 +46,8 @@ def check_store(store: Store) -> None:
                 )
         rows = dict(backend.scan(*keys.rest(keys.change(number, 0)[:5])))
         assert rows == feed, f"{name}: the changes feed has rows {rows.keys() ^ feed.keys()}"
+        journal_rows = {key for key, _ in backend.scan(*keys.rest(keys.journals(number, b"")[:5]))}
+        assert journal_rows == journals, f"{name}: rows of journals that no document has: {journal_rows - journals}"
         assert (collection.documents, collection.deleted) == (living, deleted), (
             f"{name}: {collection} but {living} live"
         )
@@ -48,3 +58,12 @@ def check_store(store: Store) -> None:
         assert stored == [bound for pair in ranges for bound in pair], (
             f"the clock of {actor.hex()[:8]} at rest is {stored}"
         )
+
+
+def _check_journal(rows: JournalRows, address: Address, journal: Journal) -> set[bytes]:
+    """Check that the rows of a journal are all that it says it holds, and can be read; return their keys."""
+    held = rows.all()
+    reached = join_journals(Journal({}, frozenset()), held).vector
+    assert reached == journal.vector, f"the rows of {address} reach {reached}, and it says {journal.vector}"
+    Sequence(kind_of(address), rows.contents()[0]).value()
+    return {key for key, _ in rows.scan(*keys.rest(rows.key))}

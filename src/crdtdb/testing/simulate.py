@@ -21,8 +21,9 @@ from crdtdb.errors import ConflictError, NotFoundError, StoreError
 from crdtdb.gossip import GossipConfig
 from crdtdb.jsontext import canonical
 from crdtdb.store import Durability, Store
+from crdtdb.testing.field_clients import FieldClients
 from crdtdb.testing.invariants import check_store
-from crdtdb.testing.oracle import Acknowledged, check_nothing_lost
+from crdtdb.testing.oracle import Acknowledged, check_effects, check_nothing_lost
 from crdtdb.testing.world import SimulatedNode, StoreFactory, World
 
 
@@ -108,6 +109,7 @@ class Clients:
     def __init__(self, world: World, rate: float, until: float) -> None:
         self._world, self._rate, self._until = world, rate, until
         self._bodies = count()
+        self._fields = FieldClients(world)
 
     def next(self) -> None:
         """Write once, and plan the next write."""
@@ -130,6 +132,9 @@ class Clients:
         dice = self._world.dice
         if dice.random() < 0.1:
             self._scrap(node, database)
+            return
+        if dice.random() < 0.4:
+            self._fields.write(node, database)
             return
         notes = database.collection(dice.choice(["notes", "tasks"]))
         doc_id = dice.choice("abcdefgh")
@@ -259,7 +264,11 @@ def _check(world: World) -> None:
             if node.database is not None
         }
         assert len(set(digests.values())) == 1, f"equal clocks, but {name!r} differs: {digests}"
+    shown = []
     for node in world.nodes.values():
         assert node.database is not None
         check_store(node.database.store)
         check_nothing_lost(node.database.store, acknowledged)
+        check_effects(node.database.store, acknowledged)
+        shown.append({name: {doc.id: dict(doc) for doc in node.database.collection(name).all()} for name in names})
+    assert all(one == shown[0] for one in shown), f"equal clocks and digests, but documents read differently: {shown}"
