@@ -12,7 +12,6 @@ beginning, whatever others typed meanwhile.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
@@ -28,6 +27,7 @@ from crdtdb.crdts import (
     Journals,
     OpenSequence,
     Place,
+    Positional,
     Sequence,
     SequenceField,
     Signature,
@@ -51,6 +51,8 @@ class Shadow:
     def __init__(self, under: Sequence, text: bool) -> None:
         self._under, self._text = under, text
         self.steps: list[Step] = []
+        self.noted = 0
+        """How many steps there were, before some became one."""
         self._length: int | None = None
 
     @property
@@ -70,13 +72,14 @@ class Shadow:
     @contextmanager
     def editing(self) -> Iterator[Callable[[Step], None]]:
         """Note steps. Raises InvalidInputError for one that is out of range."""
-        yield self._step
+        yield self.add
 
     def taken(self) -> bytes | None:
         """Nothing: what is tried makes no update."""
         return None
 
-    def _step(self, step: Step) -> None:
+    def add(self, step: Step) -> None:
+        """Note a step. One that goes on where the last one ended is made one with it, as typing is."""
         at, removed, added = step
         if not 0 <= at <= at + removed <= self.length:
             what = "characters" if self._text else "values"
@@ -84,6 +87,18 @@ class Shadow:
                 f"positions {at} to {at + removed} are outside of {self.length} {what}: nothing was written"
             )
         self._length = self.length + len(added) - removed
+        self.noted += 1
+        if self.steps:
+            last_at, last_removed, last_added = self.steps[-1]
+            if not removed and at == last_at + len(last_added):
+                self.steps[-1] = (last_at, last_removed, last_added + added)
+                return
+            if not added and last_at <= at and at + removed == last_at + len(last_added):
+                self.steps[-1] = (last_at, last_removed, last_added[: at - last_at])
+                return
+            if not added and not last_added and at in (last_at, last_at - removed):
+                self.steps[-1] = (at, last_removed + removed, added)
+                return
         self.steps.append(step)
 
 
@@ -109,6 +124,8 @@ class Session:
         self._shadows: dict[Address, Shadow] = {}
         self.draft = Draft(fields, journals, _TRIED, self._shadow)
         self._noted: list[Noted] = []
+        self._steps = 0
+        self._at_hand: dict[Place, tuple[type[SequenceField], Shadow]] = {}
         self._adopted: set[Address] = set()
         self._played: set[Address] = set()
 
@@ -124,8 +141,24 @@ class Session:
 
     # Steps
 
+    def _apply_by_position(self, path: Place, operation: str, arguments: Mapping[str, Any]) -> bool:
+        """Note one more step in a text or list that has been edited already: nothing else about it can have changed."""
+        at_hand = self._at_hand.get(path)
+        if at_hand is None:
+            return False
+        field, shadow = at_hand
+        function = field.operations.get(operation)
+        if not isinstance(function, Positional):
+            return False
+        catalogue.check_arguments(function, arguments, f"{operation!r} of the {field.kind} {'.'.join(path)!r}")
+        self._count()
+        shadow.add(function.step(shadow.length, **arguments))
+        return True
+
     def apply(self, path: Place, operation: str, arguments: Mapping[str, Any]) -> None:
         """Apply an operation of the field at a path."""
+        if self._apply_by_position(path, operation, arguments):
+            return
         self._adopt(path)
         kind = catalogue.shown_kind(self.draft.at(path)) or kind_declared(self.schema, path)
 
@@ -192,7 +225,8 @@ class Session:
     def _try(self, path: Place, kind: str | None, act: Callable[[Draft], None]) -> None:
         field = catalogue.catalogue().get(kind or "")
         by_position = field is not None and issubclass(field, SequenceField)
-        before = {address: len(shadow.steps) for address, shadow in self._shadows.items()}
+        self._at_hand.clear()
+        before = {address: shadow.noted for address, shadow in self._shadows.items()}
         act(self.draft)
         if by_position:
             sequence_field = cast("type[SequenceField]", field)
@@ -205,8 +239,10 @@ class Session:
         part = field.part(self.draft.at(path)) or ""
         address = Address(path, field.kind, part)
         shadow = self._shadows.get(address)
-        if shadow is not None and len(shadow.steps) == before.get(address, 0) and address in self._base:
+        if shadow is not None and shadow.noted == before.get(address, 0) and address in self._base:
             return
+        if shadow is not None:
+            self._at_hand[path] = (field, shadow)
         self._note(lambda draft, _: self._play_positions(draft, address, field))
 
     def _play_positions(self, draft: Draft, address: Address, field: type[SequenceField]) -> None:
@@ -255,9 +291,13 @@ class Session:
         self._note(lambda _, body: change(body.value))
 
     def _note(self, apply: Callable[[Draft, Plain], None]) -> None:
-        if len(self._noted) >= OPERATIONS_MAX:
-            raise TooLargeError(f"an edit has at most {OPERATIONS_MAX:,} steps: make several")
+        self._count()
         self._noted.append(Noted(apply))
+
+    def _count(self) -> None:
+        self._steps += 1
+        if self._steps > OPERATIONS_MAX:
+            raise TooLargeError(f"an edit has at most {OPERATIONS_MAX:,} steps: make several")
 
 
 class ObjectEdit:
@@ -324,14 +364,11 @@ class FieldEdit(ObjectEdit):
             )
 
         def call(*args: Any, **kwargs: Any) -> None:
-            try:
-                bound = inspect.signature(function).bind(None, *args, **kwargs)
-            except TypeError as error:
-                raise InvalidInputError(
-                    f"{operation!r} of the {self.kind} {'.'.join(self._path)!r}: {error}"
-                ) from error
-            arguments = {name: value for name, value in bound.arguments.items() if name != "spot"}
-            self._session.apply(self._path, operation, arguments)
+            names, _ = catalogue.parameters(function)
+            if len(args) > len(names):
+                what = f"{operation!r} of the {self.kind} {'.'.join(self._path)!r}"
+                raise InvalidInputError(f"{what} takes {', '.join(names) or 'nothing'}, not {len(args)} values")
+            self._session.apply(self._path, operation, {**dict(zip(names, args, strict=False)), **kwargs})
 
         return call
 

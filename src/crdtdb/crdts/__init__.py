@@ -11,7 +11,7 @@ from crdtdb.crdts.flag import Flag
 from crdtdb.crdts.journal import EMPTY_JOURNAL, GapError, Journal, Snapshot, Update, Vector, join_vectors, within
 from crdtdb.crdts.map import Map
 from crdtdb.crdts.register import MultiValue, Register
-from crdtdb.crdts.sequence_fields import List, SequenceField, Text
+from crdtdb.crdts.sequence_fields import List, Positional, SequenceField, Text
 from crdtdb.crdts.sequences import Sequence, Step, check_update
 from crdtdb.crdts.set import Set
 from crdtdb.crdts.tree import (
@@ -53,6 +53,7 @@ __all__ = [
     "OpenSequence",
     "Outcome",
     "Place",
+    "Positional",
     "Register",
     "Sequence",
     "SequenceField",

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from crdtdb.crdts.contract import Field
+from crdtdb.crdts.contract import Field, Operation
 from crdtdb.crdts.draft import Spot
 from crdtdb.errors import InvalidInputError
 from crdtdb.jsontext import JSON
@@ -84,11 +85,24 @@ def apply(spot: Spot, operation: str, arguments: Mapping[str, Any], kind: str | 
         raise InvalidInputError(
             f"a {found} such as {where!r} has no operation {operation!r}: it has {', '.join(known)}"
         )
-    try:
-        bound = inspect.signature(function).bind(spot, **arguments)
-    except TypeError as error:
-        raise InvalidInputError(f"{operation!r} of the {found} {where!r}: {error}") from error
-    function(*bound.args, **bound.kwargs)
+    check_arguments(function, arguments, f"{operation!r} of the {found} {where!r}")
+    function(spot, **arguments)
+
+
+@cache
+def parameters(function: Operation) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the names of what an operation takes, in order, and of what it must be given."""
+    taken = list(inspect.signature(function).parameters.values())[1:]
+    return tuple(one.name for one in taken), frozenset(one.name for one in taken if one.default is one.empty)
+
+
+def check_arguments(function: Operation, arguments: Mapping[str, Any], what: str) -> None:
+    """Raise InvalidInputError unless an operation takes these arguments, and needs no others."""
+    names, needed = parameters(function)
+    unknown, missing = arguments.keys() - set(names), needed - arguments.keys()
+    if unknown or missing:
+        wrong = f"takes no {min(unknown)!r}" if unknown else f"needs {min(missing)!r}"
+        raise InvalidInputError(f"{what} {wrong}: it takes {', '.join(names) or 'nothing'}")
 
 
 def remove(spot: Spot) -> None:

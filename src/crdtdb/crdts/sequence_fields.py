@@ -12,6 +12,8 @@ Source: Nicolaescu et al. as in `crdtdb.crdts.journal`.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from difflib import SequenceMatcher
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -132,7 +134,8 @@ class Text(SequenceField):
         """Take a string that UTF-8 can hold."""
         if not isinstance(value, str):
             raise InvalidDocumentError(f"a text holds a string, not {str(value)[:80]!r}")
-        canonical(value)
+        if not value.isascii():
+            canonical(value)  # which refuses lone surrogates
         return value
 
     @classmethod
@@ -174,54 +177,72 @@ class List(SequenceField):
         return "insert", {"at": dice.randint(0, length), "values": [dice.choice([1, "x", {"y": [2.5]}])]}
 
 
-def insert_text(spot: Spot, at: int, text: str) -> None:
+class Positional:
+    """An operation by position: given the length and arguments by name, it says the step that it is."""
+
+    def __init__(self, field: type[SequenceField], step: Callable[..., Step]) -> None:
+        self._field, self.step = field, step
+        self.__doc__ = step.__doc__
+        self.__signature__ = inspect.signature(step)
+
+    def __call__(self, spot: Spot, **arguments: Any) -> None:
+        """Apply it."""
+        part = self._field.part(spot)
+        length = self._field.sequence(spot, part).length if part is not None else 0
+        self._field.change(spot, [self.step(length, **arguments)], part)
+
+
+def insert_text(length: int, at: int, text: str) -> Step:  # noqa: ARG001
     """Insert a string before the character at position `at`, from 0 to the length."""
-    Text.change(spot, [(_position(at), 0, Text.checked(text))])
+    return _position(at), 0, Text.checked(text)
 
 
-def append_text(spot: Spot, text: str) -> None:
+def append_text(length: int, text: str) -> Step:
     """Insert a string at the end."""
-    Text.change(spot, [(_length(Text, spot), 0, Text.checked(text))])
+    return length, 0, Text.checked(text)
 
 
-def delete_text(spot: Spot, at: int, count: int = 1) -> None:
+def delete_text(length: int, at: int, count: int = 1) -> Step:  # noqa: ARG001
     """Delete `count` characters from position `at` on."""
-    Text.change(spot, [(_position(at), _position(count), "")])
+    return _position(at), _position(count), ""
 
 
-def replace_text(spot: Spot, at: int, count: int, text: str) -> None:
+def replace_text(length: int, at: int, count: int, text: str) -> Step:  # noqa: ARG001
     """Put a string in the place of `count` characters."""
-    Text.change(spot, [(_position(at), _position(count), Text.checked(text))])
+    return _position(at), _position(count), Text.checked(text)
 
 
-Text.operations = {"insert": insert_text, "append": append_text, "delete": delete_text, "replace": replace_text}
-
-
-def insert_values(spot: Spot, at: int, values: list[Any]) -> None:
+def insert_values(length: int, at: int, values: list[Any]) -> Step:  # noqa: ARG001
     """Insert values before the one at position `at`, from 0 to the length."""
-    List.change(spot, [(_position(at), 0, List.checked(values))])
+    return _position(at), 0, List.checked(values)
 
 
-def append_value(spot: Spot, value: Any) -> None:
+def append_value(length: int, value: Any) -> Step:
     """Insert a value at the end."""
-    List.change(spot, [(_length(List, spot), 0, List.checked([value]))])
+    return length, 0, List.checked([value])
 
 
-def delete_values(spot: Spot, at: int, count: int = 1) -> None:
+def delete_values(length: int, at: int, count: int = 1) -> Step:  # noqa: ARG001
     """Delete `count` values from position `at` on."""
-    List.change(spot, [(_position(at), _position(count), [])])
+    return _position(at), _position(count), []
 
 
-def replace_value(spot: Spot, at: int, value: Any) -> None:
+def replace_value(length: int, at: int, value: Any) -> Step:  # noqa: ARG001
     """Put a value in the place of the one at position `at`."""
-    List.change(spot, [(_position(at), 1, List.checked([value]))])
+    return _position(at), 1, List.checked([value])
 
 
+Text.operations = {
+    "insert": Positional(Text, insert_text),
+    "append": Positional(Text, append_text),
+    "delete": Positional(Text, delete_text),
+    "replace": Positional(Text, replace_text),
+}
 List.operations = {
-    "insert": insert_values,
-    "append": append_value,
-    "delete": delete_values,
-    "replace": replace_value,
+    "insert": Positional(List, insert_values),
+    "append": Positional(List, append_value),
+    "delete": Positional(List, delete_values),
+    "replace": Positional(List, replace_value),
 }
 
 
@@ -229,11 +250,6 @@ def _position(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InvalidInputError(f"a position or count is a whole number from 0, not {str(value)[:80]!r}")
     return value
-
-
-def _length(kind: type[SequenceField], spot: Spot) -> int:
-    part = kind.part(spot)
-    return kind.sequence(spot, part).length if part is not None else 0
 
 
 def _difference(before: Any, after: Any, value: Any) -> list[Step]:

@@ -12,7 +12,7 @@ from crdtdb.documents import Ancestor, Leaf, Rev, State
 from crdtdb.limits import REVS_LIMIT
 from crdtdb.store import keys
 from crdtdb.wire.cbor import decode_own, encode
-from crdtdb.wire.states import address_in, decode_state, dots_in, dots_out, encode_state
+from crdtdb.wire.states import address_in, address_out, decode_state, dots_in, dots_out, encode_state
 
 Get = Callable[[bytes], bytes | None]
 
@@ -154,7 +154,7 @@ def encode_past(
             *_flat(dot, tables),
             text,
             dots_out(seen, tables.actor_number) if seen is not None else None,
-            *([address.kind, address.part, *address.path] for address in sequences),
+            *map(address_out, sequences),
         ]
     )
 

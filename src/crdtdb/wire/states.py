@@ -4,7 +4,7 @@
     leaf   = [actor, counter, generation, digest, path, clock, deleted, body dot, body rev, stamp, creations]
     body   = [actor, counter, creations, text]
     field  = [address, [[actor, counter, creations, content], ...]]
-    journal   = [address, creations, vector, updates, snapshots]
+    journal   = [address, creations, vector, updates, snapshots]      the address, or its place among the fields
     address   = [kind, part, key, key, ...]            the keys of the path, from the outside in
     vector    = [actor, counter, actor, counter, ...]
     update    = [actor, counter, after, content]       `after` is the counter of the same actor's update before
@@ -41,6 +41,8 @@ from crdtdb.limits import (
 _COUNTER_MAX = 2**63 - 1
 _STAMP_MAX = 2**64 - 1
 _GENERATION_MAX = 2**53 - 1
+
+_CREATION_BYTES = 8
 
 Encoded = list[Any]
 
@@ -96,12 +98,16 @@ def encode_state(
     bodies = [[number(dot[0]), dot[1], sets(body.creations), body.text] for dot, body in state.bodies.items()]
     fields = [
         [
-            [address.kind, address.part, *address.path],
+            address_out(address),
             [[number(dot[0]), dot[1], sets(delta.creations), delta.content] for dot, delta in deltas.items()],
         ]
         for address, deltas in state.fields.items()
     ]
-    journals = [_journal_out(address, journal, tables) for address, journal in state.journals.items()]
+    places = {address: place for place, address in enumerate(state.fields)}
+    journals = [
+        [places[address] if address in places else address_out(address), *_journal_out(journal, tables)]
+        for address, journal in state.journals.items()
+    ]
     return [leaves, bodies, fields, journals or None, dots_out(residue, number) if residue else None]
 
 
@@ -129,7 +135,11 @@ def decode_state(encoded: Any, context: DotSet, tables: Tables, older: Older) ->
             if fields_in
             else NO_FIELDS
         )
-        journals = dict(_journal_in(one, tables) for one in journals_in) if journals_in is not None else NO_JOURNALS
+        journals = (
+            dict(_journal_in(one, list(fields), tables) for one in journals_in)
+            if journals_in is not None
+            else NO_JOURNALS
+        )
         residue = dots_in(residue_in, tables) if residue_in is not None else EMPTY
     except (EncodingError, TooLargeError):
         raise
@@ -230,9 +240,24 @@ def _path_of(encoded: Any, rev: Rev, tables: Tables, older: Older) -> Path:
     return Path(steps, older(Rev(rev.generation - len(steps), steps[-1].digest)) if more else None)
 
 
+def address_out(address: Address) -> Encoded:
+    """Write the address of a field. The name of a creation, 16 hexadecimal digits, is written as bytes."""
+    return [address.kind, _name_out(address.part), *address.path]
+
+
+def _name_out(part: str) -> bytes | str:
+    try:
+        raw = bytes.fromhex(part) if len(part) == 2 * _CREATION_BYTES else b""
+    except ValueError:
+        return part
+    return raw if raw and raw.hex() == part else part
+
+
 def address_in(encoded: Any) -> Address:
     """Read the address of a field. Raises EncodingError."""
     kind, part, *path = encoded
+    if type(part) is bytes and len(part) == _CREATION_BYTES:
+        part = part.hex()
     if len(path) > FIELD_PATH_STEPS_MAX or any(
         type(key) is not str or len(key.encode()) > bytes_max
         for key, bytes_max in [
@@ -255,11 +280,10 @@ def vector_in(encoded: Any, tables: Tables) -> Vector:
     return dict(_dot_in(pair, tables) for pair in zip(encoded[::2], encoded[1::2], strict=True))
 
 
-def _journal_out(address: Address, journal: Journal, tables: Tables) -> Encoded:
+def _journal_out(journal: Journal, tables: Tables) -> Encoded:
     number = tables.actor_number
     updates = [[number(dot[0]), dot[1], one.after, one.content] for dot, one in sorted(journal.updates.items())]
     return [
-        [address.kind, address.part, *address.path],
         tables.creations_number(journal.creations),
         vector_out(journal.vector, number),
         updates,
@@ -267,9 +291,11 @@ def _journal_out(address: Address, journal: Journal, tables: Tables) -> Encoded:
     ]
 
 
-def _journal_in(encoded: Any, tables: Tables) -> tuple[Address, Journal]:
+def _journal_in(encoded: Any, fields: list[Address], tables: Tables) -> tuple[Address, Journal]:
     address, creations, vector, updates, snapshots = encoded
-    return address_in(address), Journal(
+    if type(address) is int and not 0 <= address < len(fields):
+        raise EncodingError("a journal stands at the address of a field, or at one of its own")
+    return fields[address] if type(address) is int else address_in(address), Journal(
         vector_in(vector, tables),
         tables.creations(creations),
         {_dot_in(one, tables): Update(_counter(one[2], 0), _bytes(one[3])) for one in updates},
