@@ -6,8 +6,9 @@ The form of the name and the order of names (highest generation, then highest di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import islice
 from typing import NamedTuple
 
 from crdtdb.causality import Dot
@@ -86,14 +87,15 @@ class Path:
     document written 1,000 times costs no more per write than one written once.
     """
 
-    __slots__ = ("_known", "_older")
+    __slots__ = ("_known", "_older", "_reading")
 
     def __init__(
-        self, known: Sequence[Ancestor] = (), older: Path | Callable[[], Sequence[Ancestor]] | None = None
+        self, known: Sequence[Ancestor] = (), older: Path | Callable[[], Iterable[Ancestor]] | None = None
     ) -> None:
         """Hold the newest ancestors `known`; `older` is the path, or reads the steps, that follow them."""
         self._known = tuple(known)
         self._older = older
+        self._reading: Iterator[Ancestor] | None = None
 
     @property
     def known(self) -> tuple[Ancestor, ...]:
@@ -116,16 +118,32 @@ class Path:
         """Return every ancestor, reading what isn't held."""
         if self._older is not None:
             steps = list(self._known)
-            older: Path | Callable[[], Sequence[Ancestor]] | None = self._older
+            older: Path | Callable[[], Iterable[Ancestor]] | None = self._older
+            if self._reading is not None:
+                steps += islice(self._reading, REVS_LIMIT)
+                older = None
             while older is not None and len(steps) < REVS_LIMIT:
                 if isinstance(older, Path):
-                    steps += older._known
-                    older = older._older
+                    steps += older.all() if older._reading is not None else older._known
+                    older = None if older._reading is not None else older._older
                 else:
-                    steps += older()
+                    steps += islice(older(), REVS_LIMIT)
                     older = None
-            self._known, self._older = tuple(steps[:REVS_LIMIT]), None
+            self._known, self._older, self._reading = tuple(steps[:REVS_LIMIT]), None, None
         return self._known
+
+    def _step(self, back: int) -> Ancestor | None:
+        """Return the ancestor so many steps behind the parent, reading no further than to it."""
+        if back < len(self._known):
+            return self._known[back]
+        if self._older is None or back >= REVS_LIMIT:
+            return None
+        if isinstance(self._older, Path):
+            return self._older._step(back - len(self._known))
+        if self._reading is None:
+            self._reading = iter(self._older())
+        self._known += tuple(islice(self._reading, back + 1 - len(self._known)))
+        return self._known[back] if back < len(self._known) else None
 
     def extended(self, digest: str, dot: Dot | None) -> Path:
         """Return the path of a child: this one with one more step in front."""
@@ -137,8 +155,8 @@ class Path:
         back = generation - rev.generation - 1
         if back < 0:
             return False
-        steps = self._known if back < len(self._known) else self.all()
-        return back < len(steps) and steps[back].digest == rev.digest
+        step = self._step(back)
+        return step is not None and step.digest == rev.digest
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Path) and [a.digest for a in self.all()] == [a.digest for a in other.all()]

@@ -297,11 +297,22 @@ def _replace(
 
 
 def _to_close(target: Shown, replaced: Mapping[Dot, Leaf]) -> list[tuple[Dot, Leaf]]:
-    """Return one leaf for each live rev that was replaced and that nothing else replaced, nor the target, continues."""
-    by_rev = {leaf.rev: (dot, leaf) for dot, leaf in sorted(replaced.items()) if not leaf.deleted}
+    """Return one leaf for each live rev that was replaced and that nothing else replaced, nor the target, continues.
+
+    Edits of fields aren't branches that anybody was told of, and would leave one behind for each that met another.
+    """
+    by_rev = {
+        leaf.rev: (dot, leaf) for dot, leaf in sorted(replaced.items()) if not leaf.deleted and not _is_edit(leaf)
+    }
     by_rev.pop(target.leaf.rev, None)
     ends = [target.leaf, *(leaf for _, leaf in by_rev.values())]
     return [by_rev[rev] for rev in sorted(by_rev) if not any(_is_ancestor(rev, end) for end in ends)]
+
+
+def _is_edit(leaf: Leaf) -> bool:
+    """Whether a leaf is an edit of fields made here or on another node, not a revision that a client brought."""
+    parent = leaf.path.parent
+    return leaf.body_rev != leaf.rev and parent is not None and parent.dot is not None
 
 
 def _group(state: State, target: Shown) -> dict[Dot, Leaf]:

@@ -16,7 +16,7 @@ from crdtdb.crdts import GapError, Journals
 from crdtdb.documents import Ancestor, Leaf, Rev, State, merge
 from crdtdb.documents.catalogue import Catalogue, merge_catalogues
 from crdtdb.errors import TooLargeError
-from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX
+from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX, REVS_LIMIT
 from crdtdb.store import keys
 from crdtdb.store.held import Held
 from crdtdb.store.journals import JournalRows
@@ -134,6 +134,8 @@ def path_until(enough: Callable[[Ancestor], bool], older: Callable[[Rev], Iterat
             taken.append(step)
             if enough(step):
                 return taken, True
+            if len(taken) == REVS_LIMIT:
+                break
         return taken, False
 
     return steps

@@ -113,8 +113,8 @@ def decode_record(value: bytes, clock: DotSet, tables: StoreTables, get: Get, hi
     """Read a document. `get` reads the rows of its older revisions, `history` is where their keys begin."""
     seq, *encoded = decode_own(value)
 
-    def older(rev: Rev) -> Callable[[], Sequence[Ancestor]]:
-        return lambda: list(read_chain(get, tables, history, rev))
+    def older(rev: Rev) -> Callable[[], Iterable[Ancestor]]:
+        return lambda: read_chain(get, tables, history, rev)
 
     state, residue = decode_state(encoded, clock, tables, older)
     return Record(seq, state, residue, state)

@@ -6,13 +6,23 @@ Several writers' work may go into one transaction, each behind a savepoint, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from collections.abc import Sequence as Items
 from functools import partial
 from typing import NamedTuple
 
 from crdtdb.backends import Backend
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
-from crdtdb.crdts import NO_FIELDS, Address, GapError, Journal, Sequence, heads, join_vectors, kind_of, within
+from crdtdb.crdts import (
+    EMPTY_JOURNAL,
+    NO_FIELDS,
+    Address,
+    GapError,
+    Journal,
+    Sequence,
+    heads,
+    join_vectors,
+    kind_of,
+    within,
+)
 from crdtdb.documents import NO_SCHEMA, Ancestor, Leaf, Rev, Schema, State, Write, shows
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.fields import reading, sequences_shown, value_without_sequences
@@ -188,13 +198,13 @@ class Transaction:
     def older(self, name: str, doc_id: str) -> Older:
         """Return what reads the ancestors of a document's revisions, for a path that came without them."""
 
-        def reader(rev: Rev) -> Callable[[], Items[Ancestor]]:
-            def read() -> Items[Ancestor]:
+        def reader(rev: Rev) -> Callable[[], Iterable[Ancestor]]:
+            def read() -> Iterable[Ancestor]:
                 collection = self.held.collections.get(name)
                 if collection is None:
                     return ()
                 history = keys.history(collection.number, doc_id.encode())
-                return list(read_chain(self.get, self._tables, history, rev))
+                return read_chain(self.get, self._tables, history, rev)
 
             return read
 
@@ -258,7 +268,7 @@ class Transaction:
         row = keys.document(collection.number, raw)
         for address, journal in after.journals.items():
             if journal.updates or journal.snapshots:
-                self._keep_journal(name, doc_id, address, journal)
+                self._keep_journal(name, doc_id, address, before.state.journals.get(address, EMPTY_JOURNAL), journal)
         if after.leaves or after.bodies or after.fields:
             stored = after._replace(journals={one: at_rest(held) for one, held in after.journals.items()})
             self.rows[row] = encode_record(seq, stored, uncovered(residue, self.held.clock), self._tables)
@@ -293,10 +303,25 @@ class Transaction:
         if collection is not None and address in self.load(name, doc_id).state.journals:
             self.rows.update(self.journal(collection.number, doc_id.encode(), address).fold(address))
 
-    def _keep_journal(self, name: str, doc_id: str, address: Address, journal: Journal) -> None:
-        self.rows.update(self.journal(self.collection(name).number, doc_id.encode(), address).write(journal))
+    def _keep_journal(self, name: str, doc_id: str, address: Address, before: Journal, journal: Journal) -> None:
+        slot = (self.collection(name).number, doc_id.encode(), address)
+        self.rows.update(self.journal(*slot).write(journal))
         if is_to_fold(journal):
             self.grown.append((name, doc_id, address))
+        if not journal.snapshots:
+            self._follow(slot, before, journal)
+
+    def _follow(self, slot: Slot, before: Journal, journal: Journal) -> None:
+        """Let a text or list that is open take over updates that were written by others."""
+        opened = self.opened.pop(slot, None)
+        if opened is None:
+            sequence = self._origin.sequences.take(slot, before.vector, self._origin.actor)
+        else:
+            sequence = opened.sequence if opened.vector == before.vector else None
+        if sequence is not None:
+            for content in journal.contents():
+                sequence.apply(content)
+            self.opened[slot] = Open(sequence, journal.vector, self._origin.actor, sequence.size)
 
     def _open(self, number: int, raw: bytes, address: Address, journal: Journal, writer: bytes) -> Sequence:
         """Open a text or list for an edit: the one that is open already, or made from its rows and what is at hand."""

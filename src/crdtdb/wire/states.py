@@ -23,7 +23,7 @@ docs/reference/wire.md says all this for those who write a second implementation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from crdtdb.causality import ACTOR_BYTES, EMPTY, Actor, Dot, DotSet
@@ -67,7 +67,7 @@ class Tables(Protocol):
         ...
 
 
-Older = Callable[[Rev], Callable[[], Sequence[Ancestor]]]
+Older = Callable[[Rev], Callable[[], Iterable[Ancestor]]]
 """Given the last ancestor that came along, returns what reads those before it."""
 
 
