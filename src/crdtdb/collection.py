@@ -516,7 +516,8 @@ def _ancestors_in(revisions: object, rev: Rev) -> list[str]:
     if not isinstance(revisions, Mapping):
         raise InvalidInputError("_revisions is an object with `start` and `ids`")
     start, ids = revisions.get("start"), revisions.get("ids")
-    if start != rev.generation or not isinstance(ids, list) or not ids or ids[0] != rev.digest or len(ids) > start:
+    texts = isinstance(ids, list) and all(isinstance(one, str) for one in ids)
+    if start != rev.generation or not texts or not ids or ids[0] != rev.digest or len(ids) > start:
         raise InvalidInputError(
             f"_revisions doesn't lead to {rev}: it has `start` {start} and `ids` that begin elsewhere"
         )

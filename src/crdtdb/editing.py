@@ -421,10 +421,14 @@ class DocumentEdit(ObjectEdit):
         arguments = dict(one)
         path, operation = _path_in(arguments.pop("path", None)), arguments.pop("operation", None)
         if operation == "assign":
-            kind = arguments.pop("type", None)
-            value = arguments.pop("value", None)
+            kind, given = arguments.pop("type", None), [arguments.pop("value")] if "value" in arguments else []
             _none_left(arguments)
-            self._session.assign(path, catalogue.field_type(kind)(value) if kind is not None else value)
+            if kind is not None:
+                self._session.assign(path, catalogue.field_type(kind)(*given))
+            elif given:
+                self._session.assign(path, given[0])
+            else:
+                raise InvalidInputError("`assign` takes a `value`, a `type`, or both")
         elif operation in ("unassign", "settle"):
             _none_left(arguments)
             self._session.remove(path) if operation == "unassign" else self._session.settle(path)

@@ -8,7 +8,7 @@ from typing import Any
 from crdtdb.causality import Dot, DotSet
 from crdtdb.crdts import Address, OpenSequence, Place, catalogue, heads
 from crdtdb.documents import NO_BODY, Shown, State, View, view
-from crdtdb.documents.fields import conflicts, kinds, reading, whole
+from crdtdb.documents.fields import conflicts, holder_of, kinds, reading, whole
 from crdtdb.documents.stamps import milliseconds
 from crdtdb.jsontext import load
 from crdtdb.store import Past
@@ -38,7 +38,8 @@ def explain(name: str, doc_id: str, state: State, past: Iterable[Past], open_seq
         "versions": [_version(one, state, shown) for one in shown.leaves] + _hidden(state, shown),
         "edits_unseen": [_dot(dot, times) for dot in winner.heads] if winner is not None else [],
         "fields": [
-            _field(path, kind, state, draft.at(path), times, path in disputed) for path, kind in kinds(draft).items()
+            _field(path, kind, state, draft.at(path), times, path in disputed, body)
+            for path, kind in kinds(draft).items()
         ],
         "heads": [_dot(dot, times) for dot in sorted(heads(state.fields))],
     }
@@ -125,7 +126,9 @@ def _hidden(state: State, shown: View) -> list[dict[str, Any]]:
     ]
 
 
-def _field(path: Place, kind: str, state: State, spot: Any, times: Mapping[Dot, int], disputed: bool) -> dict[str, Any]:
+def _field(
+    path: Place, kind: str, state: State, spot: Any, times: Mapping[Dot, int], disputed: bool, body: Any
+) -> dict[str, Any]:
     """Describe one field: what it shows, which dots it is made of, and what is kept beside it."""
     parts = [
         {"part": address.part, "dots": [_dot(dot, times) for dot in sorted(deltas)]}
@@ -144,6 +147,9 @@ def _field(path: Place, kind: str, state: State, spot: Any, times: Mapping[Dot, 
         described["journals"] = journals
     if disputed:
         described["kept_beside"] = catalogue.conflicting(spot)
+        holder, key = holder_of(body, path)
+        if holder is not None and key in holder:
+            described["shown_instead"] = holder[key]
     return described
 
 

@@ -74,6 +74,39 @@ def test_certificates(tmp_path: Path) -> None:
     assert (tmp_path / "certs" / "n1.key").stat().st_mode & 0o777 == 0o600
 
 
+def test_fields(cluster: DemoCluster, ada: dict[str, str]) -> None:
+    """Declared through one node, edited through both at once, explained within 80 columns."""
+    other = {**ada, "CRDTDB_URL": cluster.url("n2")}
+    code, out, _ = run("schema", "posts", '{"likes": "counter", "body": "text", "tags": "set"}', "--create", env=ada)
+    assert (code, json.loads(out)["likes"]) == (0, "counter")
+    code, _, err = run("schema", "posts", '{"likes": "set"}', env=ada)
+    assert (code, "declared as a counter already" in err) == (2, True)
+    assert run("put", "posts", "p", '{"title": "x", "likes": 1, "body": "hello", "tags": ["a"]}', env=ada)[0] == 0
+    cluster.wait_equal(["posts"])
+    assert json.loads(run("schema", "posts", env=other)[1])["body"] == "text"
+    typed = '[{"path": "body", "operation": "insert", "at": 0, "text": "Oh, "}, {"path": "likes", "operation": "increment"}]'
+    assert run("edit", "posts", "p", typed, env=ada)[0] == 0
+    code, _, err = run("edit", "posts", "p", '{"path": "body", "operation": "append", "text": "!"}', env=other)
+    assert (code, err) == (0, "")
+    cluster.wait_equal(["posts"])
+    for one in (ada, other):
+        found = json.loads(run("get", "posts", "p", "--json", env=one)[1])
+        assert (found["body"], found["likes"]) == ("Oh, hello!", 2)
+    code, _, err = run("edit", "posts", "p", '{"path": "likes", "operation": "enable"}', env=ada)
+    assert (code, "has no operation 'enable'" in err) == (2, True)
+    code, _, err = run("edit", "posts", "p", "7", env=ada)
+    assert (code, "an operation is an object" in err) == (2, True)
+    assert run("edit", "posts", "nothing", "[]", env=ada)[0] == 3
+    assert run("edit", "posts", "p", "[]", "--rev", "1-abc", env=ada)[0] == 4
+    code, out, _ = run("why", "posts", "p", env=ada)
+    assert code == 0
+    assert max(len(line) for line in out.splitlines()) <= 80, out
+    for word in ("posts/p", "one value", "versions", "clocks", "likes  counter", "n1:", "updates in"):
+        assert word in out, word
+    assert json.loads(run("why", "posts", "p", "--json", env=other)[1])["value"]["likes"] == 2
+    assert run("why", "posts", "nothing", env=ada)[0] == 3
+
+
 def test_documents(cluster: DemoCluster, ada: dict[str, str]) -> None:
     code, _, err = run("put", "notes", "a", "{}", env=ada)
     assert (code, "--create makes it" in err) == (3, True)

@@ -21,8 +21,9 @@ def edit(client: NodeClient, collection: str, doc_id: str, operations: str, rev:
     """Edit fields of a document: OPERATIONS is one operation or a list of them, as JSON, @FILE or -.
 
     \b
-    Example:  crdtdb edit posts p '{"path": "likes", "operation": "increment", "by": 2}' --as ada
-              crdtdb edit posts p '{"path": "likes", "operation": "assign", "type": "counter", "value": 0}'
+    Example:  crdtdb edit posts p '{"path": "likes", "operation": "increment"}'
+              crdtdb edit posts p '[{"path": "body", "operation": "append",
+                                     "text": "!"}]'
     """
     wanted = read_json(operations)
     if not isinstance(wanted, (dict, list)):
@@ -68,7 +69,7 @@ def schema(
     """Print which fields a collection's documents have; or declare some: SCHEMA is JSON, @FILE or -.
 
     \b
-    Example:  crdtdb schema posts '{"likes": "counter", "body": "text"}' --create --as ada
+    Example:  crdtdb schema posts '{"likes": "counter", "body": "text"}'
     """
     if create:
         make_collection(client, collection)

@@ -25,12 +25,14 @@ def explanation(explained: dict[str, Any]) -> Iterator[RenderableType]:
         (explained["state"], _STYLES[explained["state"]]),
         f"  {short(explained['rev'])}" if explained["rev"] else "",
     )
-    yield Padding(Text(explained["why"]), (0, 0, 0, 2))
+    yield Padding(Text(explained["why"]), (0, 0, 0, 2), expand=False)
     if explained["edits_unseen"]:
         edits = ", ".join(_dot(one, names) for one in explained["edits_unseen"])
-        yield Padding(Text(f"shown with edits of fields that its author hadn't seen: {edits}"), (0, 0, 0, 2))
+        yield Padding(
+            Text(f"shown with edits of fields that its author hadn't seen: {edits}"), (0, 0, 0, 2), expand=False
+        )
     if explained["value"] is not None:
-        yield Padding(Text(_json(explained["value"])), (0, 0, 0, 2))
+        yield Padding(Text(_json(explained["value"])), (0, 0, 0, 2), expand=False)
     yield Text("")
     yield table(
         "versions", "rev", "by", "at", "wrote", "", rows=[_version(one, names) for one in explained["versions"]]
@@ -54,10 +56,13 @@ def _version(one: dict[str, Any], names: dict[str, str]) -> tuple[RenderableType
 
 def _field(one: dict[str, Any], names: dict[str, str]) -> Iterator[RenderableType]:
     yield Text.assemble((".".join(one["path"]), "bold"), f"  {one['type']}: {one['rule']}")
-    yield Padding(Text(_json(one["value"])), (0, 0, 0, 2))
+    yield Padding(Text(_json(one["value"])), (0, 0, 0, 2), expand=False)
     if "kept_beside" in one:
-        beside = "; ".join(_json(value) for value in one["kept_beside"]) or "a plain value of the body"
-        yield Padding(Text(f"kept beside it: {beside}", style="yellow"), (0, 0, 0, 2))
+        for value in one["kept_beside"]:
+            yield Padding(Text(f"kept beside it: {_json(value)}", style="yellow"), (0, 0, 0, 2), expand=False)
+        if "shown_instead" in one:
+            shown = f"a plain value of the body shows instead: {_json(one['shown_instead'])}"
+            yield Padding(Text(shown, style="yellow"), (0, 0, 0, 2), expand=False)
     rows = [
         (
             Text(part["part"] or "·"),
@@ -69,10 +74,10 @@ def _field(one: dict[str, Any], names: dict[str, str]) -> Iterator[RenderableTyp
         )
         for part in one["parts"]
     ]
-    yield Padding(table(None, "part", "dots", rows=rows), (0, 0, 0, 2))
+    yield Padding(table(None, "part", "dots", rows=rows), (0, 0, 0, 2), expand=False)
     for journal in one.get("journals", []):
         vector = ", ".join(f"{_name(actor, names)}:{counter}" for actor, counter in journal["vector"].items())
-        yield Padding(Text(f"updates in {journal['part']}: up to {vector}", style="dim"), (0, 0, 0, 2))
+        yield Padding(Text(f"updates in {journal['part']}: up to {vector}", style="dim"), (0, 0, 0, 2), expand=False)
 
 
 def _dot(one: dict[str, Any], names: dict[str, str]) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from random import Random
 
 Operation = Callable[..., None]
+_EMPTY: Any = object()
 
 
 class Field(ABC):
@@ -39,9 +40,9 @@ class Field(ABC):
     summary: ClassVar[str]
     """What becomes of edits made at the same time, in a few words."""
 
-    def __init__(self, initial: Any = None) -> None:
+    def __init__(self, initial: Any = _EMPTY) -> None:
         """Begin with a value, empty if none is given. Raises InvalidDocumentError for one that the type can't hold."""
-        self.initial = self.checked(initial if initial is not None else self.nothing())
+        self.initial = self.checked(initial if initial is not _EMPTY else self.nothing())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.initial!r})"

@@ -211,7 +211,7 @@ def adopt(draft: Draft, text: bytes, schema: Schema) -> bytes:
     """
     body = load(text)
     for path, kind in schema.items():
-        holder, key = _holder(body, path)
+        holder, key = holder_of(body, path)
         spot = draft.at(path)
         if holder is None or key not in holder or catalogue.shown_kind(spot) is not None:
             continue
@@ -271,7 +271,7 @@ def conflicts(draft: Draft, body: dict[str, Any]) -> list[Place]:
     """Return the places where two things are kept and one shows: fields created twice, and plain values over fields."""
     found = []
     for spot in _fields(draft.at(())):
-        holder, key = _holder(body, spot.path)
+        holder, key = holder_of(body, spot.path)
         kind = catalogue.shown_kind(spot) or ""
         several = len(spot.kinds()) > 1 or (
             issubclass(catalogue.field_type(kind), SequenceField) and len(spot.parts(kind)) > 1
@@ -355,7 +355,7 @@ def place(body: dict[str, Any], path: Place, value: Any) -> None:
     body[path[-1]] = value
 
 
-def _holder(body: Any, path: Place) -> tuple[dict[str, Any] | None, str]:
+def holder_of(body: Any, path: Place) -> tuple[dict[str, Any] | None, str]:
     """Return the object of a body that a path's last key would stand in, None if there is none."""
     for key in path[:-1]:
         body = body.get(key) if isinstance(body, dict) else None

@@ -3,7 +3,8 @@
 Such a revision has a name already, and may come to several nodes. Its plain values at the places of fields are what its author
 made of the values in the parent revision: the node applies the difference, signed with the revision, so that it counts once
 however many nodes do the same. Where the parent's values aren't known any more, the revision keeps its values as a plain
-body: an explicit sibling, which hides nothing.
+body: an explicit sibling, which hides nothing. Where the text of one field isn't known any more, its value alone stays plain,
+and is a conflict of that field.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from crdtdb.causality import EMPTY, Dot, DotSet
-from crdtdb.crdts import Field, GapError, Spot, catalogue
+from crdtdb.crdts import Field, GapError, Place, Spot, catalogue
 from crdtdb.documents.fields import Schema, kind_declared, reading, whole
 from crdtdb.documents.revisions import Ancestor, Path, Rev
 from crdtdb.documents.state import Body, Leaf, State
@@ -23,10 +24,14 @@ from crdtdb.jsontext import JSON, canonical, load
 
 
 class Read(NamedTuple):
-    """A revision as it was read: its whole value, fields included, and what its author had seen."""
+    """A revision as it was read: its whole value, fields included, and what its author had seen.
+
+    Of the texts and lists at the paths `folded` it isn't known any more what they were.
+    """
 
     value: bytes
     seen: DotSet
+    folded: frozenset[Place] = frozenset()
 
 
 class Foreign(NamedTuple):
@@ -61,7 +66,7 @@ def take(
         return state
     names = {one.leaf.rev for one in shown.leaves if one.rev in line}
     replaced = {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev in line or leaf.rev in names}
-    dot, seen, text = write.mint(), EMPTY, foreign.text
+    dot, seen, text = write.sign(), EMPTY, foreign.text
     if not foreign.deleted and text is not None and (state.fields or write.schema):
         state, seen, text = _with_fields(state, write, foreign, text, shown.leaves, read)
     context = state.context.add(dot)
@@ -118,10 +123,7 @@ def _with_fields(
     if known is None:
         return state, EMPTY, text
     draft = write.draft(state, Dot(write.actor, write.counter), str(foreign.rev), known.seen)
-    try:
-        rest = canonical(_differ(draft.at(()), load(known.value), load(text), write.schema))
-    except (GapError, InvalidDocumentError):
-        return state, EMPTY, text
+    rest = canonical(_differ(draft.at(()), load(known.value), load(text), write.schema, known.folded))
     after, _ = drafted(state, write, draft)
     return after, known.seen, rest
 
@@ -134,7 +136,9 @@ def _seen(state: State) -> DotSet:
     return dots
 
 
-def _differ(spot: Spot, before: JSON, after: dict[str, JSON], schema: Schema) -> dict[str, JSON]:
+def _differ(
+    spot: Spot, before: JSON, after: dict[str, JSON], schema: Schema, folded: frozenset[Place]
+) -> dict[str, JSON]:
     """Apply the difference between two whole values to the fields, and return what of the second is plain."""
     had = before if isinstance(before, dict) else {}
     plain: dict[str, JSON] = {}
@@ -145,20 +149,26 @@ def _differ(spot: Spot, before: JSON, after: dict[str, JSON], schema: Schema) ->
         child = Spot(spot.draft, (*spot.path, key))
         kind = catalogue.shown_kind(child) or kind_declared(schema, child.path)
         if kind is not None:
-            _differ_field(catalogue.field_type(kind), child, had, key, value)
+            if child.path in folded or not _differ_field(catalogue.field_type(kind), child, had, key, value):
+                plain[key] = value
         elif isinstance(value, dict) and (any(child.children()) or _declares_below(child, schema)):
-            plain[key] = _differ(child, had.get(key), value, schema)
+            plain[key] = _differ(child, had.get(key), value, schema, folded)
         else:
             plain[key] = value
     return plain
 
 
-def _differ_field(field: type[Field], child: Spot, had: dict[str, JSON], key: str, value: JSON) -> None:
-    after = field.checked(value)
-    if key in had and field.kind in child.kinds():
-        field.differ(child, field.checked(had[key]), after)
-    else:
-        field.create(child, after)
+def _differ_field(field: type[Field], child: Spot, had: dict[str, JSON], key: str, value: JSON) -> bool:
+    """Apply the difference to one field; return whether that could be done."""
+    try:
+        after = field.checked(value)
+        if key in had and field.kind in child.kinds():
+            field.differ(child, field.checked(had[key]), after)
+        else:
+            field.create(child, after)
+    except (GapError, InvalidDocumentError):  # a text that was folded since, a value that the type can't hold
+        return False
+    return True
 
 
 def _declares_below(spot: Spot, schema: Schema) -> bool:

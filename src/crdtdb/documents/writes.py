@@ -56,6 +56,7 @@ class Write:
         "creations",
         "derived",
         "doc_id",
+        "dot",
         "open_sequence",
         "opened",
         "schema",
@@ -78,10 +79,17 @@ class Write:
         self.doc_id, self.actor, self.counter = doc_id, actor, counter
         self.stamp, self.creations, self.sweep = stamp, creations, sweep
         self.schema, self.open_sequence = schema, open_sequence
+        self.dot: Dot | None = None
+        """The dot of the leaf that the write made."""
         self.opened: dict[Address, Sequence] = {}
         """The texts and lists that the write opened, as it leaves them."""
         self.derived: set[Address] = set()
         """Those of them that are signed by another than the actor, so nobody can go on with them."""
+
+    def sign(self) -> Dot:
+        """Return the next dot of the actor, which is to be that of the leaf that the write makes."""
+        self.dot = self.mint()
+        return self.dot
 
     def mint(self) -> Dot:
         """Return the next dot of the actor."""
@@ -107,9 +115,9 @@ def put(state: State, write: Write, rev: Rev | None, text: bytes, given: Given =
     if target is None:
         return _first(state, write, text, given)
     replaced = _twins(state, target) if target.leaf.deleted else _group(state, target)
-    dot, signed = write.mint(), Signed()
+    adopted, _ = _adopted(state, write, target)
+    dot, signed = write.sign(), Signed()
     if state.fields or given or write.schema:
-        adopted, _ = _adopted(state, write, target)
         draft = write.draft(adopted, dot)
         if shown.deleted:
             remove_fields(draft)
@@ -157,9 +165,9 @@ def resolve(state: State, write: Write, text: bytes, given: Given = NOTHING_GIVE
     replaced = {
         dot: leaf for dot, leaf in state.leaves.items() if not leaf.deleted or _is_ancestor(leaf.rev, target.leaf)
     }
-    dot, signed = write.mint(), Signed()
+    adopted, _ = _adopted(state, write, target)
+    dot, signed = write.sign(), Signed()
     if state.fields or given or write.schema:
-        adopted, _ = _adopted(state, write, target)
         draft = write.draft(adopted, dot)
         settle_fields(draft)
         text = absorb(draft, text, given, write.schema)
@@ -182,8 +190,9 @@ def edit(state: State, write: Write, change: Callable[[Draft, Plain], None], rev
     target = shown.siblings[0] if rev is None else _named(shown, write, rev)
     if target.leaf.deleted:
         raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
-    replaced, dot = _group(state, target), write.mint()
+    replaced = _group(state, target)
     adopted, text = _adopted(state, write, target)
+    dot = write.sign()
     draft, body = write.draft(adopted, dot), Plain(text)
     change(draft, body)
     after, signed = drafted(adopted, write, draft)
@@ -208,8 +217,8 @@ def drafted(state: State, write: Write, draft: Draft) -> tuple[State, Signed]:
 def _adopted(state: State, write: Write, target: Shown) -> tuple[State, bytes]:
     """Make fields of what stands plain in a body at places for which the schema has a type.
 
-    It is signed with the rev of that body, so two nodes that do the same make it once. Returns the state and the text of the
-    body without it.
+    It is signed with the rev of that body, so two nodes that do the same make it once; under a dot of its own before that of
+    the write. Returns the state and the text of the body without it.
     """
     text = target.text or NO_BODY
     if not write.schema or target.leaf.deleted:
@@ -238,7 +247,7 @@ def _named(shown: View, write: Write, rev: Rev | None) -> Shown:
 
 
 def _first(state: State, write: Write, text: bytes, given: Given) -> State:
-    dot, signed = write.mint(), Signed()
+    dot, signed = write.sign(), Signed()
     if given or write.schema:
         draft = write.draft(state, dot)
         text = absorb(draft, text, given, write.schema)
@@ -262,7 +271,7 @@ def _replace(
     deltas: Iterable[tuple[Address, Dot, bytes]] = (),
 ) -> State:
     """Put a child of `target` in the place of `replaced`, and close the branches that it doesn't continue."""
-    dot = dot or write.mint()
+    dot = dot or write.sign()
     context = state.context.add(dot)
     parent = target.leaf
     rev = Rev(parent.rev.generation + 1, child_digest(target.rev, deleted=deleted, body=text, deltas=deltas))

@@ -15,6 +15,7 @@ from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import (
     Address,
     Journal,
+    Place,
     Sequence,
     Snapshot,
     Update,
@@ -188,18 +189,20 @@ class JournalRows(NamedTuple):
         return Snapshot(vector_in(vector, self.tables), content)
 
 
-def value_then(past: Past, rows: Callable[[Address], JournalRows]) -> dict[str, Any] | None:
-    """Return the whole value of a replaced revision, with its texts and lists as they were.
+def value_then(past: Past, rows: Callable[[Address], JournalRows]) -> tuple[dict[str, Any], frozenset[Place]]:
+    """Return the value of a replaced revision, with its texts and lists as they were.
 
-    None if one of them has been folded since.
+    Those that have been folded with later updates are left out, and their paths are returned.
     """
     value: dict[str, Any] = load(past.text or b"{}")
+    folded = set()
     for address in past.sequences:
         contents = rows(address).then(past.seen or EMPTY)
         if contents is None:
-            return None
-        place(value, address.path, Sequence(kind_of(address), contents).value())
-    return value
+            folded.add(address.path)
+        else:
+            place(value, address.path, Sequence(kind_of(address), contents).value())
+    return value, frozenset(folded)
 
 
 def at_rest(journal: Journal) -> Journal:

@@ -20,7 +20,7 @@ from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, Vector, kind_
 from crdtdb.documents import NO_SCHEMA, HybridClock, Rev, Schema, State, Write
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
 from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreError, StoreFormatError
-from crdtdb.jsontext import JSON, load
+from crdtdb.jsontext import JSON
 from crdtdb.limits import RUMOR_BYTES_MAX, RUMOR_PATH_LINKS_MAX
 from crdtdb.store import keys
 from crdtdb.store.committer import Committer
@@ -185,13 +185,11 @@ class Store:
         return decode_past(key, value, history, self._tables) if value is not None else None
 
     def value_of(self, name: str, doc_id: str, past: Past) -> dict[str, Any] | None:
-        """Return what a replaced revision was read as; its body alone where more isn't known, None if not even that."""
+        """Return what a replaced revision was read as, as far as that is known; None if nothing is."""
         if past.text is None:
             return None
         number, raw = self.collection(name).number, doc_id.encode()
-        found = value_then(past, lambda address: JournalRows.of(self._backend, self._tables, number, raw, address))
-        body: dict[str, Any] = load(past.text)
-        return found if found is not None else body
+        return value_then(past, lambda address: JournalRows.of(self._backend, self._tables, number, raw, address))[0]
 
     def changes(self, name: str, since: int = 0, reverse: bool = False) -> Iterator[tuple[int, str, Record]]:
         """Yield the changes with a seq above `since`: each document once, at its last change."""

@@ -248,7 +248,7 @@ class Transaction:
         self.save(name, doc_id, before, after, before.residue)
         self._keep_open(number, doc_id.encode(), after, write)
         self.written.append((name, doc_id))
-        return Written(after, Dot(actor, counter + 1))
+        return Written(after, write.dot)
 
     def save(self, name: str, doc_id: str, before: Record, after: State, residue: DotSet) -> None:
         """Put a document in the place of what was there: its row, its log, its feed, its past and the counts."""
@@ -385,8 +385,8 @@ class Transaction:
             if past is None or past.text is None or past.seen is None:
                 return None
             rows = partial(self.journal, collection.number, doc_id.encode())
-            found = value_then(past, rows)
-            return Read(canonical(found), past.seen) if found is not None else None
+            found, folded = value_then(past, rows)
+            return Read(canonical(found), past.seen, folded)
 
         return known, read
 

@@ -121,9 +121,9 @@ class Replica:
         write = Write(doc_id, self.actor, self.counter, next(self._ticks), CREATION, schema=self.schema)
         before = self.state(doc_id)
         after = change(before, write)
-        first = Dot(self.actor, self.counter + 1)
         self.states[doc_id], self.counter = after, write.counter
-        return next(one.rev for one in view(after).leaves if one.leaf.rev == after.leaves[first].rev)
+        assert write.dot is not None
+        return next(one.rev for one in view(after).leaves if one.leaf.rev == after.leaves[write.dot].rev)
 
 
 def _path(path: str) -> tuple[str, ...]:

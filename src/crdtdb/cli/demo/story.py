@@ -12,6 +12,7 @@ from rich.text import Text
 
 from crdtdb.cli.demo.cluster import CLIENT, DemoCluster, wait_until
 from crdtdb.cli.demo.data import documents
+from crdtdb.cli.demo.fields import COLLECTION, FieldStory
 from crdtdb.cli.render import conflict_table, members_table, short, table
 from crdtdb.errors import ConflictError, ConvergenceError, CrdtdbError
 from crdtdb.wallclock import monotonic_seconds
@@ -26,6 +27,7 @@ class Story:
         self._cluster, self._console = cluster, console
         self._began = monotonic_seconds()
         self._collections: list[str] = []
+        self._fields = FieldStory(cluster)
 
     def play(self) -> None:
         """Everything, from three empty stores to the proof."""
@@ -65,6 +67,8 @@ class Story:
                         self._check(self._cluster.ask("n1", "POST", name, "_bulk_docs", body={"docs": batch}))
                         bar.advance(bar.task_ids[0], len(batch))
         written = monotonic_seconds() - began
+        self._fields.begin()
+        self._collections.append(COLLECTION)
         self._cluster.wait_equal(self._collections)
         everywhere = monotonic_seconds() - began
         self._done(
@@ -92,6 +96,9 @@ class Story:
             else:
                 self._cluster.ask(node, "PUT", collection, body["_id"], body=body)
             self._console.print(f"  {what}")
+        for node in ("n1", "n3"):  # n3 last: of two writes of a register the later stays
+            self._fields.edit(node)
+            self._console.print(f"  {node} edits a field of every type in {COLLECTION}/trip, the text among them")
         self._done("both sides read and write")
 
     def _write_and_kill(self) -> dict[str, str]:
@@ -142,6 +149,7 @@ class Story:
                 raise ConvergenceError(f"{collection}/{doc_id} should have merged: {found}")
             rows.append((doc_id, short(found[0]["_rev"]), Text(why)))
         self._console.print(table("merged by themselves", "document", "rev", "", rows=rows))
+        self._console.print(self._fields.outcome())
         self._done(f"the same on all three nodes {took:.1f} s after the cables were mended")
 
     def _resolve(self) -> None:
@@ -207,6 +215,7 @@ def what_to_try(cluster: DemoCluster) -> str:
         [
             f"  crdtdb status {as_ada} --url {cluster.url('n1')}",
             f"  crdtdb get currencies EUR {as_ada} --url {cluster.url('n2')}",
+            f"  crdtdb why {COLLECTION} trip {as_ada} --url {cluster.url('n3')}",
             f'  crdtdb put notes a \'{{"title": "x"}}\' --create {as_ada} --url {cluster.url("n3")}',
             f"  crdtdb conflicts currencies {as_ada} --url {cluster.url('n1')}",
             f"  crdtdb export currencies {as_ada} --url {cluster.url('n1')}",
