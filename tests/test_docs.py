@@ -14,7 +14,8 @@ import crdtdb
 from crdtdb import errors
 from crdtdb.cli.main import _COMMANDS
 from crdtdb.config import NodeConfig
-from crdtdb.http import changes, conflicts, databases, documents
+from crdtdb.crdts import catalogue
+from crdtdb.http import changes, conflicts, databases, documents, fields
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -30,7 +31,7 @@ def test_every_command_is_documented() -> None:
 def test_every_route_is_documented() -> None:
     text = (DOCS / "reference" / "http.md").read_text()
     rows = {row[1].strip(" `"): row[2] for line in text.splitlines() if len(row := line.split("|")) > 3}
-    routes = [*databases.ROUTES, *changes.ROUTES, *conflicts.ROUTES, *documents.ROUTES]
+    routes = [*databases.ROUTES, *changes.ROUTES, *conflicts.ROUTES, *fields.ROUTES, *documents.ROUTES]
     for route in routes:
         assert isinstance(route, Route)
         path = route.path.replace(":path", "")
@@ -52,6 +53,23 @@ def test_every_error_that_a_caller_meets_is_documented() -> None:
         if isinstance(kind, type) and issubclass(kind, errors.CrdtdbError) and name not in between_nodes:
             assert f"`{name}`" in text, name
             assert name in crdtdb.__all__, name
+
+
+def test_every_field_type_is_documented_with_all_its_operations() -> None:
+    rows = {}
+    for line in (DOCS / "reference" / "fields.md").read_text().splitlines():
+        cells = line.split(" | ")
+        if len(cells) == 5:
+            rows[cells[0].strip("| `")] = cells[3]
+    for kind in catalogue.catalogue().values():
+        for name, operation in kind.operations.items():
+            names, needed = catalogue.parameters(operation)
+            assert f"`{name}(" in rows[kind.__name__], f"{kind.__name__}.{name}"
+            (shown,) = [one for one in rows[kind.__name__].split("`") if one.startswith(f"{name}(")]
+            said = [one.split("=")[0].strip() for one in shown[len(name) + 1 : -1].split(",") if one]
+            assert said == list(names), f"{kind.__name__}.{name}: {said}"
+            assert {one for one in said if f"{one}=" not in shown} == needed
+        assert kind.__name__ in crdtdb.__all__
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:

@@ -129,7 +129,6 @@ async def test_documents(client: httpx.AsyncClient) -> None:
         ("GET", "/notes/_changes?feed=eventsource", None, 400, "bad_request"),
         ("GET", "/notes/_changes?since=x", None, 400, "bad_request"),
         ("POST", "/notes/_bulk_docs", b'{"docs": 1}', 400, "bad_request"),
-        ("POST", "/notes/_bulk_docs", b'{"docs": [], "new_edits": false}', 501, "not_implemented"),
         ("POST", "/notes/x/_resolve", b"{}", 404, "not_found"),
         ("PATCH", "/notes/x", b"{}", 405, "method_not_allowed"),
     ],

@@ -10,7 +10,7 @@ over the connection on which it was asked.
     3     ping     number, members
     4     ack      number, members, digest of the sender's clock
     5     probe    number, name, members           ping that one for me
-    6     ask      exchange, clock, whole paths    what do I lack?
+    6     ask      exchange, clock, whole          what do I lack?
     7     page     exchange, number, last, parcel
     8     more     exchange, pages wanted by now
     9     same     exchange                        nothing is missing
