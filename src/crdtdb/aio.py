@@ -58,9 +58,9 @@ class Collection:
         """Write a document unless there is one; return the one that is there now."""
         return await to_thread.run_sync(self.blocking.put_if_absent, doc_id, body)
 
-    async def resolve(self, doc_id: str, body: Mapping[str, Any]) -> Document:
-        """Replace all siblings by one body. Raises NotFoundError."""
-        return await to_thread.run_sync(self.blocking.resolve, doc_id, body)
+    async def resolve(self, doc_id: str, body: Mapping[str, Any], rev: str | None = None) -> Document:
+        """Replace all siblings by one body. Raises NotFoundError, ConflictError."""
+        return await to_thread.run_sync(self.blocking.resolve, doc_id, body, rev)
 
     async def bulk(self, documents: Iterable[Mapping[str, Any]]) -> list[Document | CrdtdbError]:
         """Write many documents in one commit; each has its own result."""

@@ -104,14 +104,16 @@ class Collection:
         shown = view(state)
         return document_of(doc_id, state, shown, shown.siblings[0], self._opener(doc_id))
 
-    def resolve(self, doc_id: str, body: Mapping[str, Any]) -> Document:
+    def resolve(self, doc_id: str, body: Mapping[str, Any], rev: str | None = None) -> Document:
         """Replace all siblings by one body. What is written elsewhere at the same time stays beside it as a conflict.
 
-        Raises NotFoundError if there is no live document.
+        Fields have merged already: they stay as they are, unless the body has a value for them. With `rev`, the winner's
+        revision as it was read, a resolution that comes too late is refused. Raises NotFoundError if there is no live document,
+        ConflictError.
         """
         check_id(doc_id)
-        text, given = check_whole(body)
-        return self._write(doc_id, lambda state, write: resolve_leaves(state, write, text, given))
+        (text, given), named = check_whole(body), check_rev(rev)
+        return self._write(doc_id, lambda state, write: resolve_leaves(state, write, text, given, named))
 
     @contextmanager
     def edit(self, doc_id: str, rev: str | None = None) -> Iterator[DocumentEdit]:
@@ -462,11 +464,11 @@ class Collection:
         if chosen is None:
             return False
         text, given = check_whole(chosen)
-        seen = [one.dot for one in shown.siblings]
+        seen = [one.rev for one in shown.siblings]
 
         def unless_changed(state: State, write: Write) -> State:
             now = view(state)
-            return resolve_leaves(state, write, text, given) if [one.dot for one in now.siblings] == seen else state
+            return resolve_leaves(state, write, text, given) if [one.rev for one in now.siblings] == seen else state
 
         return self._store.write(self.name, doc_id, unless_changed).dot is not None
 

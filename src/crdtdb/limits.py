@@ -56,8 +56,8 @@ COUNTER_MAX: Final = 2**53 - 1
 """What one actor may have added to a counter: a million actors don't leave 64 bits."""
 SEQUENCE_BYTES_MAX: Final = 6 * 1024 * 1024
 """One text or list, in the encoding of Yrs: with `DOCUMENT_BYTES_MAX` it fits a frame."""
-SEQUENCES_MAX: Final = 100
-"""Texts and lists of one document."""
+SEQUENCES_MAX: Final = 1_000
+"""Texts and lists of one document, those of its earlier lives included."""
 OPERATIONS_MAX: Final = 10_000
 """In one edit."""
 

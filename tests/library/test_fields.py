@@ -416,6 +416,41 @@ def test_why_says_who_wrote_what_and_why_the_winner_won(db: crdtdb.Database) -> 
         db["posts"].why("nothing")
 
 
+def test_a_resolution_leaves_fields_alone_that_it_does_not_mention(db: crdtdb.Database) -> None:
+    with crdtdb.open("memory:") as other:
+        db["posts"].put(
+            "p", {"title": "x", "likes": crdtdb.Counter(1), "body": crdtdb.Text("hi"), "in": {"n": crdtdb.Counter(2)}}
+        )
+        crdtdb.sync(db, other)
+        for one, title in ((db, "here"), (other, "there")):
+            document = one["posts"].get("p")
+            one["posts"].put("p", {**document, "title": title}, document.rev)
+        crdtdb.sync(db, other)
+        read = db["posts"].get("p")
+        with db["posts"].edit("p") as post:
+            post["likes"].increment()
+        with pytest.raises(ConflictError):
+            db["posts"].resolve("p", {**read, "title": "both"}, read.rev)
+        db["posts"].resolve("p", {"title": "both"})
+        assert db["posts"].get("p") == {"title": "both", "likes": 2, "body": "hi", "in": {"n": 2}}
+        now = db["posts"].get("p")
+        db["posts"].resolve("p", {"title": "again", "likes": 5}, now.rev)
+        crdtdb.sync(db, other)
+        assert other["posts"].get("p") == {"title": "again", "likes": 5, "body": "hi", "in": {"n": 2}}
+        assert other["posts"].get("p").conflicts == ()
+
+
+def test_a_text_whose_document_was_dropped_since_it_was_read_is_not_shown_as_empty(
+    posts: crdtdb.Collection, db: crdtdb.Database
+) -> None:
+    document = posts.put("p", {"body": "hello"})
+    db.drop("posts")
+    db.create("posts")
+    db.store._sequences = type(db.store._sequences)()
+    with pytest.raises(NotFoundError, match="was dropped since it was read"):
+        document["body"]
+
+
 def test_resolvers_leave_fields_alone(db: crdtdb.Database) -> None:
     with crdtdb.open("memory:") as other:
         for number, one in enumerate((db, other)):

@@ -109,15 +109,16 @@ def resolve(
     """
     if (document is None) == (rev is None):
         raise click.UsageError("give either a DOCUMENT or --rev")
+    query = {}
     if rev is not None:
         siblings = client.ask("GET", collection, doc_id, "_siblings")["siblings"]
         chosen = [one["body"] for one in siblings if one["rev"] == rev]
         if not chosen:
             raise InvalidInputError(f"{rev} is none of the siblings: {', '.join(one['rev'] for one in siblings)}")
-        body = chosen[0]
+        body, query = chosen[0], {"rev": siblings[0]["rev"]}  # its fields' values are of this moment
     else:
         body = _object(read_json(document or ""))
-    _show_written(client.ask("POST", collection, doc_id, "_resolve", body=body), as_json)
+    _show_written(client.ask("POST", collection, doc_id, "_resolve", body=body, **query), as_json)
 
 
 def make_collection(client: NodeClient, name: str) -> None:

@@ -81,9 +81,9 @@ class Draft:
         """Return what stands at an address."""
         return self._fields.get(address, _NO_DOTS)
 
-    def addresses(self, path: Place) -> list[Address]:
-        """Return the addresses of one path, those without deltas left out."""
-        return sorted(address for address in self._index().get(path, ()) if self._fields.get(address))
+    def addresses(self, path: Place) -> Iterator[Address]:
+        """Yield the addresses of one path, in no order, those without deltas left out."""
+        return (address for address in self._index().get(path, ()) if self._fields.get(address))
 
     def below(self, path: Place) -> list[Place]:
         """Return the paths that begin with this one and go on, and at which there is a field."""
@@ -192,7 +192,9 @@ class Draft:
             )
         self._journals[address] = journal.grown(dot, update, self.signature.creations)
         if len(self._journals) > SEQUENCES_MAX:
-            raise TooLargeError(f"a document holds at most {SEQUENCES_MAX} texts and lists")
+            raise TooLargeError(
+                f"a document holds at most {SEQUENCES_MAX:,} texts and lists, those of its earlier lives included"
+            )
 
     def outcome(self) -> Outcome:
         """Return the fields after the edit, with its dot among the heads if it changed anything."""
@@ -258,8 +260,8 @@ class Spot(NamedTuple):
         return Address(self.path, kind, part)
 
     def parts(self, kind: str) -> list[str]:
-        """Return the parts of one kind that hold something."""
-        return [address.part for address in self.draft.addresses(self.path) if address.kind == kind]
+        """Return the parts of one kind that hold something, in order."""
+        return sorted(address.part for address in self.draft.addresses(self.path) if address.kind == kind)
 
     def kinds(self) -> set[str]:
         """Return the kinds of fields that are here, one if all is well."""

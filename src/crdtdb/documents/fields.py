@@ -164,17 +164,34 @@ def absorb(draft: Draft, text: bytes, given: Given = NOTHING_GIVEN, schema: Sche
 
     Raises InvalidDocumentError for a value that the field at its place can't hold.
     """
-    wanted = load(text)
+    wanted = _wanted(text, given)
+    _remove_unwanted(draft.at(()), wanted)
+    return canonical(_absorbed(draft.at(()), wanted, schema))
+
+
+def absorb_mentioned(draft: Draft, text: bytes, given: Given = NOTHING_GIVEN, schema: Schema = NO_SCHEMA) -> bytes:
+    """Do as `absorb`, but leave fields alone that the document doesn't mention."""
+    return canonical(_absorbed(draft.at(()), _wanted(text, given), schema))
+
+
+def _wanted(text: bytes, given: Given) -> dict[str, Any]:
+    wanted: dict[str, Any] = load(text)
     for path, field in given.items():
         place(wanted, path, field)
-    return canonical(_absorbed(draft.at(()), wanted, schema))
+    return wanted
+
+
+def _remove_unwanted(spot: Spot, wanted: Mapping[str, Any]) -> None:
+    for child in list(spot.children()):
+        value = wanted.get(child.path[-1], _ABSENT)
+        if value is _ABSENT:
+            catalogue.remove(child)
+        elif isinstance(value, Mapping) and catalogue.shown_kind(child) is None:
+            _remove_unwanted(child, value)
 
 
 def _absorbed(spot: Spot, wanted: dict[str, Any], schema: Schema) -> dict[str, Any]:
     plain: dict[str, Any] = {}
-    for child in list(spot.children()):
-        if child.path[-1] not in wanted:
-            catalogue.remove(child)
     for key, value in wanted.items():
         child = Spot(spot.draft, (*spot.path, key))
         rest = _absorbed_at(child, value, schema)

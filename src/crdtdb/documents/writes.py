@@ -5,7 +5,7 @@
 | `put` on leaf L | replaces L's group by a child of L with its own body | removes the group's, adds its own | the difference |
 | `edit` of fields on L | replaces L's group by a child of L with L's body | untouched | deltas |
 | `delete` of L | replaces L's group by a deleted child | untouched | untouched |
-| `resolve` | replaces all live leaves by a child of the winner | removes all it saw, adds its own | the difference |
+| `resolve` | replaces all live leaves by a child of the winner | removes all it saw, adds its own | those it mentions |
 | `put` on a deleted document | replaces the winning deleted leaf by its child | replaces all | removes what it saw |
 
 A put takes a whole document. What stands in it at the place of a field isn't a body but what the author wants of the field: the
@@ -30,6 +30,7 @@ from crdtdb.documents.fields import (
     Plain,
     Schema,
     absorb,
+    absorb_mentioned,
     adopt,
     check_size,
     remove_fields,
@@ -150,10 +151,11 @@ def delete(state: State, write: Write, rev: Rev | None) -> State:
     return _replace(state, write, target, _group(state, target), deleted=True)
 
 
-def resolve(state: State, write: Write, text: bytes, given: Given = NOTHING_GIVEN) -> State:
+def resolve(state: State, write: Write, text: bytes, given: Given = NOTHING_GIVEN, rev: Rev | None = None) -> State:
     """Replace all live leaves by one child of the winner with this body.
 
-    Fields that were created twice keep what shows. Raises NotFoundError if there is no live leaf.
+    Fields stay as they are unless the body has a value for them; those that were created twice keep what shows. Raises
+    NotFoundError if there is no live leaf, ConflictError if a `rev` is given that isn't the winner's.
     """
     shown = view(state)
     if shown.deleted:
@@ -162,6 +164,8 @@ def resolve(state: State, write: Write, text: bytes, given: Given = NOTHING_GIVE
             deleted=bool(state.leaves),
         )
     target = shown.siblings[0]
+    if rev is not None and rev != target.rev:
+        raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
     replaced = {
         dot: leaf for dot, leaf in state.leaves.items() if not leaf.deleted or _is_ancestor(leaf.rev, target.leaf)
     }
@@ -170,7 +174,7 @@ def resolve(state: State, write: Write, text: bytes, given: Given = NOTHING_GIVE
     if state.fields or given or write.schema:
         draft = write.draft(adopted, dot)
         settle_fields(draft)
-        text = absorb(draft, text, given, write.schema)
+        text = absorb_mentioned(draft, text, given, write.schema)
         state, signed = drafted(adopted, write, draft)
     return _replace(state._replace(bodies={}), write, target, replaced, text=text, dot=dot, deltas=signed)
 

@@ -41,11 +41,12 @@ async def siblings(request: Request) -> JSONAnswer:
 
 
 async def resolve(request: Request) -> JSONAnswer:
-    """POST /{db}/{id}/_resolve : replace all siblings by the body."""
+    """POST /{db}/{id}/_resolve : replace all siblings by the body; with `rev` only if that is the winner's."""
     body = await read_object(request)
     ready(request)
     collection = collection_of(request)
-    document = await to_thread.run_sync(collection.resolve, request.path_params["id"], body)
+    rev = request.query_params.get("rev")
+    document = await to_thread.run_sync(collection.resolve, request.path_params["id"], body, rev)
     return JSONAnswer({"ok": True, "id": document.id, "rev": document.rev}, 201)
 
 

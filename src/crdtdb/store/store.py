@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from crdtdb.backends import Backend, Reader, Snapshot, open_backend
 from crdtdb.causality import Actor, DotSet
-from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, Vector, kind_of
+from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, Vector, kind_of, within
 from crdtdb.documents import NO_SCHEMA, HybridClock, Rev, Schema, State, Write
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
 from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreError, StoreFormatError
@@ -166,6 +166,8 @@ class Store:
             return found[0]
         rows = JournalRows.of(self._backend, self._tables, *slot)
         contents, vector = rows.contents(journal.vector)
+        if not within(journal.vector, vector):
+            raise NotFoundError("the text or list is gone: its document was dropped since it was read", deleted=True)
         sequence = Sequence(kind_of(slot[2]), contents, self.actor)
         made = what(sequence)
         self._sequences.keep(slot, Open(sequence, vector, self.actor, sequence.size))

@@ -354,8 +354,8 @@ class Transaction:
         size = sum(self.journal(number, raw, address).size() for address in after.journals)
         if size > SEQUENCE_BYTES_MAX:
             raise TooLargeError(
-                f"the texts and lists of document {raw.decode()!r} would have {size:,} bytes, the limit is "
-                f"{SEQUENCE_BYTES_MAX:,}"
+                f"the texts and lists of document {raw.decode()!r}, with those of its earlier lives, would have "
+                f"{size:,} bytes, the limit is {SEQUENCE_BYTES_MAX:,}: put the rest into another document"
             )
 
     def _scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -43,6 +43,7 @@ _STAMP_MAX = 2**64 - 1
 _GENERATION_MAX = 2**53 - 1
 
 _CREATION_BYTES = 8
+_KIND_BYTES_MAX = 32
 
 Encoded = list[Any]
 
@@ -258,16 +259,19 @@ def address_in(encoded: Any) -> Address:
     kind, part, *path = encoded
     if type(part) is bytes and len(part) == _CREATION_BYTES:
         part = part.hex()
-    if len(path) > FIELD_PATH_STEPS_MAX or any(
-        type(key) is not str or len(key.encode()) > bytes_max
-        for key, bytes_max in [
-            (kind, 32),
-            (part, FIELD_ELEMENT_BYTES_MAX + 1),
-            *((key, FIELD_KEY_BYTES_MAX) for key in path),
-        ]
+    if (
+        len(path) > FIELD_PATH_STEPS_MAX
+        or not _is_text(kind, _KIND_BYTES_MAX)
+        or not _is_text(part, FIELD_ELEMENT_BYTES_MAX + 1)
+        or not all(_is_text(key, FIELD_KEY_BYTES_MAX) for key in path)
     ):
         raise EncodingError("the address of a field is texts: a kind, a part, and the keys of a path")
     return Address(tuple(path), kind, part)
+
+
+def _is_text(value: Any, bytes_max: int) -> bool:
+    # A character has at most four bytes, so nearly always nobody need count them.
+    return type(value) is str and (4 * len(value) <= bytes_max or len(value.encode()) <= bytes_max)
 
 
 def vector_out(vector: Vector, number: Callable[[Actor], int]) -> list[int]:
