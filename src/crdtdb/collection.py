@@ -13,29 +13,29 @@ from crdtdb.document import (
     Document,
     Revision,
     Sibling,
-    check_body,
     check_id,
     check_name,
     check_rev,
     check_whole,
     document_of,
+    foreign_of,
     siblings_of,
 )
-from crdtdb.documents import NO_BODY, Rev, Schema, Shown, State, View, Write, view
+from crdtdb.documents import NO_BODY, Rev, Shown, State, View, Write, view
 from crdtdb.documents import delete as delete_leaf
 from crdtdb.documents import edit as edit_leaf
 from crdtdb.documents import put as put_leaf
 from crdtdb.documents import resolve as resolve_leaves
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.foreign import Foreign, take
-from crdtdb.documents.schema import SCHEMA_ID, as_tree, check_agrees, check_schema, declare
+from crdtdb.documents.schema import SCHEMA_ID, as_tree, check_agrees, check_schema, declare_in
 from crdtdb.documents.stamps import milliseconds
 from crdtdb.editing import DocumentEdit, Session
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError, StoreClosedError
 from crdtdb.explain import explain
 from crdtdb.feed import Feed
 from crdtdb.jsontext import canonical
-from crdtdb.limits import BULK_DOCUMENTS_MAX, REVS_LIMIT
+from crdtdb.limits import BULK_DOCUMENTS_MAX
 from crdtdb.resolvers import Conflict, Resolver
 from crdtdb.store import Past, Record, Store, Transaction, Written
 
@@ -160,7 +160,7 @@ class Collection:
             check_agrees(others, wanted)
             if any(known.get(path) != kind for path, kind in wanted.items()):
                 transaction.write(
-                    self.name, SCHEMA_ID, lambda state, write: _declared(state, write, wanted, known, replace)
+                    self.name, SCHEMA_ID, lambda state, write: declare_in(state, write, wanted, known, replace)
                 )
             return as_tree({**known, **wanted})
 
@@ -191,7 +191,7 @@ class Collection:
         `{"start": 3, "ids": ["c…", "b…", "a…"]}`. One that is known changes nothing. Returns, in the same order, None or the
         error that refused it.
         """
-        prepared = [_foreign_of(one) for one in documents]
+        prepared = [foreign_of(one) for one in documents]
 
         def work(transaction: Transaction) -> list[CrdtdbError | None]:
             return [self._take_one(transaction, one) for one in prepared]
@@ -490,40 +490,6 @@ def at_rest(state: State) -> State:
     return state._replace(
         journals={one: held._replace(updates={}, snapshots=()) for one, held in state.journals.items()}
     )
-
-
-def _declared(state: State, write: Write, wanted: Schema, known: Schema, replace: bool) -> State:
-    if not state.leaves:
-        state = put_leaf(state, write, None, NO_BODY)
-    return edit_leaf(state, write, lambda draft, _: declare(draft, wanted, known, replace=replace))
-
-
-def _foreign_of(body: Mapping[str, Any]) -> tuple[str, Foreign] | CrdtdbError:
-    try:
-        if not isinstance(body, Mapping):
-            raise InvalidInputError(f"a document is an object (a dict), not {type(body).__name__}")
-        doc_id, rev = check_id(body.get("_id")), check_rev(body.get("_rev"))
-        if rev is None:
-            raise InvalidInputError(f"document {doc_id!r} comes without its _rev")
-        text, deleted = check_body(body), bool(body.get("_deleted"))
-        return doc_id, Foreign(rev, _ancestors_in(body.get("_revisions"), rev), text if not deleted else None, deleted)
-    except CrdtdbError as error:
-        return error
-
-
-def _ancestors_in(revisions: object, rev: Rev) -> list[str]:
-    """Read CouchDB's `_revisions`: the digests from the revision's own on, newest first."""
-    if revisions is None:
-        return []
-    if not isinstance(revisions, Mapping):
-        raise InvalidInputError("_revisions is an object with `start` and `ids`")
-    start, ids = revisions.get("start"), revisions.get("ids")
-    texts = isinstance(ids, list) and all(isinstance(one, str) for one in ids)
-    if start != rev.generation or not texts or not ids or ids[0] != rev.digest or len(ids) > start:
-        raise InvalidInputError(
-            f"_revisions doesn't lead to {rev}: it has `start` {start} and `ids` that begin elsewhere"
-        )
-    return [Rev.parse(f"{start - n}-{digest}").digest for n, digest in enumerate(ids[1 : REVS_LIMIT + 1], 1)]
 
 
 def _leaf_revision(shown: Shown, draft: Draft) -> Revision:

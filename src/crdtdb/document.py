@@ -10,10 +10,11 @@ from crdtdb.causality import DotSet
 from crdtdb.crdts import Draft, OpenSequence
 from crdtdb.documents import NO_BODY, NOTHING_GIVEN, Given, Rev, Shown, State, View
 from crdtdb.documents.fields import Unread, conflicts, kinds, overlay, read_all, reading, take_given, values, whole
+from crdtdb.documents.foreign import Foreign
 from crdtdb.documents.stamps import milliseconds
-from crdtdb.errors import InvalidDocumentError, InvalidIdError
+from crdtdb.errors import CrdtdbError, InvalidDocumentError, InvalidIdError, InvalidInputError
 from crdtdb.jsontext import canonical, load
-from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX
+from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, REVS_LIMIT
 from crdtdb.wallclock import iso
 
 _COLLECTION_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*")
@@ -238,3 +239,32 @@ def check_body(body: object) -> bytes:
 def check_rev(rev: object) -> Rev | None:
     """Return a revision that was given, None for none. Raises InvalidRevError."""
     return None if rev is None else Rev.parse(rev)  # type: ignore[arg-type]
+
+
+def foreign_of(body: Mapping[str, Any]) -> tuple[str, Foreign] | CrdtdbError:
+    """Return the id of a revision made elsewhere, and the revision; or the error that refuses it."""
+    try:
+        if not isinstance(body, Mapping):
+            raise InvalidInputError(f"a document is an object (a dict), not {type(body).__name__}")
+        doc_id, rev = check_id(body.get("_id")), check_rev(body.get("_rev"))
+        if rev is None:
+            raise InvalidInputError(f"document {doc_id!r} comes without its _rev")
+        text, deleted = check_body(body), bool(body.get("_deleted"))
+        return doc_id, Foreign(rev, _ancestors_in(body.get("_revisions"), rev), text if not deleted else None, deleted)
+    except CrdtdbError as error:
+        return error
+
+
+def _ancestors_in(revisions: object, rev: Rev) -> list[str]:
+    """Read CouchDB's `_revisions`: the digests from the revision's own on, newest first."""
+    if revisions is None:
+        return []
+    if not isinstance(revisions, Mapping):
+        raise InvalidInputError("_revisions is an object with `start` and `ids`")
+    start, ids = revisions.get("start"), revisions.get("ids")
+    texts = isinstance(ids, list) and all(isinstance(one, str) for one in ids)
+    if start != rev.generation or not texts or not ids or ids[0] != rev.digest or len(ids) > start:
+        raise InvalidInputError(
+            f"_revisions doesn't lead to {rev}: it has `start` {start} and `ids` that begin elsewhere"
+        )
+    return [Rev.parse(f"{start - n}-{digest}").digest for n, digest in enumerate(ids[1 : REVS_LIMIT + 1], 1)]

@@ -266,7 +266,7 @@ def test_an_edit_can_be_tied_to_a_revision() -> None:
 
 
 def test_a_text_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crdtdb.store.transaction.SEQUENCE_BYTES_MAX", 10_000)
+    monkeypatch.setattr("crdtdb.store.texts.SEQUENCE_BYTES_MAX", 10_000)
     people = People("x" * 5_000)
     with pytest.raises(TooLargeError, match="the limit is 10,000"):
         keystroke(people.notes, 0, "y" * 6_000)

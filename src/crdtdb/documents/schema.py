@@ -13,6 +13,8 @@ from typing import Any
 from crdtdb.crdts import Draft, Field, Place, Set, catalogue
 from crdtdb.documents.fields import CONTRADICTION, NO_SCHEMA, Schema, reading
 from crdtdb.documents.state import State
+from crdtdb.documents.view import NO_BODY
+from crdtdb.documents.writes import Write, edit, put
 from crdtdb.errors import SchemaError
 from crdtdb.limits import FIELD_KEY_BYTES_MAX, FIELD_PATH_STEPS_MAX
 
@@ -81,8 +83,14 @@ def check_agrees(known: Schema, wanted: Schema) -> None:
                 raise SchemaError(f"{'.'.join(other)!r} is declared as a {its_kind}, so {where!r} can't be a {kind}")
 
 
-def declare(draft: Draft, wanted: Schema, known: Schema, *, replace: bool) -> None:
-    """Add declarations; with `replace` those of the same paths go."""
+def declare_in(state: State, write: Write, wanted: Schema, known: Schema, replace: bool) -> State:
+    """Add declarations to a schema's document; with `replace` those of the same paths go."""
+    if not state.leaves:
+        state = put(state, write, None, NO_BODY)
+    return edit(state, write, lambda draft, _: _declare(draft, wanted, known, replace))
+
+
+def _declare(draft: Draft, wanted: Schema, known: Schema, replace: bool) -> None:
     spot = draft.at(_DECLARED)
     if not spot.kinds():
         Set.create(spot, [])

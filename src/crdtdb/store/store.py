@@ -7,7 +7,6 @@ changes feed, counts) is one atomic batch, and nothing of it is seen before it i
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
@@ -16,30 +15,27 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from crdtdb.backends import Backend, Reader, Snapshot, open_backend
 from crdtdb.causality import Actor, DotSet
-from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, Vector, kind_of, within
+from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, kind_of, within
 from crdtdb.documents import NO_SCHEMA, HybridClock, Rev, Schema, State, Write
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
 from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreError, StoreFormatError
 from crdtdb.jsontext import JSON
-from crdtdb.limits import RUMOR_BYTES_MAX, RUMOR_PATH_LINKS_MAX
 from crdtdb.store import keys
 from crdtdb.store.committer import Committer
-from crdtdb.store.exchange import Outgoing, Received, path_until, receive
+from crdtdb.store.exchange import Outgoing, Received, receive
 from crdtdb.store.held import Collection, Held, held_rows, read_held
 from crdtdb.store.identity import Identity, load_identity
 from crdtdb.store.journals import JournalRows, value_then
-from crdtdb.store.records import Past, Record, StoreTables, decode_past, decode_record, read_chain
+from crdtdb.store.records import Past, Record, StoreTables, decode_past, decode_record
+from crdtdb.store.rumors import RumorWriter
 from crdtdb.store.sequences import Open, OpenSequences, Slot
 from crdtdb.store.sweep import pending, sweep_slice
 from crdtdb.store.transaction import JunctionMissingError, Origin, Transaction, Written
 from crdtdb.wallclock import WallClock, wall_milliseconds
-from crdtdb.wire.parcels import Parcel, ParcelWriter, Steps
+from crdtdb.wire.parcels import Parcel
 
 T = TypeVar("T")
 Durability = Literal["sync", "buffered"]
-
-_TOLD_MAX = 4_096
-"""Journals of which a store remembers what its rumors have told."""
 
 
 class Committed(NamedTuple):
@@ -87,7 +83,7 @@ class Store:
         self._sequences = OpenSequences()
         self._schemas: dict[int, Schema] = {}
         self._grown: list[tuple[str, str, Address]] = []
-        self._told: OrderedDict[tuple[str, str, Address], Vector] = OrderedDict()
+        self._rumors = RumorWriter(self._tables)
         self.listeners: list[Callable[[Committed], None]] = []
         """Called after each commit, in the thread that led it: they must not wait, nor write."""
 
@@ -347,45 +343,10 @@ class Store:
         None if none is left, or they are too large.
         """
         snapshot, held = self._moment()
-        writer, actors = ParcelWriter(), set[Actor]()
         try:
-            for name, doc_id in documents:
-                collection, raw = held.collections.get(name), doc_id.encode()
-                value = snapshot.get(keys.document(collection.number, raw)) if collection is not None else None
-                record = self._decoded(held, name, raw, value, snapshot) if value is not None else None
-                if collection is None or record is None or not record.state.leaves:
-                    continue
-                history = keys.history(collection.number, raw)
-                state = self._fresh(snapshot, collection.number, name, doc_id, record.state)
-                writer.add(name, doc_id, state, record.residue, self._short_steps(history, snapshot))
-                actors |= record.state.actors()
+            return self._rumors.parcel(snapshot, held, documents)
         finally:
             snapshot.close()
-        if not len(writer) or writer.size > RUMOR_BYTES_MAX:
-            return None
-        return writer.finish(held.clock.restrict(actors))
-
-    def _fresh(self, rows: Reader, number: int, name: str, doc_id: str, state: State) -> State:
-        """Return a state with the updates of its journals that no rumor has told yet; of one never told, the newest."""
-        journals = {}
-        for address, journal in state.journals.items():
-            held = JournalRows.of(rows, self._tables, number, doc_id.encode(), address)
-            told = self._told.pop((name, doc_id, address), None)
-            if told is not None:
-                journals[address] = held.since(journal, told)
-            else:
-                newest = max(state.leaves)
-                journals[address] = held.newest(journal, newest)
-            self._told[name, doc_id, address] = journal.vector
-        while len(self._told) > _TOLD_MAX:
-            self._told.popitem(last=False)
-        return state._replace(journals=journals) if journals else state
-
-    def _short_steps(self, history: bytes, rows: Reader) -> Steps:
-        left = iter(range(1, RUMOR_PATH_LINKS_MAX))
-        return path_until(
-            lambda _: next(left, None) is None, lambda rev: read_chain(rows.get, self._tables, history, rev)
-        )
 
     def close(self) -> None:
         """Wait for commits under way, and close. Closing twice does no harm."""
@@ -447,10 +408,10 @@ class Store:
         self._tables.unsaved = {}
         self._held = transaction.held
         self._sweeps += [number for number in transaction.swept if number not in self._sweeps]
-        self._grown += [place for place in transaction.grown if place not in self._grown]
+        self._grown += [place for place in transaction.texts.grown if place not in self._grown]
         for number in transaction.declared:
             self._schemas.pop(number, None)
-        for slot, opened in transaction.opened.items():
+        for slot, opened in transaction.texts.opened.items():
             self._sequences.keep(slot, opened)
         self.ring()
         if self.listeners:

@@ -15,13 +15,7 @@ from crdtdb.crdts import (
     EMPTY_JOURNAL,
     NO_FIELDS,
     Address,
-    GapError,
-    Journal,
-    Sequence,
     heads,
-    join_vectors,
-    kind_of,
-    within,
 )
 from crdtdb.documents import NO_SCHEMA, Ancestor, Leaf, Rev, Schema, State, Write, shows
 from crdtdb.documents.catalogue import Catalogue
@@ -30,10 +24,10 @@ from crdtdb.documents.foreign import Read
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
 from crdtdb.errors import CrdtdbError, NotFoundError, TooLargeError
 from crdtdb.jsontext import canonical
-from crdtdb.limits import DOCUMENT_LEAVES_MAX, SEQUENCE_BYTES_MAX
+from crdtdb.limits import DOCUMENT_LEAVES_MAX
 from crdtdb.store import keys
 from crdtdb.store.held import Collection, Held
-from crdtdb.store.journals import JournalRows, at_rest, is_to_fold, value_then
+from crdtdb.store.journals import at_rest, value_then
 from crdtdb.store.records import (
     Record,
     StoreTables,
@@ -44,11 +38,9 @@ from crdtdb.store.records import (
     encode_sweep,
     read_chain,
 )
-from crdtdb.store.sequences import Open, OpenSequences, Slot
+from crdtdb.store.sequences import OpenSequences
+from crdtdb.store.texts import Texts
 from crdtdb.wire.states import Older
-
-_FEW = 4
-"""Texts and lists of a document of which nobody need count the bytes unless one of them is large."""
 
 
 class JunctionMissingError(CrdtdbError):
@@ -85,12 +77,9 @@ class Transaction:
         self.written: list[tuple[str, str]] = []
         """The documents that were written here, not received: what a rumor is made of."""
         self.swept: list[int] = []
-        self.grown: list[tuple[str, str, Address]] = []
-        """The journals that may have much to fold."""
         self.declared: set[int] = set()
         """The numbers of collections whose schema was written."""
-        self.opened: dict[Slot, Open] = {}
-        """Texts and lists as this transaction leaves them."""
+        self.texts = Texts(tables, self._scan, origin.sequences, origin.actor)
         self.named = False
         """Whether a collection was made or dropped here, not received."""
 
@@ -113,7 +102,7 @@ class Transaction:
             self.rows = {}
             self.held, self.touched, self.named = held, touched, named
             del self.written[written:], self.swept[swept:]
-            self.opened.clear()  # what failed may have changed one of them
+            self.texts.opened.clear()  # what failed may have changed one of them
 
         return rollback
 
@@ -231,7 +220,7 @@ class Transaction:
             self._origin.stamp(),
             self.held.names[name],
             schema=self.schema(name) if doc_id != SCHEMA_ID else NO_SCHEMA,
-            open_sequence=partial(self._open, number, doc_id.encode()),
+            open_sequence=partial(self.texts.open, number, doc_id.encode()),
         )
         after = change(before.state, write)
         if after is before.state:
@@ -246,7 +235,7 @@ class Transaction:
         else:  # the document's context is the node clock, before and after
             self.held = self.held.at(after.context)
         self.save(name, doc_id, before, after, before.residue)
-        self._keep_open(number, doc_id.encode(), after, write)
+        self.texts.leave(number, doc_id.encode(), after, write)
         self.written.append((name, doc_id))
         return Written(after, write.dot)
 
@@ -268,7 +257,10 @@ class Transaction:
         row = keys.document(collection.number, raw)
         for address, journal in after.journals.items():
             if journal.updates or journal.snapshots:
-                self._keep_journal(name, doc_id, address, before.state.journals.get(address, EMPTY_JOURNAL), journal)
+                slot = (collection.number, raw, address)
+                self.rows.update(
+                    self.texts.keep(slot, name, before.state.journals.get(address, EMPTY_JOURNAL), journal)
+                )
         if after.leaves or after.bodies or after.fields:
             stored = after._replace(journals={one: at_rest(held) for one, held in after.journals.items()})
             self.rows[row] = encode_record(seq, stored, uncovered(residue, self.held.clock), self._tables)
@@ -291,72 +283,11 @@ class Transaction:
         self.held = self.held.counting(name, counts)
         self.touched.add(name)
 
-    # Texts and lists
-
-    def journal(self, number: int, raw: bytes, address: Address) -> JournalRows:
-        """Return a journal's rows as this transaction sees them."""
-        return JournalRows(keys.journal(keys.journals(number, raw), address), self._tables, self._scan)
-
     def fold(self, name: str, doc_id: str, address: Address) -> None:
         """Fold a journal that has much to fold. What it holds stays the same."""
         collection = self.held.collections.get(name)
         if collection is not None and address in self.load(name, doc_id).state.journals:
-            self.rows.update(self.journal(collection.number, doc_id.encode(), address).fold(address))
-
-    def _keep_journal(self, name: str, doc_id: str, address: Address, before: Journal, journal: Journal) -> None:
-        slot = (self.collection(name).number, doc_id.encode(), address)
-        self.rows.update(self.journal(*slot).write(journal))
-        if is_to_fold(journal):
-            self.grown.append((name, doc_id, address))
-        if not journal.snapshots:
-            self._follow(slot, before, journal)
-
-    def _follow(self, slot: Slot, before: Journal, journal: Journal) -> None:
-        """Let a text or list that is open take over updates that were written by others."""
-        opened = self.opened.pop(slot, None)
-        if opened is None:
-            sequence = self._origin.sequences.take(slot, before.vector, self._origin.actor)
-        else:
-            sequence = opened.sequence if opened.vector == before.vector else None
-        if sequence is not None:
-            for content in journal.contents():
-                sequence.apply(content)
-            self.opened[slot] = Open(sequence, journal.vector, self._origin.actor, sequence.size)
-
-    def _open(self, number: int, raw: bytes, address: Address, journal: Journal, writer: bytes) -> Sequence:
-        """Open a text or list for an edit: the one that is open already, or made from its rows and what is at hand."""
-        slot = (number, raw, address)
-        if not journal.updates:
-            mine = self.opened.pop(slot, None)
-            if mine is not None and mine.vector == journal.vector and mine.writer == writer:
-                return mine.sequence
-            found = self._origin.sequences.take(slot, journal.vector, writer) if mine is None else None
-            if found is not None:
-                return found
-        contents, held = self.journal(number, raw, address).contents(journal.vector)
-        reached = join_vectors(held, journal.highest())
-        if not within(reached, journal.vector):
-            raise GapError("the journal of the text or list has been folded: what it was then isn't known any more")
-        return Sequence(kind_of(address), [*contents, *journal.contents()], writer)
-
-    def _keep_open(self, number: int, raw: bytes, after: State, write: Write) -> None:
-        for address, sequence in write.opened.items():
-            journal = after.journals.get(address)
-            if journal is None or address in write.derived:
-                self.opened.pop((number, raw, address), None)
-                continue
-            size = sequence.size
-            if size > SEQUENCE_BYTES_MAX // 4 or len(after.journals) > _FEW:
-                self._check_size(number, raw, after)
-            self.opened[number, raw, address] = Open(sequence, journal.vector, write.actor, size)
-
-    def _check_size(self, number: int, raw: bytes, after: State) -> None:
-        size = sum(self.journal(number, raw, address).size() for address in after.journals)
-        if size > SEQUENCE_BYTES_MAX:
-            raise TooLargeError(
-                f"the texts and lists of document {raw.decode()!r}, with those of its earlier lives, would have "
-                f"{size:,} bytes, the limit is {SEQUENCE_BYTES_MAX:,}: put the rest into another document"
-            )
+            self.rows.update(self.texts.journal(collection.number, doc_id.encode(), address).fold(address))
 
     def _scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield a range as this transaction sees it."""
@@ -384,7 +315,7 @@ class Transaction:
             past = decode_past(key, value, history, self._tables) if value is not None else None
             if past is None or past.text is None or past.seen is None:
                 return None
-            rows = partial(self.journal, collection.number, doc_id.encode())
+            rows = partial(self.texts.journal, collection.number, doc_id.encode())
             found, folded = value_then(past, rows)
             return Read(canonical(found), past.seen, folded)
 

@@ -1,0 +1,87 @@
+"""The texts and lists of one transaction: which are open, as it leaves them, and the rows of what they gained."""
+
+from __future__ import annotations
+
+from crdtdb.causality import Actor
+from crdtdb.crdts import Address, GapError, Journal, Sequence, join_vectors, kind_of, within
+from crdtdb.documents import State, Write
+from crdtdb.errors import TooLargeError
+from crdtdb.limits import SEQUENCE_BYTES_MAX
+from crdtdb.store import keys
+from crdtdb.store.journals import JournalRows, Rows, Scan, is_to_fold
+from crdtdb.store.records import StoreTables
+from crdtdb.store.sequences import Open, OpenSequences, Slot
+
+_FEW = 4
+"""Texts and lists of a document of which nobody need count the bytes unless one of them is large."""
+
+
+class Texts:
+    """`opened` are those that the transaction opened, as it leaves them; `grown` the journals that may have much to fold."""
+
+    def __init__(self, tables: StoreTables, scan: Scan, sequences: OpenSequences, actor: Actor) -> None:
+        """`scan` yields rows as the transaction sees them; `sequences` are those that the store has open."""
+        self._tables, self._scan, self._sequences, self._actor = tables, scan, sequences, actor
+        self.opened: dict[Slot, Open] = {}
+        self.grown: list[tuple[str, str, Address]] = []
+
+    def journal(self, number: int, raw: bytes, address: Address) -> JournalRows:
+        """Return a journal's rows."""
+        return JournalRows(keys.journal(keys.journals(number, raw), address), self._tables, self._scan)
+
+    def open(self, number: int, raw: bytes, address: Address, journal: Journal, writer: bytes) -> Sequence:
+        """Open one for an edit: the one that is open already, or made from its rows and what is at hand.
+
+        Raises GapError if the journal is of an earlier time, and what it was then has been folded since.
+        """
+        slot = (number, raw, address)
+        if not journal.updates:
+            mine = self.opened.pop(slot, None)
+            if mine is not None and mine.vector == journal.vector and mine.writer == writer:
+                return mine.sequence
+            found = self._sequences.take(slot, journal.vector, writer) if mine is None else None
+            if found is not None:
+                return found
+        contents, held = self.journal(*slot).contents(journal.vector)
+        if not within(join_vectors(held, journal.highest()), journal.vector):
+            raise GapError("the journal of the text or list has been folded: what it was then isn't known any more")
+        return Sequence(kind_of(address), [*contents, *journal.contents()], writer)
+
+    def keep(self, slot: Slot, name: str, before: Journal, journal: Journal) -> Rows:
+        """Return the rows of what a journal gained, and let the text or list that is open take it over."""
+        if is_to_fold(journal):
+            self.grown.append((name, slot[1].decode(), slot[2]))
+        if not journal.snapshots:
+            self._follow(slot, before, journal)
+        return self.journal(*slot).write(journal)
+
+    def leave(self, number: int, raw: bytes, after: State, write: Write) -> None:
+        """Take note of those that a write opened, as it leaves them. Raises TooLargeError if they have become too large."""
+        for address, sequence in write.opened.items():
+            slot, journal = (number, raw, address), after.journals.get(address)
+            if journal is None or address in write.derived:
+                self.opened.pop(slot, None)
+                continue
+            if sequence.size > SEQUENCE_BYTES_MAX // 4 or len(after.journals) > _FEW:
+                self._check_size(number, raw, after)
+            self.opened[slot] = Open(sequence, journal.vector, write.actor, sequence.size)
+
+    def _follow(self, slot: Slot, before: Journal, journal: Journal) -> None:
+        """Let an open text or list take over updates that others wrote."""
+        opened = self.opened.pop(slot, None)
+        if opened is None:
+            sequence = self._sequences.take(slot, before.vector, self._actor)
+        else:
+            sequence = opened.sequence if opened.vector == before.vector else None
+        if sequence is not None:
+            for content in journal.contents():
+                sequence.apply(content)
+            self.opened[slot] = Open(sequence, journal.vector, self._actor, sequence.size)
+
+    def _check_size(self, number: int, raw: bytes, after: State) -> None:
+        size = sum(self.journal(number, raw, address).size() for address in after.journals)
+        if size > SEQUENCE_BYTES_MAX:
+            raise TooLargeError(
+                f"the texts and lists of document {raw.decode()!r}, with those of its earlier lives, would have "
+                f"{size:,} bytes, the limit is {SEQUENCE_BYTES_MAX:,}: put the rest into another document"
+            )
