@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import crdtdb
 from crdtdb.documents import view
 from crdtdb.jsontext import load
 from crdtdb.store import Store
@@ -20,8 +21,8 @@ from crdtdb.testing.invariants import check_store
 ROOT = Path(__file__).parent.parent.parent
 
 
-def kill_while_writing(path: Path, run: int, delay: float) -> dict[str, int]:
-    """Let a process write and kill it; return the last acknowledged value of each document."""
+def kill_while_writing(path: Path, run: int, delay: float) -> tuple[dict[str, int], list[str]]:
+    """Let a process write and kill it; return the last acknowledged value of each document, and what was typed."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.store.writer", str(path), str(run)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -35,20 +36,38 @@ def kill_while_writing(path: Path, run: int, delay: float) -> dict[str, int]:
         process.kill()
         process.wait()
         process.stdout.close()
-    acknowledged = {}
+    acknowledged, typed = {}, []
     for line in lines:
         if line.endswith("\n"):
             doc_id, n = line.split()
-            acknowledged[doc_id] = int(n)
-    return acknowledged
+            if doc_id == "typed":
+                typed.append(n)
+            else:
+                acknowledged[doc_id] = int(n)
+    return acknowledged, typed
+
+
+def check_typed(store: Store, typed: list[str]) -> None:
+    """Everything that was typed is in the text, once, and the counter counted it: both or neither."""
+    texts = crdtdb.Database(store).collection("texts")
+    if "shared" not in texts:
+        assert not typed
+        return
+    document = texts.get("shared")
+    found = document["body"].split(";")[:-1]
+    assert len(set(found)) == len(found) == document["typed"]
+    assert set(typed) <= set(found)
 
 
 def check_kills(path: Path, kills: int, seed: int) -> None:
     dice = random.Random(seed)
     actors = set()
     expected: dict[str, int] = {}
+    typed: list[str] = []
     for run in range(kills):
-        expected.update(kill_while_writing(path, run, dice.uniform(0, 0.06)))
+        written, typed_now = kill_while_writing(path, run, dice.uniform(0, 0.06))
+        expected.update(written)
+        typed += typed_now
         store = Store.open(str(path))
         try:
             assert store.actor not in actors
@@ -61,12 +80,14 @@ def check_kills(path: Path, kills: int, seed: int) -> None:
                 assert n <= found[doc_id] <= n + 1, (
                     f"kill {run}: {doc_id} was acknowledged at {n}, found {found[doc_id]}"
                 )
+            check_typed(store, typed)
             expected = found
             if run % 10 == 9:
                 check_store(store)
         finally:
             store.close()
     assert len(expected) > kills
+    assert typed
 
 
 @pytest.mark.timeout(170)

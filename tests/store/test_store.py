@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path as FilePath
 
 import pytest
 
 from crdtdb.backends import open_backend
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import DotSet
-from crdtdb.documents import Rev, put, view
+from crdtdb.documents import Ancestor, Path, Rev, put, view
 from crdtdb.errors import (
     ConflictError,
     InvalidInputError,
@@ -21,6 +22,7 @@ from crdtdb.errors import (
     StoreLockedError,
 )
 from crdtdb.jsontext import canonical
+from crdtdb.limits import REVS_LIMIT
 from crdtdb.store import JunctionMissingError, Store, Transaction, pull
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.virtual import VirtualDisk
@@ -36,7 +38,7 @@ def log_rows(store: Store) -> int:
     return sum(1 for key in rows(store) if key.startswith(b"l"))
 
 
-def test_a_document_is_read_as_it_was_written_and_after_a_reopen(tmp_path: Path) -> None:
+def test_a_document_is_read_as_it_was_written_and_after_a_reopen(tmp_path: FilePath) -> None:
     for url in (str(tmp_path / "level"), f"sqlite:{tmp_path / 'file.db'}"):
         store = Store.open(url)
         actor = store.actor
@@ -89,7 +91,7 @@ def test_a_stop_that_was_not_clean_draws_a_new_actor() -> None:
     assert second.digest("notes") == first.digest("notes")
 
 
-def test_a_copy_of_a_store_draws_a_new_actor(tmp_path: Path) -> None:
+def test_a_copy_of_a_store_draws_a_new_actor(tmp_path: FilePath) -> None:
     """History 14 in small: one disk copied, and both started."""
     store = Store.open(str(tmp_path / "one"))
     store.close()
@@ -101,7 +103,7 @@ def test_a_copy_of_a_store_draws_a_new_actor(tmp_path: Path) -> None:
     copy.close()
 
 
-def test_a_second_opener_and_a_newer_format_get_clear_errors(tmp_path: Path) -> None:
+def test_a_second_opener_and_a_newer_format_get_clear_errors(tmp_path: FilePath) -> None:
     store = Store.open(str(tmp_path / "data"))
     with pytest.raises(StoreLockedError, match="already open in this process"):
         Store.open(str(tmp_path / "data"))
@@ -345,7 +347,7 @@ def test_a_late_frame_of_a_dropped_collection_is_ignored() -> None:
     assert bob.hear(ada) == 0
 
 
-def test_writers_in_many_threads_lose_nothing(tmp_path: Path) -> None:
+def test_writers_in_many_threads_lose_nothing(tmp_path: FilePath) -> None:
     store = Store.open(str(tmp_path / "data"))
     errors: list[Exception] = []
 
@@ -427,3 +429,35 @@ def test_what_is_sent_while_others_write_is_of_one_moment() -> None:
     pull(bob, ada)
     assert bob.digest("notes") == ada.digest("notes")
     check_store(bob)
+
+
+def test_a_document_with_more_revisions_than_are_kept_reaches_a_node_that_has_nothing_of_it() -> None:
+    ada, bob = Node("ada"), Node("bob")
+    for n in range(REVS_LIMIT + 200):
+        ada.put("a", {"n": n})
+    bob.hear(ada)
+    assert bob.bodies("a") == [{"n": REVS_LIMIT + 199}]
+    check_store(bob.store)
+    bob.put("a", {"n": "bob's"})
+    ada.hear(bob)
+    assert ada.digest() == bob.digest()
+
+
+def test_a_path_is_read_no_further_than_somebody_looks() -> None:
+    read = []
+
+    def older() -> Iterator[Ancestor]:
+        for n in range(1_000):
+            read.append(n)
+            yield Ancestor(f"{n}", None)
+
+    path = Path((Ancestor("parent", None),), older)
+    assert path.leads_to(Rev(99, "parent"), 100)
+    assert read == []
+    assert path.leads_to(Rev(96, "2"), 100)
+    assert not path.leads_to(Rev(96, "other"), 100)
+    assert read == [0, 1, 2]
+    assert path.extended("child", None).leads_to(Rev(95, "3"), 101)
+    assert read == [0, 1, 2, 3]
+    assert len(path.all()) == REVS_LIMIT
+    assert path.all()[4].digest == "3"

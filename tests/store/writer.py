@@ -4,6 +4,7 @@ import sys
 from itertools import count
 from threading import Lock, Thread
 
+import crdtdb
 from crdtdb.documents import Rev, put, view
 from crdtdb.store import Store
 
@@ -28,7 +29,20 @@ def main(path: str, run: str) -> None:
                 sys.stdout.write(f"{doc_id} {n}\n")
                 sys.stdout.flush()
 
-    for thread in range(3):
+    def type_on() -> None:
+        """Type into one text that all runs share; the counter beside it says how often."""
+        texts = crdtdb.Database(store).collection("texts")
+        texts.put_if_absent("shared", {"body": crdtdb.Text(), "typed": crdtdb.Counter()})
+        for n in count():
+            with texts.edit("shared") as document:
+                document["body"].append(f"{run}.{n};")
+                document["typed"].increment()
+            with guard:
+                sys.stdout.write(f"typed {run}.{n}\n")
+                sys.stdout.flush()
+
+    Thread(target=type_on, daemon=True).start()
+    for thread in range(2):
         Thread(target=write, args=(thread,), daemon=True).start()
     Thread(target=write, args=(3,)).start()
 
