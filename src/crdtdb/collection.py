@@ -7,7 +7,7 @@ from collections.abc import Collection as Some
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from crdtdb.crdts import Draft, OpenSequence
+from crdtdb.crdts import Draft, GapError, OpenSequence
 from crdtdb.document import (
     Change,
     Document,
@@ -138,9 +138,12 @@ class Collection:
         session = Session(state.fields, state.journals, target.text or NO_BODY, self._store.schema(self.name), opener)
         editing = DocumentEdit(session, doc_id)
         yield editing
-        written = self._store.write(
-            self.name, doc_id, lambda state, write: edit_leaf(state, write, session.play, named)
-        )
+        try:
+            written = self._store.write(
+                self.name, doc_id, lambda state, write: edit_leaf(state, write, session.play, named)
+            )
+        except GapError as error:  # so much was typed meanwhile that nobody knows any more where the positions were
+            raise ConflictError(doc_id, str(target.rev), ("many edits later",)) from error
         self._fold()
         editing.written = self._now(doc_id, written) if written.dot is None else self._written(doc_id, written)
 

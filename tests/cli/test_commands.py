@@ -309,7 +309,7 @@ def test_a_demo_that_is_kept_goes_on_until_it_is_interrupted(tmp_path: Path) -> 
         commands = [
             line.strip() for line in "".join(lines).replace("\n--", " --").splitlines() if "crdtdb " in line[:10]
         ]
-        assert len(commands) == 5
+        assert len(commands) == 6
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
     finally:

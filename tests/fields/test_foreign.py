@@ -104,6 +104,16 @@ def test_a_writer_who_read_before_native_edits_changes_only_what_it_changed() ->
     assert nodes.collections[0].get("a").conflicts == ()
 
 
+def test_a_writer_who_removes_a_field_takes_away_what_it_had_seen() -> None:
+    nodes = Nodes()
+    with nodes.collections[1].edit("a") as edit:
+        edit["likes"].increment(10)
+        edit["tags"].add("u")
+    nodes.talk()
+    nodes.push(0, "2-cafe", [nodes.first.rev], title="x", body="hello")
+    assert nodes.talk() == {"title": "x", "body": "hello", "likes": 10, "tags": ["u"]}
+
+
 def test_where_the_parent_is_not_known_the_revision_is_an_explicit_sibling() -> None:
     nodes = Nodes()
     nodes.push(0, "5-cafe", ["4-unknown"], title="y", likes=100, tags=[], body="other")

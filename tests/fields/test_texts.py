@@ -252,6 +252,25 @@ def test_positions_in_a_list_and_after_what_a_peer_sent() -> None:
     assert notes.get("a")["body"] == bobs.get("a")["body"] == "ßné🎉"
 
 
+def test_an_edit_that_lasts_while_thousands_of_others_are_made_is_refused() -> None:
+    people = People("hello")
+    with pytest.raises(ConflictError), people.notes.edit("a") as slow:
+        slow["body"].append("lost")
+        for n in range(4 * JOURNAL_UPDATES_MAX):
+            keystroke(people.notes, n)
+    assert people.same() == "x" * 4 * JOURNAL_UPDATES_MAX + "hello"
+
+
+def test_a_deleted_branch_that_is_opened_again_leaves_the_fields_of_the_others_alone() -> None:
+    people = People("hello")
+    people.notes.put("a", {**people.notes.get("a"), "title": "ada's"}, people.notes.get("a").rev)
+    people.bobs.put("a", {**people.bobs.get("a"), "title": "bob's"}, people.bobs.get("a").rev)
+    people.same()
+    closed = people.notes.delete("a", people.notes.siblings("a")[1].rev)
+    people.notes.put("a", {"title": "again"}, closed.rev)
+    assert people.same() == "hello"
+
+
 def test_an_edit_can_be_tied_to_a_revision() -> None:
     people = People("hello")
     rev = people.notes.get("a").rev

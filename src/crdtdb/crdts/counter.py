@@ -83,6 +83,8 @@ class Counter(Field):
         removed, origins = _baseline(spot)
         for dot, delta in spot.dots(cls.kind).items():
             first, amount = orjson.loads(delta.content)
+            if not spot.draft.sees(dot):
+                continue
             if isinstance(first, str):
                 origins.add(first)
             else:

@@ -103,10 +103,15 @@ class Draft:
     def remove(self, address: Address) -> None:
         """Take away what stands at an address, as far as the author has seen it."""
         if self._fields.get(address):
-            owned, seen = self._own(address), self.signature.seen
+            owned = self._own(address)
             for dot in list(owned):
-                if seen is None or dot in seen or dot == self.signature.dot:
+                if self.sees(dot):
                     del owned[dot]
+
+    def sees(self, dot: Dot) -> bool:
+        """Whether the author of the edit has seen a delta, and so can remove it."""
+        seen = self.signature.seen
+        return seen is None or dot in seen or dot == self.signature.dot
 
     def remove_dot(self, address: Address, dot: Dot) -> None:
         """Take away one delta."""

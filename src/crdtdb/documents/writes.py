@@ -122,7 +122,9 @@ def put(state: State, write: Write, rev: Rev | None, text: bytes, given: Given =
         draft = write.draft(adopted, dot)
         if shown.deleted:
             remove_fields(draft)
-        text = absorb(draft, text, given, write.schema)
+        # Whoever opens one deleted branch of a living document again hasn't read the fields that the others show.
+        take_in = absorb_mentioned if target.leaf.deleted and not shown.deleted else absorb
+        text = take_in(draft, text, given, write.schema)
         state, signed = drafted(adopted, write, draft)
         if signed and text == target.text and not target.leaf.deleted:
             return _replace(state, write, target, replaced, dot=dot, deltas=signed)
