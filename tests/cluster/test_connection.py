@@ -7,7 +7,7 @@ import socket
 import anyio
 import anyio.to_thread
 import pytest
-from anyio.abc import SocketStream
+from anyio.abc import ByteStream, SocketStream
 
 from crdtdb.cluster import connection as module
 from crdtdb.cluster.connection import Connection
@@ -75,3 +75,31 @@ async def test_a_frame_beyond_the_bound_ends_the_connection() -> None:
         reason = await Connection(one).run(ignore)
     assert reason.startswith("a frame that says it has 4,294,967,295 bytes")
     other.close()
+
+
+class ClosedByTheOther(ByteStream):
+    """A stream whose other side has closed: a TLS stream then ends for a sender as it does for a reader."""
+
+    async def send(self, item: bytes) -> None:
+        raise anyio.EndOfStream
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send_eof(self) -> None:
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_a_send_that_meets_the_other_sides_end_ends_the_connection_and_not_the_node() -> None:
+    connection = Connection(ClosedByTheOther())
+    connection.send(b"goodbye")
+
+    async def ignore(payload: bytes) -> None:
+        raise AssertionError(f"nobody sent {payload!r}")
+
+    with anyio.fail_after(5):
+        assert await connection.run(ignore) == "closed by the other side"

@@ -52,6 +52,8 @@ class Connection:
                     reason = "closed by this node"
                 except TimeoutError:
                     reason = "the other side reads too slowly"
+                except anyio.EndOfStream:
+                    pass  # a TLS stream says so to a sender, too, once the other side has closed
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                     reason = "the connection broke"
                 tasks.cancel_scope.cancel()
