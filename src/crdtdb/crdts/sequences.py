@@ -14,13 +14,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from hashlib import blake2b
 from itertools import accumulate, count
 from typing import Any, Literal, TypeVar
 
 import orjson
-import pycrdt
 
 from crdtdb.errors import EncodingError, InvalidInputError
 from crdtdb.jsontext import JSON, canonical
@@ -35,6 +34,14 @@ _CLIENT_BITS = 53
 _ROOT = "s"
 _CHUNK = 2_048
 _STEPS_A_TRANSACTION = 128
+
+
+@cache
+def _yrs() -> Any:
+    """Import pycrdt when the first text or list is opened: most commands and many services never do."""
+    import pycrdt
+
+    return pycrdt
 
 
 def client_of(writer: bytes) -> int:
@@ -52,8 +59,8 @@ class Sequence:
     def __init__(self, kind: Kind, contents: Iterable[bytes] = (), writer: bytes = b"") -> None:
         """Apply updates. What is edited here is signed by `writer`. Raises EncodingError."""
         self.kind: Kind = kind
-        self._doc: Any = pycrdt.Doc(client_id=client_of(writer), allow_multithreading=True)
-        self._root: Any = pycrdt.Text() if kind == "text" else pycrdt.Array()
+        self._doc: Any = _yrs().Doc(client_id=client_of(writer), allow_multithreading=True)
+        self._root: Any = _yrs().Text() if kind == "text" else _yrs().Array()
         self._doc[_ROOT] = self._root
         self._updates: list[bytes] = []
         self._transaction = ExitStack()
@@ -115,14 +122,14 @@ class Sequence:
     def taken(self) -> bytes | None:
         """Return the update that the last `editing` made, None if it changed nothing."""
         made, self._updates = self._updates, []
-        taken = pycrdt.merge_updates(*made) if len(made) > 1 else made[0] if made else None
+        taken = _yrs().merge_updates(*made) if len(made) > 1 else made[0] if made else None
         self.size += len(taken) if taken is not None else 0
         return taken
 
     @staticmethod
     def joined(*updates: bytes) -> bytes:
         """Return updates as one."""
-        return pycrdt.merge_updates(*updates)
+        return bytes(_yrs().merge_updates(*updates))
 
     def changes(self, content: bytes) -> list[Step]:
         """Apply an update and return what it did, as steps by position in this sequence."""
