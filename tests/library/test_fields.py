@@ -105,6 +105,22 @@ def test_an_edit_is_one_commit(posts: crdtdb.Collection) -> None:
     assert posts.get("p") == post.value
 
 
+def test_an_object_that_is_assigned_keeps_its_fields(posts: crdtdb.Collection) -> None:
+    posts.put("p", {"stats": {"views": 5, "old": 1}})
+    with posts.edit("p") as post:
+        post["stats"] = {"views": 7, "new": 2, "deep": {"set": crdtdb.Set([1])}}
+        assert post["stats"].value == {"views": 7, "new": 2, "deep": {"set": [1]}}
+        with posts.edit("p") as other:
+            other["stats"]["views"].increment(10)
+    assert posts.get("p") == {"stats": {"views": 17, "new": 2, "deep": {"set": [1]}}}  # 2 more than it was, and the 10
+    assert posts.get("p").fields == {("stats", "views"): "counter", ("stats", "deep", "set"): "set"}
+    with pytest.raises(InvalidDocumentError), posts.edit("p") as post:
+        post["stats"] = {"views": "many"}
+    with posts.edit("p") as post:
+        post["stats"] = 7
+    assert posts.get("p") == {"stats": 7}
+
+
 def test_an_edit_that_does_nothing_writes_nothing(posts: crdtdb.Collection) -> None:
     first = posts.put("p", {"likes": 1})
     with posts.edit("p") as post:

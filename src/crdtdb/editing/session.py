@@ -8,7 +8,7 @@ the beginning.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from crdtdb.causality import Dot
 from crdtdb.crdts import (
@@ -29,7 +29,7 @@ from crdtdb.crdts import (
     catalogue,
 )
 from crdtdb.documents import Plain, Schema
-from crdtdb.documents.fields import declared, kind_declared
+from crdtdb.documents.fields import declared, kind_declared, take_given
 from crdtdb.editing.shadow import Shadow
 from crdtdb.errors import InvalidDocumentError, InvalidInputError, NotFoundError, TooLargeError
 from crdtdb.jsontext import JSON, canonical, load
@@ -37,12 +37,6 @@ from crdtdb.limits import OPERATIONS_MAX
 
 _TRIED = Signature(Dot(b"\xff" * 16, 2**62), 2**63)
 """Signs what is only tried: no store has this actor."""
-
-
-class Noted(NamedTuple):
-    """One step of an edit, to be applied at its end."""
-
-    apply: Callable[[Draft, Plain], None]
 
 
 class Session:
@@ -60,7 +54,7 @@ class Session:
         self._base, self._opener = journals, opener
         self._shadows: dict[Address, Shadow] = {}
         self.draft = Draft(fields, journals, _TRIED, self._shadow)
-        self._noted: list[Noted] = []
+        self._noted: list[Callable[[Draft, Plain], None]] = []
         self._steps = 0
         self._at_hand: dict[Place, tuple[type[SequenceField], Shadow]] = {}
         self._adopted: set[Address] = set()
@@ -115,17 +109,48 @@ class Session:
             declared(path, value.kind, self.schema)
             if holds(self.body.value, path) and catalogue.shown_kind(spot) is None:
                 self._plain(lambda body: _discard(body, path))
-            self._try(path, kind, lambda draft: catalogue.put(draft.at(path), value))
+            self._bring(path, kind, value)
         elif kind is not None:
-            field = catalogue.field_type(kind)
-            wanted = field(value)
-            self._try(path, kind, lambda draft: catalogue.put(draft.at(path), wanted))
+            self._bring(path, kind, catalogue.field_type(kind)(value))
         elif self._in_map(path):
             self.apply(path[:-1], "set", {"key": path[-1], "value": value})
+        elif isinstance(value, Mapping) and self._has_fields(path, value):
+            self._assign_object(path, value)
         else:
             plain = load(canonical(value))
             self._try(path, None, lambda draft: _remove_below(draft.at(path)))
             self._plain(lambda body: _put(body, path, plain))
+
+    def _bring(self, path: Place, kind: str | None, wanted: Field) -> None:
+        """Bring a field to a value, by the difference to what it shows in this edit: what others do meanwhile stays."""
+        spot = self.draft.at(path)
+        before = wanted.value(spot) if kind == wanted.kind and spot.kinds() else None
+
+        def act(draft: Draft) -> None:
+            there = draft.at(path)
+            if before is not None and wanted.kind in there.kinds():
+                wanted.differ(there, before, wanted.initial)
+            else:
+                catalogue.put(there, wanted)
+
+        self._try(path, kind, act)
+
+    def _has_fields(self, path: Place, value: Mapping[str, Any]) -> bool:
+        """Whether an object that is to stand at a path has fields in it, or is to have them."""
+        declared_below = any(place[: len(path)] == path for place in self.schema)
+        return declared_below or any(self.draft.at(path).children()) or bool(take_given(value)[1])
+
+    def _assign_object(self, path: Place, value: Mapping[str, Any]) -> None:
+        """Bring an object to a value name by name, so that its fields get theirs by operations."""
+        held = get_at(self.body.value, path) if holds(self.body.value, path) else None
+        keys = {child.path[-1] for child in self.draft.at(path).children()}
+        keys.update(held if isinstance(held, dict) else ())
+        for key in sorted(keys - value.keys()):
+            self.remove((*path, key))
+        if not isinstance(held, dict):
+            self._plain(lambda body: _put(body, path, {}))
+        for key, one in value.items():
+            self.assign((*path, key), one)
 
     def remove(self, path: Place) -> None:
         """Remove what stands at a path. Raises NotFoundError if nothing does."""
@@ -147,8 +172,8 @@ class Session:
     def play(self, draft: Draft, body: Plain) -> None:
         """Apply all steps to what the document is now."""
         self._played.clear()
-        for one in self._noted:
-            one.apply(draft, body)
+        for apply in self._noted:
+            apply(draft, body)
 
     def look(self, path: Place) -> Any:
         """Return what stands at a path by now, as plain JSON. Raises NotFoundError."""
@@ -229,7 +254,7 @@ class Session:
 
     def _note(self, apply: Callable[[Draft, Plain], None]) -> None:
         self._count()
-        self._noted.append(Noted(apply))
+        self._noted.append(apply)
 
     def _count(self) -> None:
         self._steps += 1
