@@ -182,7 +182,9 @@ class Session:
             return get_at(self.body.value, path)
         if spot.kinds() or any(spot.children()):
             return catalogue.value(spot)
-        raise NotFoundError(f"there is nothing at {'.'.join(path)!r}")
+        raise NotFoundError(
+            f"there is nothing at {'.'.join(path)!r}: assign a value first, such as crdtdb.Counter(0), or declare its type"
+        )
 
     def _try(self, path: Place, kind: str | None, act: Callable[[Draft], None]) -> None:
         field = catalogue.catalogue().get(kind or "")
