@@ -103,15 +103,20 @@ def test_a_copy_of_a_store_draws_a_new_actor(tmp_path: FilePath) -> None:
     copy.close()
 
 
-def test_a_second_opener_and_a_newer_format_get_clear_errors(tmp_path: FilePath) -> None:
+def test_a_second_opener_and_another_format_get_clear_errors(tmp_path: FilePath) -> None:
     store = Store.open(str(tmp_path / "data"))
     with pytest.raises(StoreLockedError, match="already open in this process"):
         Store.open(str(tmp_path / "data"))
     store.close()
     backend = open_backend(str(tmp_path / "data"))
-    backend.write({b"!format": b"crdtdb 2"}, durable=True)
+    backend.write({b"!format": b"crdtdb 3"}, durable=True)
     backend.close()
-    with pytest.raises(StoreFormatError, match="format 2, this version of crdtdb reads up to 1: upgrade"):
+    with pytest.raises(StoreFormatError, match="format 3, this version of crdtdb reads up to 2: upgrade"):
+        Store.open(str(tmp_path / "data"))
+    backend = open_backend(str(tmp_path / "data"))
+    backend.write({b"!format": b"crdtdb 1"}, durable=True)
+    backend.close()
+    with pytest.raises(StoreFormatError, match="format 1, from before fields"):
         Store.open(str(tmp_path / "data"))
     foreign = open_backend(f"sqlite:{tmp_path / 'foreign.db'}")
     foreign.write({b"x": b"y"}, durable=True)

@@ -39,7 +39,7 @@ ROSTER = b"!roster"
 CATALOGUE = b"c"
 
 FORMAT_NAME = "crdtdb"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def _four(prefix: bytes, number: int) -> bytes:

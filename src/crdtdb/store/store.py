@@ -62,7 +62,7 @@ class Store:
         """Open what is in the backend, or make a new store in it.
 
         `durability` is what an acknowledged write outlives: "sync" a loss of power, "buffered" the end of the process.
-        `draw` returns that many random bytes. Raises StoreFormatError for a store of a newer format.
+        `draw` returns that many random bytes. Raises StoreFormatError for a store of another format.
         """
         if durability not in ("sync", "buffered"):
             raise InvalidInputError(f"durability is 'sync' or 'buffered', not {durability!r}")
@@ -484,6 +484,11 @@ def _check_format(backend: Backend) -> None:
     name, _, version = encoded.decode(errors="replace").partition(" ")
     if name != keys.FORMAT_NAME or not version.isdigit():
         raise StoreFormatError(f"the store says that its format is {encoded[:40]!r}, which isn't crdtdb's")
+    if int(version) < keys.FORMAT_VERSION:
+        raise StoreFormatError(
+            f"the store has format {version}, from before fields; this version of crdtdb reads {keys.FORMAT_VERSION} alone. "
+            "No release wrote it: export it with the checkout that made it, and import that. Nothing was changed"
+        )
     if int(version) > keys.FORMAT_VERSION:
         raise StoreFormatError(
             f"the store has format {version}, this version of crdtdb reads up to {keys.FORMAT_VERSION}: "
