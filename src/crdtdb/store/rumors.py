@@ -25,7 +25,7 @@ class RumorWriter:
 
     def __init__(self, tables: StoreTables) -> None:
         self._tables = tables
-        self._told: OrderedDict[tuple[str, str, Address], Vector] = OrderedDict()
+        self._told: OrderedDict[tuple[str, str, Address], tuple[Vector, int]] = OrderedDict()
 
     def parcel(self, rows: Reader, held: Held, documents: Iterable[tuple[str, str]]) -> list[object] | None:
         """Return a parcel of documents, all read at one moment; None if none is left, or they are too large."""
@@ -39,29 +39,36 @@ class RumorWriter:
             record = decode_record(value, held.clock, self._tables, rows.get, history)
             state = held.living(name, record.state)
             if state.leaves:
-                state = self._fresh(rows, collection.number, name, doc_id, state)
-                writer.add(name, doc_id, state, record.residue, self._short_steps(history, rows))
+                state, links = self._fresh(rows, collection.number, name, doc_id, state)
+                writer.add(name, doc_id, state, record.residue, self._short_steps(history, rows, links))
                 actors |= state.actors()
         if not len(writer) or writer.size > RUMOR_BYTES_MAX:
             return None
         return writer.finish(held.clock.restrict(actors))
 
-    def _fresh(self, rows: Reader, number: int, name: str, doc_id: str, state: State) -> State:
-        """Return a state with the updates of its journals that no rumor has told yet; of one never told, the newest."""
-        journals = {}
+    def _fresh(self, rows: Reader, number: int, name: str, doc_id: str, state: State) -> tuple[State, int]:
+        """Return a state with the updates of its journals that no rumor has told yet, and how long its paths need be.
+
+        Of a journal never told it is the newest update. Who lacks an earlier one can't take the rumor anyway, so the paths go
+        back no further than to what the last rumor told.
+        """
+        journals, links = {}, RUMOR_PATH_LINKS_MAX
+        generation = max(leaf.rev.generation for leaf in state.leaves.values())
         for address, journal in state.journals.items():
             held = JournalRows.of(rows, self._tables, number, doc_id.encode(), address)
             told = self._told.pop((name, doc_id, address), None)
-            journals[address] = (
-                held.since(journal, told) if told is not None else held.newest(journal, max(state.leaves))
-            )
-            self._told[name, doc_id, address] = journal.vector
+            if told is None:
+                journals[address] = held.newest(journal, max(state.leaves))
+            else:
+                journals[address] = held.since(journal, told[0])
+                links = min(links, max(1, generation - told[1]) + 1)
+            self._told[name, doc_id, address] = (journal.vector, generation)
         while len(self._told) > _TOLD_MAX:
             self._told.popitem(last=False)
-        return state._replace(journals=journals) if journals else state
+        return (state._replace(journals=journals), links) if journals else (state, links)
 
-    def _short_steps(self, history: bytes, rows: Reader) -> Steps:
-        left = iter(range(1, RUMOR_PATH_LINKS_MAX))
+    def _short_steps(self, history: bytes, rows: Reader, links: int) -> Steps:
+        left = iter(range(1, links))
         return path_until(
             lambda _: next(left, None) is None, lambda rev: read_chain(rows.get, self._tables, history, rev)
         )
