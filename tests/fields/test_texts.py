@@ -292,7 +292,13 @@ def test_a_text_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert people.same() == "x" * 5_000
     with pytest.raises(TooLargeError):
         people.notes.put("b", {"body": crdtdb.Text("x" * 11_000)})
-    assert "b" not in people.notes
+    small, large = people.notes.bulk(
+        [{"_id": "c", "body": crdtdb.Text("x")}, {"_id": "d", "body": crdtdb.Text("x" * 11_000)}]
+    )
+    assert isinstance(small, crdtdb.Document)
+    assert isinstance(large, TooLargeError)
+    assert [one.id for one in people.notes.all()] == ["a", "c"]
+    people.same()
 
 
 def test_the_open_texts_are_bounded_in_number_and_bytes() -> None:

@@ -133,13 +133,9 @@ class Draft:
         """Return what the journal at an address held before this edit."""
         return self._starting.get(address, EMPTY_JOURNAL).vector
 
-    def change(self, address: Address, steps: list[Step], *, as_bytes: bool = False) -> None:
-        """Edit a text or list by position, and put this edit's dot where its field is."""
-        sequence = self.sequence(address)
-        with sequence.editing() as step:
-            for one in steps:
-                sequence.step_in_bytes(one) if as_bytes else step(one)
-        self._grow(address, sequence.taken())
+    def change(self, address: Address, steps: list[Step]) -> None:
+        """Edit a text or list by position."""
+        self._grow(address, _edited(self.sequence(address), steps))
 
     def rebase(self, address: Address, base: Vector, steps: list[Step]) -> None:
         """Edit a text or list by positions in what it was at a vector.
@@ -148,14 +144,14 @@ class Draft:
         journal doesn't go back so far.
         """
         journal = self._journals.get(address, EMPTY_JOURNAL)
-        then = self._open(address, journal._replace(vector=base, updates=upto(journal, base)), b"rebase")
-        with then.editing() as step:
-            for one in steps:
-                step(one)
-        update = then.taken()
-        if update is not None:
-            now = self._open(address, journal, b"rebase")
-            self.change(address, now.changes(update), as_bytes=True)
+        update = _edited(self._then(address, base, b"rebase"), steps)
+        if update is None:
+            return
+        now, sequence = self._open(address, journal, b"rebase"), self.sequence(address)
+        with sequence.editing():
+            for step in now.changes(update):
+                sequence.step_in_bytes(step)
+        self._grow(address, sequence.taken())
 
     def graft(self, address: Address, steps: list[Step]) -> None:
         """Edit a text or list by positions in what the author of a revision made elsewhere had seen.
@@ -163,14 +159,14 @@ class Draft:
         Signed by the revision and made on the same text everywhere, the update is the same on every node. Raises GapError
         if the journal doesn't go back so far.
         """
-        journal = self._journals.get(address, EMPTY_JOURNAL)
-        base = self._seen_of(journal)
-        then = self._open(address, journal._replace(vector=base, updates=upto(journal, base)), self.signature.writer)
-        with then.editing() as step:
-            for one in steps:
-                step(one)
-        self._grow(address, then.taken())
+        base = self._seen_of(self._journals.get(address, EMPTY_JOURNAL))
+        self._grow(address, _edited(self._then(address, base, self.signature.writer), steps))
         self._sequences.pop(address, None)
+
+    def _then(self, address: Address, base: Vector, writer: bytes) -> Sequence:
+        """Open a text or list as it was at a vector."""
+        journal = self._journals.get(address, EMPTY_JOURNAL)
+        return self._open(address, journal._replace(vector=base, updates=upto(journal, base)), writer)
 
     def _seen_of(self, journal: Journal) -> Vector:
         seen = self.signature.seen
@@ -243,6 +239,14 @@ class Draft:
             for address in self._fields:
                 self._places.setdefault(address.path, set()).add(address)
         return self._places
+
+
+def _edited(sequence: Sequence, steps: list[Step]) -> bytes | None:
+    """Edit an open text or list, and return the update that this is."""
+    with sequence.editing() as step:
+        for one in steps:
+            step(one)
+    return sequence.taken()
 
 
 class Outcome(NamedTuple):

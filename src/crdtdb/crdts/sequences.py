@@ -157,7 +157,7 @@ class Sequence:
             self._ruler = self._plain = None
             self._replace(at, removed, added)
         else:
-            self._replace(at, removed, [canonical(value).decode() for value in added])
+            self._replace(at, removed, encode_items(added))
 
     def _step(self, step: Step) -> None:
         at, removed, added = step
@@ -174,7 +174,7 @@ class Sequence:
             self._replace(first, bytes_removed, added)
             ruler.replace(at, removed, added, bytes_removed)
         else:
-            self._replace(at, removed, [canonical(value).decode() for value in added])
+            self._replace(at, removed, encode_items(added))
 
     def _replace(self, at: int, removed: int, added: Any) -> None:
         if removed:

@@ -88,24 +88,24 @@ def reading(fields: Fields, journals: Journals, open_sequence: OpenSequence = op
     return Draft(fields, journals, _READER, open_sequence)
 
 
-def values(draft: Draft, *, in_maps: bool = False) -> dict[str, Any]:
-    """Return what the fields show, as objects of objects. Texts and lists come as `Unread`, in maps too if that is wanted."""
-    return _values(draft.at(()), in_maps)
+def values(draft: Draft) -> dict[str, Any]:
+    """Return what the fields show, as objects of objects. Texts and lists come as `Unread`."""
+    return _values(draft.at(()))
 
 
-def _values(spot: Spot, in_maps: bool) -> dict[str, Any]:
+def _values(spot: Spot) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for child in spot.children():
         kind = catalogue.shown_kind(child)
         field = catalogue.field_type(kind) if kind is not None else None
         if field is None:
-            beneath = _values(child, in_maps)
+            beneath = _values(child)
             if beneath:
                 found[child.path[-1]] = beneath
         elif issubclass(field, SequenceField):
             found[child.path[-1]] = Unread(child, field)
-        elif field is Map and in_maps:
-            found[child.path[-1]] = _values(child, in_maps)
+        elif field is Map:
+            found[child.path[-1]] = _values(child)
         else:
             found[child.path[-1]] = field.value(child)
     return found
@@ -139,7 +139,7 @@ def whole(text: bytes, draft: Draft) -> dict[str, JSON]:
 
 def value_without_sequences(text: bytes, draft: Draft) -> bytes:
     """Return the canonical text of a body with what the small fields show, and nothing where a text or list stands."""
-    value = overlay(load(text), values(draft, in_maps=True))
+    value = overlay(load(text), values(draft))
     return canonical(_without_unread(value))
 
 

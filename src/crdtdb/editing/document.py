@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from crdtdb.crdts import (
-    Place,
-    catalogue,
-)
+from crdtdb.crdts import Place, catalogue
 from crdtdb.documents.fields import kind_declared, overlay
 from crdtdb.editing.session import Session, get_at, holds
 from crdtdb.errors import InvalidInputError, NotFoundError

@@ -65,11 +65,5 @@ class OpenSequences:
             while len(self._open) > self._number_max or (self._size > self._bytes_max and len(self._open) > 1):
                 self._size -= self._open.popitem(last=False)[1].size
 
-    def forget(self, slot: Slot) -> None:
-        """Drop one."""
-        with self._lock:
-            found = self._open.pop(slot, None)
-            self._size -= found.size if found is not None else 0
-
     def __len__(self) -> int:
         return len(self._open)

@@ -487,7 +487,7 @@ def _check_format(backend: Backend) -> None:
     if int(version) < keys.FORMAT_VERSION:
         raise StoreFormatError(
             f"the store has format {version}, from before fields; this version of crdtdb reads {keys.FORMAT_VERSION} alone. "
-            "No release wrote it: export it with the checkout that made it, and import that. Nothing was changed"
+            "No release wrote it: use it with the checkout that made it. Nothing was changed"
         )
     if int(version) > keys.FORMAT_VERSION:
         raise StoreFormatError(

@@ -56,14 +56,12 @@ class Texts:
         return self.journal(*slot).write(journal)
 
     def leave(self, number: int, raw: bytes, after: State, write: Write) -> None:
-        """Take note of those that a write opened, as it leaves them. Raises TooLargeError if they have become too large."""
+        """Take note of those that a write opened, as it leaves them."""
         for address, sequence in write.opened.items():
             slot, journal = (number, raw, address), after.journals.get(address)
             if journal is None or address in write.derived:
                 self.opened.pop(slot, None)
                 continue
-            if sequence.size > SEQUENCE_BYTES_MAX // 4 or len(after.journals) > _FEW:
-                self._check_size(number, raw, after)
             self.opened[slot] = Open(sequence, journal.vector, write.actor, sequence.size)
 
     def _follow(self, slot: Slot, before: Journal, journal: Journal) -> None:
@@ -78,8 +76,13 @@ class Texts:
                 sequence.apply(content)
             self.opened[slot] = Open(sequence, journal.vector, self._actor, sequence.size)
 
-    def _check_size(self, number: int, raw: bytes, after: State) -> None:
+    def check_size(self, number: int, raw: bytes, after: State, write: Write) -> None:
+        """Raise TooLargeError if a write, of which nothing is kept yet, makes them larger than a document's may be."""
+        large = any(sequence.size > SEQUENCE_BYTES_MAX // 4 for sequence in write.opened.values())
+        if not large and (not write.opened or len(after.journals) <= _FEW):
+            return
         size = sum(self.journal(number, raw, address).size() for address in after.journals)
+        size += sum(len(one.content) for journal in after.journals.values() for one in journal.updates.values())
         if size > SEQUENCE_BYTES_MAX:
             raise TooLargeError(
                 f"the texts and lists of document {raw.decode()!r}, with those of its earlier lives, would have "

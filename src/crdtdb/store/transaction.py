@@ -230,6 +230,7 @@ class Transaction:
                 f"document {doc_id!r} would have {len(after.leaves)} leaves, the limit is {DOCUMENT_LEAVES_MAX}: "
                 "resolve its conflicts first"
             )
+        self.texts.check_size(number, doc_id.encode(), after, write)
         if before.residue:
             self.advance(DotSet({actor: ((counter + 1, write.counter),)}))
         else:  # the document's context is the node clock, before and after
