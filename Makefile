@@ -14,6 +14,11 @@ $(VENV)/.ready: requirements/dev.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+NODE_MODULES := tests/interop/node_modules
+$(NODE_MODULES)/.ready: tests/interop/package-lock.json
+	cd tests/interop && npm ci --silent --no-audit --no-fund
+	@touch $@
+
 demo: $(VENV)/.ready    ## three real nodes, a partition, a SIGKILL, a conflict: under a minute
 	$(BIN)/crdtdb demo $(DEMO)
 
@@ -23,10 +28,10 @@ lint: $(VENV)/.ready    ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint              ## everything that must hold, in under ten minutes
+test: lint $(NODE_MODULES)/.ready    ## everything that must hold, in under ten minutes
 	$(BIN)/pytest -n $(JOBS) -m "not soak" $(PYTEST)
 
-soak: $(VENV)/.ready    ## the same with more seeds and more kills: SEEDS=100000
+soak: $(VENV)/.ready $(NODE_MODULES)/.ready    ## the same with more seeds and more kills: SEEDS=100000
 	CRDTDB_SOAK_SEEDS=$(SEEDS) $(BIN)/pytest -n $(JOBS) -m soak --timeout 0 $(PYTEST)
 
 bench: $(VENV)/.ready   ## measure, as ratios within one run
@@ -39,4 +44,4 @@ lock: $(VENV)/.ready    ## choose the newest versions again
 	$(BIN)/python requirements/lock.py
 
 clean:
-	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(NODE_MODULES) site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -15,7 +15,7 @@ from crdtdb import errors
 from crdtdb.cli.main import _COMMANDS
 from crdtdb.config import NodeConfig
 from crdtdb.crdts import catalogue
-from crdtdb.http import changes, conflicts, databases, documents, fields
+from crdtdb.http.app import RESOURCES
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -31,8 +31,7 @@ def test_every_command_is_documented() -> None:
 def test_every_route_is_documented() -> None:
     text = (DOCS / "reference" / "http.md").read_text()
     rows = {row[1].strip(" `"): row[2] for line in text.splitlines() if len(row := line.split("|")) > 3}
-    routes = [*databases.ROUTES, *changes.ROUTES, *conflicts.ROUTES, *fields.ROUTES, *documents.ROUTES]
-    for route in routes:
+    for route in [route for resource in RESOURCES for route in resource.ROUTES]:
         assert isinstance(route, Route)
         path = route.path.replace(":path", "")
         assert path in rows, f"{path} isn't in docs/reference/http.md"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Collection as Some
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from crdtdb.crdts import Draft, GapError, OpenSequence
@@ -387,7 +388,9 @@ class Collection:
         if isinstance(prepared, CrdtdbError):
             return prepared
         doc_id, foreign = prepared
-        known, read = transaction.history(self.name, doc_id)
+        transaction.create(self.name)
+        known = transaction.history(self.name, doc_id).known
+        read = partial(transaction.read_then, self.name, doc_id)
         try:
             transaction.write(self.name, doc_id, lambda state, write: take(state, write, foreign, known, read))
         except (NotFoundError, InvalidInputError) as error:

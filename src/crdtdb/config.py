@@ -23,10 +23,12 @@ from pathlib import Path
 import msgspec
 
 from crdtdb.errors import ConfigurationError
+from crdtdb.limits import ATTACHMENT_BYTES_MAX
 from crdtdb.resolvers import RESOLVERS
 from crdtdb.store import Durability
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+):([0-9]{1,5})")
+_ORIGIN = re.compile(r"https?://[^/\s*]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -52,6 +54,9 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     offline: bool = False
     log: str = "info"
     log_json: bool = False
+    cors: tuple[str, ...] = ()
+    """Origins of pages that may use the API from a browser, such as https://app.example."""
+    attachment_bytes_max: int = ATTACHMENT_BYTES_MAX
     collections: dict[str, CollectionConfig] = {}
 
 
@@ -83,6 +88,13 @@ def check(config: NodeConfig) -> NodeConfig:
         host_and_port("--join", address)
     for name, address in config.reach.items():
         host_and_port(f"--reach {name}", address)
+    for origin in config.cors:
+        if not _ORIGIN.fullmatch(origin):
+            raise ConfigurationError(
+                f"--cors {origin!r}: an origin is scheme://host or scheme://host:port, without a path"
+            )
+    if config.attachment_bytes_max < 0:
+        raise ConfigurationError(f"attachment_bytes_max {config.attachment_bytes_max}: a number of bytes from 0")
     for name, one in config.collections.items():
         if one.resolver not in RESOLVERS:
             raise ConfigurationError(

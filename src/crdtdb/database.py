@@ -25,6 +25,8 @@ class Database:
         self.store = store
         self._resolvers: dict[str, Resolver] = {}
         self._settled: dict[str, int] = {}
+        self.compacting: set[str] = set()
+        """The names of the collections that are being compacted."""
         self.sweep()
 
     def collection(
@@ -70,6 +72,22 @@ class Database:
         check_name(name)
         self.store.submit(lambda transaction: transaction.drop(name))
         self.sweep()
+
+    def compact(self, name: str) -> None:
+        """Let go of the values of a collection's replaced revisions, and of attachments that nothing else has.
+
+        What goes can't be read by its revision any more, here; names, history and everything that shows stay. Other nodes
+        keep what they have. Raises NotFoundError.
+        """
+        check_name(name)
+        self.store.collection(name)
+        if name in self.compacting:
+            return
+        self.compacting.add(name)
+        try:
+            self.store.compact(name)
+        finally:
+            self.compacting.discard(name)
 
     def sweep(self) -> None:
         """Remove from the store all that dropped collections left behind."""

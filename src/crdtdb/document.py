@@ -186,8 +186,8 @@ def check_id(doc_id: object) -> str:
         raise InvalidIdError(f"a document id is a string, not {doc_id!r}")
     if not doc_id:
         raise InvalidIdError("a document id can't be empty")
-    if doc_id.startswith("_"):
-        raise InvalidIdError(f"{doc_id[:80]!r}: ids that begin with '_' are kept for the database")
+    if doc_id.startswith("_") and (not doc_id.startswith("_design/") or doc_id == "_design/"):
+        raise InvalidIdError(f"{doc_id[:80]!r}: ids that begin with '_' are kept for the database, but for '_design/…'")
     try:
         size = len(doc_id.encode())
     except UnicodeEncodeError as error:

@@ -54,6 +54,10 @@ class SchemaError(InvalidInputError):
     """A schema that contradicts what is declared already, or isn't one."""
 
 
+class MissingStubError(InvalidInputError):
+    """A write keeps an attachment that no revision before it has."""
+
+
 class InvalidRevError(InvalidInputError):
     """A revision that isn't of the form `generation-digest`."""
 

@@ -42,6 +42,8 @@ SHUTDOWN_SECONDS_MAX: Final = 5.0
 # HTTP.
 REQUEST_BYTES_MAX: Final = 64 * 1024 * 1024
 BULK_DOCUMENTS_MAX: Final = 100_000
+ATTACHMENT_BYTES_MAX: Final = 1024 * 1024 * 1024
+"""Unless a node's configuration says otherwise."""
 
 # Fields.
 FIELD_PATH_STEPS_MAX: Final = 32

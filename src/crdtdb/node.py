@@ -70,7 +70,8 @@ async def _serve(
     runtime = Runtime(engine, credentials)
     status = ClusterStatus(cluster, engine, database.store)
     http_host, http_port = host_and_port("--http", config.http)
-    server = HTTPServer(make_app(database, status), http_host, http_port, credentials.http_server, certified_by)
+    app = make_app(database, status, cors_origins=config.cors, attachment_bytes_max=config.attachment_bytes_max)
+    server = HTTPServer(app, http_host, http_port, credentials.http_server, certified_by)
     url = f"https://{_bracketed(http_host)}:{server.port}"
     why = database.store.identity.why
     _log.info("node %s of cluster %s: gossip on %s, HTTP on %s", config.name, cluster, address, url)

@@ -174,7 +174,11 @@ def test_import_and_export(ada: dict[str, str], tmp_path: Path) -> None:
     code, _, err = run("import", "many", given="{}\n", env=ada)
     assert (code, "line 1 isn't an object with an `_id`" in err) == (2, True)
     code, _, err = run("import", "many", given='{"_id": "ok"}\n{"_id": "_no"}\n', env=ada)
-    assert (code, "ids that begin with '_'" in err, "1 documents were refused" in err) == (2, True, True)
+    assert (code, "Only reserved document ids" in err, "1 documents were refused" in err) == (
+        2,
+        True,
+        True,
+    )
 
 
 def test_status(cluster: DemoCluster, ada: dict[str, str]) -> None:

@@ -114,10 +114,12 @@ class Machine:
             body["tags"] = [*body["tags"], "y"] if "y" not in body["tags"] else [t for t in body["tags"] if t != "y"]
             self.event(node, doc_id, "element" if "y" in body["tags"] else "discard", "tags", "y")
         if "body" in body:
-            letter = next(self.letters)
-            at = dice.randint(0, len(body["body"]))
-            body["body"] = body["body"][:at] + letter + body["body"][at:]
-            self.event(node, doc_id, "type", "body", letter, self.shown_text(node, doc_id, "body", before["body"]))
+            text = self.shown_text(node, doc_id, "body", before["body"])
+            if text is not None:
+                letter = next(self.letters)
+                at = dice.randint(0, len(body["body"]))
+                body["body"] = body["body"][:at] + letter + body["body"][at:]
+                self.event(node, doc_id, "type", "body", letter, text)
         notes.put(doc_id, body, before.rev)
 
     def edit(self, node: int, doc_id: str) -> None:
@@ -187,6 +189,8 @@ class Machine:
     def type_in(self, node: int, doc_id: str, field: Any, path: str) -> None:
         here = field.value
         text = self.shown_text(node, doc_id, path, here)
+        if text is None:
+            return
         if here and self.dice.random() < 0.3:
             at = self.dice.randrange(len(here))
             field.delete(at)
@@ -196,14 +200,17 @@ class Machine:
             field.insert(at, letter if path == "body" else [letter])
             self.event(node, doc_id, "type", path, letter, text)
 
-    def shown_text(self, node: int, doc_id: str, path: str, here: Any) -> Event:
-        """Return the creation of the text that shows: the one with these characters."""
+    def shown_text(self, node: int, doc_id: str, path: str, here: Any) -> Event | None:
+        """Return the creation of the text that shows: the one with these characters; None if two are alike."""
         mine = [one for one in self.known[node][doc_id] if one.path == path or one.what == "reset"]
         created = {one.text for one in mine if one.text is not None}
-        for text in sorted(created, key=lambda one: one.number):
-            if frozenset(here) in model.texts([one for one in mine if one.text is text or one.what == "reset"]):
-                return text
-        raise AssertionError(f"{path} shows {here!r}, which nobody wrote")
+        alike = [
+            text
+            for text in created
+            if frozenset(here) in model.texts([one for one in mine if one.text is text or one.what == "reset"])
+        ]
+        assert alike, f"{path} shows {here!r}, which nobody wrote"
+        return alike[0] if len(alike) == 1 else None
 
     # Talking
 

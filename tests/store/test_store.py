@@ -116,7 +116,7 @@ def test_a_second_opener_and_another_format_get_clear_errors(tmp_path: FilePath)
     backend = open_backend(str(tmp_path / "data"))
     backend.write({b"!format": b"crdtdb 1"}, durable=True)
     backend.close()
-    with pytest.raises(StoreFormatError, match="format 1, from before fields"):
+    with pytest.raises(StoreFormatError, match="format 1, from before attachments"):
         Store.open(str(tmp_path / "data"))
     foreign = open_backend(f"sqlite:{tmp_path / 'foreign.db'}")
     foreign.write({b"x": b"y"}, durable=True)

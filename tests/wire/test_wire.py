@@ -25,12 +25,14 @@ from crdtdb.wire.messages import (
     Ack,
     Ask,
     Busy,
+    Fetch,
     Greeting,
     Hello,
     Member,
     Message,
     More,
     PageOf,
+    Piece,
     Ping,
     Poke,
     Probe,
@@ -115,6 +117,10 @@ messages = st.one_of(
     st.builds(Same, numbers),
     st.builds(Rumor, st.just([]), st.lists(names, max_size=3).map(tuple)),
     st.just(Poke()),
+    st.builds(Fetch, numbers, st.binary(min_size=32, max_size=32), numbers, numbers),
+    st.builds(
+        Piece, numbers, st.binary(min_size=32, max_size=32), numbers, st.booleans(), st.none() | st.binary(max_size=9)
+    ),
     st.builds(Busy, numbers, st.text(max_size=20)),
 )
 
@@ -266,6 +272,8 @@ def vector_messages() -> dict[str, Message]:
         "rumor": Rumor(parcel, ("n1", "n2")),
         "poke": Poke(),
         "busy": Busy(7, "joining"),
+        "fetch": Fetch(7, bytes(range(32)), 0, 8),
+        "piece": Piece(7, bytes(range(32)), 0, True, b"hello"),
     }
 
 

@@ -27,6 +27,8 @@ from crdtdb.errors import ConfigurationError
 @click.option(
     "--durability", type=click.Choice(["sync", "buffered"]), help="What an answered write outlives.  [default: sync]"
 )
+@click.option("--cors", multiple=True, help="Origin of pages that may use the API from a browser. May be repeated.")
+@click.option("--attachment-bytes-max", type=int, help="How large an attachment may be.  [default: 1 GiB]")
 @click.option("--offline", is_flag=True, default=None, help="Take writes at once, without asking the others first.")
 @click.option(
     "--log", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to tell.  [default: info]"

@@ -22,19 +22,21 @@ from crdtdb.cluster.roster import KeptRoster, keep_roster, read_roster
 from crdtdb.database import Database
 from crdtdb.errors import DotCollisionError, EncodingError, ProtocolError, TooLargeError
 from crdtdb.gossip import Dialer, GossipConfig, Membership, Rumors
-from crdtdb.store import Committed, JunctionMissingError
+from crdtdb.store import Committed, ContentMissingError, JunctionMissingError
 from crdtdb.wire.messages import (
     MAJOR,
     MINOR,
     Ack,
     Ask,
     Busy,
+    Fetch,
     Greeting,
     Hello,
     Member,
     Message,
     More,
     PageOf,
+    Piece,
     Ping,
     Poke,
     Probe,
@@ -108,6 +110,8 @@ class Engine:
             Same: lambda link, message, now: self.exchanges.same(link, message),  # noqa: ARG005
             Busy: self._busy,
             Rumor: self._rumor,
+            Fetch: self.exchanges.fetch,
+            Piece: self.exchanges.piece,
             Poke: lambda link, message, now: self._ask_by_name(link.peer, now),  # noqa: ARG005
         }
 
@@ -326,7 +330,7 @@ class Engine:
     def _rumor(self, link: Link, message: Rumor, now: float) -> None:
         try:
             received = self._store.receive(parcel_in(message.parcel))
-        except JunctionMissingError:
+        except (JunctionMissingError, ContentMissingError):
             self._ask_by_name(link.peer, now)
             return
         except (DotCollisionError, TooLargeError) as error:

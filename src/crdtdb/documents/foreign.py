@@ -35,7 +35,10 @@ class Read(NamedTuple):
 
 
 class Foreign(NamedTuple):
-    """A revision made elsewhere. `ancestors` are the digests before its own, newest first. `text` is its whole value."""
+    """A revision made elsewhere. `ancestors` are the digests before its own, newest first. `text` is its whole value.
+
+    A deletion may have a value too; it has none if that is empty.
+    """
 
     rev: Rev
     ancestors: Sequence[str]
@@ -46,9 +49,9 @@ class Foreign(NamedTuple):
         """Return the revision that it was made from."""
         return Rev(self.rev.generation - 1, self.ancestors[0]) if self.ancestors else None
 
-    def line(self) -> set[Rev]:
-        """Return all its ancestors."""
-        return {Rev(self.rev.generation - 1 - n, digest) for n, digest in enumerate(self.ancestors)}
+    def line(self) -> list[Rev]:
+        """Return all its ancestors, newest first."""
+        return [Rev(self.rev.generation - 1 - n, digest) for n, digest in enumerate(self.ancestors)]
 
 
 def take(
@@ -59,44 +62,86 @@ def take(
     `known` tells whether a revision that is no leaf is known, `read` returns what one was read as.
     """
     shown = view(state)
-    rev, line = foreign.rev, foreign.line()
-    if any(rev in (one.leaf.rev, one.rev) for one in shown.leaves) or known(rev):
+    twins = {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev == foreign.rev}
+    if twins:
+        return _longer_path(state, write, foreign, twins)
+    if known(foreign.rev) or any(foreign.rev == one.rev for one in shown.leaves):
         return state
-    if any(leaf.path.leads_to(rev, leaf.rev.generation) for leaf in state.leaves.values()):
+    if any(leaf.path.leads_to(foreign.rev, leaf.rev.generation) for leaf in state.leaves.values()):
         return state
+    line = set(foreign.line())
     names = {one.leaf.rev for one in shown.leaves if one.rev in line}
     replaced = {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev in line or leaf.rev in names}
-    dot, seen, text = write.sign(), EMPTY, foreign.text
+    dot, seen, text, with_fields = write.sign(), EMPTY, foreign.text, False
     if not foreign.deleted and text is not None and (state.fields or write.schema):
         state, seen, text = _with_fields(state, write, foreign, text, shown.leaves, read)
+        with_fields = bool(state.fields)
     context = state.context.add(dot)
     kept = {held: leaf for held, leaf in state.leaves.items() if held not in replaced}
-    same_body = _body_kept(state, replaced, text)
+    body_of = _body_kept(state, replaced, line, text, with_fields)
     leaf = Leaf(
-        rev,
-        Path([Ancestor(digest, None) for digest in foreign.ancestors]),
+        foreign.rev,
+        _path(foreign, replaced),
         clock_of([seen, *(one.clock for one in replaced.values())], [one.clock for one in kept.values()], dot, context),
         foreign.deleted,
-        same_body.body_dot if same_body is not None else dot,
-        same_body.body_rev if same_body is not None else rev,
+        body_of.body_dot if body_of is not None else dot,
+        body_of.body_rev if body_of is not None else foreign.rev,
         write.stamp,
         write.creations,
     )
     bodies = dict(state.bodies)
-    if same_body is None:
-        gone = {one.body_dot for one in replaced.values() if not one.deleted and not foreign.deleted}
-        bodies = {held: body for held, body in bodies.items() if held not in gone}
-        if text is not None:
-            bodies[dot] = Body(text, write.creations)
+    if body_of is None and not foreign.deleted:
+        for one in replaced.values():
+            if not one.deleted:
+                bodies.pop(one.body_dot, None)
+    if body_of is None and text is not None:
+        bodies[dot] = Body(text, write.creations)
     return state._replace(leaves={**kept, dot: leaf}, bodies=bodies, context=context)
 
 
-def _body_kept(state: State, replaced: Mapping[Dot, Leaf], text: bytes | None) -> Leaf | None:
-    """Return a replaced leaf whose body the revision goes on with: it changed fields alone, or deletes."""
-    for leaf in replaced.values():
-        body = state.bodies.get(leaf.body_dot)
-        if not leaf.deleted and body is not None and (text is None or text == body.text):
-            return leaf
+def _longer_path(state: State, write: Write, foreign: Foreign, twins: Mapping[Dot, Leaf]) -> State:
+    """Let a leaf that is here learn of ancestors that it came without: those that are leaves are none any more."""
+    line = foreign.line()
+    mine = max(twins.values(), key=lambda leaf: len(leaf.path.all()))
+    if not line or len(mine.path.all()) >= len(line):
+        return state
+    if not all(step.digest == rev.digest for step, rev in zip(mine.path.all(), line, strict=False)):
+        return state
+    replaced = {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev in line or dot in twins}
+    kept = {dot: leaf for dot, leaf in state.leaves.items() if dot not in replaced}
+    dot = write.sign()
+    context = state.context.add(dot)
+    leaf = mine._replace(
+        path=_path(foreign, {}),
+        clock=clock_of([one.clock for one in replaced.values()], [one.clock for one in kept.values()], dot, context),
+        stamp=write.stamp,
+        creations=write.creations,
+    )
+    return state._replace(leaves={**kept, dot: leaf}, context=context)
+
+
+def _path(foreign: Foreign, leaves: Mapping[Dot, Leaf]) -> Path:
+    """Return the path of the revision: from a leaf on that is here, as that has it, so that its writes are named."""
+    line = foreign.line()
+    for dot, leaf in sorted(leaves.items(), key=lambda held: held[1].rev, reverse=True):
+        if leaf.rev in line and (line[-1] == leaf.rev or leaf.path.leads_to(line[-1], leaf.rev.generation)):
+            at = line.index(leaf.rev)
+            steps = [Ancestor(digest, None) for digest in foreign.ancestors[:at]]
+            return Path([*steps, Ancestor(leaf.rev.digest, dot)], leaf.path)
+    return Path([Ancestor(digest, None) for digest in foreign.ancestors])
+
+
+def _body_kept(
+    state: State, replaced: Mapping[Dot, Leaf], line: set[Rev], text: bytes | None, with_fields: bool
+) -> Leaf | None:
+    """Return a leaf whose body the revision goes on with: it deletes, or has changed fields alone."""
+    if text is None:
+        return next(iter(sorted(replaced.values(), key=lambda leaf: (leaf.deleted, leaf.rev))), None)
+    if with_fields:
+        for leaf in state.leaves.values():
+            body = state.bodies.get(leaf.body_dot)
+            if leaf.body_rev in line and not leaf.deleted and body is not None and body.text == text:
+                return leaf
     return None
 
 
@@ -117,7 +162,7 @@ def _with_fields(
     known: Read | None = Read(NO_BODY, EMPTY)
     if current is not None:
         draft = reading(state.fields, state.journals, write.open_sequence)
-        known = Read(canonical(whole(current.text or NO_BODY, draft)), current.leaf.clock | _seen(state))
+        known = Read(canonical(whole(current.text or NO_BODY, draft)), current.leaf.clock | state.fields_seen())
     elif parent is not None:
         known = read(parent)
     if known is None:
@@ -126,14 +171,6 @@ def _with_fields(
     rest = canonical(_differ(draft.at(()), load(known.value), load(text), write.schema, known.folded))
     after, _ = drafted(state, write, draft)
     return after, known.seen, rest
-
-
-def _seen(state: State) -> DotSet:
-    """Return what the author of a revision that shows now has seen of fields: all that are here."""
-    dots = DotSet.of(dot for deltas in state.fields.values() for dot in deltas)
-    for journal in state.journals.values():
-        dots |= DotSet.vector(dict(journal.vector))
-    return dots
 
 
 def _differ(

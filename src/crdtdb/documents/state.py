@@ -30,7 +30,8 @@ class Leaf(NamedTuple):
 
     `clock` holds the writes to this document that it descends from, itself included; it never changes, merge doesn't
     use it, it tells a reader what is older and what is concurrent. `body_dot` names the body that it shows, and
-    `body_rev` the revision that set it. `stamp` is a hybrid logical clock, for people and for last-write-wins.
+    `body_rev` the revision that set it. `stamp` is a hybrid logical clock, for people and for last-write-wins. `native` says
+    that it is an edit of fields alone, which no client of revision trees has been told of.
     """
 
     rev: Rev
@@ -41,6 +42,7 @@ class Leaf(NamedTuple):
     body_rev: Rev
     stamp: int
     creations: Creations
+    native: bool = False
 
 
 class Body(NamedTuple):
@@ -90,6 +92,13 @@ class State(NamedTuple):
         if self.fields:
             joined |= DotSet.of(dot for deltas in self.fields.values() for dot in deltas)
         return joined
+
+    def fields_seen(self) -> DotSet:
+        """Return every dot of the fields that are here: what whoever reads them now has seen."""
+        dots = DotSet.of(dot for deltas in self.fields.values() for dot in deltas)
+        for journal in self.journals.values():
+            dots |= DotSet.vector(dict(journal.vector))
+        return dots
 
     def living(self, alive: Callable[[Creations], bool]) -> State:
         """Return this state without what was written under creations that have all been dropped."""
@@ -147,7 +156,12 @@ def _join(mine: Mapping[Dot, _V], seen_here: DotSet, theirs: Mapping[Dot, _V], s
 
 def _same(dot: Dot, mine: Leaf | Body, theirs: Leaf | Body) -> None:
     if isinstance(mine, Leaf) and isinstance(theirs, Leaf):
-        equal = (mine.rev, mine.deleted, mine.body_dot) == (theirs.rev, theirs.deleted, theirs.body_dot)
+        equal = (mine.rev, mine.deleted, mine.native, mine.body_dot) == (
+            theirs.rev,
+            theirs.deleted,
+            theirs.native,
+            theirs.body_dot,
+        )
     else:
         equal = mine[0] == theirs[0]
     if not equal:

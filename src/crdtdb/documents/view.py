@@ -177,7 +177,9 @@ def _bodies_of_the_deleted(winner: Shown, leaves: list[Shown]) -> list[Shown]:
 
     An edit of fields lost its body to a put, and the put was deleted by somebody who hadn't seen the edit.
     """
-    held = _unreplaced([shown for shown in leaves if shown.leaf.deleted and shown.text is not None])
+    held = _unreplaced(
+        [one for one in leaves if one.leaf.deleted and one.text is not None and one.leaf.body_rev != one.leaf.rev]
+    )
     if not held:
         return [winner._replace(text=NO_BODY)]
     return [winner._replace(text=held[0].text), *held[1:]]

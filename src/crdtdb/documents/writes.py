@@ -103,11 +103,14 @@ class Write:
         return Draft(state.fields, state.journals, signature, self.open_sequence)
 
 
-def put(state: State, write: Write, rev: Rev | None, text: bytes, given: Given = NOTHING_GIVEN) -> State:
+def put(
+    state: State, write: Write, rev: Rev | None, text: bytes, given: Given = NOTHING_GIVEN, *, exact: bool = False
+) -> State:
     """Replace leaf `rev` by a child with this body, or make the document if it is new or deleted.
 
-    `given` are values of field types that stand in the body. Raises ConflictError if `rev` isn't a leaf, or is missing
-    while there is a live one; InvalidDocumentError for a value that the field at its place can't hold.
+    `given` are values of field types that stand in the body. An `exact` put replaces the leaf alone, and not those with an
+    equal body: to clients that know trees of revisions these are branches of their own. Raises ConflictError if `rev` isn't
+    a leaf, or is missing while there is a live one; InvalidDocumentError for a value that the field at its place can't hold.
     """
     if not state.leaves and rev is not None:
         raise ConflictError(write.doc_id, str(rev), ())
@@ -115,7 +118,7 @@ def put(state: State, write: Write, rev: Rev | None, text: bytes, given: Given =
     target = _named(shown, write, rev) if state.leaves else None
     if target is None:
         return _first(state, write, text, given)
-    replaced = _twins(state, target) if target.leaf.deleted else _group(state, target)
+    replaced = _twins(state, target) if target.leaf.deleted or exact else _group(state, target)
     adopted, _ = _adopted(state, write, target)
     dot, signed = write.sign(), Signed()
     if state.fields or given or write.schema:
@@ -137,10 +140,10 @@ def put(state: State, write: Write, rev: Rev | None, text: bytes, given: Given =
     return _replace(state._replace(bodies=bodies), write, target, replaced, text=text, dot=dot, deltas=signed)
 
 
-def delete(state: State, write: Write, rev: Rev | None) -> State:
-    """Replace leaf `rev` by a deleted child. The body is kept while anybody might need it.
+def delete(state: State, write: Write, rev: Rev | None, text: bytes | None = None, *, exact: bool = False) -> State:
+    """Replace leaf `rev` by a deleted child. The body is kept while anybody might need it; `text` is one of the tombstone.
 
-    Raises NotFoundError if there is no live leaf, ConflictError if `rev` isn't one of them.
+    `exact` as in `put`. Raises NotFoundError if there is no live leaf, ConflictError if `rev` isn't one of them.
     """
     shown = view(state)
     if shown.deleted:
@@ -150,7 +153,8 @@ def delete(state: State, write: Write, rev: Rev | None) -> State:
     target = _named(shown, write, rev)
     if target.leaf.deleted:
         raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
-    return _replace(state, write, target, _group(state, target), deleted=True)
+    replaced = _twins(state, target) if exact else _group(state, target)
+    return _replace(state, write, target, replaced, text=text, deleted=True)
 
 
 def resolve(state: State, write: Write, text: bytes, given: Given = NOTHING_GIVEN, rev: Rev | None = None) -> State:
@@ -169,7 +173,7 @@ def resolve(state: State, write: Write, text: bytes, given: Given = NOTHING_GIVE
     if rev is not None and rev != target.rev:
         raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
     replaced = {
-        dot: leaf for dot, leaf in state.leaves.items() if not leaf.deleted or _is_ancestor(leaf.rev, target.leaf)
+        dot: leaf for dot, leaf in state.leaves.items() if not leaf.deleted or is_ancestor(leaf.rev, target.leaf)
     }
     adopted, _ = _adopted(state, write, target)
     dot, signed = write.sign(), Signed()
@@ -181,11 +185,18 @@ def resolve(state: State, write: Write, text: bytes, given: Given = NOTHING_GIVE
     return _replace(state._replace(bodies={}), write, target, replaced, text=text, dot=dot, deltas=signed)
 
 
-def edit(state: State, write: Write, change: Callable[[Draft, Plain], None], rev: Rev | None = None) -> State:
+def edit(
+    state: State,
+    write: Write,
+    change: Callable[[Draft, Plain], None],
+    rev: Rev | None = None,
+    *,
+    exact: bool = False,
+) -> State:
     """Replace the winner, or leaf `rev`, by a child with what `change` makes of the fields and of the body.
 
-    An edit that changes nothing is no write. Raises NotFoundError if there is no live leaf, ConflictError if `rev` isn't
-    one, and what `change` raises.
+    An edit that changes nothing is no write. `exact` as in `put`. Raises NotFoundError if there is no live leaf,
+    ConflictError if `rev` isn't one, and what `change` raises.
     """
     shown = view(state)
     if shown.deleted:
@@ -196,7 +207,7 @@ def edit(state: State, write: Write, change: Callable[[Draft, Plain], None], rev
     target = shown.siblings[0] if rev is None else _named(shown, write, rev)
     if target.leaf.deleted:
         raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
-    replaced = _group(state, target)
+    replaced = _twins(state, target) if exact else _group(state, target)
     adopted, text = _adopted(state, write, target)
     dot = write.sign()
     draft, body = write.draft(adopted, dot), Plain(text)
@@ -204,7 +215,9 @@ def edit(state: State, write: Write, change: Callable[[Draft, Plain], None], rev
     after, signed = drafted(adopted, write, draft)
     text = body.text()
     if text == (target.text or NO_BODY):
-        return _replace(after, write, target, replaced, dot=dot, deltas=signed) if signed else state
+        if not signed:
+            return state
+        return _replace(after, write, target, replaced, dot=dot, deltas=signed, native=True)
     gone = {leaf.body_dot for leaf in replaced.values() if not leaf.deleted}
     bodies = {held: one for held, one in after.bodies.items() if held not in gone}
     return _replace(after._replace(bodies=bodies), write, target, replaced, text=text, dot=dot, deltas=signed)
@@ -275,6 +288,7 @@ def _replace(
     deleted: bool = False,
     dot: Dot | None = None,
     deltas: Iterable[tuple[Address, Dot, bytes]] = (),
+    native: bool = False,
 ) -> State:
     """Put a child of `target` in the place of `replaced`, and close the branches that it doesn't continue."""
     dot = dot or write.sign()
@@ -292,23 +306,30 @@ def _replace(
         rev if own_body else parent.body_rev,
         write.stamp,
         write.creations,
+        native,
     )
-    leaves = {**kept, dot: child}
+    bodies = {**state.bodies, dot: Body(text, write.creations)} if text is not None else state.bodies
+    replacing = state._replace(leaves={**kept, dot: child}, bodies=bodies, context=context)
+    return closing(replacing, write, target, replaced)
+
+
+def closing(state: State, write: Write, target: Shown, replaced: Mapping[Dot, Leaf]) -> State:
+    """Put a deleted leaf under every live rev among `replaced` that the successor of `target` doesn't continue."""
+    leaves, context = dict(state.leaves), state.context
     for other_dot, other in _to_close(target, replaced):
-        closing = write.mint()
-        context = context.add(closing)
-        leaves[closing] = Leaf(
+        dot = write.mint()
+        context = context.add(dot)
+        leaves[dot] = Leaf(
             Rev(other.rev.generation + 1, child_digest(other.rev, deleted=True, body=None)),
             other.path.extended(other.rev.digest, other_dot),
-            clock_of([other.clock], [leaf.clock for leaf in leaves.values()], closing, context),
+            clock_of([other.clock], [leaf.clock for leaf in leaves.values()], dot, context),
             True,
             other.body_dot,
             other.body_rev,
             write.stamp,
             write.creations,
         )
-    bodies = {**state.bodies, dot: Body(text, write.creations)} if text is not None else state.bodies
-    return State(leaves, bodies, state.fields, context, state.journals)
+    return state._replace(leaves=leaves, context=context)
 
 
 def _to_close(target: Shown, replaced: Mapping[Dot, Leaf]) -> list[tuple[Dot, Leaf]]:
@@ -316,18 +337,10 @@ def _to_close(target: Shown, replaced: Mapping[Dot, Leaf]) -> list[tuple[Dot, Le
 
     Edits of fields aren't branches that anybody was told of, and would leave one behind for each that met another.
     """
-    by_rev = {
-        leaf.rev: (dot, leaf) for dot, leaf in sorted(replaced.items()) if not leaf.deleted and not _is_edit(leaf)
-    }
+    by_rev = {leaf.rev: (dot, leaf) for dot, leaf in sorted(replaced.items()) if not leaf.deleted and not leaf.native}
     by_rev.pop(target.leaf.rev, None)
     ends = [target.leaf, *(leaf for _, leaf in by_rev.values())]
-    return [by_rev[rev] for rev in sorted(by_rev) if not any(_is_ancestor(rev, end) for end in ends)]
-
-
-def _is_edit(leaf: Leaf) -> bool:
-    """Whether a leaf is an edit of fields made here or on another node, not a revision that a client brought."""
-    parent = leaf.path.parent
-    return leaf.body_rev != leaf.rev and parent is not None and parent.dot is not None
+    return [by_rev[rev] for rev in sorted(by_rev) if not any(is_ancestor(rev, end) for end in ends)]
 
 
 def _group(state: State, target: Shown) -> dict[Dot, Leaf]:
@@ -340,7 +353,7 @@ def _group(state: State, target: Shown) -> dict[Dot, Leaf]:
         return dict(state.leaves)
     group = {}
     for dot, leaf in state.leaves.items():
-        if _is_ancestor(leaf.rev, target.leaf) or leaf.rev == target.leaf.rev:
+        if is_ancestor(leaf.rev, target.leaf) or leaf.rev == target.leaf.rev:
             group[dot] = leaf
         elif not leaf.deleted:
             body = state.bodies.get(leaf.body_dot)
@@ -359,11 +372,11 @@ def _twins(state: State, target: Shown) -> dict[Dot, Leaf]:
     return {
         dot: leaf
         for dot, leaf in state.leaves.items()
-        if leaf.rev == target.leaf.rev or _is_ancestor(leaf.rev, target.leaf)
+        if leaf.rev == target.leaf.rev or is_ancestor(leaf.rev, target.leaf)
     }
 
 
-def _is_ancestor(rev: Rev, leaf: Leaf) -> bool:
+def is_ancestor(rev: Rev, leaf: Leaf) -> bool:
     return leaf.path.leads_to(rev, leaf.rev.generation)
 
 

@@ -1,4 +1,4 @@
-"""JSON in and out."""
+"""JSON in and out, and the parameters of a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from crdtdb.errors import InvalidInputError, TooLargeError
+from crdtdb.couchdb.words import bad_request, query_parse_error
+from crdtdb.errors import InvalidDocumentError, TooLargeError
 from crdtdb.jsontext import parse
 from crdtdb.limits import REQUEST_BYTES_MAX
 
@@ -26,8 +27,8 @@ class JSONAnswer(Response):
         return orjson.dumps(content) + b"\n"
 
 
-async def read_body(request: Request) -> Any:
-    """Return the JSON that a request brings. Raises InvalidDocumentError, TooLargeError."""
+async def read_bytes(request: Request) -> bytes:
+    """Return what a request brings. Raises TooLargeError."""
     said = request.headers.get("content-length", "")
     if said.isdigit() and int(said) > REQUEST_BYTES_MAX:
         raise TooLargeError(f"the request has {int(said):,} bytes, the limit is {REQUEST_BYTES_MAX:,}")
@@ -37,44 +38,66 @@ async def read_body(request: Request) -> Any:
         if size > REQUEST_BYTES_MAX:
             raise TooLargeError(f"the request has more than {REQUEST_BYTES_MAX:,} bytes")
         parts.append(part)
-    return parse(b"".join(parts))
+    return b"".join(parts)
+
+
+async def read_body(request: Request) -> Any:
+    """Return the JSON that a request brings. Raises InvalidDocumentError, TooLargeError."""
+    return parse(await read_bytes(request))
 
 
 async def read_object(request: Request) -> dict[str, Any]:
     """Return the JSON object that a request brings."""
     value = await read_body(request)
     if not isinstance(value, dict):
-        raise InvalidInputError("Document must be a JSON object")
+        raise bad_request("Request body must be a JSON object")
+    return value
+
+
+async def read_optional_object(request: Request) -> dict[str, Any]:
+    """Return the JSON object that a request brings, an empty one if it brings nothing."""
+    data = await read_bytes(request)
+    value = parse(data) if data.strip() else {}
+    if not isinstance(value, dict):
+        raise bad_request("Request body must be a JSON object")
     return value
 
 
 def flag(request: Request, name: str, default: bool = False) -> bool:
-    """Return a query parameter that is true or false. Raises InvalidInputError."""
+    """Return a query parameter that is true or false. Raises RefusedError."""
     value = request.query_params.get(name)
     if value is None:
         return default
     if value not in ("true", "false"):
-        raise InvalidInputError(f"{name} is true or false, not {value[:40]!r}")
+        raise query_parse_error(f'Invalid boolean parameter: "{value[:40]}"')
     return value == "true"
 
 
 def number(request: Request, name: str, default: int | None = None) -> int | None:
-    """Return a query parameter that is a number from 0. Raises InvalidInputError."""
+    """Return a query parameter that is a number from 0. Raises RefusedError."""
     value = request.query_params.get(name)
     if value is None:
         return default
     if not value.isascii() or not value.isdigit() or len(value) > 18:
-        raise InvalidInputError(f"{name} is a number from 0, not {value[:40]!r}")
+        raise query_parse_error(f'Invalid value for {name}: "{value[:40]}"')
     return int(value)
 
 
-def text(request: Request, *names: str) -> str | None:
-    """Return a query parameter that is a JSON string, under whichever of its names. Raises InvalidInputError."""
+def json_parameter(request: Request, *names: str) -> Any:
+    """Return a query parameter that is JSON, under whichever of its names; None if it isn't there. Raises RefusedError."""
     for name in names:
         value = request.query_params.get(name)
         if value is not None:
-            parsed = parse(value)
-            if not isinstance(parsed, str):
-                raise InvalidInputError(f"{name} is a JSON string, not {value[:40]!r}")
-            return parsed
+            try:
+                return parse(value)
+            except InvalidDocumentError as error:
+                raise bad_request("invalid UTF-8 JSON") from error
     return None
+
+
+def text(request: Request, *names: str) -> str | None:
+    """Return a query parameter that is a JSON string, under whichever of its names. Raises RefusedError."""
+    value = json_parameter(request, *names)
+    if value is not None and not isinstance(value, str):
+        raise query_parse_error(f"{names[0]} is a JSON string")
+    return value

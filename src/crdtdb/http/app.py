@@ -2,26 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from crdtdb.couchdb import RefusedError
 from crdtdb.database import Database
 from crdtdb.errors import CrdtdbError
-from crdtdb.http import changes, conflicts, databases, documents, fields
+from crdtdb.http import attachments, bulk, changes, conflicts, databases, documents, fields, local_documents, openapi
 from crdtdb.http.answers import JSONAnswer
-from crdtdb.http.errors import RefusedError, answer_error
+from crdtdb.http.bell import Bell
+from crdtdb.http.errors import answer_error
+from crdtdb.http.paths import Segments
 from crdtdb.http.port import ClusterPort
+from crdtdb.limits import ATTACHMENT_BYTES_MAX
 
 PEER = "crdtdb.peer"
 """The key in the ASGI scope under which the server puts (cluster, role, name) of the client's certificate, or None."""
 
+RESOURCES = (openapi, databases, bulk, changes, conflicts, fields, local_documents, documents, attachments)
+"""Those with routes, the most particular paths first: an attachment's name may contain slashes."""
 
-def make_app(database: Database, cluster: ClusterPort) -> Starlette:
-    """Return the application for a node's database."""
+_CORS_HEADERS = (
+    "accept",
+    "authorization",
+    "content-type",
+    "origin",
+    "referer",
+    "x-csrf-token",
+    "if-match",
+    "if-none-match",
+)
+_CORS_METHODS = ("GET", "PUT", "POST", "HEAD", "DELETE")
+
+
+def make_app(
+    database: Database,
+    cluster: ClusterPort,
+    *,
+    cors_origins: Sequence[str] = (),
+    attachment_bytes_max: int = ATTACHMENT_BYTES_MAX,
+) -> Starlette:
+    """Return the application for a node's database.
+
+    Pages from `cors_origins` may use it with the browser's client certificate. An attachment has at most
+    `attachment_bytes_max` bytes.
+    """
     app = Starlette(
-        # The most particular paths first: an id may contain slashes.
-        routes=[*databases.ROUTES, *changes.ROUTES, *conflicts.ROUTES, *fields.ROUTES, *documents.ROUTES],
+        routes=[route for resource in RESOURCES for route in resource.ROUTES],
         exception_handlers={
             RefusedError: answer_error,
             CrdtdbError: answer_error,
@@ -31,7 +62,20 @@ def make_app(database: Database, cluster: ClusterPort) -> Starlette:
     )
     app.router.redirect_slashes = False
     app.state.database, app.state.cluster = database, cluster
+    app.state.bell, app.state.attachment_bytes_max = Bell(database.store), attachment_bytes_max
+    # The last one is the first that a request meets. A browser asks for permission without its certificate.
+    app.add_middleware(Segments)
     app.add_middleware(_CertificatesOnly)
+    if cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(cors_origins),
+            allow_credentials=True,
+            allow_methods=list(_CORS_METHODS),
+            allow_headers=list(_CORS_HEADERS),
+            expose_headers=["etag", "content-type", "cache-control", "accept-ranges", "location", "server"],
+            max_age=600,
+        )
     return app
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
@@ -11,110 +11,168 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from crdtdb.document import Change
-from crdtdb.errors import InvalidInputError, StoreClosedError
-from crdtdb.feed import Feed
-from crdtdb.http.answers import JSONAnswer, flag, number, read_object
-from crdtdb.http.documents import as_couchdb
-from crdtdb.http.state import cluster_of, collection_of
+from crdtdb.couchdb import ChangesFeed, RefusedError, Tree, Wanted
+from crdtdb.couchdb.words import bad_request, query_parse_error
+from crdtdb.http.answers import JSONAnswer, flag, json_parameter, number, read_optional_object
+from crdtdb.http.bell import Waiter
+from crdtdb.http.documents import options_of
+from crdtdb.http.state import bell_of, trees_of
+from crdtdb.query.selectors import compile_selector
 from crdtdb.wallclock import monotonic_seconds
 
-_FEEDS = ("normal", "longpoll", "continuous")
-_TIMEOUT_MILLISECONDS_MAX = 60_000
-_LOOK_UP_SECONDS = 0.5
+_FEEDS = ("normal", "longpoll", "continuous", "eventsource")
+_MILLISECONDS_MAX = 60_000
+Write = Callable[[dict[str, Any]], bytes]
 
 
 async def changes(request: Request) -> Response:
-    """GET or POST /{db}/_changes."""
-    collection = collection_of(request)
+    """GET or POST /{db}/_changes : what changed since a seq of whatever node."""
+    trees = trees_of(request)
     kind = request.query_params.get("feed", "normal")
     if kind not in _FEEDS:
-        raise InvalidInputError(f"feed is one of {', '.join(_FEEDS)}, not {kind[:40]!r}")
-    ids = await _ids(request)
-    since = _since(request, collection.last_seq)
-    feed = collection.feed(since, ids=ids)
-    store = collection.durable
+        raise bad_request("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
+    body = await read_optional_object(request) if request.method == "POST" else {}
+    wanted, limit, descending = _wanted(request, body), _limit(request), flag(request, "descending")
+    since = body.get("since", request.headers.get("last-event-id") or request.query_params.get("since", "0"))
+    feed = await to_thread.run_sync(ChangesFeed, trees, str(since).strip('"'), wanted)
+    waiting = _Waiting(request)
     if kind == "continuous":
-        return StreamingResponse(_continuous(request, feed), media_type="application/json")
-    await to_thread.run_sync(store)
-    rows = await to_thread.run_sync(lambda: _take(request, feed))
-    if not rows and kind == "longpoll":
-        deadline = monotonic_seconds() + _timeout(request)
-        cluster = cluster_of(request)
-        while not (rows or monotonic_seconds() > deadline or cluster.stopping or await request.is_disconnected()):
-            if await _rang(feed):
-                await to_thread.run_sync(store)
-                rows = await to_thread.run_sync(lambda: _take(request, feed))
-    last = max(row["seq"] for row in rows) if rows and number(request, "limit") is not None else feed.since
-    return JSONAnswer({"results": rows, "last_seq": last, "pending": max(0, collection.last_seq - last)})
+        rows = _live(request, feed, waiting, limit, _line)
+        return StreamingResponse(_closed(rows, feed), media_type="application/json")
+    if kind == "eventsource":
+        live = _live(request, feed, waiting, limit, _event, b"event: heartbeat\ndata: \n\n")
+        return StreamingResponse(live, media_type="text/event-stream", headers={"cache-control": "no-cache"})
+    if descending:
+        newest = await to_thread.run_sync(feed.newest, limit)
+        return JSONAnswer({"results": newest, "last_seq": feed.last_seq, "pending": 0})
+    rows = _once(request, feed, waiting if kind == "longpoll" else None, limit)
+    return StreamingResponse(rows, media_type="application/json")
 
 
-def _take(request: Request, feed: Feed) -> list[dict[str, Any]]:
-    limit = number(request, "limit")
-    rows: list[dict[str, Any]] = []
-    for change in feed.take():
-        if limit is not None and len(rows) >= limit:
-            break
-        rows.append(_row(request, change))
-    return rows[::-1] if flag(request, "descending") else rows
+class _Waiting:
+    """How long a client waits, and how often it wants to hear that the node is there."""
+
+    def __init__(self, request: Request) -> None:
+        asked = request.query_params.get("heartbeat")
+        beat = _MILLISECONDS_MAX if asked == "true" else None if asked == "false" else number(request, "heartbeat")
+        self.heartbeat = beat / 1000 if beat else None
+        timeout = number(request, "timeout")
+        self.seconds = min(_MILLISECONDS_MAX if timeout is None else timeout, _MILLISECONDS_MAX) / 1000
+        self._until = monotonic_seconds() + self.seconds
+
+    @property
+    def over(self) -> bool:
+        """Whether it has been long enough. Whoever wants heartbeats waits for ever."""
+        return self.heartbeat is None and monotonic_seconds() >= self._until
+
+    async def wait(self, waiter: Waiter) -> bool:
+        """Wait for the bell, the next heartbeat or the end; return whether it rang."""
+        if self.heartbeat is not None:
+            return await waiter.wait(self.heartbeat)
+        return await waiter.wait(max(0.0, self._until - monotonic_seconds()))
+
+    def heard(self) -> None:
+        """Something was sent: the time begins anew."""
+        self._until = monotonic_seconds() + self.seconds
 
 
-async def _continuous(request: Request, feed: Feed) -> AsyncIterator[bytes]:
-    """Yield a line for each change, and an empty one now and then so that both ends know of each other."""
-    heartbeat = (number(request, "heartbeat", 60_000) or 60_000) / 1000
-    limit = number(request, "limit")
-    sent, quiet = 0, monotonic_seconds()
-    cluster = cluster_of(request)
-    while (limit is None or sent < limit) and not cluster.stopping:
-        for change in feed.take():
-            yield orjson.dumps(_row(request, change)) + b"\n"
-            sent, quiet = sent + 1, monotonic_seconds()
-            if limit is not None and sent >= limit:
+async def _once(
+    request: Request, feed: ChangesFeed, waiting: _Waiting | None, limit: int | None
+) -> AsyncIterator[bytes]:
+    """Yield one JSON object, written as its rows are read; a long poll waits until there is one."""
+    bell = bell_of(request)
+    yield b'{"results":[\n'
+    sent = 0
+    with bell.waiting(feed.name) as waiter:
+        while limit is None or sent < limit:
+            waiter.arm()
+            rows = await to_thread.run_sync(feed.take, None if limit is None else limit - sent)
+            for row in rows:
+                yield (b",\n" if sent else b"") + orjson.dumps(row)
+                sent += 1
+            if not feed.exhausted:
+                continue
+            if sent or waiting is None or waiting.over or bell.stopping or feed.dropped:
+                break
+            if not await waiting.wait(waiter) and waiting.heartbeat is not None:
+                yield b"\n"
+    pending = await to_thread.run_sync(feed.pending)
+    yield b'\n],\n"last_seq":%b,"pending":%d}\n' % (orjson.dumps(feed.last_seq), pending)
+
+
+async def _live(
+    request: Request, feed: ChangesFeed, waiting: _Waiting, limit: int | None, write: Write, beat: bytes = b"\n"
+) -> AsyncIterator[bytes]:
+    """Yield rows for as long as the client stays."""
+    bell, sent = bell_of(request), 0
+    with bell.waiting(feed.name) as waiter:
+        while (limit is None or sent < limit) and not bell.stopping and not feed.dropped:
+            waiter.arm()
+            for row in await to_thread.run_sync(feed.take, None if limit is None else limit - sent):
+                yield write(row)
+                sent += 1
+                waiting.heard()
+            if not feed.exhausted:
+                continue
+            if waiting.over:
                 return
-        if not await _rang(feed) and monotonic_seconds() - quiet >= heartbeat:
-            quiet = monotonic_seconds()
-            yield b"\n"
+            if not await waiting.wait(waiter) and waiting.heartbeat is not None:
+                yield beat
 
 
-async def _rang(feed: Feed) -> bool:
-    """Wait a moment for the bell. A thread that waits can't be cancelled, so it looks up twice a second."""
-    try:
-        return await to_thread.run_sync(feed.wait, _LOOK_UP_SECONDS, abandon_on_cancel=True)
-    except StoreClosedError:
-        raise InvalidInputError("the node is stopping") from None
+async def _closed(rows: AsyncIterator[bytes], feed: ChangesFeed) -> AsyncIterator[bytes]:
+    async for row in rows:
+        yield row
+    yield _line({"last_seq": feed.last_seq, "pending": await to_thread.run_sync(feed.pending)})
 
 
-def _row(request: Request, change: Change) -> dict[str, Any]:
-    revs = change.leaves if request.query_params.get("style") == "all_docs" else (change.rev,)
-    row: dict[str, Any] = {"seq": change.seq, "id": change.id, "changes": [{"rev": rev} for rev in revs]}
-    if change.deleted:
-        row["deleted"] = True
-    if flag(request, "include_docs"):
-        row["doc"] = as_couchdb(change.doc, conflicts=flag(request, "conflicts"))
-    return row
+def _line(row: dict[str, Any]) -> bytes:
+    return orjson.dumps(row) + b"\n"
 
 
-def _since(request: Request, last_seq: int) -> int:
-    if request.query_params.get("since") == "now":
-        return last_seq
-    return number(request, "since", 0) or 0
+def _event(row: dict[str, Any]) -> bytes:
+    return b"data: %b\nid: %b\n\n" % (orjson.dumps(row), row["seq"].encode())
 
 
-def _timeout(request: Request) -> float:
-    asked = number(request, "timeout", _TIMEOUT_MILLISECONDS_MAX) or 0
-    return min(asked, _TIMEOUT_MILLISECONDS_MAX) / 1000
+def _limit(request: Request) -> int | None:
+    limit = number(request, "limit")
+    return max(1, limit) if limit is not None else None  # as CouchDB does, 0 is 1
 
 
-async def _ids(request: Request) -> frozenset[str] | None:
+def _wanted(request: Request, body: dict[str, Any]) -> Wanted:
+    style = request.query_params.get("style", "main_only")
+    if style not in ("main_only", "all_docs"):
+        raise query_parse_error(f"Invalid style: {style[:40]}")
+    number(request, "seq_interval")
+    keep, ids = _filter(request, body)
+    return Wanted(
+        style_all=style == "all_docs",
+        include_docs=flag(request, "include_docs"),
+        options=options_of(request),
+        keep=keep,
+        ids=ids,
+    )
+
+
+def _filter(request: Request, body: dict[str, Any]) -> tuple[Callable[[Tree], bool] | None, frozenset[str] | None]:
     chosen = request.query_params.get("filter")
     if chosen is None:
-        return None
-    if chosen != "_doc_ids" or request.method != "POST":
-        raise InvalidInputError(f"the filter {chosen[:40]!r} isn't known: POST with filter=_doc_ids and `doc_ids`")
-    ids = (await read_object(request)).get("doc_ids")
-    if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
-        raise InvalidInputError("doc_ids is an array of strings")
-    return frozenset(ids)
+        return None, None
+    if chosen == "_doc_ids":
+        ids = body.get("doc_ids", json_parameter(request, "doc_ids"))
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+            raise bad_request("`doc_ids` filter parameter is not a list of doc ids.")
+        return None, frozenset(ids)
+    if chosen == "_design":
+        return (lambda tree: tree.doc_id.startswith("_design/")), None
+    if chosen == "_selector":
+        if "selector" not in body:
+            raise bad_request("filter=_selector needs a POST with a `selector`")
+        matches = compile_selector(body["selector"])
+        return (lambda tree: matches(tree.document(None))), None
+    if "/" not in chosen:
+        raise bad_request("filter parameter must be of the form `designname/filtername`")
+    raise RefusedError(404, "not_found", "missing")
 
 
 ROUTES = [Route("/{db}/_changes", changes, methods=["GET", "POST"])]

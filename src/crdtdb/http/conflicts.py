@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from crdtdb.collection import Collection
 from crdtdb.http.answers import JSONAnswer, number, read_object
+from crdtdb.http.paths import id_of
 from crdtdb.http.port import ClusterPort
 from crdtdb.http.state import cluster_of, collection_of, ready
 from crdtdb.wallclock import iso
@@ -36,7 +37,7 @@ def _conflicts(collection: Collection, cluster: ClusterPort, limit: int | None) 
 
 async def siblings(request: Request) -> JSONAnswer:
     """GET /{db}/{id}/_siblings : all bodies that a document has, the winner first."""
-    collection, doc_id = collection_of(request), request.path_params["id"]
+    collection, doc_id = collection_of(request), id_of(request)
     return JSONAnswer({"id": doc_id, "siblings": _siblings(collection, cluster_of(request), doc_id)})
 
 
@@ -46,13 +47,13 @@ async def resolve(request: Request) -> JSONAnswer:
     ready(request)
     collection = collection_of(request)
     rev = request.query_params.get("rev")
-    document = await to_thread.run_sync(collection.resolve, request.path_params["id"], body, rev)
+    document = await to_thread.run_sync(collection.resolve, id_of(request), body, rev)
     return JSONAnswer({"ok": True, "id": document.id, "rev": document.rev}, 201)
 
 
 async def history(request: Request) -> JSONAnswer:
     """GET /{db}/{id}/_history : every revision that is known here, newest first."""
-    collection, doc_id = collection_of(request), request.path_params["id"]
+    collection, doc_id = collection_of(request), id_of(request)
     rows = [
         {
             "rev": one.rev,

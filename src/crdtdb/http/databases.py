@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from anyio import to_thread
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.routing import Route
 
+from crdtdb.couchdb import RefusedError, incoming, seq_now
+from crdtdb.couchdb.words import bad_request
 from crdtdb.database import Database
-from crdtdb.http.answers import JSONAnswer, read_object
-from crdtdb.http.documents import put_document
-from crdtdb.http.errors import RefusedError
-from crdtdb.http.state import cluster_of, collection_of, database_of, drawn_id, ready
+from crdtdb.http.answers import JSONAnswer, flag, number, read_body, read_object, text
+from crdtdb.http.documents import write_document
+from crdtdb.http.state import cluster_of, collection_of, database_of, drawn_id, name_of, ready
+from crdtdb.limits import REVS_LIMIT
+
+_UUIDS_MAX = 1_000
+_INFOS_MAX = 1_000
 
 
 async def welcome(request: Request) -> JSONAnswer:
@@ -41,15 +50,54 @@ async def cluster(request: Request) -> JSONAnswer:
     return JSONAnswer(cluster_of(request).status())
 
 
+async def uuids(request: Request) -> JSONAnswer:
+    """GET /_uuids : new ids for documents."""
+    count = number(request, "count", 1) or 0
+    if count > _UUIDS_MAX:
+        raise bad_request("count parameter too large")
+    return JSONAnswer({"uuids": [os.urandom(16).hex() for _ in range(count)]}, headers={"cache-control": "no-cache"})
+
+
 async def all_databases(request: Request) -> JSONAnswer:
     """GET /_all_dbs : the names."""
-    return JSONAnswer(database_of(request).collections())
+    return JSONAnswer(_names(request))
+
+
+def _names(request: Request) -> list[str]:
+    names = sorted(database_of(request).collections(), reverse=flag(request, "descending"))
+    low, high = text(request, "startkey", "start_key"), text(request, "endkey", "end_key")
+    if flag(request, "descending"):
+        low, high = high, low
+    names = [name for name in names if (low is None or name >= low) and (high is None or name <= high)]
+    skip, limit = number(request, "skip", 0) or 0, number(request, "limit")
+    return names[skip : None if limit is None else skip + limit]
+
+
+async def all_information(request: Request) -> JSONAnswer:
+    """GET or POST /_dbs_info : the counts of many."""
+    if request.method == "GET":
+        names = _names(request)
+    else:
+        names = (await read_object(request)).get("keys")  # type: ignore[assignment]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise bad_request("`keys` member must exist.")
+    if len(names) > _INFOS_MAX:
+        raise bad_request(f"at most {_INFOS_MAX} databases at once")
+    database = database_of(request)
+    return JSONAnswer(
+        [
+            {"key": name, "info": _information(database, name)}
+            if name in database
+            else {"key": name, "error": "not_found"}
+            for name in names
+        ]
+    )
 
 
 async def create(request: Request) -> JSONAnswer:
     """PUT /{db} : make it."""
     ready(request)
-    name = request.path_params["db"]
+    name = name_of(request)
     if not await to_thread.run_sync(database_of(request).create, name):
         raise RefusedError(412, "file_exists", "The database could not be created, the file already exists.")
     return JSONAnswer({"ok": True}, 201, {"location": f"/{name}"})
@@ -57,36 +105,82 @@ async def create(request: Request) -> JSONAnswer:
 
 async def information(request: Request) -> JSONAnswer:
     """GET /{db} : its counts."""
-    collection = collection_of(request)
-    counts = database_of(request).store.collection(collection.name)
-    return JSONAnswer(
-        {
-            "db_name": collection.name,
-            "doc_count": counts.documents,
-            "doc_del_count": counts.deleted,
-            "update_seq": counts.seq,
-            "purge_seq": 0,
-            "instance_start_time": "0",
-            "compact_running": False,
-            "disk_format_version": 1,
-        }
-    )
+    return JSONAnswer(_information(database_of(request), collection_of(request).name))
+
+
+def _information(database: Database, name: str) -> dict[str, Any]:
+    counts = database.store.collection(name)
+    return {
+        "db_name": name,
+        "doc_count": counts.documents,
+        "doc_del_count": counts.deleted,
+        "update_seq": seq_now(database.store, name),
+        "purge_seq": 0,
+        "instance_start_time": "0",
+        "compact_running": name in database.compacting,
+        "disk_format_version": 1,
+        "props": {},
+    }
 
 
 async def drop(request: Request) -> JSONAnswer:
     """DELETE /{db} : drop it, everywhere."""
     ready(request)
     collection = collection_of(request)
-    database: Database = database_of(request)
-    await to_thread.run_sync(database.drop, collection.name)
+    if request.query_params.get("rev") is not None:
+        raise bad_request(
+            "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"
+        )
+    await to_thread.run_sync(database_of(request).drop, collection.name)
     return JSONAnswer({"ok": True})
 
 
 async def add(request: Request) -> JSONAnswer:
     """POST /{db} : a document whose id is drawn, unless it has one."""
-    body = await read_object(request)
-    doc_id = body.get("_id")
-    return await put_document(request, doc_id if isinstance(doc_id, str) else drawn_id(), body)
+    collection_of(request)
+    body = await read_body(request)
+    return await write_document(request, incoming(body, drawn_id()))
+
+
+async def compact(request: Request) -> JSONAnswer:
+    """POST /{db}/_compact : let go of the values of replaced revisions, in the background."""
+    ready(request)
+    database, name = database_of(request), collection_of(request).name
+    answer = JSONAnswer({"ok": True}, 202)
+    answer.background = BackgroundTask(to_thread.run_sync, database.compact, name)
+    return answer
+
+
+async def clean_views(request: Request) -> JSONAnswer:
+    """POST /{db}/_view_cleanup : there are no views whose files could be left over."""
+    collection_of(request)
+    return JSONAnswer({"ok": True}, 202)
+
+
+async def commit(request: Request) -> JSONAnswer:
+    """POST /{db}/_ensure_full_commit : return when all that was acknowledged is durable."""
+    await to_thread.run_sync(collection_of(request).durable)
+    return JSONAnswer({"ok": True, "instance_start_time": "0"}, 201)
+
+
+async def revs_limit(request: Request) -> JSONAnswer:
+    """GET /{db}/_revs_limit : how many ancestors of a revision are kept."""
+    collection_of(request)
+    return JSONAnswer(REVS_LIMIT)
+
+
+async def set_revs_limit(request: Request) -> JSONAnswer:
+    """PUT /{db}/_revs_limit : it is the same for all databases."""
+    collection_of(request)
+    if await read_body(request) != REVS_LIMIT:
+        raise bad_request(f"crdtdb keeps {REVS_LIMIT} ancestors of each revision, in every database")
+    return JSONAnswer({"ok": True})
+
+
+async def security(request: Request) -> JSONAnswer:
+    """GET /{db}/_security : everybody with a certificate of the cluster is in."""
+    collection_of(request)
+    return JSONAnswer({"admins": {"names": [], "roles": []}, "members": {"names": [], "roles": []}})
 
 
 async def digest(request: Request) -> JSONAnswer:
@@ -100,8 +194,16 @@ ROUTES = [
     Route("/", welcome, methods=["GET"]),
     Route("/_up", up, methods=["GET"]),
     Route("/_cluster", cluster, methods=["GET"]),
+    Route("/_uuids", uuids, methods=["GET"]),
     Route("/_all_dbs", all_databases, methods=["GET"]),
+    Route("/_dbs_info", all_information, methods=["GET", "POST"]),
     Route("/{db}/_digest", digest, methods=["GET"]),
+    Route("/{db}/_compact", compact, methods=["POST"]),
+    Route("/{db}/_view_cleanup", clean_views, methods=["POST"]),
+    Route("/{db}/_ensure_full_commit", commit, methods=["POST"]),
+    Route("/{db}/_revs_limit", revs_limit, methods=["GET"]),
+    Route("/{db}/_revs_limit", set_revs_limit, methods=["PUT"]),
+    Route("/{db}/_security", security, methods=["GET"]),
     Route("/{db}", create, methods=["PUT"]),
     Route("/{db}", information, methods=["GET"]),
     Route("/{db}", drop, methods=["DELETE"]),

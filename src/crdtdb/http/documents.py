@@ -1,155 +1,167 @@
-"""/{db}/{id}, /{db}/_all_docs, /{db}/_bulk_docs."""
+"""/{db}/{id}: one document, whichever of its revisions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from anyio import to_thread
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
-from crdtdb.collection import Collection
-from crdtdb.document import Document
-from crdtdb.errors import CrdtdbError, InvalidInputError
-from crdtdb.http.answers import JSONAnswer, flag, number, read_object, text
-from crdtdb.http.errors import as_result
-from crdtdb.http.state import collection_of, drawn_id, ready
+from crdtdb.couchdb import Incoming, Options, Tree, Trees, incoming
+from crdtdb.couchdb.words import bad_request, checked_id, checked_rev, missing
+from crdtdb.documents import Rev
+from crdtdb.errors import ConflictError
+from crdtdb.http.answers import JSONAnswer, flag, json_parameter, read_body
+from crdtdb.http.multipart import mixed, read_related, related, wants
+from crdtdb.http.paths import id_of
+from crdtdb.http.state import collection_of, trees_of, writes_of
 
 
-def as_couchdb(document: Document, *, conflicts: bool = False) -> dict[str, Any]:
-    """Return a document with its names inside, as CouchDB has it."""
-    shown: dict[str, Any] = {"_id": document.id, "_rev": document.rev}
-    if document.deleted:
-        shown["_deleted"] = True
-    shown.update(document)
-    if conflicts and document.conflicts:
-        shown["_conflicts"] = list(document.conflicts)
-    return shown
+def options_of(request: Request) -> Options:
+    """Return what a request wants in its documents. Raises RefusedError."""
+    meta = flag(request, "meta")
+    since = json_parameter(request, "atts_since")
+    if since is not None and not isinstance(since, list):
+        raise bad_request("atts_since is a JSON array of revisions")
+    return Options(
+        revs=flag(request, "revs"),
+        revs_info=meta or flag(request, "revs_info"),
+        conflicts=meta or flag(request, "conflicts"),
+        deleted_conflicts=meta or flag(request, "deleted_conflicts"),
+        local_seq=flag(request, "local_seq") or flag(request, "update_seq"),
+        attachments=flag(request, "attachments") or since is not None,
+        atts_since=frozenset(map(checked_rev, since or ())),
+        crdt=flag(request, "crdt"),
+    )
 
 
-async def get(request: Request) -> JSONAnswer:
-    """GET /{db}/{id} : the winner, or the revision `rev`; with crdt=true which field is of which type."""
-    collection, conflicts = collection_of(request), flag(request, "conflicts")
-    document = collection.get(request.path_params["id"], request.query_params.get("rev"), crdt=flag(request, "crdt"))
-    return JSONAnswer(as_couchdb(document, conflicts=conflicts), headers={"etag": f'"{document.rev}"'})
+async def get(request: Request) -> Response:
+    """GET /{db}/{id} : the winner, or the revision `rev`, or several by `open_revs`."""
+    trees, doc_id, options = trees_of(request), checked_id(id_of(request)), options_of(request)
+    flag(request, "att_encoding_info")
+    if "open_revs" in request.query_params:
+        return await _open_revs(request, trees, doc_id, options)
+    rev = checked_rev(request.query_params["rev"]) if "rev" in request.query_params else None
+    latest = flag(request, "latest")
+    boundary = wants(request, "multipart/related") if options.attachments else None
+
+    def read() -> tuple[Tree, Rev, dict[str, Any]]:
+        tree = trees.get(doc_id)
+        chosen = rev if rev is not None else tree.winner.leaf.rev
+        if rev is None and tree.deleted:
+            raise missing(deleted=True)
+        if latest and rev is not None:
+            chosen = next((one.leaf.rev for one in tree.descendants(rev)), rev)
+        return tree, chosen, tree.document(chosen, options._replace(attachments=options.attachments and not boundary))
+
+    tree, chosen, document = await to_thread.run_sync(read)
+    if boundary is not None and document.get("_attachments"):
+        return related(trees.store, tree, chosen, document, options.atts_since, boundary)
+    etag = f'"{chosen}"'
+    plain = not (set(request.query_params) - {"rev", "latest"})
+    if plain and request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers={"etag": etag})
+    return JSONAnswer(document, headers={"etag": etag})
+
+
+async def _open_revs(request: Request, trees: Trees, doc_id: str, options: Options) -> Response:
+    asked = request.query_params["open_revs"]
+    revs = None if asked == "all" else json_parameter(request, "open_revs")
+    if revs is not None and (not isinstance(revs, list) or not all(isinstance(one, str) for one in revs)):
+        raise bad_request("open_revs is all, or a JSON array of revisions")
+    latest = flag(request, "latest")
+    found = await to_thread.run_sync(lambda: open_revs(trees, doc_id, revs, options, latest))
+    boundary = wants(request, "multipart/mixed")
+    return mixed(found, boundary) if boundary is not None else JSONAnswer(found)
+
+
+def open_revs(
+    trees: Trees, doc_id: str, revs: list[str] | None, options: Options, latest: bool
+) -> list[dict[str, Any]]:
+    """Return leaves, or the revisions that are named, each as `ok` or as `missing`. Raises RefusedError."""
+    tree = trees.find(doc_id)
+    if revs is None:
+        if tree is None:
+            raise missing()
+        return [{"ok": tree.document(one.leaf.rev, options)} for one in tree.leaves]
+    rows: list[dict[str, Any]] = []
+    told: set[Rev] = set()
+    for text in revs:
+        rev = checked_rev(text)
+        chosen = [one.leaf.rev for one in tree.descendants(rev)] if tree is not None and latest else []
+        for one in chosen or [rev]:
+            row = _revision(tree, one, options)
+            if row is not None and one in told:
+                continue
+            told.add(one)
+            rows.append({"ok": row} if row is not None else {"missing": text})
+    return rows
+
+
+def _revision(tree: Tree | None, rev: Rev, options: Options) -> dict[str, Any] | None:
+    try:
+        return tree.document(rev, options) if tree is not None else None
+    except type(missing()):
+        return None
 
 
 async def put(request: Request) -> JSONAnswer:
     """PUT /{db}/{id} : write it; the revision that it replaces stands in the body, the query or If-Match."""
-    return await put_document(request, request.path_params["id"], await read_object(request))
+    collection_of(request)
+    doc_id = checked_id(id_of(request))
+    if request.headers.get("content-type", "").startswith("multipart/related"):
+        body, uploads = await read_related(request)
+        document = uploads.fill(incoming(body, doc_id))
+    else:
+        body, uploads = await read_body(request), None
+        document = incoming(body, doc_id)
+    if document.doc_id != doc_id:
+        raise bad_request("Document ID in the body must match the one in the URL.")
+    try:
+        return await write_document(request, document)
+    finally:
+        if uploads is not None:
+            await to_thread.run_sync(uploads.let_go)
 
 
-async def put_document(request: Request, doc_id: str, body: dict[str, Any]) -> JSONAnswer:
+async def write_document(request: Request, document: Incoming) -> JSONAnswer:
     """Write a document, and answer as CouchDB does."""
-    ready(request)
-    collection = collection_of(request)
-    named = body.get("_id", doc_id)
-    if named != doc_id:
-        raise InvalidInputError(f"the document says that its _id is {str(named)[:80]!r}, the path {doc_id[:80]!r}")
-    rev = _rev_in(request) or body.get("_rev")
-    if body.get("_deleted"):
-        return _written(await to_thread.run_sync(collection.delete, doc_id, rev), 200)
-    document = await to_thread.run_sync(collection.put, doc_id, body, rev)
-    return _written(document, 201)
+    writes = writes_of(request)
+    named = named_rev(request)
+    if named is not None and document.rev is not None and named != document.rev and not document.ancestors:
+        raise bad_request("Document rev from request body and query string have different values")
+    if request.query_params.get("new_edits") == "false":
+        doc_id, rev = await to_thread.run_sync(writes.take, document)
+    else:
+        doc_id, rev = await to_thread.run_sync(writes.write, document._replace(rev=document.rev or named))
+    return written(doc_id, rev, 201)
 
 
 async def delete(request: Request) -> JSONAnswer:
     """DELETE /{db}/{id}?rev= : delete one of its siblings."""
-    ready(request)
-    collection = collection_of(request)
-    document = await to_thread.run_sync(collection.delete, request.path_params["id"], _rev_in(request))
-    return _written(document, 200)
+    writes, doc_id, rev = writes_of(request), checked_id(id_of(request)), named_rev(request)
+    if rev is None and await to_thread.run_sync(trees_of(request).find, doc_id) is not None:
+        raise ConflictError(doc_id, None, ())
+    _, gone = await to_thread.run_sync(writes.write, incoming({"_id": doc_id, "_deleted": True})._replace(rev=rev))
+    return written(doc_id, gone, 200)
 
 
-async def all_documents(request: Request) -> JSONAnswer:
-    """GET or POST /{db}/_all_docs : a range of ids, or the `keys` of the body."""
-    collection = collection_of(request)
-    keys = None
-    if request.method == "POST":
-        keys = (await read_object(request)).get("keys")
-        if keys is not None and (not isinstance(keys, list) or not all(isinstance(key, str) for key in keys)):
-            raise InvalidInputError("keys is an array of strings")
-    include, conflicts = flag(request, "include_docs"), flag(request, "conflicts")
-    rows = await to_thread.run_sync(lambda: _rows(request, collection, keys, include, conflicts))
-    return JSONAnswer({"total_rows": len(collection), "offset": number(request, "skip", 0), "rows": rows})
-
-
-def _rows(
-    request: Request, collection: Collection, keys: list[str] | None, include: bool, conflicts: bool
-) -> list[dict[str, Any]]:
-    if keys is not None:
-        return [_row_of_key(collection, key, include, conflicts) for key in keys]
-    key = text(request, "key")
-    documents: Iterable[Document] = collection.all(
-        key if key is not None else text(request, "startkey", "start_key"),
-        key if key is not None else text(request, "endkey", "end_key"),
-        descending=flag(request, "descending"),
-        skip=number(request, "skip", 0) or 0,
-        limit=number(request, "limit"),
-        inclusive_end=flag(request, "inclusive_end", True),
-    )
-    return [_row(document, include, conflicts) for document in documents]
-
-
-def _row(document: Document, include: bool, conflicts: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": document.id, "key": document.id, "value": {"rev": document.rev}}
-    if include:
-        row["doc"] = as_couchdb(document, conflicts=conflicts)
-    return row
-
-
-def _row_of_key(collection: Collection, key: str, include: bool, conflicts: bool) -> dict[str, Any]:
-    found = next(iter(collection.all(keys=[key])), None)
-    return _row(found, include, conflicts) if found is not None else {"key": key, "error": "not_found"}
-
-
-async def bulk(request: Request) -> JSONAnswer:
-    """POST /{db}/_bulk_docs : many documents in one commit, each with its own result."""
-    ready(request)
-    collection = collection_of(request)
-    body = await read_object(request)
-    documents = body.get("docs")
-    if not isinstance(documents, list):
-        raise InvalidInputError("the body is an object with an array `docs`")
-    if body.get("new_edits") is False:
-        return JSONAnswer(await to_thread.run_sync(_take, collection, documents), 201)
-    named = [{"_id": drawn_id(), **one} if isinstance(one, Mapping) else one for one in documents]
-    results = await to_thread.run_sync(collection.bulk, named)
-    return JSONAnswer(
-        [
-            as_result(one.get("_id") if isinstance(one, Mapping) else None, result)
-            if isinstance(result, CrdtdbError)
-            else {"ok": True, "id": result.id, "rev": result.rev}
-            for one, result in zip(named, results, strict=True)
-        ],
-        201,
-    )
-
-
-def _take(collection: Collection, documents: list[Any]) -> list[dict[str, Any]]:
-    """Take revisions made elsewhere; as CouchDB does, answer with those alone that were refused."""
-    results = zip(documents, collection.take(documents), strict=True)
-    return [
-        as_result(one.get("_id") if isinstance(one, Mapping) else None, error)
-        for one, error in results
-        if error is not None
-    ]
-
-
-def _rev_in(request: Request) -> str | None:
+def named_rev(request: Request) -> Rev | None:
+    """Return the revision that a request names in its query or in If-Match. Raises RefusedError."""
     etag = request.headers.get("if-match")
-    return request.query_params.get("rev") or (etag.strip('"') if etag else None)
+    named = request.query_params.get("rev") or (etag.strip('"') if etag else None)
+    return checked_rev(named) if named else None
 
 
-def _written(document: Document, status: int) -> JSONAnswer:
-    return JSONAnswer({"ok": True, "id": document.id, "rev": document.rev}, status, {"etag": f'"{document.rev}"'})
+def written(doc_id: str, rev: Rev, status: int) -> JSONAnswer:
+    """Answer that a document is written."""
+    return JSONAnswer({"ok": True, "id": doc_id, "rev": str(rev)}, status, {"etag": f'"{rev}"'})
 
 
 ROUTES = [
-    Route("/{db}/_all_docs", all_documents, methods=["GET", "POST"]),
-    Route("/{db}/_bulk_docs", bulk, methods=["POST"]),
-    Route("/{db}/{id:path}", get, methods=["GET"]),
-    Route("/{db}/{id:path}", put, methods=["PUT"]),
-    Route("/{db}/{id:path}", delete, methods=["DELETE"]),
+    Route(path, endpoint, methods=[method])
+    for path in ("/{db}/_design/{design}", "/{db}/{id}")
+    for method, endpoint in (("GET", get), ("PUT", put), ("DELETE", delete))
 ]

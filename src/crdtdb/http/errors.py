@@ -8,6 +8,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from crdtdb.couchdb.words import RefusedError
 from crdtdb.errors import (
     ConflictError,
     CrdtdbError,
@@ -15,6 +16,7 @@ from crdtdb.errors import (
     InvalidIdError,
     InvalidInputError,
     InvalidRevError,
+    MissingStubError,
     NotFoundError,
     SchemaError,
     StoreError,
@@ -29,6 +31,7 @@ _log = logging.getLogger("crdtdb.http")
 _ANSWERS: tuple[tuple[type[CrdtdbError], int, str], ...] = (
     (ConflictError, 409, "conflict"),
     (NotFoundError, 404, "not_found"),
+    (MissingStubError, 412, "missing_stub"),
     (TooLargeError, 413, "too_large"),
     (InvalidIdError, 400, "illegal_docid"),
     (InvalidDocumentError, 400, "bad_request"),
@@ -41,19 +44,6 @@ _ANSWERS: tuple[tuple[type[CrdtdbError], int, str], ...] = (
 )
 
 
-class RefusedError(Exception):
-    """A request that is refused with a status and CouchDB's two words for it."""
-
-    def __init__(self, status: int, error: str, reason: str) -> None:
-        super().__init__(reason)
-        self.status, self.error, self.reason = status, error, reason
-
-
-def missing_database() -> RefusedError:
-    """Return the refusal for a database that doesn't exist."""
-    return RefusedError(404, "not_found", "Database does not exist.")
-
-
 def words(error: Exception) -> tuple[int, str, str]:
     """Return status, error and reason for what went wrong."""
     if isinstance(error, RefusedError):
@@ -62,6 +52,8 @@ def words(error: Exception) -> tuple[int, str, str]:
         return 409, "conflict", "Document update conflict."
     if isinstance(error, NotFoundError):
         return 404, "not_found", "deleted" if error.deleted else "missing"
+    if isinstance(error, InvalidRevError):
+        return 400, "bad_request", "Invalid rev format"
     for kind, status, word in _ANSWERS:
         if isinstance(error, kind):
             return status, word, str(error)
@@ -76,8 +68,10 @@ async def answer_error(request: Request, error: Exception) -> JSONAnswer:
     status, word, reason = words(error)
     if status >= 500 and status != 503:
         known = isinstance(error, CrdtdbError)
-        _log.error("%s %s: %s", request.method, request.url.path, error, exc_info=None if known else error)
-    return JSONAnswer({"error": word, "reason": reason}, status)
+        path = request.scope.get("raw_path", b"").decode("ascii", "replace")
+        _log.error("%s %s: %s", request.method, path, error, exc_info=None if known else error)
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    return JSONAnswer({"error": word, "reason": reason}, status, headers)
 
 
 def as_result(doc_id: Any, error: CrdtdbError) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from crdtdb.collection import Collection
 from crdtdb.document import Document
 from crdtdb.errors import InvalidInputError
 from crdtdb.http.answers import JSONAnswer, flag, read_object
+from crdtdb.http.paths import id_of
 from crdtdb.http.state import cluster_of, collection_of, ready
 
 
 async def edit(request: Request) -> JSONAnswer:
     """POST /{db}/{id}/_edit : a list of operations on fields, in one commit."""
     ready(request)
-    collection, doc_id = collection_of(request), request.path_params["id"]
+    collection, doc_id = collection_of(request), id_of(request)
     body = await read_object(request)
     operations, rev = body.get("operations"), body.get("rev", request.query_params.get("rev"))
     if not isinstance(operations, list) or set(body) - {"operations", "rev"}:
@@ -36,7 +37,7 @@ def _edit(collection: Collection, doc_id: str, operations: list[Any], rev: str |
 
 async def why(request: Request) -> JSONAnswer:
     """GET /{db}/{id}/_why : everything that made the document what it shows."""
-    collection, doc_id = collection_of(request), request.path_params["id"]
+    collection, doc_id = collection_of(request), id_of(request)
     explained = await to_thread.run_sync(collection.why, doc_id)
     cluster = cluster_of(request)
     explained["names"] = {actor: cluster.name_of(actor) for actor in sorted(_actors(explained))}

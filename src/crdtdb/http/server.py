@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from crdtdb.errors import ConfigurationError
@@ -24,11 +24,12 @@ PeerOf = Callable[[Any], Any]
 class HTTPServer:
     """One HTTPS listener."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int, make_context: Callable[[], Any], peer_of: PeerOf) -> None:
+    def __init__(self, app: Starlette, host: str, port: int, make_context: Callable[[], Any], peer_of: PeerOf) -> None:
         """Bind the port, 0 for any that is free. `make_context` returns its SSL context.
 
         Raises ConfigurationError if the port can't be had.
         """
+        self._app = app
         self._socket = _bind(host, port)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
@@ -60,6 +61,7 @@ class HTTPServer:
 
     def stop(self) -> None:
         """Finish what is being answered, and end."""
+        self._app.state.bell.stop()
         self._server.should_exit = True
 
 

@@ -8,9 +8,13 @@ from typing import cast
 from starlette.requests import Request
 
 from crdtdb.collection import Collection
+from crdtdb.couchdb import RefusedError, Trees, Writes
+from crdtdb.couchdb.words import missing_database
 from crdtdb.database import Database
-from crdtdb.errors import UnavailableError
-from crdtdb.http.errors import missing_database
+from crdtdb.document import check_name
+from crdtdb.errors import InvalidIdError, UnavailableError
+from crdtdb.http.bell import Bell
+from crdtdb.http.paths import part
 from crdtdb.http.port import ClusterPort
 
 
@@ -24,13 +28,52 @@ def cluster_of(request: Request) -> ClusterPort:
     return cast("ClusterPort", request.app.state.cluster)
 
 
+def bell_of(request: Request) -> Bell:
+    """Return what wakes those who wait for changes."""
+    return cast("Bell", request.app.state.bell)
+
+
+def attachment_bytes_max_of(request: Request) -> int:
+    """Return how many bytes an attachment may have."""
+    return cast("int", request.app.state.attachment_bytes_max)
+
+
+def name_of(request: Request) -> str:
+    """Return the database's name in the path. Raises RefusedError for one that isn't allowed."""
+    return checked_name(part(request, "db"))
+
+
+def checked_name(name: str) -> str:
+    """Return a database's name that is allowed. Raises RefusedError."""
+    try:
+        return check_name(name)
+    except InvalidIdError as error:
+        raise RefusedError(
+            400,
+            "illegal_database_name",
+            f"Name: '{name[:80]}'. Only lowercase characters (a-z), digits (0-9), and any of the characters "
+            "_, $, (, ), +, -, and / are allowed. Must begin with a letter.",
+        ) from error
+
+
 def collection_of(request: Request) -> Collection:
-    """Return the collection in the path. Raises RefusedError if it doesn't exist, InvalidIdError for a bad name."""
+    """Return the collection in the path. Raises RefusedError if it doesn't exist, or for a bad name."""
+    name = name_of(request)
     database = database_of(request)
-    collection = database.collection(request.path_params["db"])
-    if collection.name not in database:
+    if name not in database:
         raise missing_database()
-    return collection
+    return database.collection(name)
+
+
+def trees_of(request: Request) -> Trees:
+    """Return the collection in the path as a reader of revision trees sees it. Raises RefusedError."""
+    return Trees(database_of(request).store, collection_of(request).name, lambda: ready(request))
+
+
+def writes_of(request: Request) -> Writes:
+    """Return what writes to the collection in the path. Raises RefusedError; UnavailableError while no writes are taken."""
+    ready(request)
+    return Writes(database_of(request).store, collection_of(request).name)
 
 
 def ready(request: Request) -> None:

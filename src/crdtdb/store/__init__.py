@@ -3,20 +3,27 @@
 Built on a backend and the pure core; knows nothing of networks.
 """
 
+from crdtdb.store.contents import PIECE_BYTES, ContentMissingError, Upload
 from crdtdb.store.exchange import Outgoing, Page, Received
 from crdtdb.store.held import Collection, Held
+from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.identity import Identity
+from crdtdb.store.moment import Moment
+from crdtdb.store.pulling import pull
 from crdtdb.store.records import Past, Record
-from crdtdb.store.store import Committed, Durability, Store, pull
-from crdtdb.store.transaction import JunctionMissingError, Transaction, Written
+from crdtdb.store.store import Committed, Durability, Store
+from crdtdb.store.transaction import Transaction, Written
 
 __all__ = [
+    "PIECE_BYTES",
     "Collection",
     "Committed",
+    "ContentMissingError",
     "Durability",
     "Held",
     "Identity",
     "JunctionMissingError",
+    "Moment",
     "Outgoing",
     "Page",
     "Past",
@@ -24,6 +31,7 @@ __all__ = [
     "Record",
     "Store",
     "Transaction",
+    "Upload",
     "Written",
     "pull",
 ]

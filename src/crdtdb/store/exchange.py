@@ -19,9 +19,10 @@ from crdtdb.errors import TooLargeError
 from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX, REVS_LIMIT
 from crdtdb.store import keys
 from crdtdb.store.held import Held
+from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.journals import JournalRows
 from crdtdb.store.records import StoreTables, decode_record, read_chain
-from crdtdb.store.transaction import JunctionMissingError, Transaction, uncovered
+from crdtdb.store.transaction import Transaction, uncovered
 from crdtdb.wire.parcels import Parcel, ParcelWriter, Steps
 
 
@@ -116,6 +117,22 @@ class Outgoing:
             lambda step: step.dot is not None and step.dot in self._theirs,
             lambda rev: read_chain(self._snapshot.get, self._tables, history, rev),
         )
+
+
+class _NoSnapshot:
+    """Stands in where nothing will be read."""
+
+    def get(self, key: bytes) -> bytes | None:  # noqa: ARG002
+        return None
+
+    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:  # noqa: ARG002
+        return iter(())
+
+    def close(self) -> None:
+        pass
+
+
+NO_SNAPSHOT = _NoSnapshot()
 
 
 def path_until(enough: Callable[[Ancestor], bool], older: Callable[[Rev], Iterator[Ancestor]]) -> Steps:

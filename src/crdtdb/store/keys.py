@@ -19,6 +19,11 @@
       0                                  its snapshot: [vector, content]
       1 actor# counter                   an update: [after, content]
     s collection# seq                    the changes feed: id, one row a document
+    A sha256                             the content of an attachment: [blob, md5, length]
+    b blob piece#                        a piece of it
+    r sha256 collection# id              a reference to it, by a document or one of its older revisions
+    q collection# length id sha256       the same reference, found from the document
+    u blob                               an upload that nobody refers to yet: its sha256, or empty while it is under way
     l actor# counter                     the dot log: collection# id, or empty for a dot of the catalogue
 
 Numbers are big-endian, `#` marks four bytes, `seq`, `counter` and `generation` are eight, `length` is two. The dot log
@@ -39,7 +44,7 @@ ROSTER = b"!roster"
 CATALOGUE = b"c"
 
 FORMAT_NAME = "crdtdb"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def _four(prefix: bytes, number: int) -> bytes:
@@ -115,6 +120,41 @@ def change(collection: int, seq: int) -> bytes:
 def log(actor_number: int, counter: int) -> bytes:
     """Return the key of a row of the dot log."""
     return _four(b"l", actor_number) + counter.to_bytes(8, "big")
+
+
+def content(sha256: bytes) -> bytes:
+    """Return the key of a content."""
+    return b"A" + sha256
+
+
+def pieces(blob: bytes) -> bytes:
+    """Return the beginning of the keys of a content's pieces."""
+    return b"b" + blob
+
+
+def piece(blob: bytes, number: int) -> bytes:
+    """Return the key of a piece."""
+    return b"b" + blob + number.to_bytes(4, "big")
+
+
+def upload(blob: bytes) -> bytes:
+    """Return the key of an upload."""
+    return b"u" + blob
+
+
+def referring(sha256: bytes) -> bytes:
+    """Return the beginning of the keys of the references to a content."""
+    return b"r" + sha256
+
+
+def reference(sha256: bytes, collection: int, doc_id: bytes) -> bytes:
+    """Return the key of a reference."""
+    return b"r" + sha256 + collection.to_bytes(4, "big") + doc_id
+
+
+def references(collection: int, doc_id: bytes) -> bytes:
+    """Return the beginning of the keys of a document's references."""
+    return _four(b"q", collection) + len(doc_id).to_bytes(2, "big") + doc_id
 
 
 def place(collection: int, doc_id: bytes) -> bytes:

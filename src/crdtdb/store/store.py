@@ -8,29 +8,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from hashlib import blake2b
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
 from threading import Condition
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from crdtdb.backends import Backend, Reader, Snapshot, open_backend
+from crdtdb.backends import Backend, Snapshot, open_backend
 from crdtdb.causality import Actor, DotSet
 from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, kind_of, within
 from crdtdb.documents import NO_SCHEMA, HybridClock, Rev, Schema, State, Write
+from crdtdb.documents.local import Local, locals_in, read_local, served
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
-from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreError, StoreFormatError
+from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreError
 from crdtdb.jsontext import JSON
+from crdtdb.limits import REVS_LIMIT
 from crdtdb.store import keys
+from crdtdb.store.attachments import Attachments
 from crdtdb.store.committer import Committer
-from crdtdb.store.exchange import Outgoing, Received, receive
+from crdtdb.store.compaction import compact_slice
+from crdtdb.store.digests import digest_of
+from crdtdb.store.exchange import NO_SNAPSHOT, Outgoing, Received, receive
+from crdtdb.store.format import check_format
 from crdtdb.store.held import Collection, Held, held_rows, read_held
 from crdtdb.store.identity import Identity, load_identity
 from crdtdb.store.journals import JournalRows, value_then
-from crdtdb.store.records import Past, Record, StoreTables, decode_past, decode_record
+from crdtdb.store.moment import Moment
+from crdtdb.store.records import Past, Record, StoreTables, decode_past, read_chain
 from crdtdb.store.rumors import RumorWriter
 from crdtdb.store.sequences import Open, OpenSequences, Slot
 from crdtdb.store.sweep import pending, sweep_slice
-from crdtdb.store.transaction import JunctionMissingError, Origin, Transaction, Written
+from crdtdb.store.transaction import Origin, Transaction, Written
 from crdtdb.wallclock import WallClock, wall_milliseconds
 from crdtdb.wire.parcels import Parcel
 
@@ -68,7 +75,7 @@ class Store:
             raise InvalidInputError(f"durability is 'sync' or 'buffered', not {durability!r}")
         self._backend, self._wall, self._draw = backend, wall, draw
         self._sync = durability == "sync"
-        _check_format(backend)
+        check_format(backend)
         self._tables = StoreTables(backend)
         self._held = read_held(backend, self._tables)
         self._identity = load_identity(backend, draw)
@@ -84,8 +91,11 @@ class Store:
         self._schemas: dict[int, Schema] = {}
         self._grown: list[tuple[str, str, Address]] = []
         self._rumors = RumorWriter(self._tables)
+        self.attachments = Attachments(backend, self.submit, draw)
+        """The contents of attachments."""
         self.listeners: list[Callable[[Committed], None]] = []
         """Called after each commit, in the thread that led it: they must not wait, nor write."""
+        self.attachments.sweep()
 
     @classmethod
     def open(cls, url: str, durability: Durability = "sync") -> Store:
@@ -137,14 +147,16 @@ class Store:
         return self._decoded(held, name, raw, value) if value is not None else None
 
     def documents(
-        self, name: str, start: str = "", stop: str | None = None, reverse: bool = False
+        self, name: str, start: str = "", stop: str | None = None, reverse: bool = False, local: bool = False
     ) -> Iterator[tuple[str, Record]]:
-        """Yield the documents with `start <= id < stop`, in the order of the UTF-8 of their ids."""
+        """Yield the documents with `start <= id < stop`, in the order of their ids' UTF-8; with `local` local records too."""
         held = self._held
         number = self.collection(name).number
         first = keys.document(number, start.encode())
         last = keys.after(keys.document(number, b"")) if stop is None else keys.document(number, stop.encode())
         for key, value in self._backend.scan(first, last, reverse=reverse):
+            if key.startswith(b"_local/", 5) and not local:
+                continue
             record = self._decoded(held, name, key[5:], value)
             if record is not None:
                 yield key[5:].decode(), record
@@ -191,13 +203,44 @@ class Store:
 
     def changes(self, name: str, since: int = 0, reverse: bool = False) -> Iterator[tuple[int, str, Record]]:
         """Yield the changes with a seq above `since`: each document once, at its last change."""
-        number = self.collection(name).number
-        start, stop = keys.change(number, since + 1), keys.after(keys.change(number, 0)[:5])
-        for key, raw in self._backend.scan(start, stop, reverse=reverse):
-            record = self.read(name, raw.decode())
-            seq = int.from_bytes(key[5:], "big")
-            if record is not None and record.seq == seq:
-                yield seq, raw.decode(), record
+        return Moment(self._backend, self._held, self._tables).changes(name, since, reverse)
+
+    def now(self) -> Moment:
+        """Return what is read as it is now, and may change while it is read."""
+        return Moment(self._backend, self._held, self._tables)
+
+    def line(self, name: str, doc_id: str, rev: Rev) -> list[Rev]:
+        """Return a replaced revision and its ancestors, newest first."""
+        history = keys.history(self.collection(name).number, doc_id.encode())
+        steps = islice(read_chain(self._backend.get, self._tables, history, rev), REVS_LIMIT)
+        return [rev, *(Rev(rev.generation - 1 - n, step.digest) for n, step in enumerate(steps))]
+
+    @contextmanager
+    def moment(self) -> Iterator[Moment]:
+        """Give everything as it is at one moment, and durable: what a clock says of it then holds for all that is read."""
+        snapshot, held = self._moment()
+        try:
+            yield Moment(snapshot, held, self._tables)
+        finally:
+            snapshot.close()
+
+    def local(self, name: str, doc_id: str) -> Local | None:
+        """Return a local record: the newest that speaks of nothing which isn't here. None if there is none."""
+        record = self.read(name, doc_id)
+        if record is None:
+            return None
+        older = (read_local(past.rev, past.text) for past in self.past(name, doc_id) if past.text is not None)
+        return served(chain(locals_in(record.state), older), self._held.clock)
+
+    def compact(self, name: str) -> None:
+        """Let go of the values of a collection's replaced revisions, slice by slice, while everything else goes on."""
+        after: str | None = ""
+
+        def work(transaction: Transaction) -> str | None:
+            return compact_slice(transaction, self._backend, self._tables, name, after or "")
+
+        while after is not None:
+            after = self._committer.submit(work)
 
     def wait(self, name: str, number: int | None, since: int, timeout: float | None) -> bool:
         """Wait until a collection has a change above `since`; return whether it has, False after `timeout` seconds.
@@ -232,23 +275,7 @@ class Store:
 
     def digest(self, name: str) -> str:
         """Return a digest of all that a collection holds: equal on two nodes if their documents are."""
-        digest = blake2b(digest_size=16)
-        for doc_id, record in self.documents(name):
-            state = record.state
-            parts = [doc_id.encode()]
-            for dot, leaf in sorted(state.leaves.items()):
-                parts += [dot.actor, b"%d" % dot.counter, str(leaf.rev).encode(), b"D" if leaf.deleted else b"L"]
-            for dot, body in sorted(state.bodies.items()):
-                parts += [dot.actor, b"%d" % dot.counter, body.text]
-            for address, deltas in sorted(state.fields.items()):
-                parts += [key.encode() for key in (address.kind, address.part, *address.path)]
-                for dot, delta in sorted(deltas.items()):
-                    parts += [dot.actor, b"%d" % dot.counter, delta.content]
-            for address, journal in sorted(state.journals.items()):
-                parts += [key.encode() for key in (address.kind, address.part, *address.path)]
-                parts += [b"%b%d" % (actor, counter) for actor, counter in sorted(journal.vector.items())]
-            digest.update(b"".join(b"%d:%b" % (len(part), part) for part in parts))
-        return digest.hexdigest()
+        return digest_of((doc_id, record.state) for doc_id, record in self.documents(name, local=True))
 
     # Writes
 
@@ -315,7 +342,7 @@ class Store:
         With `whole` each document comes with its whole paths and journals, whatever the clock says.
         """
         if self._held.clock <= theirs and self._sync:
-            return Outgoing(_NO_SNAPSHOT, self._held, self._tables, theirs, whole)
+            return Outgoing(NO_SNAPSHOT, self._held, self._tables, theirs, whole)
 
         snapshot, held = self._moment()
         return Outgoing(snapshot, held, self._tables, theirs, whole)
@@ -376,17 +403,13 @@ class Store:
             found = self._schemas[number] = read_schema(record.state) if record is not None else NO_SCHEMA
         return found
 
-    def _decoded(self, held: Held, name: str, raw: bytes, value: bytes, rows: Reader | None = None) -> Record | None:
-        history = keys.history(held.collections[name].number, raw)
-        record = decode_record(value, held.clock, self._tables, (rows or self._backend).get, history)
-        living = held.living(name, record.state)
-        if living is record.state:
-            return record
-        return record._replace(state=living) if living.leaves or living.bodies else None
+    def _decoded(self, held: Held, name: str, raw: bytes, value: bytes) -> Record | None:
+        return Moment(self._backend, held, self._tables).decoded(name, raw, value)
 
     def _begin(self) -> Transaction:
         origin = Origin(
             self.actor,
+            self._draw,
             lambda: self._stamps.now(self._wall()),
             lambda stamp: self._stamps.observe(stamp, self._wall()),
             self._sequences,
@@ -432,65 +455,3 @@ class _Readable:
 
     def value(self) -> JSON:
         return self._store.look(self._slot, self._journal, lambda sequence: sequence.value())
-
-
-def pull(receiver: Store, sender: Store) -> int:
-    """Bring everything that one store lacks over from another in this process; return how many documents came."""
-    try:
-        return _pull(receiver, sender, whole=False)
-    except JunctionMissingError:
-        return _pull(receiver, sender, whole=True)
-
-
-def _pull(receiver: Store, sender: Store, whole: bool) -> int:
-    outgoing = sender.outgoing(receiver.held.clock, whole)
-    moved = 0
-    try:
-        while not outgoing.nothing:
-            page = outgoing.next_page()
-            moved += receiver.receive(Parcel(page.parcel), page.last).documents
-            if page.last:
-                break
-    finally:
-        outgoing.close()
-    return moved
-
-
-class _NoSnapshot:
-    """Stands in where nothing will be read."""
-
-    def get(self, key: bytes) -> bytes | None:  # noqa: ARG002
-        return None
-
-    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:  # noqa: ARG002
-        return iter(())
-
-    def close(self) -> None:
-        pass
-
-
-_NO_SNAPSHOT = _NoSnapshot()
-
-
-def _check_format(backend: Backend) -> None:
-    encoded = backend.get(keys.FORMAT)
-    if encoded is None:
-        if next(iter(backend.scan(b"", b"\xff" * 8)), None) is not None:
-            raise StoreFormatError(
-                "there is data here that crdtdb didn't write: choose an empty place, or the right path"
-            )
-        backend.write({keys.FORMAT: b"%s %d" % (keys.FORMAT_NAME.encode(), keys.FORMAT_VERSION)}, durable=True)
-        return
-    name, _, version = encoded.decode(errors="replace").partition(" ")
-    if name != keys.FORMAT_NAME or not version.isdigit():
-        raise StoreFormatError(f"the store says that its format is {encoded[:40]!r}, which isn't crdtdb's")
-    if int(version) < keys.FORMAT_VERSION:
-        raise StoreFormatError(
-            f"the store has format {version}, from before fields; this version of crdtdb reads {keys.FORMAT_VERSION} alone. "
-            "No release wrote it: use it with the checkout that made it. Nothing was changed"
-        )
-    if int(version) > keys.FORMAT_VERSION:
-        raise StoreFormatError(
-            f"the store has format {version}, this version of crdtdb reads up to {keys.FORMAT_VERSION}: "
-            "upgrade crdtdb. Nothing was changed"
-        )

@@ -54,6 +54,7 @@ def _documents(
 def _remove(
     transaction: Transaction, rows: Reader, number: int, raw: bytes, record: Record, tables: StoreTables
 ) -> None:
+    transaction.contents.keep_only(number, raw, ())
     transaction.rows[keys.document(number, raw)] = None
     transaction.rows[keys.change(number, record.seq)] = None
     for dot in record.state.dots():

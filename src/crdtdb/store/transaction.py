@@ -15,25 +15,25 @@ from crdtdb.crdts import (
     EMPTY_JOURNAL,
     NO_FIELDS,
     Address,
-    heads,
 )
-from crdtdb.documents import NO_SCHEMA, Ancestor, Leaf, Rev, Schema, State, Write, shows
+from crdtdb.documents import NO_SCHEMA, Ancestor, Rev, Schema, State, Write, shows
 from crdtdb.documents.catalogue import Catalogue
-from crdtdb.documents.fields import reading, sequences_shown, value_without_sequences
 from crdtdb.documents.foreign import Read
+from crdtdb.documents.local import LOCAL, locals_in, read_local
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
-from crdtdb.errors import CrdtdbError, NotFoundError, TooLargeError
+from crdtdb.errors import NotFoundError, TooLargeError
 from crdtdb.jsontext import canonical
 from crdtdb.limits import DOCUMENT_LEAVES_MAX
 from crdtdb.store import keys
+from crdtdb.store.contents import Contents
 from crdtdb.store.held import Collection, Held
+from crdtdb.store.history import HistoryRows
 from crdtdb.store.journals import at_rest, value_then
 from crdtdb.store.records import (
     Record,
     StoreTables,
     decode_past,
     decode_record,
-    encode_past,
     encode_record,
     encode_sweep,
     read_chain,
@@ -43,14 +43,11 @@ from crdtdb.store.texts import Texts
 from crdtdb.wire.states import Older
 
 
-class JunctionMissingError(CrdtdbError):
-    """A received path continues a revision that isn't here. Ask again for the whole path."""
-
-
 class Origin(NamedTuple):
-    """What a store gives its transactions: who writes and at what time, the texts that are open, the schemas it has read."""
+    """What a store gives its transactions: who writes, when, with which dice; its open texts; its schemas."""
 
     actor: Actor
+    draw: Callable[[int], bytes]
     stamp: Callable[[], int]
     observe: Callable[[int], None]
     sequences: OpenSequences
@@ -80,6 +77,7 @@ class Transaction:
         self.declared: set[int] = set()
         """The numbers of collections whose schema was written."""
         self.texts = Texts(tables, self._scan, origin.sequences, origin.actor)
+        self.contents = Contents(self.get, self._scan, lambda: self.rows, origin.draw)
         self.named = False
         """Whether a collection was made or dropped here, not received."""
 
@@ -251,10 +249,18 @@ class Transaction:
             self.rows[keys.change(collection.number, before.seq)] = None
             if before.stored.leaves and not before.state.leaves:
                 self._forget(keys.history(collection.number, raw))
+                self.contents.keep_only(collection.number, raw, (body.text for body in before.state.bodies.values()))
             for address in before.stored.journals.keys() - before.state.journals.keys():
                 self._forget(keys.journal(keys.journals(collection.number, raw), address))
-        self._keep_history(collection.number, raw, before.state, after)
-        seq = collection.seq + 1
+        self.contents.refer(
+            collection.number, raw, (body.text for dot, body in after.bodies.items() if dot not in before.state.bodies)
+        )
+        history = self.history(name, doc_id)
+        self.rows.update(history.kept(before.state, after))
+        local = doc_id.startswith(LOCAL)
+        if local:
+            self._forget_covered(history, after)
+        seq = collection.seq + (not local)
         row = keys.document(collection.number, raw)
         for address, journal in after.journals.items():
             if journal.updates or journal.snapshots:
@@ -264,11 +270,15 @@ class Transaction:
                 )
         if after.leaves or after.bodies or after.fields:
             stored = after._replace(journals={one: at_rest(held) for one, held in after.journals.items()})
-            self.rows[row] = encode_record(seq, stored, uncovered(residue, self.held.clock), self._tables)
-            self.rows[keys.change(collection.number, seq)] = raw
+            at = 0 if local else seq
+            self.rows[row] = encode_record(at, stored, uncovered(residue, self.held.clock), self._tables)
+            if not local:
+                self.rows[keys.change(collection.number, seq)] = raw
         else:
             self.rows[row] = None
             self._forget(keys.journals(collection.number, raw))
+        if local:
+            return
         if doc_id == SCHEMA_ID:
             self.declared.add(collection.number)
         counted = doc_id != SCHEMA_ID
@@ -300,27 +310,28 @@ class Transaction:
             if value is not None:
                 yield key, value
 
-    def history(self, name: str, doc_id: str) -> tuple[Callable[[Rev], bool], Callable[[Rev], Read | None]]:
-        """Return what tells whether a replaced revision of a document is known, and what reads one as its author did."""
-        collection = self.held.collections.get(name)
-        if collection is None:
-            return (lambda _: False), (lambda _: None)
-        history = keys.history(collection.number, doc_id.encode())
+    def history(self, name: str, doc_id: str) -> HistoryRows:
+        """Return the replaced revisions of a document."""
+        return HistoryRows(keys.history(self.collection(name).number, doc_id.encode()), self._tables, self.get)
 
-        def known(rev: Rev) -> bool:
-            return self.get(keys.revision(history, *rev)) is not None
+    def read_then(self, name: str, doc_id: str, rev: Rev) -> Read | None:
+        """Return a replaced revision as its author read it, None if that isn't known any more."""
+        past = self.history(name, doc_id).past(rev)
+        if past is None or past.text is None or past.seen is None:
+            return None
+        number = self.collection(name).number
+        found, folded = value_then(past, partial(self.texts.journal, number, doc_id.encode()))
+        return Read(canonical(found), past.seen, folded)
 
-        def read(rev: Rev) -> Read | None:
-            key = keys.revision(history, *rev)
-            value = self.get(key)
-            past = decode_past(key, value, history, self._tables) if value is not None else None
-            if past is None or past.text is None or past.seen is None:
-                return None
-            rows = partial(self.texts.journal, collection.number, doc_id.encode())
-            found, folded = value_then(past, rows)
-            return Read(canonical(found), past.seen, folded)
-
-        return known, read
+    def _forget_covered(self, history: HistoryRows, after: State) -> None:
+        """Of a local record keep the newest that is served, and those after it."""
+        found = any(one.clock <= self.held.clock for one in locals_in(after))
+        for key, value in sorted(self._scan(*keys.rest(history.beginning)), reverse=True):
+            if found:
+                self.rows[key] = None
+            else:
+                past = decode_past(key, value, history.beginning, self._tables)
+                found = past.text is not None and read_local(past.rev, past.text).clock <= self.held.clock
 
     def schema(self, name: str) -> Schema:
         """Return the schema of a collection."""
@@ -337,65 +348,11 @@ class Transaction:
         """Count these dots as held: their effect is here."""
         self.held = self.held.at(self.held.clock | dots)
 
-    def _keep_history(self, number: int, raw: bytes, before: State, after: State) -> None:
-        """Write a row for each revision that is no leaf any more, and for the ancestors that came with a new one."""
-        history = keys.history(number, raw)
-        for dot, leaf in before.leaves.items():
-            if dot not in after.leaves:
-                key = keys.revision(history, *leaf.rev)
-                body = before.bodies.get(leaf.body_dot)
-                text = None if leaf.deleted or body is None else body.text
-                if text is not None or self._text_of(key, history) is None:
-                    value = self._value_of(before, leaf, text)
-                    self.rows[key] = encode_past(leaf.path.parent, self._tables, leaf.deleted, leaf.stamp, dot, *value)
-        for dot, leaf in after.leaves.items():
-            if dot not in before.leaves:
-                self._keep_path(history, leaf, after)
-
-    def _value_of(
-        self, before: State, leaf: Leaf, text: bytes | None
-    ) -> tuple[bytes | None, DotSet | None, list[Address]]:
-        """Return the value of a revision that is being replaced, what its author had seen, and its texts and lists.
-
-        Of these the journals keep what they were: reading them here would cost each keystroke as much as they are long. If the
-        fields have changed since the revision was written, its body is all that is known.
-        """
-        if not before.fields:
-            return text, EMPTY, []
-        if text is None or not all(head in leaf.clock for head in heads(before.fields)):
-            return text, None, []
-        draft = reading(before.fields, before.journals)
-        return value_without_sequences(text, draft), leaf.clock, sequences_shown(draft)
-
-    def _keep_path(self, history: bytes, leaf: Leaf, after: State) -> None:
-        """Write the rows of a path as far as none are there."""
-        known = leaf.path.known
-        for back, step in enumerate(known):
-            rev = Rev(leaf.rev.generation - 1 - back, step.digest)
-            key = keys.revision(history, *rev)
-            if self.get(key) is not None:
-                return
-            if back + 1 < len(known):
-                parent: Ancestor | None = known[back + 1]
-            elif leaf.path.complete:
-                parent = None
-            else:
-                # What follows is expected to be here; a leaf that stays, hidden, has no row of its own yet.
-                twin = next((other for other in after.leaves.values() if other.rev == rev), None)
-                if twin is None:
-                    raise JunctionMissingError(f"the ancestors of {rev} aren't here")
-                parent = twin.path.parent
-            self.rows[key] = encode_past(parent, self._tables, dot=step.dot)
-
     def _forget(self, beginning: bytes) -> None:
         for key, _ in self._backend.scan(*keys.rest(beginning)):
             self.rows[key] = None
         for key in [key for key in self.rows if key.startswith(beginning)]:
             self.rows[key] = None
-
-    def _text_of(self, key: bytes, history: bytes) -> bytes | None:
-        value = self.get(key)
-        return decode_past(key, value, history, self._tables).text if value is not None else None
 
     def _log(self, dots: Iterable[Dot], value: bytes | None) -> None:
         for actor, counter in dots:

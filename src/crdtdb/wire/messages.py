@@ -17,6 +17,8 @@ over the connection on which it was asked.
     10    rumor    parcel, names that were told
     11    poke     -                               I have much that is new: ask me
     12    busy     exchange, reason                not now
+    13    fetch    exchange, sha256, piece, pieces send me these pieces of a content
+    14    piece    exchange, sha256, piece, last, bytes or null     null: I don't have it any more
 
     member = [name, store id, actor, address, incarnation, status]     status 0 alive, 1 suspect, 2 dead
     clock  = [[actor, first, last, first, last, ...], ...]             actors as 16 bytes
@@ -150,7 +152,24 @@ class Busy(NamedTuple):
     reason: str
 
 
-Message: TypeAlias = Hello | Welcome | Refuse | Ping | Ack | Probe | Ask | PageOf | More | Same | Rumor | Poke | Busy
+class Fetch(NamedTuple):
+    exchange: int
+    sha256: bytes
+    number: int
+    pieces: int
+
+
+class Piece(NamedTuple):
+    exchange: int
+    sha256: bytes
+    number: int
+    last: bool
+    content: bytes | None
+
+
+Message: TypeAlias = (
+    Hello | Welcome | Refuse | Ping | Ack | Probe | Ask | PageOf | More | Same | Rumor | Poke | Busy | Fetch | Piece
+)
 
 
 def encode_message(message: Message) -> bytes:
@@ -290,6 +309,18 @@ def _eight(value: Any) -> bytes:
     return value
 
 
+def _sha256(value: Any) -> bytes:
+    if type(value) is not bytes or len(value) != 32:
+        raise EncodingError("a SHA-256 has thirty-two bytes")
+    return value
+
+
+def _content(value: Any) -> bytes | None:
+    if value is not None and type(value) is not bytes:
+        raise EncodingError("a piece is bytes, or null")
+    return value
+
+
 def _names(value: Any) -> tuple[str, ...]:
     if type(value) is not list or len(value) > MEMBERS_MAX:
         raise EncodingError("names are an array")
@@ -322,6 +353,14 @@ _TABLE: tuple[tuple[type[Any], Callable[[Any], list[Any]], Callable[..., Any]], 
     (Rumor, lambda m: [m.parcel, list(m.told)], lambda parcel, told: Rumor(parcel, _names(told))),
     (Poke, list, Poke),
     (Busy, list, lambda x, reason: Busy(_number(x), _text(reason, 1000))),
+    (Fetch, list, lambda x, sha256, n, pieces: Fetch(_number(x), _sha256(sha256), _number(n), _number(pieces))),
+    (
+        Piece,
+        list,
+        lambda x, sha256, n, last, content: Piece(
+            _number(x), _sha256(sha256), _number(n), _flag(last), _content(content)
+        ),
+    ),
 )
 _KINDS = {row[0]: kind for kind, row in enumerate(_TABLE)}
 _WRITERS = [row[1] for row in _TABLE]

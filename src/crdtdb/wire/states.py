@@ -1,7 +1,7 @@
 """How a document's state is written, the same on disk and on the wire.
 
     state  = [leaves, bodies, fields, journals, residue]
-    leaf   = [actor, counter, generation, digest, path, clock, deleted, body dot, body rev, stamp, creations]
+    leaf   = [actor, counter, generation, digest, path, clock, kind, body dot, body rev, stamp, creations]
     body   = [actor, counter, creations, text]
     field  = [address, [[actor, counter, creations, content], ...]]
     journal   = [address, creations, vector, updates, snapshots]      the address, or its place among the fields
@@ -14,6 +14,7 @@
 
 Actors and sets of creations are numbers into tables, which a frame brings along and a store keeps. What most documents
 have in common is null: a clock of one range that ends at the leaf's own dot, a body dot and rev that are the leaf's own.
+The kind of a leaf is 0, 1 if it is deleted, 2 if it is an edit of fields that clients of revision trees weren't told of.
 `open` says that older ancestors exist which the reader is expected to hold. `residue` is what the context of this
 document has seen beyond the node clock that comes with it. Of a journal only what the receiver may lack travels; a store
 keeps updates and snapshots in rows of their own. No journals are null.
@@ -41,6 +42,7 @@ from crdtdb.limits import (
 _COUNTER_MAX = 2**63 - 1
 _STAMP_MAX = 2**64 - 1
 _GENERATION_MAX = 2**53 - 1
+_DELETED, _NATIVE = 1, 2
 
 _CREATION_BYTES = 8
 _KIND_BYTES_MAX = 32
@@ -89,7 +91,7 @@ def encode_state(
                 _digest_out(leaf.rev[1]),
                 [more, *([_digest_out(step.digest), *_dot_out(step.dot, number)] for step in known)] if known else None,
                 _clock_out(leaf.clock, dot, number),
-                leaf.deleted,
+                _DELETED if leaf.deleted else _NATIVE if leaf.native else 0,
                 None if leaf.body_dot == dot else _dot_out(leaf.body_dot, number),
                 None if leaf.body_rev == leaf.rev else [leaf.body_rev[0], _digest_out(leaf.body_rev[1])],
                 leaf.stamp,
@@ -214,20 +216,26 @@ def _dot_in(encoded: Any, tables: Tables) -> Dot:
 
 
 def _leaf_in(encoded: Any, tables: Tables, older: Older) -> tuple[Dot, Leaf]:
-    _, counter, generation, digest, path, clock, deleted, body_dot, body_rev, stamp, creations = encoded
+    _, counter, generation, digest, path, clock, kind, body_dot, body_rev, stamp, creations = encoded
     dot = _dot_in(encoded, tables)
     rev = _rev_in(generation, digest)
-    if type(deleted) is not bool or type(stamp) is not int or not 0 <= stamp <= _STAMP_MAX:
-        raise EncodingError("a leaf has a flag and a stamp")
+    if (
+        kind not in (0, _DELETED, _NATIVE)
+        or type(kind) is not int
+        or type(stamp) is not int
+        or not 0 <= stamp <= _STAMP_MAX
+    ):
+        raise EncodingError("a leaf has a kind and a stamp")
     return dot, Leaf(
         rev,
         _path_of(path, rev, tables, older),
         DotSet({dot.actor: ((1, counter),)}) if clock is None else dots_in(clock, tables),
-        deleted,
+        kind == _DELETED,
         dot if body_dot is None else _dot_in(body_dot, tables),
         rev if body_rev is None else _rev_in(*body_rev),
         stamp,
         tables.creations(creations),
+        kind == _NATIVE,
     )
 
 

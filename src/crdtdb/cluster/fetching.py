@@ -1,0 +1,65 @@
+"""Fetching the contents of attachments: a page waits until all that its documents refer to is here, checked by its digest.
+
+A page is kept as a whole or not at all, and the clock advances with the last one; so it never covers a document that is here
+without its attachments. Pages that come meanwhile wait behind it; the sender sends no more than a few ahead.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from crdtdb.documents.attachments import Content
+from crdtdb.errors import ProtocolError
+from crdtdb.store import PIECE_BYTES, Store
+from crdtdb.wire.messages import Fetch, PageOf, Piece
+
+_PIECES_AT_ONCE = 8
+
+
+class Fetching:
+    """The contents that one page waits for."""
+
+    def __init__(self, store: Store, exchange: int, page: PageOf, missing: Iterable[Content]) -> None:
+        self.exchange = exchange
+        self.pages: deque[PageOf] = deque([page])
+        """The page that waits, and those that came since."""
+        self._store = store
+        self._missing = deque({one.sha256: one for one in missing}.values())
+        self._upload = store.attachments.upload()
+        self._number = 0
+
+    def done(self) -> bool:
+        """Whether all is here."""
+        return not self._missing
+
+    def next(self) -> Fetch:
+        """Return what to ask for now."""
+        return Fetch(self.exchange, self._missing[0].sha256, self._number, _PIECES_AT_ONCE)
+
+    def take(self, piece: Piece) -> bool:
+        """Take a piece; return whether it is time to ask again.
+
+        One that wasn't expected is left out. Raises ProtocolError for a content that isn't what its name says.
+        """
+        content = self._missing[0]
+        if piece.content is None or piece.sha256 != content.sha256 or piece.number != self._number:
+            return False
+        self._upload.add(piece.content)
+        self._number += 1
+        if self._upload.length > content.length or (not piece.last and len(piece.content) != PIECE_BYTES):
+            raise ProtocolError("the content of an attachment is longer than it says, or comes in odd pieces")
+        if not piece.last:
+            return self._number % _PIECES_AT_ONCE == 0
+        if self._upload.content.sha256 != content.sha256:
+            self.stop()
+            raise ProtocolError("the content of an attachment isn't what its digest says")
+        self._store.attachments.adopt(self._upload)
+        self._missing.popleft()
+        self._upload, self._number = self._store.attachments.upload(), 0
+        return not self.done()
+
+    def stop(self) -> None:
+        """Let go of what came of a content that isn't whole."""
+        if self._number:
+            self._store.attachments.discard(self._upload)

@@ -1,0 +1,205 @@
+"""Writing: a client of CouchDB's protocol names one leaf and replaces that one, or brings revisions made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from crdtdb.couchdb.incoming import Attachment, Data, Follows, Incoming, Uploaded
+from crdtdb.couchdb.words import missing
+from crdtdb.documents import NO_BODY, Plain, Rev, State, Write, delete, edit, put, view
+from crdtdb.documents.attachments import KEY, Attached, New, Stub, attachments_in, with_attachments
+from crdtdb.documents.foreign import Foreign, take
+from crdtdb.documents.purging import purge
+from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError
+from crdtdb.store import Store, Transaction, Upload
+
+Outcome = tuple[str, Rev | None] | CrdtdbError
+"""The id and the new revision of a document that was written, None if there is none to tell; or what refused it."""
+
+
+class Purged(NamedTuple):
+    """The revisions that were purged, by the ids of their documents."""
+
+    revs: dict[str, list[str]]
+
+
+class Writes:
+    """The writes to one collection. Whatever fails leaves nothing behind."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store, self._name = store, name
+
+    def write(self, document: Incoming) -> tuple[str, Rev]:
+        """Write one document. Raises ConflictError, NotFoundError, MissingStubError, TooLargeError."""
+        outcome = self._store.submit(lambda transaction: self._one(transaction, document))
+        assert outcome[1] is not None
+        return outcome[0], outcome[1]
+
+    def take(self, document: Incoming) -> tuple[str, Rev]:
+        """Take one revision that was made elsewhere."""
+        foreign = document.foreign()
+        self._store.submit(lambda transaction: self._foreign(transaction, document, foreign))
+        return document.doc_id, foreign.rev
+
+    def bulk(self, documents: list[Incoming | CrdtdbError], new_edits: bool) -> list[Outcome]:
+        """Write many documents in one commit; each has an outcome of its own."""
+
+        def work(transaction: Transaction) -> list[Outcome]:
+            outcomes: list[Outcome] = []
+            for document in documents:
+                if isinstance(document, CrdtdbError):
+                    outcomes.append(document)
+                    continue
+                try:
+                    if new_edits:
+                        outcomes.append(self._one(transaction, document))
+                    else:
+                        foreign = document.foreign()
+                        self._foreign(transaction, document, foreign)
+                        outcomes.append((document.doc_id, foreign.rev))
+                except (ConflictError, NotFoundError, InvalidInputError) as error:
+                    self._let_go(transaction, document)
+                    outcomes.append(error)
+                except CrdtdbError as error:
+                    outcomes.append(error)
+            return outcomes
+
+        return self._store.submit(work)
+
+    def attach(self, doc_id: str, rev: Rev | None, name: str, attachment: Attachment | None) -> Rev:
+        """Put one attachment into a document, which is made if need be; or take it away, if None is given.
+
+        Raises ConflictError, NotFoundError.
+        """
+
+        def change(transaction: Transaction, state: State, write: Write) -> State:
+            shown = view(state)
+            made = rev is None and shown.deleted
+            target = shown.winner if rev is None else shown.find(rev)
+            generation = target.leaf.rev.generation + 1 if target is not None else 1
+            entries = dict(attachments_in(target.text)) if target is not None and not made else {}
+            if attachment is None:
+                if name not in entries:
+                    raise missing()
+                del entries[name]
+            else:
+                attached = self._attached(transaction, {name: attachment})
+                entries.update(attachments_in(with_attachments(NO_BODY, attached, [], generation)))
+            if made:
+                return put(state, write, None, _with(NO_BODY, entries), exact=True)
+
+            def replace(_: Any, plain: Plain) -> None:
+                plain.value.pop(KEY, None)
+                plain.value.update({KEY: entries} if entries else {})  # type: ignore[dict-item]
+
+            if rev is None:
+                raise ConflictError(doc_id, None, tuple(str(one.rev) for one in shown.siblings))
+            return edit(state, write, replace, rev, exact=True)
+
+        def work(transaction: Transaction) -> Rev:
+            written = transaction.write(self._name, doc_id, partial(change, transaction))
+            assert written.dot is not None
+            return written.state.leaves[written.dot].rev
+
+        return self._store.submit(work)
+
+    def purge(self, revs: Mapping[str, list[Rev]]) -> Purged:
+        """Forget revisions that are leaves, everywhere; return which."""
+
+        def work(transaction: Transaction) -> Purged:
+            gone: dict[str, list[str]] = {}
+            for doc_id, wanted in revs.items():
+                before = {one.leaf.rev for one in view(transaction.load(self._name, doc_id).state).leaves}
+                purged = [rev for rev in wanted if rev in before]
+                if purged:
+                    transaction.write(self._name, doc_id, partial(_purge, purged))
+                gone[doc_id] = [str(rev) for rev in purged]
+            return Purged(gone)
+
+        return self._store.submit(work)
+
+    # Inside
+
+    def _one(self, transaction: Transaction, document: Incoming) -> tuple[str, Rev]:
+        rev = document.rev
+
+        def change(state: State, write: Write) -> State:
+            shown = view(state)
+            target = shown.find(rev) if rev is not None else shown.winner
+            generation = target.leaf.rev.generation + 1 if target is not None else 1
+            parents = [attachments_in(target.text)] if target is not None else []
+            attached = self._attached(transaction, document.attachments)
+            text = with_attachments(document.text, attached, parents, generation)
+            if document.deleted:
+                return delete(state, write, rev, text if text != NO_BODY else None, exact=True)
+            return put(state, write, rev, text, exact=True)
+
+        written = transaction.write(self._name, document.doc_id, change)
+        assert written.dot is not None
+        return document.doc_id, written.state.leaves[written.dot].rev
+
+    def _foreign(self, transaction: Transaction, document: Incoming, foreign: Foreign) -> None:
+        transaction.create(self._name)
+        history = transaction.history(self._name, document.doc_id)
+        read = partial(transaction.read_then, self._name, document.doc_id)
+
+        def change(state: State, write: Write) -> State:
+            attached = self._attached(transaction, document.attachments)
+            parents = self._attachments_before(transaction, state, foreign, document)
+            text = with_attachments(document.text, attached, parents, foreign.rev.generation)
+            own = None if foreign.deleted and text == NO_BODY else text
+            return take(state, write, foreign._replace(text=own), history.known, read)
+
+        written = transaction.write(self._name, document.doc_id, change)
+        if written.dot is None and not foreign.deleted and not document.attachments:
+            transaction.rows.update(history.filled(foreign.rev, document.text))
+        if written.dot is None:
+            self._let_go(transaction, document)
+
+    def _attachments_before(
+        self, transaction: Transaction, state: State, foreign: Foreign, document: Incoming
+    ) -> list[Mapping[str, Any]]:
+        """Return the attachments of the revisions that one made elsewhere may keep files of, the nearest first."""
+        if not any(isinstance(one, Stub) for one in document.attachments.values()):
+            return []
+        line = foreign.line()
+        leaves = sorted(view(state).leaves, key=lambda one: (one.leaf.rev not in line, one.leaf.rev))
+        history = transaction.history(self._name, document.doc_id)
+        older = [past.text for rev in line if (past := history.past(rev)) is not None]
+        return [attachments_in(text) for text in [*(one.text for one in leaves), *older]]
+
+    @staticmethod
+    def _attached(transaction: Transaction, attachments: Mapping[str, Attachment]) -> Attached:
+        """Keep the bytes that came with a document, and return what is to stand in its body."""
+        attached: dict[str, New | Stub] = {}
+        for name, one in attachments.items():
+            if isinstance(one, Data):
+                attached[name] = New(one.content_type, transaction.contents.add(one.data), one.revpos)
+            elif isinstance(one, Uploaded):
+                upload: Upload = one.upload
+                transaction.contents.adopt(upload.blob, upload.content)
+                attached[name] = New(one.content_type, upload.content, one.revpos)
+            elif isinstance(one, Stub):
+                attached[name] = one
+            else:
+                assert isinstance(one, Follows)
+                raise InvalidInputError(f"the data of attachment {name[:80]!r} doesn't follow in this request")
+        return attached
+
+    @staticmethod
+    def _let_go(transaction: Transaction, document: Incoming) -> None:
+        for one in document.attachments.values():
+            if isinstance(one, Data):
+                transaction.contents.forget(one.data)
+
+
+def _with(text: bytes, entries: dict[str, Any]) -> bytes:
+    plain = Plain(text)
+    plain.value[KEY] = entries
+    return plain.text()
+
+
+def _purge(revs: list[Rev], state: State, write: Write) -> State:
+    return purge(state, write, revs)

@@ -1,0 +1,65 @@
+"""Local records: what a client keeps beside the documents, such as how far a replication has come.
+
+A record is a document that is in no feed and has no conflicts: of two written at the same time the highest revision wins,
+then the highest digest. It carries the node clock of whoever wrote it, and is served only where that is covered: a
+checkpoint that arrives before the documents of which it speaks says nothing yet, and the one before it still holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from crdtdb.causality import DotSet
+from crdtdb.documents.revisions import NO_PATH, Rev, child_digest
+from crdtdb.documents.state import Body, Leaf, State
+from crdtdb.documents.writes import Write, clock_of
+from crdtdb.jsontext import canonical, load
+
+LOCAL = "_local/"
+
+
+class Local(NamedTuple):
+    """A record: its revision, of which clients see the generation alone, and its value, None for one that was deleted."""
+
+    rev: Rev
+    value: dict[str, Any] | None
+    clock: DotSet
+
+
+def write_local(state: State, write: Write, generation: int, value: dict[str, Any] | None, clock: DotSet) -> State:
+    """Replace all that is known of a record. `clock` is the node clock of the writer before this write."""
+    seen = {actor.hex(): [list(pair) for pair in ranges] for actor, ranges in clock.items()}
+    text = canonical({"clock": seen, "value": value})
+    dot = write.sign()
+    context = state.context.add(dot)
+    rev = Rev(generation, child_digest(None, deleted=value is None, body=text))
+    replaced = [leaf.clock for leaf in state.leaves.values()]
+    leaf = Leaf(
+        rev, NO_PATH, clock_of(replaced, (), dot, context), value is None, dot, rev, write.stamp, write.creations
+    )
+    return State({dot: leaf}, {dot: Body(text, write.creations)}, state.fields, context, state.journals)
+
+
+def locals_in(state: State) -> list[Local]:
+    """Return the records that a state holds, the winner first."""
+    found = []
+    for leaf in sorted(state.leaves.values(), key=lambda leaf: leaf.rev, reverse=True):
+        body = state.bodies.get(leaf.body_dot)
+        if body is not None:
+            found.append(read_local(leaf.rev, body.text))
+    return found
+
+
+def read_local(rev: Rev, text: bytes) -> Local:
+    """Read the text of a record."""
+    value = load(text)
+    clock = DotSet.from_ranges(
+        {bytes.fromhex(actor): [(pair[0], pair[1]) for pair in ranges] for actor, ranges in value["clock"].items()}
+    )
+    return Local(rev, value["value"], clock)
+
+
+def served(records: Iterable[Local], clock: DotSet) -> Local | None:
+    """Return the newest record, given newest first, that speaks of nothing which isn't here."""
+    return next((one for one in records if one.clock <= clock), None)

@@ -1,0 +1,132 @@
+"""Publishing: how a document that merges by itself is shown to clients that know trees of immutable revisions.
+
+To CouchDB's protocol a revision is a whole plain value, which never changes, and two live leaves are a conflict. Edits of
+fields made here aren't revisions of that kind: they are leaves that share a body, and show the merge of all fields. So
+before such a client reads the document, what was merged is *published*: one merge revision, whose name follows from the
+revisions that it joins and from the value, so that nodes which see the same write the same. The others that clients
+were told of are closed. A document that is published and hasn't changed has nothing to publish: at rest nobody writes.
+
+A *branch* is what the view shows as one body: the live leaves with that body, those whose body it replaced, and (in the
+winner's branch) those whose body is gone.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+from crdtdb.causality import DotSet
+from crdtdb.documents.fields import reading, whole
+from crdtdb.documents.revisions import DIGEST_BYTES, Rev
+from crdtdb.documents.state import Body, Leaf, State
+from crdtdb.documents.view import NO_BODY, Shown, View, replaced_by, view
+from crdtdb.documents.writes import Write, clock_of, closing, is_ancestor
+from crdtdb.jsontext import canonical
+
+
+class Branch(NamedTuple):
+    """The leaves that show one body, highest rev first. `holder` is the one whose body it is, None if it is lent."""
+
+    leaves: tuple[Shown, ...]
+    holder: Shown | None
+    text: bytes
+
+    @property
+    def published(self) -> bool:
+        """Whether it is one revision that clients may be told of."""
+        return len(self.leaves) == 1 and not self.leaves[0].leaf.native and self.holder is not None
+
+
+def is_published(state: State, shown: View) -> bool:
+    """Whether clients of revision trees may be told of every leaf that this state shows."""
+    if len(state.leaves) == 1 and not state.fields:
+        (leaf,) = state.leaves.values()
+        return leaf.deleted or (not leaf.native and bool(shown.siblings) and shown.siblings[0].text is not None)
+    found = branches(shown)
+    return all(branch.published for branch in found) and not (found and found[0].leaves[0].heads)
+
+
+def branches(shown: View) -> list[Branch]:
+    """Return the branches, the winner's first. None for a document that is deleted."""
+    if shown.deleted:
+        return []
+    live = [one for one in shown.leaves if not one.leaf.deleted]
+    held = [
+        one
+        for one in live
+        if one.text is not None and not any(replaced_by(one, other) for other in live if other is not one)
+    ]
+    winner = shown.siblings[0]
+    if not held:
+        lent = [Branch((one,), None, one.text or NO_BODY) for one in shown.siblings[1:]]
+        return [Branch(tuple(live), None, winner.text or NO_BODY), *lent]
+    leaves: dict[Rev, list[Shown]] = {one.leaf.body_rev: [] for one in held}
+    for one in live:
+        leaves[_home(one, winner, held)].append(one)
+    holders = {one.leaf.body_rev: one for one in reversed(held)}
+    found = [
+        Branch(tuple(several), holders[body_rev], holders[body_rev].text or NO_BODY)
+        for body_rev, several in leaves.items()
+    ]
+    return sorted(found, key=lambda branch: branch.leaves[0].leaf.rev, reverse=True)
+
+
+def _home(one: Shown, winner: Shown, held: list[Shown]) -> Rev:
+    """Return the name of the body in whose branch a live leaf is."""
+    for other in held:
+        if other.leaf.body_rev == one.leaf.body_rev or (one.text is not None and replaced_by(one, other)):
+            return other.leaf.body_rev
+    return winner.leaf.body_rev
+
+
+def publish(state: State, write: Write) -> State:
+    """Return the state with a merge revision for each branch that clients can't be told of as it is.
+
+    The winner's is published anew when fields have changed since; the other branches keep the value that they were published
+    with.
+    """
+    shown = view(state)
+    value = reading(state.fields, state.journals, write.open_sequence)
+    seen = state.fields_seen()
+    for number, branch in enumerate(branches(shown)):
+        if not branch.published or (number == 0 and branch.leaves[0].heads):
+            plain = canonical(whole(branch.text, value))
+            state = _merge_revision(state, write, branch, plain, seen)
+    return state
+
+
+def _merge_revision(state: State, write: Write, branch: Branch, plain: bytes, seen: DotSet) -> State:
+    target = branch.leaves[0]
+    joined = sorted({one.leaf.rev for one in branch.leaves})
+    replaced: dict[object, Leaf] = {
+        dot: leaf
+        for dot, leaf in state.leaves.items()
+        if leaf.rev in joined or any(is_ancestor(leaf.rev, one.leaf) for one in branch.leaves)
+    }
+    kept = {dot: leaf for dot, leaf in state.leaves.items() if dot not in replaced}
+    dot = write.sign()
+    context = state.context.add(dot)
+    rev = Rev(target.leaf.rev.generation + 1, _digest(joined, plain))
+    holder = branch.holder
+    merged = Leaf(
+        rev,
+        target.leaf.path.extended(target.leaf.rev.digest, target.dot),
+        clock_of(
+            [seen, *(leaf.clock for leaf in replaced.values())], [leaf.clock for leaf in kept.values()], dot, context
+        ),
+        False,
+        holder.leaf.body_dot if holder is not None else dot,
+        holder.leaf.body_rev if holder is not None else rev,
+        write.stamp,
+        write.creations,
+    )
+    bodies = state.bodies if holder is not None else {**state.bodies, dot: Body(branch.text, write.creations)}
+    after = state._replace(leaves={**kept, dot: merged}, bodies=bodies, context=context)
+    return closing(after, write, target, {dot: leaf for dot, leaf in state.leaves.items() if dot in replaced})
+
+
+def _digest(joined: list[Rev], plain: bytes) -> str:
+    names = ",".join(map(str, joined)).encode()
+    return blake2b(
+        b"15:crdtdb/1/merged%d:%b%d:%b" % (len(names), names, len(plain), plain), digest_size=DIGEST_BYTES
+    ).hexdigest()

@@ -1,0 +1,235 @@
+"""/_openapi: what the API takes and answers, in the form of OpenAPI 3.1, made from the routes themselves.
+
+A route's docstring is its summary. What a route takes besides its path stands here, by its endpoint; a test asks the API for
+everything that this says.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from crdtdb.http.answers import JSONAnswer
+
+_FLAG = {"type": "string", "enum": ["true", "false"]}
+_NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**6}
+_REV = {"type": "string", "pattern": "^[1-9][0-9]{0,8}-[0-9a-f]{32}$"}
+_TEXT = {"type": "string", "pattern": '^"[a-z]{0,8}"$'}
+_DOCUMENT = {"type": "object", "properties": {"_rev": _REV, "_deleted": {"type": "boolean"}}}
+_REVS = {"type": "object", "additionalProperties": {"type": "array", "items": _REV, "maxItems": 3}}
+
+_READING = {
+    "rev": _REV,
+    "revs": _FLAG,
+    "revs_info": _FLAG,
+    "latest": _FLAG,
+    "conflicts": _FLAG,
+    "deleted_conflicts": _FLAG,
+    "meta": _FLAG,
+    "local_seq": _FLAG,
+    "attachments": _FLAG,
+    "att_encoding_info": _FLAG,
+    "open_revs": {"type": "string", "enum": ["all", "[]"]},
+    "crdt": _FLAG,
+}
+_RANGE = {
+    "startkey": _TEXT,
+    "endkey": _TEXT,
+    "key": _TEXT,
+    "descending": _FLAG,
+    "inclusive_end": _FLAG,
+    "limit": _NUMBER,
+    "skip": _NUMBER,
+    "include_docs": _FLAG,
+    "conflicts": _FLAG,
+    "attachments": _FLAG,
+    "update_seq": _FLAG,
+}
+_FEED = {
+    "feed": {"type": "string", "enum": ["normal", "longpoll", "continuous", "eventsource"]},
+    "since": {"type": "string", "enum": ["0", "now"]},
+    "style": {"type": "string", "enum": ["main_only", "all_docs"]},
+    "timeout": {"type": "integer", "minimum": 0, "maximum": 60_000},
+    "heartbeat": {"type": "string", "enum": ["false"]},
+    "filter": {"type": "string", "enum": ["_design"]},
+    "limit": _NUMBER,
+    "descending": _FLAG,
+    "include_docs": _FLAG,
+    "conflicts": _FLAG,
+}
+_NAMED = {"rev": _REV}
+
+_TAKES: dict[str, dict[str, Any]] = {
+    "GET /_uuids": {"count": {"type": "integer", "minimum": 0, "maximum": 1_000}},
+    "GET /_all_dbs": {name: _RANGE[name] for name in ("startkey", "endkey", "descending", "limit", "skip")},
+    "GET /_dbs_info": {name: _RANGE[name] for name in ("startkey", "endkey", "descending", "limit", "skip")},
+    "GET /{db}/_all_docs": _RANGE,
+    "POST /{db}/_all_docs": _RANGE,
+    "GET /{db}/_design_docs": _RANGE,
+    "POST /{db}/_design_docs": _RANGE,
+    "GET /{db}/_changes": _FEED,
+    "POST /{db}/_changes": _FEED,
+    "POST /{db}/_bulk_get": {"revs": _FLAG, "latest": _FLAG, "attachments": _FLAG},
+    "GET /{db}/{id}": _READING,
+    "PUT /{db}/{id}": {**_NAMED, "new_edits": _FLAG},
+    "DELETE /{db}/{id}": _NAMED,
+    "GET /{db}/_design/{design}": _READING,
+    "PUT /{db}/_design/{design}": {**_NAMED, "new_edits": _FLAG},
+    "DELETE /{db}/_design/{design}": _NAMED,
+    "GET /{db}/{id}/{attachment}": _NAMED,
+    "PUT /{db}/{id}/{attachment}": _NAMED,
+    "DELETE /{db}/{id}/{attachment}": _NAMED,
+    "GET /{db}/_design/{design}/{attachment}": _NAMED,
+    "PUT /{db}/_design/{design}/{attachment}": _NAMED,
+    "DELETE /{db}/_design/{design}/{attachment}": _NAMED,
+    "GET /{db}/_conflicts": {"limit": _NUMBER},
+    "POST /{db}/{id}/_resolve": _NAMED,
+    "PUT /{db}/_schema": {"replace": _FLAG},
+}
+
+_BRINGS: dict[str, dict[str, Any]] = {
+    "POST /_dbs_info": {
+        "type": "object",
+        "required": ["keys"],
+        "properties": {"keys": {"type": "array", "items": {"type": "string"}}},
+    },
+    "POST /{db}": _DOCUMENT,
+    "POST /{db}/_all_docs": {
+        "type": "object",
+        "properties": {"keys": {"type": "array", "items": {"type": "string"}}},
+    },
+    "POST /{db}/_design_docs": {
+        "type": "object",
+        "properties": {"keys": {"type": "array", "items": {"type": "string"}}},
+    },
+    "POST /{db}/_bulk_docs": {
+        "type": "object",
+        "required": ["docs"],
+        "properties": {
+            "docs": {"type": "array", "items": {**_DOCUMENT, "properties": {"_id": {"type": "string"}}}},
+            "new_edits": {"type": "boolean"},
+        },
+    },
+    "POST /{db}/_bulk_get": {
+        "type": "object",
+        "required": ["docs"],
+        "properties": {
+            "docs": {
+                "type": "array",
+                "items": {"type": "object", "properties": {"id": {"type": "string"}, "rev": _REV}},
+            }
+        },
+    },
+    "POST /{db}/_revs_diff": _REVS,
+    "POST /{db}/_missing_revs": _REVS,
+    "POST /{db}/_purge": _REVS,
+    "POST /{db}/_changes": {
+        "type": "object",
+        "properties": {"doc_ids": {"type": "array", "items": {"type": "string"}}, "selector": {"type": "object"}},
+    },
+    "PUT /{db}/_revs_limit": {"type": "integer"},
+    "PUT /{db}/_schema": {
+        "type": "object",
+        "additionalProperties": {"type": "string", "enum": ["counter", "set", "flag"]},
+    },
+    "PUT /{db}/_local/{local}": {"type": "object"},
+    "PUT /{db}/{id}": _DOCUMENT,
+    "PUT /{db}/_design/{design}": _DOCUMENT,
+    "POST /{db}/{id}/_resolve": _DOCUMENT,
+    "POST /{db}/{id}/_edit": {
+        "type": "object",
+        "required": ["operations"],
+        "properties": {"operations": {"type": "array", "items": {"type": "object"}}},
+    },
+}
+_BYTES = {"application/octet-stream": {"schema": {"type": "string"}}}
+_ANYTHING: dict[str, Any] = {"schema": {}}
+_STATUSES = {
+    "200": "here it is",
+    "201": "written",
+    "202": "begun",
+    "206": "the range that was asked for",
+    "304": "not changed",
+    "400": "something in the request makes no sense",
+    "401": "no certificate of the cluster",
+    "404": "no such database, document or attachment",
+    "405": "not that method",
+    "409": "another revision is current",
+    "412": "the database exists, a stub is missing, or the schema says otherwise",
+    "413": "larger than the limit",
+    "416": "a range that isn't there",
+    "503": "the node takes no writes now",
+    "507": "the disk is full",
+}
+
+
+def describe(routes: list[Route], version: str) -> dict[str, Any]:
+    """Return the description of an API."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        path = route.path.replace(":path", "")
+        for method in sorted((route.methods or set()) - {"HEAD"}):
+            paths.setdefault(path, {})[method.lower()] = _operation(path, method, route)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "crdtdb", "version": version},
+        "paths": paths,
+        "components": {
+            "schemas": {
+                "Error": {
+                    "type": "object",
+                    "required": ["error", "reason"],
+                    "properties": {"error": {"type": "string"}, "reason": {"type": "string"}},
+                }
+            }
+        },
+    }
+
+
+def _operation(path: str, method: str, route: Route) -> dict[str, Any]:
+    key = f"{method} {path}"
+    named = re.findall(r"{([a-z]+)}", path)
+    parameters = [{"name": one, "in": "path", "required": True, "schema": _path_schema(one)} for one in named]
+    parameters += [{"name": one, "in": "query", "schema": schema} for one, schema in _TAKES.get(key, {}).items()]
+    attachment = "attachment" in named
+    operation: dict[str, Any] = {
+        "summary": (route.endpoint.__doc__ or "").strip().splitlines()[0],
+        "parameters": parameters,
+        "responses": {status: _response(status, meaning, method, attachment) for status, meaning in _STATUSES.items()},
+    }
+    if attachment and method == "PUT":
+        operation["requestBody"] = {"content": _BYTES}
+    elif key in _BRINGS:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _BRINGS[key]}}}
+    return operation
+
+
+def _response(status: str, meaning: str, method: str, attachment: bool) -> dict[str, Any]:
+    if status >= "400":
+        error = {"schema": {"$ref": "#/components/schemas/Error"}}
+        return {"description": meaning, "content": {"application/json": error}}
+    if status == "304":
+        return {"description": meaning}
+    if attachment and method == "GET":
+        return {"description": meaning, "content": {"*/*": _ANYTHING}}
+    return {"description": meaning, "content": {"application/json": _ANYTHING, "text/event-stream": _ANYTHING}}
+
+
+def _path_schema(name: str) -> dict[str, Any]:
+    if name == "db":
+        return {"type": "string", "pattern": "^[a-z][a-z0-9_$()+-]{0,20}$"}
+    return {"type": "string", "minLength": 1, "maxLength": 40, "pattern": "^[^_./][^./]*$"}
+
+
+async def openapi(request: Request) -> JSONAnswer:
+    """GET /_openapi : this description."""
+    from crdtdb import __version__
+
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    return JSONAnswer(describe(routes, __version__))
+
+
+ROUTES = [Route("/_openapi", openapi, methods=["GET"])]

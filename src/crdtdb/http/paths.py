@@ -1,0 +1,48 @@
+"""The segments of a path: a slash that belongs to a name comes as %2F, and must not be taken for one that parts two names."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote_to_bytes
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from crdtdb.http.answers import JSONAnswer
+
+_SLASH = "\ud800"
+"""Stands for a slash within a segment while a request is routed: what no UTF-8 decodes to."""
+
+
+class Segments:
+    """Decodes a path segment by segment, before it is routed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            raw: bytes = scope.get("raw_path") or scope["path"].encode()
+            try:
+                segments = [unquote_to_bytes(part).decode() for part in raw.partition(b"?")[0].split(b"/")]
+            except UnicodeDecodeError:
+                await JSONAnswer({"error": "bad_request", "reason": "The path isn't UTF-8."}, 400)(scope, receive, send)
+                return
+            path = "/".join(part.replace("/", _SLASH) for part in segments)
+            if len(path) > 1:
+                path = path.removesuffix("/")
+            scope = {**scope, "path": path}
+        await self._app(scope, receive, send)
+
+
+def part(request: Request, name: str) -> str:
+    """Return a name that stands in the path."""
+    value: str = request.path_params[name]
+    return value.replace(_SLASH, "/")
+
+
+def id_of(request: Request) -> str:
+    """Return the document's id: an ordinary one, or `_design/…` or `_local/…`, whose slash may stand as it is."""
+    for kind in ("design", "local"):
+        if kind in request.path_params:
+            return f"_{kind}/{part(request, kind)}"
+    return part(request, "id")

@@ -1,0 +1,79 @@
+"""The contents of a store's attachments, for those who bring, read and fetch them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from crdtdb.backends import Backend
+from crdtdb.documents.attachments import Content
+from crdtdb.errors import NotFoundError
+from crdtdb.store.contents import PIECE_BYTES, Kept, Rows, Upload, find, pieces, remaining
+from crdtdb.store.transaction import Transaction
+
+Submit = Callable[[Callable[[Transaction], Any]], Any]
+
+
+class Attachments:
+    """Contents by their digests. Safe to use from any number of threads."""
+
+    def __init__(self, backend: Backend, submit: Submit, draw: Callable[[int], bytes]) -> None:
+        """`submit` runs work in a transaction. What an earlier process left unfinished is removed by `sweep`."""
+        self._backend, self._submit, self._draw = backend, submit, draw
+
+    def upload(self) -> Upload:
+        """Return a content on its way in: add to it, then adopt or discard it."""
+
+        def write(rows: Rows) -> None:
+            self._submit(lambda transaction: transaction.rows.update(rows))
+
+        return Upload(write, self._draw)
+
+    def adopt(self, upload: Upload) -> Content:
+        """Keep what was uploaded until a document refers to it; return what it is."""
+        content = upload.finish()
+        self._submit(lambda transaction: transaction.contents.adopt(upload.blob, content))
+        return content
+
+    def discard(self, upload: Upload) -> None:
+        """Let go of an upload that won't be finished."""
+        self._submit(lambda transaction: transaction.contents.discard(upload.blob))
+
+    def forget(self, upload: Upload) -> None:
+        """Let go of an upload, unless a document has come to refer to it: call it whatever became of the write."""
+        if upload.length:
+            self._submit(lambda transaction: transaction.contents.unless_referred(upload.blob, upload.content))
+
+    def find(self, sha256: bytes) -> Content | None:
+        """Return what is known of a content, None if it isn't here."""
+        kept = find(self._backend.get, sha256)
+        return kept.content if kept is not None else None
+
+    def read(self, sha256: bytes, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes from `start` to `stop`, as they are now, however long the reader takes. Raises NotFoundError."""
+        snapshot = self._backend.snapshot()
+        try:
+            yield from pieces(snapshot.get, self._kept(snapshot.get, sha256), start, stop)
+        finally:
+            snapshot.close()
+
+    def piece(self, sha256: bytes, number: int) -> tuple[bytes, bool]:
+        """Return one piece, and whether it is the last. Raises NotFoundError."""
+        kept = self._kept(self._backend.get, sha256)
+        start = number * PIECE_BYTES
+        data = b"".join(pieces(self._backend.get, kept, start, start + PIECE_BYTES))
+        if not data and start < kept.content.length:
+            raise NotFoundError("the content is gone")
+        return data, start + PIECE_BYTES >= kept.content.length
+
+    def sweep(self) -> None:
+        """Remove what an earlier process left unfinished. Only before anything else is written."""
+        if remaining(self._backend):
+            self._submit(lambda transaction: transaction.contents.sweep())
+
+    @staticmethod
+    def _kept(get: Callable[[bytes], bytes | None], sha256: bytes) -> Kept:
+        kept = find(get, sha256)
+        if kept is None:
+            raise NotFoundError("there is no such content here")
+        return kept

@@ -1,0 +1,125 @@
+"""The rows of a document's replaced revisions: their names, their parents, and what they were read as.
+
+A revision gets its row when it stops being a leaf, or when a descendant of it arrives from elsewhere. One that stays a leaf
+gets one too when fields have changed since it was written: clients of revision trees were told what it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from crdtdb.causality import EMPTY, DotSet
+from crdtdb.crdts import Address, heads
+from crdtdb.documents import Ancestor, Leaf, Rev, State
+from crdtdb.documents.fields import reading, sequences_shown, value_without_sequences
+from crdtdb.documents.purging import purged_by
+from crdtdb.errors import CrdtdbError
+from crdtdb.store import keys
+from crdtdb.store.records import Past, StoreTables, decode_past, encode_past
+
+Rows = dict[bytes, bytes | None]
+
+
+class JunctionMissingError(CrdtdbError):
+    """A received path continues a revision that isn't here. Ask again for the whole path."""
+
+
+class HistoryRows(NamedTuple):
+    """The replaced revisions of one document, as a transaction sees them."""
+
+    beginning: bytes
+    tables: StoreTables
+    get: Callable[[bytes], bytes | None]
+
+    def past(self, rev: Rev) -> Past | None:
+        """Return one, None if it isn't known."""
+        key = keys.revision(self.beginning, *rev)
+        value = self.get(key)
+        return decode_past(key, value, self.beginning, self.tables) if value is not None else None
+
+    def known(self, rev: Rev) -> bool:
+        """Whether there is a row."""
+        return self.get(keys.revision(self.beginning, *rev)) is not None
+
+    def kept(self, before: State, after: State) -> Rows:
+        """Return the rows that a write leaves: for leaves that are none any more, and for ancestors that came along."""
+        rows: Rows = {}
+        for dot, leaf in before.leaves.items():
+            if dot not in after.leaves or _goes_stale(leaf, before, after):
+                key = keys.revision(self.beginning, *leaf.rev)
+                body = before.bodies.get(leaf.body_dot)
+                own = leaf.body_rev == leaf.rev
+                text = None if body is None or (leaf.deleted and not own) else body.text
+                past = self.past(leaf.rev)
+                if past is None or past.text is None or (text is not None and past.seen is None):
+                    value = _value_of(before, leaf, text)
+                    rows[key] = encode_past(leaf.path.parent, self.tables, leaf.deleted, leaf.stamp, dot, *value)
+        for dot, leaf in after.leaves.items():
+            if dot not in before.leaves:
+                self._keep_path(leaf, after, rows)
+        for dot, body in after.bodies.items():
+            if dot not in before.bodies:
+                rows.update((keys.revision(self.beginning, *rev), None) for rev in purged_by(body))
+        return rows
+
+    def filled(self, rev: Rev, text: bytes) -> Rows:
+        """Return the row of a revision that is known by its name, with its value in it; none if there is one already."""
+        past = self.past(rev)
+        if past is None or past.text is not None or past.deleted:
+            return {}
+        key = keys.revision(self.beginning, *rev)
+        return {key: encode_past(past.parent, self.tables, False, past.stamp, past.dot, text)}
+
+    def _keep_path(self, leaf: Leaf, after: State, rows: Rows) -> None:
+        """Write the rows of a path as far as none are there."""
+        known = leaf.path.known
+        for back, step in enumerate(known):
+            rev = Rev(leaf.rev.generation - 1 - back, step.digest)
+            key = keys.revision(self.beginning, *rev)
+            if key in rows:
+                return
+            value = self.get(key)
+            if value is not None and (
+                back + 1 == len(known) or decode_past(key, value, self.beginning, self.tables).parent
+            ):
+                return
+            if back + 1 < len(known):
+                parent: Ancestor | None = known[back + 1]
+            elif leaf.path.complete:
+                parent = None
+            else:
+                # What follows is expected to be here; a leaf that stays, hidden, has no row of its own yet.
+                twin = next((other for other in after.leaves.values() if other.rev == rev), None)
+                if twin is None:
+                    raise JunctionMissingError(f"the ancestors of {rev} aren't here")
+                parent = twin.path.parent
+            if value is None:
+                rows[key] = encode_past(parent, self.tables, dot=step.dot)
+            else:  # it came without its ancestors, and this path has them
+                past = decode_past(key, value, self.beginning, self.tables)
+                rows[key] = encode_past(
+                    parent, self.tables, past.deleted, past.stamp, past.dot, past.text, past.seen, past.sequences
+                )
+
+
+def _goes_stale(leaf: Leaf, before: State, after: State) -> bool:
+    """Whether a leaf that clients know shows something new after a write, though it stays."""
+    if leaf.deleted or leaf.native or not after.fields or not before.fields:
+        return False
+    old, new = heads(before.fields), heads(after.fields)
+    return old.keys() != new.keys() and all(dot in leaf.clock for dot in old)
+
+
+def _value_of(before: State, leaf: Leaf, text: bytes | None) -> tuple[bytes | None, DotSet | None, list[Address]]:
+    """Return the value of a revision that is being replaced, what its author had seen, and its texts and lists.
+
+    Of these the journals keep what they were: reading them here would cost each keystroke as much as they are long. If the
+    fields have changed since the revision was written, its body is all that is known.
+    """
+    if not before.fields or leaf.deleted:
+        return text, EMPTY, []
+    if text is None or not all(head in leaf.clock for head in heads(before.fields)):
+        return text, None, []
+    draft = reading(before.fields, before.journals)
+    return value_without_sequences(text, draft), leaf.clock, sequences_shown(draft)

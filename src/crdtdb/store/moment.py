@@ -1,0 +1,80 @@
+"""Documents and feeds as they are at one moment, over whatever rows: the backend's own, or a snapshot of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from crdtdb.backends import Reader
+from crdtdb.causality import DotSet
+from crdtdb.store import keys
+from crdtdb.store.held import Held
+from crdtdb.store.records import Record, StoreTables, decode_record
+
+
+class Moment(NamedTuple):
+    """Rows, and what was held when they were so."""
+
+    rows: Reader
+    held: Held
+    tables: StoreTables
+
+    def read(self, name: str, doc_id: str) -> Record | None:
+        """Return a document, None if there was never one, or all of it was dropped."""
+        collection = self.held.collections.get(name)
+        if collection is None:
+            return None
+        raw = doc_id.encode()
+        value = self.rows.get(keys.document(collection.number, raw))
+        return self.decoded(name, raw, value) if value is not None else None
+
+    def changes(self, name: str, since: int = 0, reverse: bool = False) -> Iterator[tuple[int, str, Record]]:
+        """Yield the changes with a seq above `since`: each document once, at its last change."""
+        collection = self.held.collections.get(name)
+        if collection is None:
+            return
+        start, stop = keys.change(collection.number, since + 1), keys.after(keys.change(collection.number, 0)[:5])
+        for key, raw in self.rows.scan(start, stop, reverse=reverse):
+            record = self.read(name, raw.decode())
+            seq = int.from_bytes(key[5:], "big")
+            if record is not None and record.seq == seq:
+                yield seq, raw.decode(), record
+
+    def count_changes(self, name: str, since: int, most: int) -> int:
+        """Return how many changes there are with a seq above `since`, counting no further than to `most`."""
+        collection = self.held.collections.get(name)
+        if collection is None:
+            return 0
+        start, stop = keys.change(collection.number, since + 1), keys.after(keys.change(collection.number, 0)[:5])
+        counted = 0
+        for _ in self.rows.scan(start, stop):
+            counted += 1
+            if counted >= most:
+                break
+        return counted
+
+    def first_unseen(self, name: str, clock: DotSet) -> int:
+        """Return the lowest seq of a document with a live dot that a clock lacks; one above the highest if there is none.
+
+        Read from the dot log, so the cost follows what is missing.
+        """
+        collection = self.held.collections[name]
+        lowest = collection.seq + 1
+        for actor, ranges in (self.held.clock - clock).items():
+            number = self.tables.known_actor_number(actor)
+            for first, last in ranges if number is not None else ():
+                for _, place in self.rows.scan(keys.log(number or 0, first), keys.log(number or 0, last + 1)):
+                    if place and keys.read_place(place)[0] == collection.number:
+                        record = self.read(name, keys.read_place(place)[1].decode())
+                        if record is not None and record.seq:
+                            lowest = min(lowest, record.seq)
+        return lowest
+
+    def decoded(self, name: str, raw: bytes, value: bytes) -> Record | None:
+        """Read a document's row."""
+        history = keys.history(self.held.collections[name].number, raw)
+        record = decode_record(value, self.held.clock, self.tables, self.rows.get, history)
+        living = self.held.living(name, record.state)
+        if living is record.state:
+            return record
+        return record._replace(state=living) if living.leaves or living.bodies else None

@@ -1,0 +1,1 @@
+"""Real clients of CouchDB's protocol against real nodes."""

@@ -1,0 +1,138 @@
+"""Real PouchDB, pouchdb-upsert, delta-pouch and nano over TLS, against one node and against a cluster."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crdtdb.cli.demo.cluster import DemoCluster
+from tests.interop.stories import need_node, tell
+
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("interop")]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoCluster]:
+    need_node()
+    folder: Path = tmp_path_factory.mktemp("interop")
+    with DemoCluster(folder, ("n1", "n2")) as made:
+        made.start_all()
+        yield made
+
+
+def make(cluster: DemoCluster, *names: str) -> None:
+    for name in names:
+        cluster.ask("n1", "PUT", name)
+    cluster.wait_equal(names)
+
+
+def test_the_immediate_conflict_upsert_and_put_if_not_exists(cluster: DemoCluster) -> None:
+    make(cluster, "notes")
+    tell(cluster, "immediateConflict")
+    cluster.ask("n1", "DELETE", "notes")
+
+
+def test_the_eventual_conflict_read_and_resolved_both_ways(cluster: DemoCluster) -> None:
+    make(cluster, "notes")
+    tell(cluster, "eventualConflict")
+    cluster.ask("n1", "DELETE", "notes")
+
+
+def test_every_doc_is_a_delta(cluster: DemoCluster) -> None:
+    make(cluster, "deltas")
+    tell(cluster, "deltas")
+
+
+def test_live_sync_of_two_clients_through_two_nodes_of_which_one_is_killed(cluster: DemoCluster) -> None:
+    make(cluster, "live")
+
+    def start() -> None:
+        cluster.start("n1")
+        cluster.wait_ready("n1")
+
+    tell(cluster, "liveSync", {"kill n1": lambda: cluster.kill("n1"), "start n1": start})
+    cluster.wait_equal(["live"])
+
+
+def test_who_moves_to_another_node_goes_on_where_it_was(cluster: DemoCluster) -> None:
+    make(cluster, "moves")
+    changed = tell(cluster, "moves", {"wait equal": lambda: cluster.wait_equal(["moves"])})
+    assert changed == ["later"]
+
+
+def test_fields_merge_and_are_no_conflict(cluster: DemoCluster) -> None:
+    make(cluster, "fields")
+    schema = {"likes": "counter", "tags": "set", "text": "text"}
+
+    def made() -> None:
+        cluster.ask("n1", "PUT", "fields", "_schema", body=schema)
+        cluster.ask("n1", "PUT", "fields", "a", body={"title": "x", "likes": 5, "tags": ["t"], "text": "hello"})
+        cluster.wait_equal(["fields"])
+
+    def edited() -> None:
+        for name, by in (("n1", 3), ("n2", 7)):
+            operations: list[dict[str, Any]] = [{"path": ["likes"], "operation": "increment", "by": by}]
+            if name == "n2":
+                operations.append({"path": ["text"], "operation": "insert", "at": 5, "text": " world"})
+            cluster.ask(name, "POST", "fields", "a", "_edit", body={"operations": operations})
+
+    tell(
+        cluster,
+        "fields",
+        {"make": made, "edit on both": edited, "wait equal": lambda: cluster.wait_equal(["fields"])},
+    )
+    before = cluster.digests(["fields"])
+    for name in cluster.names:  # rule 13: at rest, reading writes nothing
+        cluster.ask(name, "GET", "fields", "_changes", include_docs="true")
+        cluster.ask(name, "GET", "fields", "a")
+    assert cluster.digests(["fields"]) == before
+
+
+def test_history_16_the_closed_branch(cluster: DemoCluster) -> None:
+    make(cluster, "closed")
+    tell(
+        cluster,
+        "closedBranch",
+        {"resolve": lambda: cluster.ask("n1", "POST", "closed", "a", "_resolve", body={"title": "resolved"})},
+    )
+
+
+def test_history_15_the_reborn_document(cluster: DemoCluster) -> None:
+    make(cluster, "reborn")
+    tell(cluster, "reborn")
+
+
+def test_attachments(cluster: DemoCluster) -> None:
+    make(cluster, "files")
+    tell(cluster, "attachments", {"wait equal": lambda: cluster.wait_equal(["files"])})
+
+
+def test_nano(cluster: DemoCluster) -> None:
+    tell(cluster, "nano")
+
+
+def test_revision_trees_from_a_generator(cluster: DemoCluster) -> None:
+    make(cluster, "trees")
+    trees = {f"t{seed}": tree(random.Random(seed)) for seed in range(60)}
+    tell(cluster, "trees", {"wait equal": lambda: cluster.wait_equal(["trees"])}, trees=trees)
+
+
+def tree(dice: random.Random) -> list[dict[str, Any]]:
+    """Return revisions of one document: branches, deletions, stemmed paths, missing ancestors, in any order, some twice."""
+    nodes: list[tuple[str, ...]] = [(f"1-{dice.randrange(16**8):08x}",)]
+    for _ in range(dice.randint(1, 12)):
+        parent = dice.choice(nodes)
+        nodes.append((f"{len(parent) + 1}-{dice.randrange(16**8):08x}", *parent))
+    revisions = []
+    for path in dice.sample(nodes, dice.randint(1, len(nodes))):
+        kept = path if dice.random() < 0.8 else path[: dice.randint(1, len(path))]
+        ids = [rev.split("-")[1] for rev in kept]
+        revision: dict[str, Any] = {"_rev": path[0], "_revisions": {"start": len(path), "ids": ids}, "of": path[0]}
+        if dice.random() < 0.25:
+            revision["_deleted"] = True
+        revisions.append(revision)
+    return revisions + [dice.choice(revisions) for _ in range(2)]
