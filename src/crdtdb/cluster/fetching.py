@@ -28,6 +28,7 @@ class Fetching:
         self._missing = deque({one.sha256: one for one in missing}.values())
         self._upload = store.attachments.upload()
         self._number = 0
+        self._ahead: dict[int, Piece] = {}
 
     def done(self) -> bool:
         """Whether all is here."""
@@ -40,22 +41,30 @@ class Fetching:
     def take(self, piece: Piece) -> bool:
         """Take a piece; return whether it is time to ask again.
 
-        One that wasn't expected is left out. Raises ProtocolError for a content that isn't what its name says.
+        One that comes ahead of its turn waits for it; one that wasn't asked for is left out. Raises ProtocolError for a content
+        that isn't what its name says.
         """
-        content = self._missing[0]
-        if piece.content is None or piece.sha256 != content.sha256 or piece.number != self._number:
+        if piece.sha256 != self._missing[0].sha256 or not 0 <= piece.number - self._number < _PIECES_AT_ONCE:
             return False
-        self._upload.add(piece.content)
+        self._ahead[piece.number] = piece
+        again = False
+        while self._missing and self._number in self._ahead:
+            again = self._append(self._ahead.pop(self._number))
+        return again
+
+    def _append(self, piece: Piece) -> bool:
+        content, data = self._missing[0], piece.content or b""
+        self._upload.add(data)
         self._number += 1
-        if self._upload.length > content.length or (not piece.last and len(piece.content) != PIECE_BYTES):
+        if self._upload.length > content.length or (not piece.last and len(data) != PIECE_BYTES):
             raise ProtocolError("the content of an attachment is longer than it says, or comes in odd pieces")
         if not piece.last:
             return self._number % _PIECES_AT_ONCE == 0
         if self._upload.content.sha256 != content.sha256:
-            self.stop()
             raise ProtocolError("the content of an attachment isn't what its digest says")
         self._store.attachments.adopt(self._upload)
         self._missing.popleft()
+        self._ahead.clear()
         self._upload, self._number = self._store.attachments.upload(), 0
         return not self.done()
 

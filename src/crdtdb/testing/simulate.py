@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from itertools import combinations, count
 from random import Random
 
+from crdtdb.couchdb import Trees, Writes, incoming, put_local
+from crdtdb.couchdb.incoming import Data
 from crdtdb.database import Database
 from crdtdb.documents import Rev
 from crdtdb.errors import ConflictError, NotFoundError, StoreError
@@ -133,6 +135,9 @@ class Clients:
         if dice.random() < 0.1:
             self._scrap(node, database)
             return
+        if dice.random() < 0.12:
+            self._couchdb(node, database)
+            return
         if dice.random() < 0.4:
             self._fields.write(node, database)
             return
@@ -162,6 +167,33 @@ class Clients:
         self._world.note(
             f"{node.name} {what} {notes.name}/{written[0].id} {written[0].rev[:10]}, {len(written)} documents"
         )
+
+    def _couchdb(self, node: SimulatedNode, database: Database) -> None:
+        """Do what a client of CouchDB's protocol does: read, which publishes, attach a file, keep a checkpoint, push."""
+        dice, what = self._world.dice, self._world.dice.choice(["read", "read", "attach", "local", "push"])
+        if what == "read":
+            names = [name for name in database.collections() if name != "scrap"]
+            for name in names:
+                trees = Trees(database.store, name)
+                shown = [tree.document(None) for tree in trees.all("", None, False)]
+                assert all(not one.leaf.native for tree in trees.all("", None, False) for one in tree.leaves)
+                self._world.note(f"{node.name} reads {len(shown)} documents of {name}")
+            return
+        files, doc_id = Writes(database.store, "files"), dice.choice("abc")
+        if what == "attach":
+            tree = Trees(database.store, "files").find(doc_id)
+            rev = tree.winner.leaf.rev if tree is not None and not tree.deleted else None
+            data = dice.choice([b"same", dice.randbytes(dice.choice([10, 300_000]))])
+            files.attach(doc_id, rev, dice.choice("xy"), Data("text/plain", data))
+        elif what == "push":
+            digests = [f"{dice.randrange(4)}", *(f"{dice.randrange(3)}" for _ in range(dice.randint(0, 3)))]
+            revisions = {"start": len(digests), "ids": digests}
+            document = incoming({"_id": doc_id, "_revisions": revisions, "of": "/".join(digests)})
+            files.take(document)
+        else:
+            database.create("files")
+            put_local(database.store, "files", "_local/c", {"n": next(self._bodies)})
+        self._world.note(f"{node.name} {what} files/{doc_id}")
 
     def _scrap(self, node: SimulatedNode, database: Database) -> None:
         """Write to a collection that is dropped now and then, so nothing in it is owed to anybody; or drop it.

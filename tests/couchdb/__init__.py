@@ -1,0 +1,1 @@
+"""A collection as CouchDB's protocol sees it, without HTTP."""
