@@ -26,9 +26,15 @@ CLIENT = "ada"
 class DemoCluster:
     """Starts, kills, cuts off and asks nodes. Use it in a `with`: it ends every process that it began."""
 
-    def __init__(self, folder: Path, names: Sequence[str] = ("n1", "n2", "n3"), backend: str = "leveldb") -> None:
-        """Make certificates and cables in an empty folder. `backend` is "leveldb" or "sqlite"."""
-        self.folder, self.names, self._backend = folder, tuple(names), backend
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str] = ("n1", "n2", "n3"),
+        backend: str = "leveldb",
+        flags: Sequence[str] = (),
+    ) -> None:
+        """Make certificates and cables in an empty folder. `backend` is "leveldb" or "sqlite"; every node gets the `flags`."""
+        self.folder, self.names, self._backend, self._flags = folder, tuple(names), backend, tuple(flags)
         self.certs = folder / "certs"
         create_authority(self.certs)
         for name in names:
@@ -68,6 +74,7 @@ class DemoCluster:
             *(sys.executable, "-m", "crdtdb", "node", "--name", name, "--certs", str(self.certs)),
             *("--data", str(place) if self._backend == "leveldb" else f"sqlite:{place}.db"),
             *("--listen", f"127.0.0.1:{self.gossip[name]}", "--http", f"127.0.0.1:{self.http[name]}"),
+            *self._flags,
         ]
         for other in self.names:
             if other != name:
