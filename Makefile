@@ -34,7 +34,7 @@ test: lint $(NODE_MODULES)/.ready    ## everything that must hold, in under ten 
 soak: $(VENV)/.ready $(NODE_MODULES)/.ready    ## the same with more seeds and more kills: SEEDS=100000
 	CRDTDB_SOAK_SEEDS=$(SEEDS) $(BIN)/pytest -n $(JOBS) -m soak --timeout 0 $(PYTEST)
 
-bench: $(VENV)/.ready   ## measure, as ratios within one run
+bench: $(VENV)/.ready $(NODE_MODULES)/.ready   ## measure, as ratios within one run
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/.ready    ## the documentation as a site in site/
