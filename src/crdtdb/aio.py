@@ -62,6 +62,25 @@ class Collection:
         """Replace all siblings by one body. Raises NotFoundError, ConflictError."""
         return await to_thread.run_sync(self.blocking.resolve, doc_id, body, rev)
 
+    async def attach(
+        self,
+        doc_id: str,
+        name: str,
+        data: bytes,
+        content_type: str = "application/octet-stream",
+        rev: str | None = None,
+    ) -> Document:
+        """As `Collection.attach`."""
+        return await to_thread.run_sync(self.blocking.attach, doc_id, name, data, content_type, rev)
+
+    async def detach(self, doc_id: str, name: str, rev: str | None = None) -> Document:
+        """As `Collection.detach`."""
+        return await to_thread.run_sync(self.blocking.detach, doc_id, name, rev)
+
+    async def attachment(self, doc_id: str, name: str, rev: str | None = None) -> bytes:
+        """As `Collection.attachment`."""
+        return await to_thread.run_sync(self.blocking.attachment, doc_id, name, rev)
+
     async def bulk(self, documents: Iterable[Mapping[str, Any]]) -> list[Document | CrdtdbError]:
         """Write many documents in one commit; each has its own result."""
         return await to_thread.run_sync(self.blocking.bulk, list(documents))

@@ -27,6 +27,9 @@ from crdtdb.documents import delete as delete_leaf
 from crdtdb.documents import edit as edit_leaf
 from crdtdb.documents import put as put_leaf
 from crdtdb.documents import resolve as resolve_leaves
+from crdtdb.documents.attaching import attach_to
+from crdtdb.documents.attachments import KEY as ATTACHMENTS
+from crdtdb.documents.attachments import New
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.foreign import Foreign, take
 from crdtdb.documents.schema import SCHEMA_ID, as_tree, check_agrees, check_schema, declare_in
@@ -115,6 +118,44 @@ class Collection:
         check_id(doc_id)
         (text, given), named = check_whole(body), check_rev(rev)
         return self._write(doc_id, lambda state, write: resolve_leaves(state, write, text, given, named))
+
+    def attach(
+        self,
+        doc_id: str,
+        name: str,
+        data: bytes,
+        content_type: str = "application/octet-stream",
+        rev: str | None = None,
+    ) -> Document:
+        """Put a file into a document, or another in the place of the one with this name; return the document.
+
+        Its bytes are kept once, however many documents have them, and are replicated with the document. Raises NotFoundError,
+        ConflictError if a `rev` is given that isn't current, InvalidInputError for a name that isn't allowed.
+        """
+        check_id(doc_id)
+        named = check_rev(rev)
+        if not isinstance(name, str) or not name or name.startswith("_"):
+            raise InvalidInputError(
+                f"{name!r} can't be the name of an attachment: it is text that doesn't begin with '_'"
+            )
+
+        def work(transaction: Transaction) -> Written:
+            new = New(content_type, transaction.contents.add(data))
+            return transaction.write(self.name, doc_id, partial(attach_to, name, new, named))
+
+        return self._written(doc_id, self._store.submit(work))
+
+    def detach(self, doc_id: str, name: str, rev: str | None = None) -> Document:
+        """Take a file out of a document, and return the document. Raises NotFoundError, ConflictError."""
+        check_id(doc_id)
+        return self._write(doc_id, partial(attach_to, name, None, check_rev(rev)))
+
+    def attachment(self, doc_id: str, name: str, rev: str | None = None) -> bytes:
+        """Return the bytes of a document's file. Raises NotFoundError."""
+        found = self.get(doc_id, rev).get(ATTACHMENTS, {}).get(name)
+        if found is None:
+            raise NotFoundError(f"document {doc_id!r} in {self.name!r} has no attachment {name!r}")
+        return b"".join(self._store.attachments.read(bytes.fromhex(found["sha256"])))
 
     @contextmanager
     def edit(self, doc_id: str, rev: str | None = None) -> Iterator[DocumentEdit]:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from crdtdb.causality import DotSet
 from crdtdb.crdts import Draft, OpenSequence
 from crdtdb.documents import NO_BODY, NOTHING_GIVEN, Given, Rev, Shown, State, View
+from crdtdb.documents.attachments import KEY as ATTACHMENTS
+from crdtdb.documents.attachments import check_attachments
 from crdtdb.documents.fields import Unread, conflicts, kinds, overlay, read_all, reading, take_given, values, whole
 from crdtdb.documents.foreign import Foreign
 from crdtdb.documents.stamps import milliseconds
@@ -224,10 +226,15 @@ def check_whole(body: object) -> tuple[bytes, Given]:
 
 
 def check_body(body: object) -> bytes:
-    """Return the canonical text of a body without its `_`-names. Raises InvalidDocumentError, TooLargeError."""
+    """Return the canonical text of a body without its `_`-names, but with attachments that were read with it.
+
+    Raises InvalidDocumentError, TooLargeError.
+    """
     if type(body) is not dict and not isinstance(body, Mapping):
         raise InvalidDocumentError(f"a document is an object (a dict), not {type(body).__name__}")
-    reserved = [key for key in body if isinstance(key, str) and key[:1] == "_"]
+    reserved = [key for key in body if isinstance(key, str) and key[:1] == "_" and key != ATTACHMENTS]
+    if ATTACHMENTS in body:
+        check_attachments(body[ATTACHMENTS])
     for key in reserved:
         if key not in _META:
             raise InvalidDocumentError(f"{key[:80]!r}: names that begin with '_' are kept for the database")

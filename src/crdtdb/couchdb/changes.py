@@ -73,7 +73,16 @@ class ChangesFeed:
         self.at = seq._replace(number=number, mark=mark)
 
     def take(self, limit: int | None = None) -> list[dict[str, Any]]:
-        """Return the next rows, at most `limit` and no more than a page of them, and move along."""
+        """Return the next rows, at most `limit` and no more than a page of them, and move along.
+
+        There are none only at the end of the feed.
+        """
+        while True:
+            rows = self._page(limit)
+            if rows or self.exhausted:
+                return rows
+
+    def _page(self, limit: int | None) -> list[dict[str, Any]]:
         most = _PAGE if limit is None else min(limit, _PAGE)
         rows: list[dict[str, Any]] = []
         self._begin_anew_if_dropped()
@@ -110,8 +119,6 @@ class ChangesFeed:
                         rows[-1]["seq"] = self.last_seq
         if fresh:
             self._trees.publish(fresh)
-        if not rows and not self.exhausted and (limit is None or limit > 0):
-            return self.take(limit)
         return rows
 
     def newest(self, limit: int | None) -> list[dict[str, Any]]:

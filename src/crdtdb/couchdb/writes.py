@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from crdtdb.couchdb.incoming import Attachment, Data, Follows, Incoming, Uploaded
-from crdtdb.couchdb.words import missing
-from crdtdb.documents import NO_BODY, Plain, Rev, State, Write, delete, edit, put, view
-from crdtdb.documents.attachments import KEY, Attached, New, Stub, attachments_in, with_attachments
+from crdtdb.documents import NO_BODY, Rev, State, Write, delete, put, resolve, view
+from crdtdb.documents.attaching import attach_to
+from crdtdb.documents.attachments import Attached, New, Stub, attachments_in, with_attachments
 from crdtdb.documents.foreign import Foreign, take
 from crdtdb.documents.purging import purge
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError
@@ -75,31 +75,31 @@ class Writes:
         """
 
         def change(transaction: Transaction, state: State, write: Write) -> State:
-            shown = view(state)
-            made = rev is None and shown.deleted
-            target = shown.winner if rev is None else shown.find(rev)
-            generation = target.leaf.rev.generation + 1 if target is not None else 1
-            entries = dict(attachments_in(target.text)) if target is not None and not made else {}
-            if attachment is None:
-                if name not in entries:
-                    raise missing()
-                del entries[name]
-            else:
-                attached = self._attached(transaction, {name: attachment})
-                entries.update(attachments_in(with_attachments(NO_BODY, attached, [], generation)))
-            if made:
-                return put(state, write, None, _with(NO_BODY, entries), exact=True)
-
-            def replace(_: Any, plain: Plain) -> None:
-                plain.value.pop(KEY, None)
-                plain.value.update({KEY: entries} if entries else {})  # type: ignore[dict-item]
-
-            if rev is None:
-                raise ConflictError(doc_id, None, tuple(str(one.rev) for one in shown.siblings))
-            return edit(state, write, replace, rev, exact=True)
+            new = self._attached(transaction, {name: attachment})[name] if attachment is not None else None
+            assert not isinstance(new, Stub)
+            return attach_to(name, new, rev, state, write, exact=True)
 
         def work(transaction: Transaction) -> Rev:
             written = transaction.write(self._name, doc_id, partial(change, transaction))
+            assert written.dot is not None
+            return written.state.leaves[written.dot].rev
+
+        return self._store.submit(work)
+
+    def resolve(self, document: Incoming, rev: Rev | None) -> Rev:
+        """Replace all siblings by one body, which may keep the attachments of any. Raises NotFoundError, ConflictError."""
+
+        def work(transaction: Transaction) -> Rev:
+            def change(state: State, write: Write) -> State:
+                siblings = view(state).siblings
+                generation = siblings[0].leaf.rev.generation + 1 if siblings else 1
+                attached = self._attached(transaction, document.attachments)
+                text = with_attachments(
+                    document.text, attached, [attachments_in(one.text) for one in siblings], generation
+                )
+                return resolve(state, write, text, rev=rev)
+
+            written = transaction.write(self._name, document.doc_id, change)
             assert written.dot is not None
             return written.state.leaves[written.dot].rev
 
@@ -193,12 +193,6 @@ class Writes:
         for one in document.attachments.values():
             if isinstance(one, Data):
                 transaction.contents.forget(one.data)
-
-
-def _with(text: bytes, entries: dict[str, Any]) -> bytes:
-    plain = Plain(text)
-    plain.value[KEY] = entries
-    return plain.text()
 
 
 def _purge(revs: list[Rev], state: State, write: Write) -> State:

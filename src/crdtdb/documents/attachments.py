@@ -18,6 +18,7 @@ from crdtdb.errors import InvalidDocumentError, MissingStubError
 from crdtdb.jsontext import canonical, load
 
 KEY = "_attachments"
+_ENTRY = {"content_type", "digest", "length", "revpos", "sha256"}
 _IN_TEXT = b'"_attachments":{'
 
 
@@ -72,6 +73,18 @@ def contents_in(text: bytes | None) -> Iterator[Content]:
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidDocumentError(f"the attachment {name[:80]!r} names no content: {error}") from error
         yield Content(sha256, b"", length)
+
+
+def check_attachments(attachments: Any) -> None:
+    """Raise InvalidDocumentError for attachments that aren't as a reader got them: new ones are put by `attach`."""
+    if not isinstance(attachments, Mapping):
+        raise InvalidDocumentError("_attachments is an object")
+    for name, one in attachments.items():
+        if not isinstance(one, Mapping) or set(one) != _ENTRY:
+            raise InvalidDocumentError(
+                f"the attachment {str(name)[:80]!r} isn't as it was read: put a new one by `attach`, take one away by `detach`"
+            )
+    list(contents_in(canonical({KEY: attachments})))
 
 
 def with_attachments(text: bytes, attached: Attached, parents: Sequence[Mapping[str, Any]], generation: int) -> bytes:

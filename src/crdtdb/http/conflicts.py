@@ -9,10 +9,13 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from crdtdb.collection import Collection
+from crdtdb.couchdb import incoming
+from crdtdb.couchdb.words import checked_id
 from crdtdb.http.answers import JSONAnswer, number, read_object
+from crdtdb.http.documents import named_rev, written
 from crdtdb.http.paths import id_of
 from crdtdb.http.port import ClusterPort
-from crdtdb.http.state import cluster_of, collection_of, ready
+from crdtdb.http.state import cluster_of, collection_of, writes_of
 from crdtdb.wallclock import iso
 
 
@@ -43,12 +46,10 @@ async def siblings(request: Request) -> JSONAnswer:
 
 async def resolve(request: Request) -> JSONAnswer:
     """POST /{db}/{id}/_resolve : replace all siblings by the body; with `rev` only if that is the winner's."""
-    body = await read_object(request)
-    ready(request)
-    collection = collection_of(request)
-    rev = request.query_params.get("rev")
-    document = await to_thread.run_sync(collection.resolve, id_of(request), body, rev)
-    return JSONAnswer({"ok": True, "id": document.id, "rev": document.rev}, 201)
+    body, writes, doc_id = await read_object(request), writes_of(request), checked_id(id_of(request))
+    document = incoming({**body, "_id": doc_id, "_rev": None})
+    new = await to_thread.run_sync(writes.resolve, document, named_rev(request))
+    return written(doc_id, new, 201)
 
 
 async def history(request: Request) -> JSONAnswer:

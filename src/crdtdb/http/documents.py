@@ -142,8 +142,10 @@ async def write_document(request: Request, document: Incoming) -> JSONAnswer:
 async def delete(request: Request) -> JSONAnswer:
     """DELETE /{db}/{id}?rev= : delete one of its siblings."""
     writes, doc_id, rev = writes_of(request), checked_id(id_of(request)), named_rev(request)
-    if rev is None and await to_thread.run_sync(trees_of(request).find, doc_id) is not None:
-        raise ConflictError(doc_id, None, ())
+    if rev is None:
+        tree = await to_thread.run_sync(trees_of(request).find, doc_id)
+        if tree is not None and not tree.deleted:
+            raise ConflictError(doc_id, None, ())
     _, gone = await to_thread.run_sync(writes.write, incoming({"_id": doc_id, "_deleted": True})._replace(rev=rev))
     return written(doc_id, gone, 200)
 

@@ -51,7 +51,8 @@ class HistoryRows(NamedTuple):
                 body = before.bodies.get(leaf.body_dot)
                 own = leaf.body_rev == leaf.rev
                 text = None if body is None or (leaf.deleted and not own) else body.text
-                past = self.past(leaf.rev)
+                # Without fields its body is all of it, and nobody need look what is known already.
+                past = self.past(leaf.rev) if text is None or before.fields else None
                 if past is None or past.text is None or (text is not None and past.seen is None):
                     value = _value_of(before, leaf, text)
                     rows[key] = encode_past(leaf.path.parent, self.tables, leaf.deleted, leaf.stamp, dot, *value)
