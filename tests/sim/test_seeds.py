@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from crdtdb.causality import EMPTY, DotSet
 from crdtdb.cluster.engine import Engine
 from crdtdb.crdts import Counter, Journal, Spot, join_vectors
 from crdtdb.store import Store, exchange, identity, transaction
+from crdtdb.store.contents import ContentMissingError, Contents
 from crdtdb.store.identity import Identity
 from crdtdb.testing.simulate import SimulationError, simulate
 from crdtdb.testing.virtual import VirtualBackend
@@ -123,6 +125,17 @@ def share_a_client_id(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("crdtdb.crdts.sequences.client_of", lambda writer: 7)
 
 
+def count_documents_without_contents(patch: pytest.MonkeyPatch) -> None:
+    """Rule 4 for attachments off: a document is kept, and counts as held, though its contents aren't here."""
+    refer = Contents.refer
+
+    def careless(self: Contents, number: int, raw: bytes, texts: Iterable[bytes]) -> None:
+        with suppress(ContentMissingError):
+            refer(self, number, raw, texts)
+
+    patch.setattr(Contents, "refer", careless)
+
+
 def fold_the_counter(patch: pytest.MonkeyPatch) -> None:
     """A counter that replaces what others added, not only what its own actor did."""
     increment = Counter.operations["increment"]
@@ -149,6 +162,7 @@ def fold_the_counter(patch: pytest.MonkeyPatch) -> None:
         take_updates_with_gaps,
         share_a_client_id,
         fold_the_counter,
+        count_documents_without_contents,
     ],
 )
 def test_a_broken_rule_is_found(broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:

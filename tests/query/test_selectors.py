@@ -1,0 +1,126 @@
+"""Every operator of a selector, what it takes and what it matches."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from crdtdb.query.collation import sort_key
+from crdtdb.query.selectors import SelectorError, compile_selector, path_of
+
+DOCUMENT: dict[str, Any] = {
+    "n": 5,
+    "title": "first",
+    "on": True,
+    "none": None,
+    "tags": ["a", "b"],
+    "people": [{"name": "ada", "age": 36}, {"name": "bob", "age": 9}],
+    "deep": {"er": {"x": 1.5}},
+    "a.b": "dotted",
+}
+
+
+@pytest.mark.parametrize(
+    ("selector", "matches"),
+    [
+        ({}, True),
+        ({"n": 5}, True),
+        ({"n": "5"}, False),
+        ({"on": 1}, False),
+        ({"none": None}, True),
+        ({"missing": None}, False),
+        ({"n": {"$eq": 5.0}}, True),
+        ({"n": {"$ne": 5}}, False),
+        ({"missing": {"$ne": 5}}, False),
+        ({"n": {"$gt": 4, "$lt": 6}}, True),
+        ({"n": {"$gte": 5, "$lte": 4}}, False),
+        ({"title": {"$gt": 1_000}}, True),  # strings come after numbers
+        ({"missing": {"$gt": 0}}, False),
+        ({"n": {"$in": [1, 5]}}, True),
+        ({"tags": {"$in": ["b"]}}, True),
+        ({"n": {"$nin": [1, 5]}}, False),
+        ({"missing": {"$nin": [1]}}, False),
+        ({"tags": {"$all": ["b", "a"]}}, True),
+        ({"tags": {"$all": ["c"]}}, False),
+        ({"missing": {"$exists": False}}, True),
+        ({"none": {"$exists": True}}, True),
+        ({"tags": {"$type": "array"}}, True),
+        ({"on": {"$type": "number"}}, False),
+        ({"tags": {"$size": 2}}, True),
+        ({"n": {"$mod": [3, 2]}}, True),
+        ({"title": {"$regex": "^fi"}}, True),
+        ({"n": {"$regex": "5"}}, False),
+        ({"title": {"$beginsWith": "fir"}}, True),
+        ({"people": {"$elemMatch": {"name": "bob", "age": {"$lt": 10}}}}, True),
+        ({"people": {"$allMatch": {"age": {"$gt": 10}}}}, False),
+        ({"deep": {"$keyMapMatch": {"$eq": "er"}}}, True),
+        ({"deep.er.x": 1.5}, True),
+        ({"deep": {"er": {"x": {"$gt": 1}}}}, True),
+        ({"people.1.name": "bob"}, True),
+        ({r"a\.b": "dotted"}, True),
+        ({"$and": [{"n": 5}, {"on": True}]}, True),
+        ({"$or": [{"n": 6}, {"on": True}]}, True),
+        ({"$nor": [{"n": 6}, {"on": False}]}, True),
+        ({"$not": {"n": 6}}, True),
+        ({"n": {"$not": {"$gt": 4}}}, False),
+    ],
+)
+def test_selectors(selector: dict[str, Any], matches: bool) -> None:
+    assert compile_selector(selector)(DOCUMENT) is matches
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        [],
+        {"$no": 1},
+        {"n": {"$size": "2"}},
+        {"n": {"$in": 1}},
+        {"n": {"$exists": 1}},
+        {"n": {"$type": "thing"}},
+        {"n": {"$mod": [0, 1]}},
+        {"n": {"$regex": "("}},
+        {"$and": {}},
+        {"n": {"$beginsWith": 1}},
+    ],
+)
+def test_what_is_no_selector_is_refused(selector: Any) -> None:
+    with pytest.raises(SelectorError):
+        compile_selector(selector)
+
+
+def test_a_selector_that_is_too_deep_is_refused() -> None:
+    selector: dict[str, Any] = {"n": 1}
+    for _ in range(200):
+        selector = {"$not": selector}
+    with pytest.raises(SelectorError, match="deep"):
+        compile_selector(selector)
+
+
+def test_values_have_couchdbs_order() -> None:
+    ordered: list[Any] = [
+        None,
+        False,
+        True,
+        -1,
+        0,
+        1.5,
+        2,
+        "",
+        "a",
+        "b",
+        [],
+        [1],
+        [1, 0],
+        [2],
+        {},
+        {"a": 1},
+        {"a": 2},
+        {"b": 1},
+    ]
+    mixed = list(ordered)
+    Random(1).shuffle(mixed)
+    assert sorted(mixed, key=sort_key) == ordered
+    assert path_of("a.b") == ("a", "b")
