@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from base64 import b64encode
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 import crdtdb
 from crdtdb.http.app import make_app
+from crdtdb.limits import REQUEST_BYTES_MAX
 from tests.http.test_api import Cluster, anyio_backend, certified, client, db_of
 
 __all__ = ["anyio_backend", "client"]
@@ -181,6 +183,24 @@ async def test_attachments_inline_stubs_and_raw(client: httpx.AsyncClient) -> No
     assert gone.status_code == 200
     assert list((await client.get("/notes/a")).json()["_attachments"]) == ["x/y.bin"]
     assert (await client.get(f"/notes/a/a.txt?rev={second}")).content == b"hello"  # until compaction
+
+
+async def test_compressed_attachments_are_kept_as_what_they_are(client: httpx.AsyncClient) -> None:
+    def zipped(data: bytes) -> dict[str, str]:
+        return {"data": b64encode(gzip.compress(data)).decode(), "encoding": "gzip", "content_type": "text/plain"}
+
+    made = await client.put("/notes/a", json={"_attachments": {"f": zipped(b"hello")}})
+    assert made.status_code == 201
+    assert (await client.get("/notes/a/f")).content == b"hello"
+    kept = {"stub": True, "revpos": 1, "digest": "md5-of-what-was-compressed"}
+    again = await client.put("/notes/a", json={"_rev": made.json()["rev"], "_attachments": {"f": kept}})
+    assert again.status_code == 201
+    for wrong in (
+        zipped(b"x" * REQUEST_BYTES_MAX + b"x"),
+        {"data": "aGVsbG8=", "encoding": "gzip"},
+        {"encoding": "br"},
+    ):
+        assert (await client.put("/notes/b", json={"_attachments": {"f": wrong}})).status_code == 400
 
 
 async def test_bad_attachments_leave_nothing_behind(client: httpx.AsyncClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from crdtdb.documents import Rev
 from crdtdb.documents.attachments import Stub
 from crdtdb.documents.foreign import Foreign
 from crdtdb.jsontext import canonical
-from crdtdb.limits import REVS_LIMIT
+from crdtdb.limits import REQUEST_BYTES_MAX, REVS_LIMIT
 
 _IGNORED = frozenset({"_conflicts", "_deleted_conflicts", "_local_seq", "_revs_info", "_crdt"})
 _KNOWN = frozenset({"_id", "_rev", "_deleted", "_revisions", "_attachments"})
@@ -114,6 +115,15 @@ def checked_attachment_name(name: str) -> str:
     return name
 
 
+def _unzipped(data: bytes) -> bytes:
+    """Return what was compressed, however much that is, up to a limit. Raises ValueError, zlib.error."""
+    unzip = zlib.decompressobj(wbits=31)
+    found = unzip.decompress(data, REQUEST_BYTES_MAX)
+    if not unzip.eof or unzip.unused_data:
+        raise ValueError("cut off, or too large")
+    return found
+
+
 def _attachment(name: str, one: Any) -> Attachment:
     if not isinstance(one, Mapping):
         raise bad_request(f"Attachment '{name[:80]}' must be an object")
@@ -125,6 +135,9 @@ def _attachment(name: str, one: Any) -> Attachment:
         raise bad_request(f"Attachment '{name[:80]}' has a revpos that is no generation")
     if one.get("stub") is True:
         return Stub(digest if isinstance(digest, str) else None, revpos)
+    encoding = one.get("encoding", "identity")
+    if encoding not in ("identity", "gzip") or (encoding == "gzip" and one.get("follows") is True):
+        raise bad_request(f"Attachment '{name[:80]}' comes encoded: send its bytes as they are")
     if one.get("follows") is True:
         length = one.get("length")
         return Follows(content_type, length if type(length) is int and length >= 0 else None, revpos)
@@ -132,6 +145,7 @@ def _attachment(name: str, one: Any) -> Attachment:
     try:
         if not isinstance(data, str):
             raise TypeError("no data")
-        return Data(content_type, b64decode(data.encode("ascii"), validate=True), revpos)
-    except (TypeError, ValueError) as error:
+        decoded = b64decode(data.encode("ascii"), validate=True)
+        return Data(content_type, decoded if encoding == "identity" else _unzipped(decoded), revpos)
+    except (TypeError, ValueError, zlib.error) as error:
         raise bad_request(f"Invalid attachment data for {name[:80]}") from error

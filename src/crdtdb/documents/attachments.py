@@ -115,7 +115,8 @@ def _entry(one: New, generation: int) -> dict[str, Any]:
 def _kept(name: str, stub: Stub, parents: Sequence[Mapping[str, Any]]) -> Any:
     for attachments in parents:
         held = attachments.get(name)
-        if held is not None and stub.digest in (None, held["digest"]):
+        # Who keeps files compressed names them by other digests than those of their bytes.
+        if held is not None and (stub.digest in (None, held["digest"]) or stub.revpos == held["revpos"]):
             return held
     raise MissingStubError(
         f"no revision that this one descends from has an attachment {name[:80]!r} to keep: send its data"
