@@ -140,6 +140,19 @@ async def test_a_published_loser_keeps_its_value(client: httpx.AsyncClient) -> N
         doc["likes"].increment(5)
     assert (await client.get("/notes/a")).json()["likes"] == before["likes"] + 5
     assert (await client.get("/notes/a?rev=2-b")).json() == before
+    with crdtdb.open("memory:") as other:  # which never saw what that was, and so gives it another name
+        crdtdb.sync(db_of(client), other)
+        transport = httpx.ASGITransport(app=certified(make_app(other, Cluster())))
+        async with httpx.AsyncClient(transport=transport, base_url="https://other") as second:
+            (loser,) = (await second.get("/notes/a?conflicts=true")).json()["_conflicts"]
+            assert loser.startswith("3-")
+            crdtdb.sync(db_of(client), other)
+            one, two = [(await each.get("/notes/a", params={"rev": loser})).json() for each in (client, second)]
+            assert one == two
+            digest = db_of(client)["notes"].digest()
+            for each in (client, second):
+                await each.get("/notes/a")
+            assert digest == db_of(client)["notes"].digest() == other["notes"].digest()
 
 
 async def test_attachments_inline_stubs_and_raw(client: httpx.AsyncClient) -> None:

@@ -9,7 +9,6 @@ from crdtdb.causality import DotSet
 from crdtdb.couchdb.seqs import ZERO, Seq, decode_seq, encode_seq, mark_of, seq_at_end
 from crdtdb.couchdb.trees import Options, Tree, Trees
 from crdtdb.documents import view
-from crdtdb.documents.publishing import is_published
 from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.store import Record, Store
 
@@ -104,7 +103,7 @@ class ChangesFeed:
                 shown = view(record.state)
                 if doc_id == SCHEMA_ID or not shown.leaves or self._seen(record):
                     continue
-                if not is_published(record.state, shown):
+                if not self._trees.published(doc_id, record, shown):
                     fresh.append(doc_id)  # comes again, as it is then, at the end of the feed
                     continue
                 row = self._row(Tree(self._store, self._name, doc_id, record, shown))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from crdtdb.couchdb.words import missing
@@ -15,7 +15,7 @@ from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.publishing import is_published, publish
 from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.jsontext import load
-from crdtdb.store import Record, Store, Transaction
+from crdtdb.store import Past, Record, Store, Transaction
 
 _PAGE = 500
 
@@ -203,7 +203,7 @@ class Trees:
         shown = view(record.state)
         if not shown.leaves:
             return None
-        if not is_published(record.state, shown):
+        if not self.published(doc_id, record, shown):
             self.publish([doc_id])
             return self.find(doc_id)
         return Tree(self.store, self.name, doc_id, record, shown)
@@ -239,7 +239,7 @@ class Trees:
     def trees(self, page: Iterable[tuple[str, Record]]) -> Iterator[Tree]:
         """Yield documents that were read, after publishing those of them that weren't."""
         seen = [(doc_id, record, view(record.state)) for doc_id, record in page if doc_id != SCHEMA_ID]
-        fresh = {doc_id for doc_id, record, shown in seen if not is_published(record.state, shown)}
+        fresh = {doc_id for doc_id, record, shown in seen if not self.published(doc_id, record, shown)}
         if fresh:
             self.publish(fresh)
         for doc_id, record, shown in seen:
@@ -250,6 +250,10 @@ class Trees:
             elif shown.leaves:
                 yield Tree(self.store, self.name, doc_id, record, shown)
 
+    def published(self, doc_id: str, record: Record, shown: View) -> bool:
+        """Whether a document may be shown as it is."""
+        return is_published(record.state, shown, partial(_has_value, partial(self.store.revision, self.name, doc_id)))
+
     def publish(self, doc_ids: Iterable[str]) -> None:
         """Publish documents, in one commit. Raises UnavailableError if the node takes no writes yet."""
         self._may_write()
@@ -257,6 +261,13 @@ class Trees:
         def work(transaction: Transaction) -> None:
             for doc_id in doc_ids:
                 if self.name in transaction.held.collections:
-                    transaction.write(self.name, doc_id, publish)
+                    history = transaction.history(self.name, doc_id)
+                    transaction.write(self.name, doc_id, partial(publish, partial(_has_value, history.past)))
 
         self.store.submit(work)
+
+
+def _has_value(past: Callable[[Rev], Past | None], rev: Rev) -> bool:
+    """Whether the whole value of a revision is kept, as its readers were told it."""
+    found = past(rev)
+    return found is not None and found.text is not None and found.seen is not None

@@ -12,6 +12,7 @@ winner's branch) those whose body is gone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -37,13 +38,24 @@ class Branch(NamedTuple):
         return len(self.leaves) == 1 and not self.leaves[0].leaf.native and self.holder is not None
 
 
-def is_published(state: State, shown: View) -> bool:
+Kept = Callable[[Rev], bool]
+"""Whether the value that a revision was published with is known here."""
+
+
+def is_published(state: State, shown: View, kept: Kept) -> bool:
     """Whether clients of revision trees may be told of every leaf that this state shows."""
     if len(state.leaves) == 1 and not state.fields:
         (leaf,) = state.leaves.values()
         return leaf.deleted or (not leaf.native and bool(shown.siblings) and shown.siblings[0].text is not None)
-    found = branches(shown)
-    return all(branch.published for branch in found) and not (found and found[0].leaves[0].heads)
+    return not any(_is_due(number, branch, kept) for number, branch in enumerate(branches(shown)))
+
+
+def _is_due(number: int, branch: Branch, kept: Kept) -> bool:
+    """Whether a branch is to be published: it isn't one revision, or what it shows isn't what that was published with."""
+    if not branch.published:
+        return True
+    top = branch.leaves[0]
+    return bool(top.heads) and (number == 0 or not kept(top.leaf.rev))
 
 
 def branches(shown: View) -> list[Branch]:
@@ -79,17 +91,17 @@ def _home(one: Shown, winner: Shown, held: list[Shown]) -> Rev:
     return winner.leaf.body_rev
 
 
-def publish(state: State, write: Write) -> State:
+def publish(kept: Kept, state: State, write: Write) -> State:
     """Return the state with a merge revision for each branch that clients can't be told of as it is.
 
     The winner's is published anew when fields have changed since; the other branches keep the value that they were published
-    with.
+    with, where that is known.
     """
     shown = view(state)
     value = reading(state.fields, state.journals, write.open_sequence)
     seen = state.fields_seen()
     for number, branch in enumerate(branches(shown)):
-        if not branch.published or (number == 0 and branch.leaves[0].heads):
+        if _is_due(number, branch, kept):
             plain = canonical(whole(branch.text, value))
             state = _merge_revision(state, write, branch, plain, seen)
     return state
