@@ -214,6 +214,9 @@ async def test_changes(client: httpx.AsyncClient) -> None:
     assert [row["id"] for row in rest["results"]] == ["a2", "b"]
     assert (await client.get("/notes/_changes", params={"since": found["last_seq"]})).json()["results"] == []
     assert (await client.get("/notes/_changes?since=now")).json()["last_seq"] == found["last_seq"]
+    sparse = (await client.get("/notes/_changes?seq_interval=2")).json()
+    assert [row["seq"] is None for row in sparse["results"]] == [True, False, True]
+    assert sparse["last_seq"] == found["last_seq"]
     newest = (await client.get("/notes/_changes?descending=true&limit=2")).json()
     assert [row["id"] for row in newest["results"]] == ["b", "a2"]
     chosen = (await client.post("/notes/_changes?filter=_doc_ids", json={"doc_ids": ["a2"]})).json()

@@ -40,6 +40,7 @@ class ChangesFeed:
         self.exhausted = False
         """Whether the last `take` came to the end of the feed."""
         self._skipping: DotSet | None = None
+        self._told = 0
         self._settle()
 
     @property
@@ -118,6 +119,10 @@ class ChangesFeed:
                         rows[-1]["seq"] = self.last_seq
         if fresh:
             self._trees.publish(fresh)
+        for row in rows:
+            self._told += 1
+            if self._told % self._wanted.seq_interval:
+                row["seq"] = None
         return rows
 
     def newest(self, limit: int | None) -> list[dict[str, Any]]:

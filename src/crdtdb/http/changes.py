@@ -131,7 +131,7 @@ def _line(row: dict[str, Any]) -> bytes:
 
 
 def _event(row: dict[str, Any]) -> bytes:
-    return b"data: %b\nid: %b\n\n" % (orjson.dumps(row), row["seq"].encode())
+    return b"data: %b\nid: %b\n\n" % (orjson.dumps(row), (row["seq"] or "").encode())
 
 
 def _limit(request: Request) -> int | None:
@@ -143,7 +143,6 @@ def _wanted(request: Request, body: dict[str, Any]) -> Wanted:
     style = request.query_params.get("style", "main_only")
     if style not in ("main_only", "all_docs"):
         raise query_parse_error(f"Invalid style: {style[:40]}")
-    number(request, "seq_interval")
     keep, ids = _filter(request, body)
     return Wanted(
         style_all=style == "all_docs",
@@ -151,6 +150,7 @@ def _wanted(request: Request, body: dict[str, Any]) -> Wanted:
         options=options_of(request),
         keep=keep,
         ids=ids,
+        seq_interval=number(request, "seq_interval", 1) or 1,
     )
 
 
