@@ -131,7 +131,8 @@ def _line(row: dict[str, Any]) -> bytes:
 
 
 def _event(row: dict[str, Any]) -> bytes:
-    return b"data: %b\nid: %b\n\n" % (orjson.dumps(row), (row["seq"] or "").encode())
+    number = b"id: %b\n" % row["seq"].encode() if row["seq"] is not None else b""
+    return b"data: %b\n%b\n" % (orjson.dumps(row), number)
 
 
 def _limit(request: Request) -> int | None:
