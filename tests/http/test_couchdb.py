@@ -144,7 +144,9 @@ async def test_a_published_loser_keeps_its_value(client: httpx.AsyncClient) -> N
         crdtdb.sync(db_of(client), other)
         transport = httpx.ASGITransport(app=certified(make_app(other, Cluster())))
         async with httpx.AsyncClient(transport=transport, base_url="https://other") as second:
-            (loser,) = (await second.get("/notes/a?conflicts=true")).json()["_conflicts"]
+            told = (await second.get("/notes/a?conflicts=true")).json()
+            assert (told["title"], told["likes"]) == ("c", before["likes"] + 5)  # and the winner stays the winner
+            (loser,) = told["_conflicts"]
             assert loser.startswith("3-")
             crdtdb.sync(db_of(client), other)
             one, two = [(await each.get("/notes/a", params={"rev": loser})).json() for each in (client, second)]

@@ -12,7 +12,7 @@ from crdtdb.document import kinds_as_json
 from crdtdb.documents import NO_BODY, NOTHING, Rev, Shown, State, View, view
 from crdtdb.documents.attachments import KEY
 from crdtdb.documents.fields import reading, whole
-from crdtdb.documents.publishing import is_published, publish
+from crdtdb.documents.publishing import is_published, lift, publish, winning
 from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.jsontext import load
 from crdtdb.store import Past, Record, Store, Transaction
@@ -261,10 +261,17 @@ class Trees:
         def work(transaction: Transaction) -> None:
             for doc_id in doc_ids:
                 if self.name in transaction.held.collections:
-                    history = transaction.history(self.name, doc_id)
-                    transaction.write(self.name, doc_id, partial(publish, partial(_has_value, history.past)))
+                    self._publish(transaction, doc_id)
 
         self.store.submit(work)
+
+    def _publish(self, transaction: Transaction, doc_id: str) -> None:
+        """Publish a document, and keep its winner the winner: each write adds one generation to a branch at most."""
+        winner = winning(transaction.load(self.name, doc_id).state)
+        history = transaction.history(self.name, doc_id)
+        written = transaction.write(self.name, doc_id, partial(publish, partial(_has_value, history.past)))
+        while winner is not None and written.dot is not None:
+            written = transaction.write(self.name, doc_id, partial(lift, winner))
 
 
 def _has_value(past: Callable[[Rev], Past | None], rev: Rev) -> bool:

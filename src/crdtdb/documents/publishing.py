@@ -95,16 +95,29 @@ def publish(kept: Kept, state: State, write: Write) -> State:
     """Return the state with a merge revision for each branch that clients can't be told of as it is.
 
     The winner's is published anew when fields have changed since; the other branches keep the value that they were published
-    with, where that is known.
+    with, where that is known. Where it isn't, such a branch gets a higher rev too: `lift` then takes the winner above it.
     """
-    shown = view(state)
     value = reading(state.fields, state.journals, write.open_sequence)
     seen = state.fields_seen()
-    for number, branch in enumerate(branches(shown)):
+    for number, branch in enumerate(branches(view(state))):
         if _is_due(number, branch, kept):
-            plain = canonical(whole(branch.text, value))
-            state = _merge_revision(state, write, branch, plain, seen)
+            state = _merge_revision(state, write, branch, canonical(whole(branch.text, value)), seen)
     return state
+
+
+def lift(text: bytes, state: State, write: Write) -> State:
+    """Return the state with the branch of this text one generation higher, if another one wins: reading chooses no winner."""
+    found = branches(view(state))
+    place = next((number for number, one in enumerate(found) if one.text == text), 0)
+    if place == 0:
+        return state
+    value = reading(state.fields, state.journals, write.open_sequence)
+    return _merge_revision(state, write, found[place], canonical(whole(text, value)), state.fields_seen())
+
+
+def winning(state: State) -> bytes | None:
+    """Return the text of the winner's branch, None if there is none."""
+    return next((branch.text for branch in branches(view(state))), None)
 
 
 def _merge_revision(state: State, write: Write, branch: Branch, plain: bytes, seen: DotSet) -> State:

@@ -52,7 +52,7 @@ class HistoryRows(NamedTuple):
                 own = leaf.body_rev == leaf.rev
                 text = None if body is None or (leaf.deleted and not own) else body.text
                 # Without fields its body is all of it, and nobody need look what is known already.
-                past = self.past(leaf.rev) if text is None or before.fields else None
+                past = self.past(leaf.rev) if text is None or before.fields or dot in after.leaves else None
                 if past is None or past.text is None or (text is not None and past.seen is None):
                     value = _value_of(before, leaf, text)
                     rows[key] = encode_past(leaf.path.parent, self.tables, leaf.deleted, leaf.stamp, dot, *value)
@@ -106,7 +106,7 @@ class HistoryRows(NamedTuple):
 
 def _goes_stale(leaf: Leaf, before: State, after: State) -> bool:
     """Whether a leaf that clients know shows something new after a write, though it stays."""
-    if leaf.deleted or leaf.native or not after.fields or not before.fields:
+    if leaf.deleted or leaf.native or not after.fields:
         return False
     old, new = heads(before.fields), heads(after.fields)
     return old.keys() != new.keys() and all(dot in leaf.clock for dot in old)
