@@ -137,6 +137,11 @@ class DotSet:
                 rest[actor] = left
         return DotSet(rest)
 
+    def __and__(self, other: DotSet) -> DotSet:
+        if other is self:
+            return self
+        return self - (self - other)
+
     def __ge__(self, other: DotSet) -> bool:
         """Whether this set covers every dot of the other."""
         if self is other:

@@ -14,13 +14,15 @@ solution here is a baseline for each run instead of a new dot after each.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from crdtdb.causality import ACTOR_BYTES
+from crdtdb.causality import ACTOR_BYTES, Dot
 from crdtdb.crdts.contract import Field
 from crdtdb.crdts.draft import REMNANT, Spot
+from crdtdb.crdts.tree import Address, Delta, Fields
 from crdtdb.errors import EncodingError, InvalidDocumentError, InvalidInputError
 from crdtdb.jsontext import JSON
 from crdtdb.limits import COUNTER_MAX
@@ -177,6 +179,31 @@ def _baseline(spot: Spot) -> tuple[dict[str, tuple[int, int]], set[str]]:
         for actor, counter, total in runs:
             removed[actor] = max(removed.get(actor, (0, 0)), (counter, total))
     return removed, seen
+
+
+def unneeded_baselines(fields: Fields) -> list[tuple[Address, Dot]]:
+    """Return the baselines of which no run that is here needs to know, and that name no origin.
+
+    Once such a one is stable nobody can come with a run that does.
+    """
+    found = []
+    for address, deltas in fields.items():
+        if address.kind == Counter.kind and address.part == REMNANT:
+            running = fields.get(address._replace(part=""), {})
+            found += [(address, dot) for dot, delta in deltas.items() if not _is_needed(delta, running)]
+    return found
+
+
+def _is_needed(baseline: Delta, running: Mapping[Dot, Delta]) -> bool:
+    runs, origins = orjson.loads(baseline.content)
+    removed = {actor: counter for actor, counter, _ in runs}
+    if origins:
+        return True
+    for dot, delta in running.items():
+        first, _ = orjson.loads(delta.content)
+        if not isinstance(first, str) and first <= removed.get(dot.actor.hex(), 0) <= dot.counter:
+            return True
+    return False
 
 
 def _whole(value: Any) -> None:

@@ -324,7 +324,7 @@ def closing(state: State, write: Write, target: Shown, replaced: Mapping[Dot, Le
             other.path.extended(other.rev.digest, other_dot),
             clock_of([other.clock], [leaf.clock for leaf in leaves.values()], dot, context),
             True,
-            other.body_dot,
+            dot,  # it lends no body to anybody: the successor has one
             other.body_rev,
             write.stamp,
             write.creations,
