@@ -85,14 +85,15 @@ def play(seed: int) -> None:
     for _ in range(dice.randint(5, 60)):
         one, other = dice.sample(members, 2)
         act = dice.random()
-        if act < 0.4:
+        if act < 0.3:
             with suppress(ConflictError):  # a body that a deleted leaf lends can't be written on by its rev
                 one.write(dice)
-        elif act < 0.7:
+        elif act < 0.6:
             one.exchange(other)
-        elif act < 0.85:
-            one.acknowledge_to(other)
         else:
+            for each in members:
+                if each is not one:
+                    each.acknowledge_to(one)
             one.collect()
     for _ in range(3):
         for one in members:
