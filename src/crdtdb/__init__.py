@@ -33,6 +33,7 @@ from crdtdb.errors import (
     StoreFullError,
     StoreLockedError,
     StorePermissionError,
+    SystemCollectionError,
     TooLargeError,
     UnavailableError,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "StoreLockedError",
     "StorePermissionError",
     "Synced",
+    "SystemCollectionError",
     "Text",
     "TooLargeError",
     "UnavailableError",

@@ -14,7 +14,7 @@ from crdtdb.collection import Collection
 from crdtdb.document import check_name
 from crdtdb.errors import InvalidInputError
 from crdtdb.resolvers import Resolver, resolver_named
-from crdtdb.store import Durability, Store, pull
+from crdtdb.store import SYSTEM, Durability, Store, pull
 
 
 class Database:
@@ -54,9 +54,9 @@ class Database:
     def __contains__(self, name: object) -> bool:
         return name in self.store.held.names
 
-    def collections(self) -> list[str]:
-        """Return the names of the collections."""
-        return sorted(self.store.held.names)
+    def collections(self, *, system: bool = False) -> list[str]:
+        """Return the names of the collections; with `system` also of those that the database keeps of itself."""
+        return sorted(name for name in self.store.held.names if system or not name.startswith(SYSTEM))
 
     def create(self, name: str) -> bool:
         """Make an empty collection; return whether it wasn't there."""

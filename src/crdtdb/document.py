@@ -19,7 +19,7 @@ from crdtdb.jsontext import canonical, load
 from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, REVS_LIMIT
 from crdtdb.wallclock import iso
 
-_COLLECTION_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*")
+_COLLECTION_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*|system\.[a-z]+")
 _META = ("_id", "_rev", "_conflicts", "_deleted", "_revisions", "_revs_info", "_crdt")
 
 

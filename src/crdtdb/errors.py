@@ -62,6 +62,10 @@ class InvalidRevError(InvalidInputError):
     """A revision that isn't of the form `generation-digest`."""
 
 
+class SystemCollectionError(InvalidInputError):
+    """A collection that the database keeps of itself can be read, and not written."""
+
+
 class TooLargeError(InvalidInputError):
     """A document, frame or request is larger, deeper or wider than its limit. See `crdtdb.limits`."""
 

@@ -152,6 +152,10 @@ class DotSet:
                 return False
         return True
 
+    def gaps(self) -> DotSet:
+        """Return the dots below the highest of each actor that aren't here."""
+        return DotSet({actor: ((1, ranges[-1][1]),) for actor, ranges in self._ranges.items()}) - self
+
     def restrict(self, actors: Iterable[Actor]) -> DotSet:
         """Return the dots of these actors alone."""
         return DotSet({actor: self._ranges[actor] for actor in actors if actor in self._ranges})

@@ -13,16 +13,18 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from crdtdb.causality import DotSet
 from crdtdb.cluster.actions import Action, Certified, Outbox
 from crdtdb.cluster.exchanges import Exchanges
 from crdtdb.cluster.greetings import member_of, refusal_of
 from crdtdb.cluster.links import Link, Links
 from crdtdb.cluster.readiness import Readiness
 from crdtdb.cluster.roster import KeptRoster, keep_roster, read_roster
+from crdtdb.cluster.upkeep import Upkeep
 from crdtdb.database import Database
 from crdtdb.errors import DotCollisionError, EncodingError, ProtocolError, TooLargeError
 from crdtdb.gossip import Dialer, GossipConfig, Membership, Rumors
-from crdtdb.store import Committed, ContentMissingError, JunctionMissingError
+from crdtdb.store import Committed, ContentMissingError, JunctionMissingError, Told
 from crdtdb.wire.messages import (
     MAJOR,
     MINOR,
@@ -69,8 +71,15 @@ class Engine:
     """One node. Not safe for threads, but for `committed`."""
 
     def __init__(
-        self, database: Database, identity: NodeIdentity, config: GossipConfig, dice: Random, now: float
+        self,
+        database: Database,
+        identity: NodeIdentity,
+        config: GossipConfig,
+        dice: Random,
+        now: float,
+        told: Told = lambda name: None,  # noqa: ARG005
     ) -> None:
+        """`told` says what clients that may come back have read of a collection: beyond that tombstones are kept."""
         self._database, self._store = database, database.store
         self._identity, self._config, self._dice = identity, config, dice
         kept = read_roster(self._store)
@@ -92,8 +101,10 @@ class Engine:
             to_ask=frozenset(one.name for one in kept.members if one.name != identity.name),
             until=now + config.confirm_timeout,
         )
+        self.upkeep = Upkeep(self._store, self.membership, config, self.outbox, told, now)
         self.links = Links(Dialer(config, dice), config, self.outbox, self._forgotten)
         self._digests: dict[str, bytes] = {}
+        self._digested: tuple[DotSet, bytes] | None = None
         self._told: dict[str, Status] = {one.name: one.status for one in kept.members}
         self._next_exchange = now
         self._committed: deque[Committed] = deque()
@@ -172,6 +183,12 @@ class Engine:
         self._settle()
         if self.readiness.give_up_asking(now):
             self._renew_actor("not every member could be asked whether it knows more of this node's actor")
+        if self.readiness.may_be_named:
+            self.readiness.named = True
+            for name in self.upkeep.name_members(self.links.peers()):
+                self.links.send_to(name, Poke())
+        if not self.readiness.joining:
+            self.upkeep.tick(now)
         if self.membership.changed:
             self._tell_of_members()
             self._keep_roster()
@@ -184,7 +201,8 @@ class Engine:
     def work(self) -> bool:
         """Do a piece of what takes longer: a page for each peer, a slice of a sweep. Return whether there is more."""
         pages = self.exchanges.pump()
-        return self._store.sweep() or pages
+        swept = self._store.sweep()
+        return (self.upkeep.work() and not self.readiness.joining) or swept or pages
 
     def stop(self, now: float) -> None:
         """Say goodbye: nobody needs to suspect a node that stops cleanly."""
@@ -263,6 +281,7 @@ class Engine:
         link.peer = greeting.name
         self.membership.greeted(member_of(greeting), now)
         self.exchanges.peer_clocks[greeting.name] = greeting.clock
+        self.upkeep.acknowledged(greeting.name, greeting.store_id, greeting.clock)
         self.readiness.greeted(greeting.name)
         if greeting.clock.highest(self._store.actor) > self._store.held.clock.highest(self._store.actor):
             self._renew_actor(f"{greeting.name} knows more of it than this store")
@@ -301,17 +320,23 @@ class Engine:
         else:
             self._digests[link.peer or "?"] = message.clock_digest
             if message.clock_digest == self._digest():
-                self.exchanges.peer_clocks[link.peer or "?"] = self._store.held.clock
+                self._acknowledged(link.peer or "?", self._store.durable_clock())
 
     def _probe(self, link: Link, message: Probe, now: float) -> None:
         self.membership.learn(message.members, now)
         for name, ping in self.membership.probe_for(link.number, message.number, message.name, now):
             self.links.send_to(name, ping)
 
+    def _acknowledged(self, name: str, clock: DotSet) -> None:
+        self.exchanges.peer_clocks[name] = clock
+        member = self.membership.others.get(name)
+        if member is not None:
+            self.upkeep.acknowledged(name, member.store_id, clock)
+
     def _ask(self, link: Link, message: Ask, now: float) -> None:
+        self._acknowledged(link.peer or "?", message.clock)
         if self.readiness.joining:
             self.outbox.send(link.number, Busy(message.exchange, "joining"))
-            self.exchanges.peer_clocks[link.peer or "?"] = message.clock
         else:
             self.exchanges.asked(link, message, now)
         if not self._store.held.clock >= message.clock:
@@ -388,7 +413,7 @@ class Engine:
             self._database.settle()
 
     def _completed(self, peer: str) -> None:
-        if self.readiness.joining:
+        if self.readiness.joining and self.upkeep.is_member():
             self.readiness.joined()
             self.membership.changed = True
             self.outbox.log("INFO", f"joined the cluster by {peer}")
@@ -406,4 +431,7 @@ class Engine:
         keep_roster(self._store, KeptRoster(self.membership.me.incarnation, not self.readiness.joining, members))
 
     def _digest(self) -> bytes:
-        return clock_digest(self._store.held.clock)
+        clock = self._store.durable_clock()
+        if self._digested is None or self._digested[0] is not clock:
+            self._digested = (clock, clock_digest(clock))
+        return self._digested[1]

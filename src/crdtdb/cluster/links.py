@@ -58,6 +58,10 @@ class Links:
         link = self._links.get(number)
         return link is not None and link.peer is not None
 
+    def peers(self) -> list[str]:
+        """Return the names of all who are connected, whoever dialed."""
+        return sorted({link.peer for link in self._links.values() if link.peer is not None})
+
     def reached(self, link: Link, name: str, now: float) -> bool:
         """Make a link the way to a peer; return whether it is, or closed since there is another."""
         if name in self.ways:

@@ -18,6 +18,8 @@ class Readiness:
     unsure: bool
     to_ask: frozenset[str]
     until: float
+    named: bool = False
+    """Whether the roster names the actor that this node writes as: that comes before anything else it writes."""
     _asked: set[str] = field(default_factory=set)
     _also_joining: set[str] = field(default_factory=set)
 
@@ -28,6 +30,11 @@ class Readiness:
     @property
     def ready(self) -> bool:
         """Whether writes are taken."""
+        return self.may_be_named and self.named
+
+    @property
+    def may_be_named(self) -> bool:
+        """Whether nothing is left to do but to name the actor."""
         return not self.joining and not self.unsure
 
     @property
@@ -35,6 +42,8 @@ class Readiness:
         """What the node is waiting for."""
         if self.joining:
             return "the node is joining its cluster: it takes writes when it has what the others have"
+        if not self.unsure:
+            return "the node is about to name itself in the roster"
         return "the node has just started and is asking the others about its last writes"
 
     def greeted(self, name: str) -> None:
@@ -45,7 +54,7 @@ class Readiness:
 
     def sure(self) -> None:
         """The node writes as a new actor."""
-        self.unsure = False
+        self.unsure = self.named = False
 
     def give_up_asking(self, now: float) -> bool:
         """Return whether a new actor is needed, since the time for asking is over."""

@@ -4,6 +4,7 @@ Synchronous and without a network, like the collection that it is about; `crdtdb
 """
 
 from crdtdb.couchdb.changes import ChangesFeed, Wanted
+from crdtdb.couchdb.holding import Checkpoints
 from crdtdb.couchdb.incoming import Incoming, incoming
 from crdtdb.couchdb.locals import delete_local, get_local, local_ids, put_local
 from crdtdb.couchdb.seqs import encode_seq, seq_now
@@ -13,6 +14,7 @@ from crdtdb.couchdb.writes import Writes
 
 __all__ = [
     "ChangesFeed",
+    "Checkpoints",
     "Incoming",
     "Options",
     "RefusedError",

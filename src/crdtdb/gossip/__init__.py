@@ -8,5 +8,6 @@ from crdtdb.gossip.dialing import Dialer
 from crdtdb.gossip.exchange import Asking, PageFlow
 from crdtdb.gossip.membership import Membership
 from crdtdb.gossip.rumors import Rumors
+from crdtdb.gossip.stability import Holder, Stability
 
-__all__ = ["Asking", "Dialer", "GossipConfig", "Membership", "PageFlow", "Rumors"]
+__all__ = ["Asking", "Dialer", "GossipConfig", "Holder", "Membership", "PageFlow", "Rumors", "Stability"]

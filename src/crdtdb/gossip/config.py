@@ -36,5 +36,9 @@ class GossipConfig:
     """Half a handshake is held open no longer."""
     silence_timeout: float = 12.0
     """A connection through which nothing came for so long, pings neither, is closed and dialed again."""
+    stability_interval: float = 1.0
+    """How often the acknowledgements are counted: each time the cut moves it is written to disk."""
+    collection_interval: float = 60.0
+    """How often what was held back, for clients say, is looked at again. What becomes stable is collected at once."""
     confirm_timeout: float = 1.5
     """How long a node that starts asks whether somebody knows more of its actor than it does itself."""

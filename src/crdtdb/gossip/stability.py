@@ -96,6 +96,16 @@ class Stability:
         ]
         return sorted(found, key=lambda holder: (holder.since, holder.name))
 
+    def held_by_nobody(self, dots: DotSet) -> DotSet:
+        """Return those of the dots that no member has ever said it holds; none while one member hasn't said anything."""
+        for one in self._members.values():
+            if not one.heard:
+                return EMPTY
+            for clock in (one.taken, one.waiting, one.newest):
+                if clock is not None:
+                    dots -= clock
+        return dots
+
     def acknowledged_by(self, name: str) -> DotSet | None:
         """Return what counts as acknowledged by a member, None if it never acknowledged anything."""
         known = self._members.get(name)

@@ -21,6 +21,7 @@ from crdtdb.errors import (
     SchemaError,
     StoreError,
     StoreFullError,
+    SystemCollectionError,
     TooLargeError,
     UnavailableError,
 )
@@ -32,6 +33,7 @@ _ANSWERS: tuple[tuple[type[CrdtdbError], int, str], ...] = (
     (ConflictError, 409, "conflict"),
     (NotFoundError, 404, "not_found"),
     (MissingStubError, 412, "missing_stub"),
+    (SystemCollectionError, 403, "forbidden"),
     (TooLargeError, 413, "too_large"),
     (InvalidIdError, 400, "illegal_docid"),
     (InvalidDocumentError, 400, "bad_request"),

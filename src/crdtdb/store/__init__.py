@@ -3,6 +3,7 @@
 Built on a backend and the pure core; knows nothing of networks.
 """
 
+from crdtdb.store.collecting import Told
 from crdtdb.store.contents import PIECE_BYTES, ContentMissingError, Upload
 from crdtdb.store.exchange import Outgoing, Page, Received
 from crdtdb.store.held import Collection, Held
@@ -12,10 +13,11 @@ from crdtdb.store.moment import Moment
 from crdtdb.store.pulling import pull
 from crdtdb.store.records import Past, Record
 from crdtdb.store.store import Committed, Durability, Store
-from crdtdb.store.transaction import Transaction, Written
+from crdtdb.store.transaction import SYSTEM, Transaction, Written
 
 __all__ = [
     "PIECE_BYTES",
+    "SYSTEM",
     "Collection",
     "Committed",
     "ContentMissingError",
@@ -30,6 +32,7 @@ __all__ = [
     "Received",
     "Record",
     "Store",
+    "Told",
     "Transaction",
     "Upload",
     "Written",

@@ -23,16 +23,20 @@ NOBODY: Creations = frozenset()
 
 
 class Collection(NamedTuple):
-    """A collection's local number and counts. `seq` is that of the last row in its changes feed."""
+    """A collection's local number and counts. `seq` is that of the last row in its changes feed.
+
+    `sweep` is the highest stamp of a tombstone that was collected with its whole document: what is made anew gets another name.
+    """
 
     number: int
     documents: int = 0
     deleted: int = 0
     seq: int = 0
+    sweep: int = 0
 
 
 class Held(NamedTuple):
-    """One commit's outcome. `residue` is what the catalogue has seen beyond the node clock."""
+    """One commit's outcome. `residue` is what the catalogue has seen beyond the node clock, `stable` what every member has."""
 
     clock: DotSet
     names: Mapping[str, Creations]
@@ -40,6 +44,7 @@ class Held(NamedTuple):
     residue: DotSet
     collections: Mapping[str, Collection]
     next_number: int
+    stable: DotSet = EMPTY
 
     def at(self, clock: DotSet) -> Held:
         """Return this with another node clock."""
@@ -49,7 +54,7 @@ class Held(NamedTuple):
         """Return this with other counts of one collection."""
         collections = dict(self.collections)
         collections[name] = counts
-        return Held(*self[:4], collections, self.next_number)
+        return self._replace(collections=collections)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -76,14 +81,10 @@ class Held(NamedTuple):
 
 def read_held(rows: Reader, tables: StoreTables) -> Held:
     """Read it from a store, new or old."""
-    ranges = {}
-    for key, value in rows.scan(*keys.rest(b"k")):
-        flat = decode_own(value)
-        ranges[tables.actors[int.from_bytes(key[1:], "big")]] = tuple(zip(flat[::2], flat[1::2], strict=True))
-    clock = DotSet(ranges)
+    clock, stable = _dots_at(rows, b"k", tables), _dots_at(rows, b"y", tables)
     encoded = rows.get(keys.CATALOGUE)
     if encoded is None:
-        return Held(clock, {}, frozenset(), EMPTY, {}, 1)
+        return Held(clock, {}, frozenset(), EMPTY, {}, 1, stable)
     names, marks, residue, next_number = decode_own(encoded)
     collections = {}
     for name, _, number in names:
@@ -96,16 +97,26 @@ def read_held(rows: Reader, tables: StoreTables) -> Held:
         dots_in(residue, tables),
         collections,
         next_number,
+        stable,
     )
+
+
+def _dots_at(rows: Reader, prefix: bytes, tables: StoreTables) -> DotSet:
+    ranges = {}
+    for key, value in rows.scan(*keys.rest(prefix)):
+        flat = decode_own(value)
+        ranges[tables.actors[int.from_bytes(key[1:], "big")]] = tuple(zip(flat[::2], flat[1::2], strict=True))
+    return DotSet(ranges)
 
 
 def held_rows(before: Held, after: Held, tables: StoreTables) -> dict[bytes, bytes | None]:
     """Return the rows that differ."""
     rows: dict[bytes, bytes | None] = {}
-    if after.clock is not before.clock:
-        for actor, ranges in after.clock.items():
-            if before.clock.ranges(actor) != ranges:
-                rows[keys.clock(tables.actor_number(actor))] = encode([bound for pair in ranges for bound in pair])
+    for one, other, key in ((before.clock, after.clock, keys.clock), (before.stable, after.stable, keys.stable)):
+        if other is not one:
+            for actor, ranges in other.items():
+                if one.ranges(actor) != ranges:
+                    rows[key(tables.actor_number(actor))] = encode([bound for pair in ranges for bound in pair])
     if after.names is not before.names or after[1:4] != before[1:4] or after.next_number != before.next_number:
         rows[keys.CATALOGUE] = encode(_catalogue_out(after, tables))
     if after.collections is not before.collections:

@@ -25,6 +25,9 @@
     q collection# length id sha256       the same reference, found from the document
     u blob                               an upload that nobody refers to yet: its sha256, or empty while it is under way
     l actor# counter                     the dot log: collection# id, or empty for a dot of the catalogue
+    y actor#                             that actor's ranges in the stable cut: [first, last, ...]
+    g actor# counter                     a document that can give something up once this dot is stable: collection# id
+    G collection# id                     one that could now, were it not held back for a client
 
 Numbers are big-endian, `#` marks four bytes, `seq`, `counter` and `generation` are eight, `length` is two. The dot log
 has a row for each *live* dot alone: what a write replaces leaves it in the same commit, so an exchange reads what it will
@@ -120,6 +123,21 @@ def change(collection: int, seq: int) -> bytes:
 def log(actor_number: int, counter: int) -> bytes:
     """Return the key of a row of the dot log."""
     return _four(b"l", actor_number) + counter.to_bytes(8, "big")
+
+
+def stable(actor_number: int) -> bytes:
+    """Return the key of one actor's part of the stable cut."""
+    return _four(b"y", actor_number)
+
+
+def waiting(actor_number: int, counter: int) -> bytes:
+    """Return the key under which a document waits for a dot to be stable."""
+    return _four(b"g", actor_number) + counter.to_bytes(8, "big")
+
+
+def due(collection: int, doc_id: bytes) -> bytes:
+    """Return the key under which a document waits for clients to have read it."""
+    return _four(b"G", collection) + doc_id
 
 
 def content(sha256: bytes) -> bytes:

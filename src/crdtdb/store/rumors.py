@@ -42,6 +42,8 @@ class RumorWriter:
                 state, links = self._fresh(rows, collection.number, name, doc_id, state)
                 writer.add(name, doc_id, state, record.residue, self._short_steps(history, rows, links))
                 actors |= state.actors()
+                if collection.sweep:  # there may have been an earlier life, which nothing here names any more
+                    actors.update(held.stable.actors)
         if not len(writer) or writer.size > RUMOR_BYTES_MAX:
             return None
         return writer.finish(held.clock.restrict(actors))

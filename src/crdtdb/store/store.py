@@ -14,7 +14,7 @@ from threading import Condition
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from crdtdb.backends import Backend, Snapshot, open_backend
-from crdtdb.causality import Actor, DotSet
+from crdtdb.causality import EMPTY, Actor, DotSet
 from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, kind_of, within
 from crdtdb.documents import NO_SCHEMA, HybridClock, Rev, Schema, State, Write
 from crdtdb.documents.local import Local, locals_in, read_local, served
@@ -24,6 +24,7 @@ from crdtdb.jsontext import JSON
 from crdtdb.limits import REVS_LIMIT
 from crdtdb.store import keys
 from crdtdb.store.attachments import Attachments
+from crdtdb.store.collecting import Told, collect_slice
 from crdtdb.store.committer import Committer
 from crdtdb.store.compaction import compact_slice
 from crdtdb.store.digests import digest_of
@@ -78,6 +79,7 @@ class Store:
         check_format(backend)
         self._tables = StoreTables(backend)
         self._held = read_held(backend, self._tables)
+        self._flushed: DotSet | None = None
         self._identity = load_identity(backend, draw)
         self._stamps = HybridClock()
         self._committer = Committer(self._begin, self._finish)
@@ -91,6 +93,12 @@ class Store:
         self._schemas: dict[int, Schema] = {}
         self._grown: list[tuple[str, str, Address]] = []
         self._rumors = RumorWriter(self._tables)
+        self._collect_from: bytes | None = b""
+        self._passes = 0
+        self.unheld = EMPTY
+        """What documents that wait for collection have seen, and this store didn't hold when they were looked at."""
+        self.collected = 0
+        """How many times a document gave something up since the store was opened."""
         self.attachments = Attachments(backend, self.submit, draw)
         """The contents of attachments."""
         self.listeners: list[Callable[[Committed], None]] = []
@@ -232,6 +240,43 @@ class Store:
         older = (read_local(past.rev, past.text) for past in self.past(name, doc_id) if past.text is not None)
         return served(chain(locals_in(record.state), older), self._held.clock)
 
+    def reach_cut(self, cut: DotSet) -> None:
+        """Take note of what every member of the cluster has, durably."""
+        if not self._held.stable >= cut:
+            self._committer.submit(lambda transaction: transaction.reach_cut(cut))
+            self._collect_from, self._passes = b"", self._passes + 1
+
+    def lose(self, dots: DotSet) -> None:
+        """Count dots as held that nobody holds, and that nobody will ever write again. Rule 10."""
+        self._committer.submit(lambda transaction: transaction.advance(dots))
+        self.unheld -= dots
+
+    def collect(self, told: Told, again: bool = False) -> bool:
+        """Remove a slice of what is stable and nobody needs; return whether there is more to look at.
+
+        A pass begins when the cut has moved, or with `again`.
+        """
+        if again and self._collect_from is None:
+            self._collect_from = b""
+        start, this_pass = self._collect_from, self._passes
+        if start is None:
+            return False
+        done = self._committer.submit(
+            lambda transaction: collect_slice(transaction, self._backend, self._tables, told, start)
+        )
+        if self._passes == this_pass:  # else the cut has moved meanwhile, and a pass begins anew
+            self._collect_from = done.after
+        self.collected += done.collected
+        self.unheld |= done.unheld
+        return self._collect_from is not None
+
+    def waiting(self, most: int) -> tuple[int, int]:
+        """Return how many documents wait to give something up, for a dot to be stable and for clients, to `most` each."""
+        return (
+            sum(1 for _ in islice(self._backend.scan(*keys.rest(b"g")), most)),
+            sum(1 for _ in islice(self._backend.scan(*keys.rest(b"G")), most)),
+        )
+
     def compact(self, name: str) -> None:
         """Let go of the values of a collection's replaced revisions, slice by slice, while everything else goes on."""
         after: str | None = ""
@@ -295,7 +340,9 @@ class Store:
     def durable_clock(self) -> DotSet:
         """Return a node clock that says nothing of writes which a loss of power could take back."""
         clock = self._held.clock
-        self.flush()
+        if self._flushed is not clock:
+            self.flush()
+            self._flushed = clock
         return clock
 
     def sweep(self) -> bool:

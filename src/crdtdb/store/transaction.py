@@ -6,6 +6,7 @@ Several writers' work may go into one transaction, each behind a savepoint, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -18,10 +19,11 @@ from crdtdb.crdts import (
 )
 from crdtdb.documents import NO_SCHEMA, Ancestor, Rev, Schema, State, Write, shows
 from crdtdb.documents.catalogue import Catalogue
+from crdtdb.documents.collecting import has_garbage
 from crdtdb.documents.foreign import Read
 from crdtdb.documents.local import LOCAL, locals_in, read_local
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
-from crdtdb.errors import NotFoundError, TooLargeError
+from crdtdb.errors import NotFoundError, SystemCollectionError, TooLargeError
 from crdtdb.jsontext import canonical
 from crdtdb.limits import DOCUMENT_LEAVES_MAX
 from crdtdb.store import keys
@@ -41,6 +43,9 @@ from crdtdb.store.records import (
 from crdtdb.store.sequences import OpenSequences
 from crdtdb.store.texts import Texts
 from crdtdb.wire.states import Older
+
+SYSTEM = "system."
+"""How the names of the collections begin that the database keeps for itself."""
 
 
 class Origin(NamedTuple):
@@ -74,6 +79,7 @@ class Transaction:
         self.written: list[tuple[str, str]] = []
         """The documents that were written here, not received: what a rumor is made of."""
         self.swept: list[int] = []
+        self._seeding = False
         self.declared: set[int] = set()
         """The numbers of collections whose schema was written."""
         self.texts = Texts(tables, self._scan, origin.sequences, origin.actor)
@@ -114,6 +120,19 @@ class Transaction:
 
     # Collections
 
+    @contextmanager
+    def seeding(self) -> Iterator[None]:
+        """Let the database write to its own collections, whose names begin with `system.`; clients may only read them."""
+        self._seeding = True
+        try:
+            yield
+        finally:
+            self._seeding = False
+
+    def _check_writable(self, name: str, doc_id: str = "") -> None:
+        if name.startswith(SYSTEM) and not self._seeding and not doc_id.startswith(LOCAL):
+            raise SystemCollectionError(f"{name!r} is written by the database alone: it can be read, and nothing else")
+
     def collection(self, name: str) -> Collection:
         """Return a collection that exists. Raises NotFoundError."""
         found = self.held.collections.get(name)
@@ -122,9 +141,10 @@ class Transaction:
         return found
 
     def create(self, name: str) -> bool:
-        """Make a collection if it doesn't exist; return whether it didn't."""
+        """Make a collection if it doesn't exist; return whether it didn't. Raises SystemCollectionError."""
         if name in self.held.names:
             return False
+        self._check_writable(name)
         dot = self._next_dot()
         self.advance(DotSet.of([dot]))
         self.set_catalogue(self.held.catalogue.created(name, dot))
@@ -132,8 +152,9 @@ class Transaction:
         return True
 
     def drop(self, name: str) -> None:
-        """Drop a collection with all its documents. Raises NotFoundError."""
+        """Drop a collection with all its documents. Raises NotFoundError, SystemCollectionError."""
         self.collection(name)
+        self._check_writable(name)
         dot = self._next_dot()
         self.advance(DotSet.of([dot]))
         self.set_catalogue(self.held.catalogue.dropped(name, dot))
@@ -160,7 +181,9 @@ class Transaction:
         self._log(gone - new, None)
         self._log(new - gone, b"")
         clock = before.clock | DotSet.of(new)
-        self.held = Held(clock, catalogue.names, catalogue.marks, catalogue.context - clock, collections, next_number)
+        self.held = Held(
+            clock, catalogue.names, catalogue.marks, catalogue.context - clock, collections, next_number, before.stable
+        )
 
     def _sweep(self, number: int, name: str | None) -> None:
         self.rows[keys.sweep(number)] = encode_sweep(name, b"")
@@ -204,8 +227,9 @@ class Transaction:
     def write(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> Written:
         """Apply one local write to a document of a collection, which is made if need be.
 
-        Raises whatever `change` raises, and TooLargeError beyond the limit of leaves.
+        Raises whatever `change` raises, TooLargeError beyond the limit of leaves, and SystemCollectionError.
         """
+        self._check_writable(name, doc_id)
         self.create(name)
         before = self.load(name, doc_id)
         actor = self._origin.actor
@@ -217,6 +241,7 @@ class Transaction:
             counter,
             self._origin.stamp(),
             self.held.names[name],
+            sweep=self.held.collections[name].sweep,
             schema=self.schema(name) if doc_id != SCHEMA_ID else NO_SCHEMA,
             open_sequence=partial(self.texts.open, number, doc_id.encode()),
         )
@@ -277,6 +302,7 @@ class Transaction:
         else:
             self.rows[row] = None
             self._forget(keys.journals(collection.number, raw))
+        self.await_collection(collection.number, raw, after)
         if local:
             return
         if doc_id == SCHEMA_ID:
@@ -285,14 +311,62 @@ class Transaction:
         was_live, is_live = counted and shows(before.stored), counted and shows(after)
         was_gone = counted and bool(before.stored.leaves) and not was_live
         is_gone = counted and bool(after.leaves) and not is_live
-        counts = Collection(
-            collection.number,
-            collection.documents + is_live - was_live,
-            collection.deleted + is_gone - was_gone,
-            seq,
+        counts = collection._replace(
+            documents=collection.documents + is_live - was_live,
+            deleted=collection.deleted + is_gone - was_gone,
+            seq=seq,
         )
         self.held = self.held.counting(name, counts)
         self.touched.add(name)
+
+    def await_collection(self, number: int, raw: bytes, state: State) -> None:
+        """Line a document up for collection, if it has something to give up once that is stable."""
+        if not has_garbage(state):
+            return
+        newest = sorted(state.leaves, key=lambda dot: (state.leaves[dot].stamp, dot), reverse=True)
+        dot = next((dot for dot in (*newest, *state.dots()) if dot not in self.held.stable), None)
+        if dot is None:
+            self.rows[keys.due(number, raw)] = b""
+        else:
+            self.rows[keys.waiting(self._tables.actor_number(dot.actor), dot.counter)] = keys.place(number, raw)
+
+    def shrink(self, name: str, doc_id: str, before: Record, after: State) -> None:
+        """Put what collection leaves of a document in its place. It is no change: its row in the feed stays as it is."""
+        collection, raw = self.collection(name), doc_id.encode()
+        self._log(set(before.stored.dots()) - set(after.dots()), None)
+        row = keys.document(collection.number, raw)
+        for address in before.state.journals.keys() - after.journals.keys():
+            self._forget(keys.journal(keys.journals(collection.number, raw), address))
+        if after.leaves or after.bodies or after.fields:
+            self.rows.update(self.history(name, doc_id).kept(before.state, after))
+            stored = after._replace(journals={one: at_rest(held) for one, held in after.journals.items()})
+            self.rows[row] = encode_record(before.seq, stored, EMPTY, self._tables)
+            return
+        self.rows[row] = None
+        self._forget(keys.history(collection.number, raw))
+        self._forget(keys.journals(collection.number, raw))
+        self.contents.keep_only(collection.number, raw, ())
+        if before.seq:
+            self.rows[keys.change(collection.number, before.seq)] = None
+        counted = doc_id != SCHEMA_ID and not doc_id.startswith(LOCAL) and bool(before.stored.leaves)
+        self.held = self.held.counting(
+            name,
+            collection._replace(
+                deleted=collection.deleted - counted,
+                sweep=max(collection.sweep, *(leaf.stamp for leaf in before.state.leaves.values()), 0),
+            ),
+        )
+
+    def learn_sweep(self, name: str, sweep: int) -> None:
+        """Take over how far another store has collected whole documents."""
+        collection = self.held.collections.get(name)
+        if collection is not None and sweep > collection.sweep:
+            self.held = self.held.counting(name, collection._replace(sweep=sweep))
+
+    def reach_cut(self, cut: DotSet) -> None:
+        """Take note of what every member has. It never moves back."""
+        if not self.held.stable >= cut:
+            self.held = self.held._replace(stable=self.held.stable | cut)
 
     def fold(self, name: str, doc_id: str, address: Address) -> None:
         """Fold a journal that has much to fold. What it holds stays the same."""

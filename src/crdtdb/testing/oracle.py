@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from crdtdb.crdts import catalogue
 from crdtdb.documents import Rev, State, view
 from crdtdb.documents.fields import reading
-from crdtdb.store import Store
+from crdtdb.store import Record, Store, Transaction
 
 
 class Acknowledged(NamedTuple):
@@ -31,9 +31,51 @@ class Lost(AssertionError):
     """An acknowledged write is gone."""
 
 
-def check_nothing_lost(store: Store, acknowledged: list[Acknowledged]) -> None:
-    """Raise Lost for an acknowledged write of which a store knows nothing."""
+class Graves:
+    """What stores have collected: the tombstones, and every revision that one of them had seen, by collection and id."""
+
+    def __init__(self) -> None:
+        self.revs: dict[tuple[str, str], set[Rev]] = {}
+
+    def watch(self, store: Store) -> None:
+        """Take note of what a store collects from now on."""
+        begin = store._committer._begin
+
+        def watched() -> Transaction:
+            transaction = begin()
+            shrink = transaction.shrink
+
+            def bury(name: str, doc_id: str, before: Record, after: State) -> None:
+                for dot, leaf in before.state.leaves.items():
+                    if dot not in after.leaves and leaf.deleted:
+                        line = [Rev(leaf.rev.generation - 1 - n, step.digest) for n, step in enumerate(leaf.path.all())]
+                        self.revs.setdefault((name, doc_id), set()).update([leaf.rev, *line])
+                shrink(name, doc_id, before, after)
+
+            transaction.shrink = bury  # type: ignore[method-assign]
+            return transaction
+
+        store._committer._begin = watched
+
+    def hold(self, name: str, doc_id: str, rev: Rev) -> bool:
+        """Whether a revision was deleted, and its tombstone collected."""
+        return rev in self.revs.get((name, doc_id), ())
+
+
+def check_nothing_rises(store: Store, graves: Graves) -> None:
+    """Raise AssertionError for a revision that lives though its tombstone was collected."""
+    for (name, doc_id), buried in graves.revs.items():
+        record = store.read(name, doc_id)
+        if record is not None:
+            risen = [str(leaf.rev) for leaf in record.state.leaves.values() if not leaf.deleted and leaf.rev in buried]
+            assert not risen, f"{name}/{doc_id}: {risen} live, and were deleted by somebody who had seen them"
+
+
+def check_nothing_lost(store: Store, acknowledged: list[Acknowledged], graves: Graves) -> None:
+    """Raise Lost for an acknowledged write of which a store knows nothing, and that wasn't deleted and collected."""
     for one in acknowledged:
+        if one.rev is not None and graves.hold(one.collection, one.doc_id, one.rev):
+            continue
         record = store.read(one.collection, one.doc_id)
         if record is None:
             raise Lost(f"{one}: there is no such document")

@@ -25,7 +25,7 @@ from crdtdb.jsontext import canonical
 from crdtdb.store import Durability, Store
 from crdtdb.testing.field_clients import FieldClients
 from crdtdb.testing.invariants import check_store
-from crdtdb.testing.oracle import Acknowledged, check_effects, check_nothing_lost
+from crdtdb.testing.oracle import Acknowledged, check_effects, check_nothing_lost, check_nothing_rises
 from crdtdb.testing.world import SimulatedNode, StoreFactory, World
 
 
@@ -63,7 +63,7 @@ def simulate(
     """
     dice = Random(seed)  # noqa: S311
     size = nodes or dice.randint(3, 7)
-    world = World(dice, GossipConfig(), make_store)
+    world = World(dice, GossipConfig(collection_interval=3.0), make_store)
     try:
         return _run(world, seed, size, seconds, heal_seconds, writes_a_second)
     except Exception as error:
@@ -274,19 +274,27 @@ def _heal(world: World) -> None:
 def _agree(world: World) -> bool:
     stores = [node.database.store for node in world.nodes.values() if node.database is not None]
     ready = all(node.engine is not None and node.engine.readiness.ready for node in world.nodes.values())
-    return ready and len(stores) == len(world.nodes) and len({store.held.clock for store in stores}) == 1
+    if not ready or len(stores) != len(world.nodes) or len({store.held.clock for store in stores}) != 1:
+        return False
+    # And all that is to be collected is: everything is stable.
+    return all(store.held.stable >= store.held.clock and store.waiting(1) == (0, 0) for store in stores)
 
 
 def _differences(world: World) -> str:
-    return "; ".join(
-        f"{name}: {node.database.store.held.clock}, ways {sorted(node.engine.links.ways)}, {node.engine.readiness}"
-        for name, node in world.nodes.items()
-        if node.database is not None and node.engine is not None
-    )
+    def of(node: SimulatedNode) -> str:
+        if node.database is None or node.engine is None:
+            return "down"
+        store = node.database.store
+        return (
+            f"{store.held.clock}, not stable {store.held.clock - store.held.stable}, waiting {store.waiting(9)}, "
+            f"ways {sorted(node.engine.links.ways)}, {node.engine.readiness}"
+        )
+
+    return "; ".join(f"{name}: {of(node)}" for name, node in world.nodes.items())
 
 
 def _check(world: World) -> None:
-    names = sorted({name for node in world.nodes.values() if node.database for name in node.database.collections()})
+    names = sorted({name for node in world.nodes.values() if node.database for name in node.database.store.held.names})
     acknowledged = [ack for node in world.nodes.values() for ack in node.synced_acks]
     acknowledged += [ack for node in world.nodes.values() for _, ack in node.unsynced_acks]
     for name in names:
@@ -300,7 +308,8 @@ def _check(world: World) -> None:
     for node in world.nodes.values():
         assert node.database is not None
         check_store(node.database.store)
-        check_nothing_lost(node.database.store, acknowledged)
+        check_nothing_lost(node.database.store, acknowledged, world.graves)
+        check_nothing_rises(node.database.store, world.graves)
         check_effects(node.database.store, acknowledged)
         shown.append({name: {doc.id: dict(doc) for doc in node.database.collection(name).all()} for name in names})
     assert all(one == shown[0] for one in shown), f"equal clocks and digests, but documents read differently: {shown}"

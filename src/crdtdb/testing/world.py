@@ -10,11 +10,12 @@ from random import Random
 
 from crdtdb.cluster.actions import Close, Dial, Log, Send
 from crdtdb.cluster.engine import Engine, NodeIdentity
+from crdtdb.couchdb import Checkpoints
 from crdtdb.database import Database
 from crdtdb.errors import StoreError
 from crdtdb.gossip import GossipConfig
 from crdtdb.store import Durability, Store
-from crdtdb.testing.oracle import Acknowledged
+from crdtdb.testing.oracle import Acknowledged, Graves
 from crdtdb.testing.virtual import Timeline, VirtualDisk, Weather
 
 _EPOCH_MILLISECONDS = 1_700_000_000_000
@@ -62,7 +63,9 @@ class SimulatedNode:
             world.config,
             Random(world.dice.random()),  # noqa: S311
             world.timeline.now,
+            Checkpoints(store, world.checkpoint_ttl, self.wall).told,
         )
+        world.graves.watch(store)
         self._tick(self._life)
 
     def wall(self) -> int:
@@ -152,6 +155,8 @@ class World:
     nodes: dict[str, SimulatedNode] = field(default_factory=dict)
     links: dict[int, tuple[str, str]] = field(default_factory=dict)
     schedule: list[str] = field(default_factory=list)
+    graves: Graves = field(default_factory=Graves)
+    checkpoint_ttl: float = 60.0
     frames: int = 0
     kills: int = 0
     _numbers: count[int] = field(default_factory=lambda: count(1))

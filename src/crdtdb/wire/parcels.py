@@ -133,14 +133,14 @@ class Parcel:
             raise EncodingError(f"not a parcel of documents: {error}") from error
 
     def state(self, shipped: Shipped, older: Older) -> tuple[State, DotSet]:
-        """Return the state of a document, its context the part of the parcel's clock that concerns it, and that part.
+        """Return the state of a document under the whole of the parcel's clock, and the part of that which concerns it.
 
-        Raises EncodingError or TooLargeError.
+        What was replaced is named by what replaced it, so the part is enough to remember. What was collected isn't named: that
+        it is gone only the whole clock tells. Raises EncodingError or TooLargeError.
         """
         state, residue = decode_state(decode(shipped.encoded), DotSet(), self._tables, older)
         check_received(state.fields, state.journals)
-        context = self.clock.restrict(state.actors()) | residue
-        return state._replace(context=context), context
+        return state._replace(context=self.clock | residue), self.clock.restrict(state.actors()) | residue
 
     def _set_in(self, encoded: Any) -> Creations:
         if len(encoded) % 2:
