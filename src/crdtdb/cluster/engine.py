@@ -31,9 +31,12 @@ from crdtdb.wire.messages import (
     Ack,
     Ask,
     Busy,
+    Compare,
+    DotsOf,
     Fetch,
     Greeting,
     Hello,
+    ListOf,
     Member,
     Message,
     More,
@@ -47,6 +50,8 @@ from crdtdb.wire.messages import (
     Rumor,
     Same,
     Status,
+    SumsOf,
+    Want,
     Welcome,
     clock_digest,
     decode_message,
@@ -123,6 +128,11 @@ class Engine:
             Rumor: self._rumor,
             Fetch: self.exchanges.fetch,
             Piece: self.exchanges.piece,
+            Compare: self._compare,
+            SumsOf: self.exchanges.sums,
+            DotsOf: self.exchanges.sums,
+            ListOf: self.exchanges.list,
+            Want: self.exchanges.list,
             Poke: lambda link, message, now: self._ask_by_name(link.peer, now),  # noqa: ARG005
         }
 
@@ -247,7 +257,7 @@ class Engine:
             raise ProtocolError(f"a {type(message).__name__.lower()} before the handshake")
 
     def _admitted(self, link: Link, greeting: Greeting, now: float) -> bool:
-        refusal = refusal_of(greeting, self._identity.cluster, self.membership, link.certified)
+        refusal = refusal_of(greeting, self._identity.cluster, self.membership, self.upkeep.roster, link.certified)
         if refusal is None:
             return True
         if refusal.code != Refusal.SELF:
@@ -342,8 +352,16 @@ class Engine:
         if not self._store.held.clock >= message.clock:
             self._ask_by_name(link.peer, now)
 
-    def _busy(self, link: Link, message: Busy, now: float) -> None:  # noqa: ARG002
-        self.exchanges.busy(link, message)
+    def _compare(self, link: Link, message: Compare, now: float) -> None:
+        if self.readiness.joining:
+            self.outbox.send(link.number, Busy(message.exchange, "joining"))
+            return
+        self.exchanges.asked_to_compare(link, message, now)
+        if not self._store.held.clock >= message.clock:
+            self._ask_by_name(link.peer, now)
+
+    def _busy(self, link: Link, message: Busy, now: float) -> None:
+        self.exchanges.busy(link, message, now)
         others = [one.store_id for name, one in self.membership.others.items() if name in self.links.ways]
         if message.reason == "joining":
             first = all(self.membership.me.store_id < store_id for store_id in others)

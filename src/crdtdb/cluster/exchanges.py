@@ -7,13 +7,30 @@ from itertools import count
 
 from crdtdb.causality import DotSet
 from crdtdb.cluster.actions import Outbox
+from crdtdb.cluster.comparing import AnsweredComparison, AskedComparison, Finding
 from crdtdb.cluster.fetching import Fetching
 from crdtdb.cluster.links import Link
 from crdtdb.errors import DotCollisionError, NotFoundError, TooLargeError
 from crdtdb.gossip import Asking, GossipConfig, PageFlow
 from crdtdb.store import ContentMissingError, JunctionMissingError, Outgoing, Store
-from crdtdb.wire.messages import Ask, Busy, Fetch, More, PageOf, Piece, Same, parcel_in
+from crdtdb.wire.messages import (
+    Ask,
+    Busy,
+    Compare,
+    DotsOf,
+    Fetch,
+    ListOf,
+    More,
+    PageOf,
+    Piece,
+    Same,
+    SumsOf,
+    Want,
+    parcel_in,
+)
 
+COMPARE = "compare"
+"""Why an exchange isn't answered: what the asker lacks was collected, so clocks alone can't tell what he is to give up."""
 _ALARM_SECONDS = 60.0
 _PIECES_MAX = 16
 """Sent for one request: four megabytes."""
@@ -22,13 +39,25 @@ _PIECES_MAX = 16
 class Exchanges:
     """All exchanges of one node, those that it asked for and those that it answers."""
 
-    def __init__(self, store: Store, config: GossipConfig, outbox: Outbox, completed: Callable[[str], None]) -> None:
-        """`completed` is told the name of a peer when this node has all that the peer had."""
+    def __init__(
+        self,
+        store: Store,
+        config: GossipConfig,
+        outbox: Outbox,
+        completed: Callable[[str], None],
+        audited: Callable[[Finding], None] = lambda finding: None,  # noqa: ARG005
+    ) -> None:
+        """`completed` is told the name of a peer when this node has all that it had, `audited` what an audit has found."""
+        self.audited = audited
         self._store, self._config, self._outbox, self._completed = store, config, outbox, completed
         self._numbers = count(1)
         self._asking: dict[int, Asking] = {}
         self._answering: dict[int, tuple[PageFlow, Outgoing]] = {}
         self._fetching: dict[int, Fetching] = {}
+        self._comparing: dict[int, AskedComparison] = {}
+        self._compared: dict[int, AnsweredComparison] = {}
+        self._behind: dict[int, tuple[Link, Compare, float]] = {}
+        """Audits that wait until this node has all that the asker had."""
         self._alarmed: dict[str, float] = {}
         self.peer_clocks: dict[str, DotSet] = {}
         """The last clock that each peer said it has."""
@@ -50,6 +79,17 @@ class Exchanges:
         self._asking[link.number] = asking
         self._outbox.send(link.number, Ask(asking.exchange, clock, whole))
 
+    def compare(self, link: Link, now: float, *, audit: bool = False, repair: bool = True) -> bool:
+        """Ask a peer for everything that this node lacks, and compare what both hold; return whether that begins now."""
+        if link.number in self._asking:
+            return False
+        asking = Asking(next(self._numbers), link.peer or "?", now, whole=True)
+        self._asking[link.number] = asking
+        comparison = AskedComparison(asking.exchange, asking.peer, self._store, audit=audit, repair=repair)
+        self._comparing[link.number] = comparison
+        self._outbox.send(link.number, comparison.ask())
+        return True
+
     def page(self, link: Link, message: PageOf, now: float) -> None:
         """Merge a page. Raises EncodingError if it can't be read."""
         asking = self._asking.get(link.number)
@@ -67,8 +107,14 @@ class Exchanges:
     def _merge(self, link: Link, asking: Asking, message: PageOf, now: float) -> bool:
         """Merge a page that all before it have made way for; return whether the next may be."""
         parcel = parcel_in(message.parcel)
+        comparison = self._comparing.get(link.number)
+        if comparison is not None and comparison.done:
+            comparison.last_page(message.parcel)
+            if message.last:
+                self._agreed(link.number)
+            return not message.last
         try:
-            received = self._store.receive(parcel, message.last)
+            received = self._store.receive(parcel, message.last and comparison is None)
         except ContentMissingError as error:
             fetching = Fetching(self._store, asking.exchange, message, error.missing)
             self._fetching[link.number] = fetching
@@ -85,7 +131,9 @@ class Exchanges:
             return False
         self.received_documents += received.documents
         self.news = self.news or bool(received.news)
-        if message.last:
+        if message.last and comparison is not None:
+            comparison.paged(parcel.clock)
+        elif message.last:
             del self._asking[link.number]
             self.peer_clocks[asking.peer] = parcel.clock
             self._finish(asking.peer)
@@ -113,8 +161,31 @@ class Exchanges:
                         again.pages.extend(fetching.pages)
                     return
 
+    def _agreed(self, number: int) -> None:
+        """Take note that a comparison is over, and all that it found is mended."""
+        comparison, asking = self._comparing.pop(number), self._asking.pop(number)
+        comparison.close()
+        self.news = True
+        if comparison.audit:
+            self.audited(comparison.finding)
+            return
+        if comparison.finding.mended:
+            self._outbox.log(
+                "WARNING",
+                f"{len(comparison.finding.mended)} documents here were out of date, and are as {asking.peer} has them",
+            )
+        self._store.advance(comparison.clock)
+        self.peer_clocks[asking.peer] = comparison.clock
+        self._finish(asking.peer)
+
     def _give_up(self, number: int) -> None:
         self._asking.pop(number, None)
+        comparison = self._comparing.pop(number, None)
+        if comparison is not None:
+            comparison.close()
+            if comparison.audit:
+                comparison.finding.failed = "it was cut off"
+                self.audited(comparison.finding)
         fetching = self._fetching.pop(number, None)
         if fetching is not None:
             fetching.stop()
@@ -126,11 +197,24 @@ class Exchanges:
             del self._asking[link.number]
             self._finish(asking.peer)
 
-    def busy(self, link: Link, message: Busy) -> None:
-        """Take note that the peer doesn't answer now."""
+    def sums(self, link: Link, message: SumsOf | DotsOf, now: float) -> None:
+        """Take in what a comparison is told of the other side."""
+        asking, comparison = self._asking.get(link.number), self._comparing.get(link.number)
+        if asking is None or comparison is None or comparison.exchange != message.exchange:
+            return
+        asking.heard = now
+        if isinstance(message, SumsOf):
+            comparison.sums(message)
+        else:
+            comparison.dots(message)
+
+    def busy(self, link: Link, message: Busy, now: float) -> None:
+        """Take note that the peer doesn't answer now; or not before what both hold is compared."""
         asking = self._asking.get(link.number)
         if asking is not None and asking.exchange == message.exchange:
-            del self._asking[link.number]
+            self._give_up(link.number)
+            if message.reason == COMPARE:
+                self.compare(link, now)
 
     def _finish(self, peer: str) -> None:
         self.finished += 1
@@ -142,6 +226,9 @@ class Exchanges:
         """Answer a clock."""
         self._stop_answering(link.number)
         self.peer_clocks[link.peer or "?"] = message.clock
+        if message.clock and self._store.collected_since(message.clock):
+            self._outbox.send(link.number, Busy(message.exchange, COMPARE))
+            return
         outgoing = self._store.outgoing(message.clock, message.whole)
         if outgoing.nothing:
             outgoing.close()
@@ -149,6 +236,32 @@ class Exchanges:
             return
         flow = PageFlow(message.exchange, self._config.pages_ahead, now)
         self._answering[link.number] = (flow, outgoing)
+
+    def asked_to_compare(self, link: Link, message: Compare, now: float) -> None:
+        """Answer with pages, then with sums. In an audit the asker's clock is to be covered first."""
+        self._stop_answering(link.number)
+        if message.audit and not self._store.held.clock >= message.clock:
+            self._behind[link.number] = (link, message, now)
+            return
+        comparing = self._store.comparing(message.clock)
+        self._compared[link.number] = AnsweredComparison(message.exchange, comparing)
+        flow = PageFlow(message.exchange, self._config.pages_ahead, now)
+        self._answering[link.number] = (flow, comparing.outgoing)
+
+    def list(self, link: Link, message: ListOf | Want, now: float) -> None:
+        """Send the dots of buckets, or the documents that were lost."""
+        answering, compared = self._answering.get(link.number), self._compared.get(link.number)
+        if answering is None or compared is None or compared.exchange != message.exchange:
+            return
+        flow, _ = answering
+        flow.heard = now
+        if isinstance(message, ListOf):
+            for one in compared.list(message):
+                self._outbox.send(link.number, one)
+        else:
+            compared.wanted(message)
+            flow.more(flow.sent + self._config.pages_ahead, now, self._config.pages_ahead)
+            self._answering[link.number] = (flow, compared.outgoing)
 
     def fetch(self, link: Link, message: Fetch, now: float) -> None:
         """Send pieces of a content."""
@@ -174,22 +287,44 @@ class Exchanges:
     def pump(self) -> bool:
         """Send one page to each peer that waits for one; return whether there is more to send."""
         for number, (flow, outgoing) in list(self._answering.items()):
-            if flow.may_send:
+            compared = self._compared.get(number)
+            if compared is not None and compared.waits:
+                for message in compared.step():
+                    self._outbox.send(number, message)
+            elif flow.may_send:
                 page = outgoing.next_page()
                 self._outbox.send(number, PageOf(flow.exchange, flow.sent, page.last, page.parcel))
                 flow.sent += 1
-                if page.last:
+                if page.last and (compared is None or not compared.page_ended()):
                     self._stop_answering(number)
-        return any(flow.may_send for flow, _ in self._answering.values())
+        for number, comparison in list(self._comparing.items()):
+            for message in comparison.step():
+                self._outbox.send(number, message)
+        return (
+            any(flow.may_send and number not in self._compared for number, (flow, _) in self._answering.items())
+            or any(one.busy or (not one.waits and self._answering[n][0].may_send) for n, one in self._compared.items())
+            or any(comparison.busy for comparison in self._comparing.values())
+        )
 
     def tick(self, now: float) -> None:
         """Give up what has been silent for too long."""
         for number, asking in list(self._asking.items()):
-            if now - asking.heard > self._config.exchange_timeout:
+            if now - asking.heard > self._patience(number in self._comparing):
                 self._give_up(number)
         for number, (flow, _) in list(self._answering.items()):
-            if now - flow.heard > self._config.exchange_timeout:
+            if now - flow.heard > self._patience(number in self._compared):
                 self._stop_answering(number)
+        for number, (link, message, since) in list(self._behind.items()):
+            if self._store.held.clock >= message.clock:
+                del self._behind[number]
+                self.asked_to_compare(link, message, now)
+            elif now - since > self._config.exchange_timeout:
+                del self._behind[number]
+                self._outbox.send(number, Busy(message.exchange, "behind"))
+
+    def _patience(self, comparing: bool) -> float:
+        """Return how long a silence may last: who compares reads all that he has."""
+        return self._config.comparison_timeout if comparing else self._config.exchange_timeout
 
     def closed(self, link: int) -> None:
         """Forget a link."""
@@ -204,6 +339,9 @@ class Exchanges:
             self._stop_answering(number)
 
     def _stop_answering(self, number: int) -> None:
-        answering = self._answering.pop(number, None)
+        answering, compared = self._answering.pop(number, None), self._compared.pop(number, None)
+        self._behind.pop(number, None)
         if answering is not None:
             answering[1].close()
+        if compared is not None:
+            compared.close()

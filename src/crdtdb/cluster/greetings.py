@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from crdtdb.cluster.actions import Certified
+from crdtdb.cluster.members import Roster
 from crdtdb.gossip import Membership
 from crdtdb.wire.messages import MAJOR, Greeting, Member, Refusal, Refuse, Status
 
 
-def refusal_of(greeting: Greeting, cluster: str, membership: Membership, certified: Certified | None) -> Refuse | None:
+def refusal_of(
+    greeting: Greeting, cluster: str, membership: Membership, roster: Roster, certified: Certified | None
+) -> Refuse | None:
     """Return why a node isn't let in, None if it is."""
     if greeting.major != MAJOR:
         return Refuse(
@@ -26,6 +29,8 @@ def refusal_of(greeting: Greeting, cluster: str, membership: Membership, certifi
     if greeting.name == membership.me.name:
         return Refuse(Refusal.NAME_TAKEN, f"the name {greeting.name!r} is taken by the node at {membership.me.address}")
     holder = membership.others.get(greeting.name)
+    if roster.has(greeting.name, greeting.store_id):
+        return None
     if holder is not None and holder.store_id != greeting.store_id and holder.status is not Status.DEAD:
         return Refuse(
             Refusal.NAME_TAKEN, f"the name {greeting.name!r} is taken by a node with another store, at {holder.address}"

@@ -6,7 +6,7 @@ Pure. Built on `crdtdb.causality`; knows nothing of documents, stores or network
 from crdtdb.crdts import catalogue
 from crdtdb.crdts.contract import Field
 from crdtdb.crdts.counter import Counter
-from crdtdb.crdts.draft import Draft, OpenSequence, Outcome, Signature, Spot, kind_of, open_at_hand
+from crdtdb.crdts.draft import REMNANT, Draft, OpenSequence, Outcome, Signature, Spot, kind_of, open_at_hand
 from crdtdb.crdts.flag import Flag
 from crdtdb.crdts.journal import EMPTY_JOURNAL, GapError, Journal, Snapshot, Update, Vector, join_vectors, within
 from crdtdb.crdts.map import Map
@@ -36,6 +36,7 @@ __all__ = [
     "HEADS",
     "NO_FIELDS",
     "NO_JOURNALS",
+    "REMNANT",
     "Address",
     "Counter",
     "Creations",

@@ -23,6 +23,8 @@ class GossipConfig:
     """How often a node asks a random peer what it lacks, unless their clocks are known to be equal."""
     exchange_timeout: float = 15.0
     """After this long without a page the exchange is given up; what arrived is kept."""
+    comparison_timeout: float = 600.0
+    """The same for a comparison: both sides read everything before they speak again."""
     exchanges_at_once: int = 2
     """Each holds a few pages in memory here, and a snapshot at the other side."""
     pages_ahead: int = 4

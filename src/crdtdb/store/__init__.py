@@ -4,6 +4,7 @@ Built on a backend and the pure core; knows nothing of networks.
 """
 
 from crdtdb.store.collecting import Told
+from crdtdb.store.comparing import Bucket, Comparing, Difference, Place, Summing, Sums, compare, differing
 from crdtdb.store.contents import PIECE_BYTES, ContentMissingError, Upload
 from crdtdb.store.exchange import Outgoing, Page, Received
 from crdtdb.store.held import Collection, Held
@@ -18,9 +19,12 @@ from crdtdb.store.transaction import SYSTEM, Transaction, Written
 __all__ = [
     "PIECE_BYTES",
     "SYSTEM",
+    "Bucket",
     "Collection",
     "Committed",
+    "Comparing",
     "ContentMissingError",
+    "Difference",
     "Durability",
     "Held",
     "Identity",
@@ -29,12 +33,17 @@ __all__ = [
     "Outgoing",
     "Page",
     "Past",
+    "Place",
     "Received",
     "Record",
     "Store",
+    "Summing",
+    "Sums",
     "Told",
     "Transaction",
     "Upload",
     "Written",
+    "compare",
+    "differing",
     "pull",
 ]

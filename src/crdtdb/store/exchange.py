@@ -37,14 +37,23 @@ class Page(NamedTuple):
 class Outgoing:
     """The answer to one clock. Hold it no longer than needed, and close it: it holds a snapshot."""
 
-    def __init__(self, snapshot: Snapshot, held: Held, tables: StoreTables, theirs: DotSet, whole: bool) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        held: Held,
+        tables: StoreTables,
+        theirs: DotSet,
+        whole: bool,
+        catalogue: bool = False,
+    ) -> None:
+        """`whole` as `Store.outgoing` has it; with `catalogue` that goes along in any case."""
         self._snapshot, self._held, self._tables = snapshot, held, tables
         self._theirs, self._whole = theirs, whole
         self._missing = held.clock - theirs
         self._names = {collection.number: name for name, collection in held.collections.items()}
         self._documents = self._walk()
         self._ahead: tuple[str, str, State, DotSet, Steps] | None = None
-        self._catalogue_due = any(dot in self._missing for dot in held.catalogue.dots())
+        self._catalogue_due = catalogue or any(dot in self._missing for dot in held.catalogue.dots())
 
     @property
     def nothing(self) -> bool:

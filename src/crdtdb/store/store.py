@@ -14,7 +14,7 @@ from threading import Condition
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from crdtdb.backends import Backend, Snapshot, open_backend
-from crdtdb.causality import EMPTY, Actor, DotSet
+from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, kind_of, within
 from crdtdb.documents import NO_SCHEMA, HybridClock, Rev, Schema, State, Write
 from crdtdb.documents.local import Local, locals_in, read_local, served
@@ -27,6 +27,7 @@ from crdtdb.store.attachments import Attachments
 from crdtdb.store.collecting import Told, collect_slice
 from crdtdb.store.committer import Committer
 from crdtdb.store.compaction import compact_slice
+from crdtdb.store.comparing import Comparing, Unclosed, let_go, shows, take_back
 from crdtdb.store.digests import digest_of
 from crdtdb.store.exchange import NO_SNAPSHOT, Outgoing, Received, receive
 from crdtdb.store.format import check_format
@@ -406,6 +407,41 @@ class Store:
             return self._backend.snapshot(), self._held
 
         return self._committer.alone(take)
+
+    def collected_since(self, theirs: DotSet) -> bool:
+        """Whether something may have been collected here of which a store with this clock has never heard."""
+        return bool((self._held.clock - theirs) & self._held.stable)
+
+    def comparing(self, theirs: DotSet) -> Comparing:
+        """Return one moment of this store, to be compared with another that has this clock. Close it afterwards."""
+        snapshot, held = self._moment()
+        outgoing = Outgoing(Unclosed(snapshot), held, self._tables, theirs, whole=True, catalogue=True)
+        return Comparing(Moment(snapshot, held, self._tables), outgoing, snapshot)
+
+    def still_shows(self, name: str, doc_id: str, dots: Iterable[Dot]) -> bool:
+        """Whether a document still needs some of these dots for what it shows."""
+        record = self.read(name, doc_id)
+        return record is not None and bool(shows(record.state, dots))
+
+    def let_go(self, documents: Iterable[tuple[tuple[str, str], list[Dot]]], clock: DotSet) -> None:
+        """Take out of documents the dots that a store of this clock has seen replaced or collected."""
+
+        def work(transaction: Transaction) -> None:
+            for (name, doc_id), dots in documents:
+                if name in transaction.held.collections:
+                    let_go(transaction, name, doc_id, dots, clock)
+
+        self._committer.submit(work)
+
+    def take_back(
+        self, parcel: Parcel, wanted: Iterable[Dot], repair: bool
+    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Return the documents of a parcel of which this store has lost some dots, and those that came back."""
+        return self._committer.submit(lambda transaction: take_back(transaction, parcel, wanted, repair))
+
+    def advance(self, clock: DotSet) -> None:
+        """Count what a clock covers as held: the effect of all of it is here."""
+        self._committer.submit(lambda transaction: transaction.advance(clock))
 
     def receive(self, parcel: Parcel, advance: bool = False) -> Received:
         """Merge a parcel in one commit; with `advance` also take over its clock, as at the end of an exchange."""

@@ -16,6 +16,7 @@ from crdtdb.crdts import (
     EMPTY_JOURNAL,
     NO_FIELDS,
     Address,
+    OpenSequence,
 )
 from crdtdb.documents import NO_SCHEMA, Ancestor, Rev, Schema, State, Write, shows
 from crdtdb.documents.catalogue import Catalogue
@@ -387,6 +388,10 @@ class Transaction:
     def history(self, name: str, doc_id: str) -> HistoryRows:
         """Return the replaced revisions of a document."""
         return HistoryRows(keys.history(self.collection(name).number, doc_id.encode()), self._tables, self.get)
+
+    def opener(self, name: str, doc_id: str) -> OpenSequence:
+        """Return what opens the texts and lists of a document as this transaction sees them."""
+        return partial(self.texts.open, self.collection(name).number, doc_id.encode())
 
     def read_then(self, name: str, doc_id: str, rev: Rev) -> Read | None:
         """Return a replaced revision as its author read it, None if that isn't known any more."""

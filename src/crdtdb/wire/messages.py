@@ -19,6 +19,13 @@ over the connection on which it was asked.
     12    busy     exchange, reason                not now
     13    fetch    exchange, sha256, piece, pieces send me these pieces of a content
     14    piece    exchange, sha256, piece, last, bytes or null     null: I don't have it any more
+    15    compare  exchange, clock, audit          send me everything that I lack, then let us compare what we hold
+    16    sums     exchange, last, claims, [[actor, bucket, dots, sum], ...]     of the snapshot; without claims: nothing of
+                                               mine is to count as gone
+    17    list     exchange, [[actor, bucket], ...]            the dots of these buckets
+    18    dots     exchange, last, [[actor, counter, hash], ...]
+    19    want     exchange, [[actor, counter], ...]           the documents that hold these, whole; then it is done
+    20    audit    -                               hold yourself against me, and mend what you have lost
 
     member = [name, store id, actor, address, incarnation, status]     status 0 alive, 1 suspect, 2 dead
     clock  = [[actor, first, last, first, last, ...], ...]             actors as 16 bytes
@@ -40,7 +47,8 @@ from crdtdb.wire.states import actor_in
 
 MAGIC = "crdtdb"
 MAJOR = 1
-MINOR = 0
+MINOR = 1
+"""0: before stores were compared."""
 
 
 class Status(IntEnum):
@@ -167,8 +175,61 @@ class Piece(NamedTuple):
     content: bytes | None
 
 
+class Compare(NamedTuple):
+    exchange: int
+    clock: DotSet
+    audit: bool
+
+
+class SumsOf(NamedTuple):
+    exchange: int
+    last: bool
+    claims: bool
+    sums: tuple[tuple[Actor, int, int, int], ...]
+
+
+class ListOf(NamedTuple):
+    exchange: int
+    buckets: tuple[tuple[Actor, int], ...]
+
+
+class DotsOf(NamedTuple):
+    exchange: int
+    last: bool
+    dots: tuple[tuple[Actor, int, int], ...]
+
+
+class Want(NamedTuple):
+    exchange: int
+    dots: tuple[tuple[Actor, int], ...]
+
+
+class Audit(NamedTuple):
+    pass
+
+
 Message: TypeAlias = (
-    Hello | Welcome | Refuse | Ping | Ack | Probe | Ask | PageOf | More | Same | Rumor | Poke | Busy | Fetch | Piece
+    Hello
+    | Welcome
+    | Refuse
+    | Ping
+    | Ack
+    | Probe
+    | Ask
+    | PageOf
+    | More
+    | Same
+    | Rumor
+    | Poke
+    | Busy
+    | Fetch
+    | Piece
+    | Compare
+    | SumsOf
+    | ListOf
+    | DotsOf
+    | Want
+    | Audit
 )
 
 
@@ -321,6 +382,25 @@ def _content(value: Any) -> bytes | None:
     return value
 
 
+def _rows(value: Any, numbers: int) -> Any:
+    """Read rows of an actor and so many numbers."""
+    if type(value) is not list:
+        raise EncodingError("rows are an array")
+    return tuple((actor_in(actor), *map(_unsigned, rest)) for actor, *rest in value if _is_row(rest, numbers))
+
+
+def _is_row(rest: list[Any], numbers: int) -> bool:
+    if len(rest) != numbers:
+        raise EncodingError(f"a row is an actor and {numbers} numbers")
+    return True
+
+
+def _unsigned(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise EncodingError("a sum is a number of 64 bits")
+    return value
+
+
 def _names(value: Any) -> tuple[str, ...]:
     if type(value) is not list or len(value) > MEMBERS_MAX:
         raise EncodingError("names are an array")
@@ -361,6 +441,28 @@ _TABLE: tuple[tuple[type[Any], Callable[[Any], list[Any]], Callable[..., Any]], 
             _number(x), _sha256(sha256), _number(n), _flag(last), _content(content)
         ),
     ),
+    (
+        Compare,
+        lambda m: [m.exchange, _clock_out(m.clock), m.audit],
+        lambda x, clock, audit: Compare(_number(x), _clock_in(clock), _flag(audit)),
+    ),
+    (
+        SumsOf,
+        lambda m: [m.exchange, m.last, m.claims, [list(row) for row in m.sums]],
+        lambda x, last, claims, rows: SumsOf(_number(x), _flag(last), _flag(claims), _rows(rows, 3)),
+    ),
+    (
+        ListOf,
+        lambda m: [m.exchange, [list(row) for row in m.buckets]],
+        lambda x, rows: ListOf(_number(x), _rows(rows, 1)),
+    ),
+    (
+        DotsOf,
+        lambda m: [m.exchange, m.last, [list(row) for row in m.dots]],
+        lambda x, last, rows: DotsOf(_number(x), _flag(last), _rows(rows, 2)),
+    ),
+    (Want, lambda m: [m.exchange, [list(row) for row in m.dots]], lambda x, rows: Want(_number(x), _rows(rows, 1))),
+    (Audit, list, Audit),
 )
 _KINDS = {row[0]: kind for kind, row in enumerate(_TABLE)}
 _WRITERS = [row[1] for row in _TABLE]

@@ -1,0 +1,231 @@
+"""Performs comparisons of stores: rule 12. A store that enters takes over what the others know; an audit finds what was lost.
+
+    asker                              answerer
+    compare(clock) ───────────────────▶ snapshot; in an audit not before it covers that clock
+              ◀─────────────────────── pages, as in an exchange, and none is the last
+              ◀─────────────────────── sums of its buckets
+    list(buckets that differ) ────────▶
+              ◀─────────────────────── their dots
+    want(dots that were lost here) ───▶
+              ◀─────────────────────── those documents, whole: the last page
+
+The clock of a store that enters advances when all is mended, in one step at the end: what is cut off begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from crdtdb.causality import Dot, DotSet
+from crdtdb.store import Bucket, Comparing, Difference, Place, Store, Summing, Sums, compare, differing
+from crdtdb.wire.messages import Compare, DotsOf, ListOf, Message, SumsOf, Want, parcel_in
+
+_SUMS_IN_MESSAGE = 4_000
+_DOTS_IN_MESSAGE = 10_000
+_STEP_DOCUMENTS = 200
+_MEND_DOCUMENTS = 100
+WANTED_MAX = 10_000
+"""Lost dots that are asked for at once; the next audit asks for the rest."""
+
+
+@dataclass
+class Finding:
+    """What an audit found in comparison with one member. Ids are `collection/id`."""
+
+    peer: str
+    documents: int = 0
+    lost_here: list[str] = field(default_factory=list)
+    lost_there: list[str] = field(default_factory=list)
+    contradictory: list[str] = field(default_factory=list)
+    rot_here: list[str] = field(default_factory=list)
+    claims: bool = True
+    """Whether the other side's rows agree with each other: if not, it needs an audit with repair of its own."""
+    mended: list[str] = field(default_factory=list)
+    failed: str | None = None
+    """Why there is no finding."""
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found."""
+        return self.claims and not (self.lost_here or self.lost_there or self.contradictory or self.rot_here)
+
+
+class AnsweredComparison:
+    """One that this node answers."""
+
+    def __init__(self, exchange: int, comparing: Comparing) -> None:
+        self.exchange, self._comparing = exchange, comparing
+        self._summing = Summing(comparing.moment)
+        self.outgoing = comparing.outgoing
+        self.paged = False
+        """Whether all pages have gone out, so that the sums are next."""
+        self._summed = self._wanted = False
+
+    def step(self) -> list[Message]:
+        """Sum a little further; return what is to be sent."""
+        if not self.paged or self._summed or self._summing.step(_STEP_DOCUMENTS):
+            return []
+        self._summed = True
+        rows = [(actor, number, *one) for (actor, number), one in sorted(self._summing.sums.items())]
+        claims = not self._summing.rot
+        return [SumsOf(self.exchange, last, claims, part) for part, last in _parts(rows, _SUMS_IN_MESSAGE)]
+
+    @property
+    def waits(self) -> bool:
+        """Whether all pages have gone out, and nothing was wanted yet."""
+        return self.paged and not self._wanted
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to do without being asked."""
+        return self.paged and not self._summed
+
+    def page_ended(self) -> bool:
+        """Take note that a last page has gone out; return whether the comparison goes on."""
+        if self._wanted:
+            return False
+        self.paged = True
+        return True
+
+    def list(self, message: ListOf) -> list[Message]:
+        """Return the dots of some buckets."""
+        found = self._comparing.dots_in(message.buckets)
+        rows = [(dot.actor, dot.counter, place.hash) for dot, place in sorted(found.items())]
+        return [DotsOf(self.exchange, last, part) for part, last in _parts(rows, _DOTS_IN_MESSAGE)]
+
+    def wanted(self, message: Want) -> None:
+        """Let the pages go on with the documents that hold some dots: of these the last is the last."""
+        self._wanted = True
+        self.outgoing = self._comparing.documents_with(Dot(actor, counter) for actor, counter in message.dots)
+
+    def close(self) -> None:
+        """Let go of the snapshot."""
+        self._comparing.close()
+
+
+class AskedComparison:
+    """One that this node asked for."""
+
+    def __init__(self, exchange: int, peer: str, store: Store, *, audit: bool, repair: bool) -> None:
+        """An `audit` looks at what is here now, before it asks; who enters looks when the pages are in."""
+        self.exchange, self.audit, self.repair = exchange, audit, repair
+        self.finding = Finding(peer)
+        self._store = store
+        self._mine: Comparing | None = store.comparing(DotSet()) if audit else None
+        self._summing = Summing(self._mine.moment) if self._mine is not None else None
+        self._summed = False
+        self._sums: Sums = {}
+        self._sums_are_in = False
+        self._dots: dict[Dot, int] = {}
+        self.clock = DotSet()
+        """That of the other side's snapshot."""
+        self._mending: Iterator[tuple[tuple[str, str], list[Dot]]] | None = None
+        self._difference: Difference | None = None
+        self._listed: dict[Dot, Place] = {}
+        self.lost: list[Dot] = []
+        self.done = False
+
+    def ask(self) -> Compare:
+        """Return the message to begin with."""
+        clock = self._mine.moment.held.clock if self._mine is not None else self._store.durable_clock()
+        return Compare(self.exchange, clock, self.audit)
+
+    def paged(self, clock: DotSet) -> None:
+        """Take note that all pages of the snapshot are merged."""
+        self.clock = clock
+        if self._mine is None:
+            self._mine = self._store.comparing(DotSet())
+            self._summing = Summing(self._mine.moment)
+
+    def sums(self, message: SumsOf) -> None:
+        """Take in the other side's sums."""
+        self._sums.update({(actor, number): (dots, total) for actor, number, dots, total in message.sums})
+        self.finding.claims = self.finding.claims and message.claims
+        self._sums_are_in = self._sums_are_in or message.last
+
+    def dots(self, message: DotsOf) -> None:
+        """Take in the other side's dots."""
+        assert self._mine is not None
+        self._dots.update({Dot(actor, counter): one for actor, counter, one in message.dots})
+        if message.last:
+            self._differ()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to do without hearing more."""
+        return (not self._summed and self._summing is not None) or self._mending is not None
+
+    def step(self) -> list[Message]:
+        """Sum or mend a little further; return what is to be sent."""
+        if self._mending is not None:
+            return self._mend()
+        if self._summing is None:
+            return []
+        if not self._summed:
+            self._summed = not self._summing.step(_STEP_DOCUMENTS)
+        if not self._summed or not self._sums_are_in:
+            return []
+        self._sums_are_in = False
+        self.finding.documents = self._summing.documents
+        self.finding.rot_here = self._summing.rot[:100]
+        buckets = differing(self._summing.sums, self._sums)
+        if not buckets:
+            return self._finish()
+        self._listed = self._mine.dots_in(buckets) if self._mine is not None else {}
+        self._sums = {}
+        return [ListOf(self.exchange, tuple(buckets))]
+
+    def _differ(self) -> None:
+        assert self._mine is not None
+        difference = compare(self._listed, self._dots, self._mine.moment.held.clock, self.clock)
+        self.finding.contradictory = [_named(where) for where in difference.contradictory]
+        if self.audit:
+            for (name, doc_id), dots in difference.here.items():
+                if self.finding.claims and self._store.still_shows(name, doc_id, dots):
+                    self.finding.lost_there.append(_named((name, doc_id)))
+            self.lost = difference.there[:WANTED_MAX]
+            self._mending = iter(())
+        else:
+            self._mending = iter(difference.here.items() if self.finding.claims else ())
+
+    def _mend(self) -> list[Message]:
+        assert self._mending is not None
+        slice_ = list(islice(self._mending, _MEND_DOCUMENTS))
+        if slice_:
+            self._store.let_go(slice_, self.clock)
+            self.finding.mended += [_named(where) for where, _ in slice_]
+            return []
+        self._mending = None
+        return self._finish()
+
+    def _finish(self) -> list[Message]:
+        self.done = True
+        return [Want(self.exchange, tuple(self.lost))]
+
+    def last_page(self, parcel: Any) -> None:
+        """Take in the documents that were wanted: the end."""
+        given = parcel_in(parcel)
+        showing, mended = self._store.take_back(given, self.lost, repair=self.repair)
+        self.finding.lost_here += [_named(where) for where in showing]
+        self.finding.mended += [_named(where) for where in mended]
+
+    def close(self) -> None:
+        """Let go of the snapshot."""
+        if self._mine is not None:
+            self._mine.close()
+
+
+def _parts(rows: list[Any], most: int) -> Iterator[tuple[tuple[Any, ...], bool]]:
+    """Yield rows in parts, at least one, and with each whether it is the last."""
+    for first in range(0, max(len(rows), 1), most):
+        yield tuple(rows[first : first + most]), first + most >= len(rows)
+
+
+def _named(where: tuple[str, str]) -> str:
+    return "/".join(where)
+
+
+__all__ = ["AnsweredComparison", "AskedComparison", "Bucket", "Finding"]

@@ -1,0 +1,326 @@
+"""Comparing two stores by what they hold, not by what their clocks claim. Rule 12 of docs/explanation/replication.md.
+
+Each live dot has a hash of its content. They are summed in *buckets* of 1,024 counters of an actor, so that equal stores find
+out by some twenty bytes for each bucket, and others by the dots of the buckets that differ. The sums are taken from a snapshot,
+slice by slice. On the way each document is held against the dot log: a store whose rows don't agree with each other has lost
+something without knowing, and claims nothing.
+
+Whoever *enters* (a store that lacks what has been collected, was restored, copied or retired) believes "you hold d, my
+snapshot's clock covers d, and I hold none": d was replaced or collected, and goes. What the clock doesn't cover is news, and
+stays; where it stands in a document of which something goes, it is written anew, whole, as a revision that its author made
+elsewhere: what it was based on is gone. In an *audit* between members nothing goes. There what only one of two holds, though
+both have seen it, and though it shows, was lost by the other, and comes back.
+
+Source: Gonçalves, Almeida, Baquero, Fonte, "DottedDB" (2017), for buckets of dots; Demers et al., "Epidemic Algorithms for
+Replicated Database Maintenance" (1987), for comparing sums of what is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from hashlib import blake2b
+from typing import NamedTuple
+
+from crdtdb.backends import Snapshot
+from crdtdb.causality import Actor, Dot, DotSet
+from crdtdb.crdts import REMNANT
+from crdtdb.documents import NO_BODY, State, Write, merge, view
+from crdtdb.documents.fields import reading, whole
+from crdtdb.documents.foreign import Foreign, take
+from crdtdb.documents.local import LOCAL
+from crdtdb.jsontext import canonical
+from crdtdb.store import keys
+from crdtdb.store.exchange import Outgoing
+from crdtdb.store.moment import Moment
+from crdtdb.store.records import decode_record
+from crdtdb.store.transaction import Transaction, uncovered
+from crdtdb.wire.parcels import Parcel
+
+BUCKET_COUNTERS = 1_024
+_MASK = (1 << 64) - 1
+
+Bucket = tuple[Actor, int]
+Sums = dict[Bucket, tuple[int, int]]
+"""How many live dots a bucket has, and the sum of their hashes modulo 2^64."""
+
+
+class Place(NamedTuple):
+    """A live dot: in which document, and the hash of what stands there under it."""
+
+    name: str
+    doc_id: str
+    hash: int
+
+
+def hashes(name: str, doc_id: str, state: State) -> dict[Dot, int]:
+    """Return the hash of each live dot's content."""
+    found: dict[Dot, int] = {}
+
+    def add(dot: Dot, *parts: bytes) -> None:
+        text = b"".join(b"%d:%b" % (len(part), part) for part in (name.encode(), doc_id.encode(), *parts))
+        found[dot] = (found.get(dot, 0) + int.from_bytes(blake2b(text, digest_size=8).digest(), "big")) & _MASK
+
+    for dot, leaf in state.leaves.items():
+        kind = b"D" if leaf.deleted else b"N" if leaf.native else b"L"
+        add(dot, b"leaf", str(leaf.rev).encode(), kind, leaf.body_dot.actor, b"%d" % leaf.body_dot.counter)
+    for dot, body in state.bodies.items():
+        add(dot, b"body", body.text)
+    for address, deltas in state.fields.items():
+        parts = [part.encode() for part in (address.kind, address.part, *address.path)]
+        for dot, delta in deltas.items():
+            add(dot, b"field", *parts, delta.content)
+    return found
+
+
+def bucket_of(dot: Dot) -> Bucket:
+    """Return the bucket of a dot."""
+    return dot.actor, dot.counter // BUCKET_COUNTERS
+
+
+class Summing:
+    """The sums of a store at one moment, taken step by step."""
+
+    def __init__(self, moment: Moment) -> None:
+        self._moment = moment
+        self._documents = self._walk()
+        self.sums: Sums = {}
+        self.documents = 0
+        self.rot: list[str] = []
+        """What is wrong in this store: rows that don't agree with each other. Such a one claims nothing."""
+
+    def step(self, documents: int) -> bool:
+        """Look at some documents; return whether there are more."""
+        return all(next(self._documents, None) is not None for _ in range(documents))
+
+    def all(self) -> Sums:
+        """Return the sums of everything."""
+        while self.step(1_000):
+            pass
+        return self.sums
+
+    def _walk(self) -> Iterator[bool]:
+        moment, logged = self._moment, dict[Bucket, int]()
+        for name, doc_id, state in _documents(moment):
+            self.documents += 1
+            place = keys.place(moment.held.collections[name].number, doc_id.encode())
+            for dot, one in hashes(name, doc_id, state).items():
+                number, total = self.sums.get(bucket_of(dot), (0, 0))
+                self.sums[bucket_of(dot)] = number + 1, (total + one) & _MASK
+                if moment.rows.get(keys.log(moment.tables.actor_number(dot.actor), dot.counter)) != place:
+                    self.rot.append(f"{name}/{doc_id}: the dot log doesn't know {dot!r}")
+            yield True
+        for key, value in moment.rows.scan(*keys.rest(b"l")):
+            if value:
+                dot = Dot(moment.tables.actors[int.from_bytes(key[1:5], "big")], int.from_bytes(key[5:], "big"))
+                logged[bucket_of(dot)] = logged.get(bucket_of(dot), 0) + 1
+                yield True
+        for bucket in logged.keys() | self.sums.keys():
+            if logged.get(bucket, 0) != self.sums.get(bucket, (0, 0))[0]:
+                actor, number = bucket
+                first = number * BUCKET_COUNTERS
+                self.rot.append(
+                    f"{actor.hex()[:8]}:{first}-{first + BUCKET_COUNTERS - 1}: the dot log has {logged.get(bucket, 0)} live "
+                    f"writes, the documents {self.sums.get(bucket, (0, 0))[0]}"
+                )
+
+
+class Comparing(NamedTuple):
+    """One moment of a store, to be compared with another one's. Close it: it holds a snapshot."""
+
+    moment: Moment
+    outgoing: Outgoing
+    """What the other side lacks, as in an exchange."""
+    snapshot: Snapshot
+
+    def dots_in(self, buckets: Iterable[Bucket]) -> dict[Dot, Place]:
+        """Return the live dots of some buckets."""
+        return dots_in(self.moment, buckets)
+
+    def documents_with(self, dots: Iterable[Dot]) -> Outgoing:
+        """Return the documents that hold some dots, whole."""
+        held = self.moment.held
+        lacking = held.clock - DotSet.of(dots)
+        return Outgoing(Unclosed(self.snapshot), held, self.moment.tables, lacking, whole=True)
+
+    def close(self) -> None:
+        """Let go of the snapshot."""
+        self.snapshot.close()
+
+
+class Unclosed(NamedTuple):
+    """A snapshot that outlives who reads it."""
+
+    snapshot: Snapshot
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a value."""
+        return self.snapshot.get(key)
+
+    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Yield a range."""
+        return self.snapshot.scan(start, stop, reverse=reverse)
+
+    def close(self) -> None:
+        """Leave it open."""
+
+
+def _documents(moment: Moment) -> Iterator[tuple[str, str, State]]:
+    for name, collection in sorted(moment.held.collections.items()):
+        for key, value in moment.rows.scan(*keys.rest(keys.document(collection.number, b""))):
+            raw = key[5:]
+            record = decode_record(
+                value, moment.held.clock, moment.tables, moment.rows.get, keys.history(collection.number, raw)
+            )
+            yield name, raw.decode(), record.state
+
+
+def differing(mine: Sums, theirs: Sums) -> list[Bucket]:
+    """Return the buckets whose sums aren't equal."""
+    return sorted(bucket for bucket in mine.keys() | theirs.keys() if mine.get(bucket) != theirs.get(bucket))
+
+
+def dots_in(moment: Moment, buckets: Iterable[Bucket]) -> dict[Dot, Place]:
+    """Return the live dots of some buckets, as the documents hold them."""
+    found: dict[Dot, Place] = {}
+    names = {collection.number: name for name, collection in moment.held.collections.items()}
+    states: dict[tuple[str, str], dict[Dot, int]] = {}
+    for actor, number in buckets:
+        actor_number = moment.tables.known_actor_number(actor)
+        if actor_number is None:
+            continue
+        first = number * BUCKET_COUNTERS
+        for key, value in moment.rows.scan(
+            keys.log(actor_number, first), keys.log(actor_number, first + BUCKET_COUNTERS)
+        ):
+            if not value:
+                continue
+            collection, raw = keys.read_place(value)
+            name, doc_id = names.get(collection, ""), raw.decode()
+            if (name, doc_id) not in states:
+                row = moment.rows.get(keys.document(collection, raw))
+                if row is None:
+                    continue
+                history = keys.history(collection, raw)
+                record = decode_record(row, moment.held.clock, moment.tables, moment.rows.get, history)
+                states[name, doc_id] = hashes(name, doc_id, record.state)
+            dot = Dot(actor, int.from_bytes(key[5:], "big"))
+            if dot in states[name, doc_id]:
+                found[dot] = Place(name, doc_id, states[name, doc_id][dot])
+    return found
+
+
+class Difference(NamedTuple):
+    """What the comparison of some buckets found, from the side of the store that asked."""
+
+    here: dict[tuple[str, str], list[Dot]]
+    """Dots that are here alone, though the other side has seen them: by document."""
+    there: list[Dot]
+    """Dots that the other side alone holds, though this store has seen them."""
+    contradictory: dict[tuple[str, str], list[Dot]]
+    """Dots under which the two hold different contents."""
+
+
+def compare(mine: Mapping[Dot, Place], theirs: Mapping[Dot, int], my_clock: DotSet, their_clock: DotSet) -> Difference:
+    """Compare the dots of some buckets, each side's with the clock of the snapshot from which it read them."""
+    here: dict[tuple[str, str], list[Dot]] = {}
+    contradictory: dict[tuple[str, str], list[Dot]] = {}
+    for dot, place in sorted(mine.items()):
+        where = (place.name, place.doc_id)
+        if dot in theirs:
+            if theirs[dot] != place.hash:
+                contradictory.setdefault(where, []).append(dot)
+        elif dot in their_clock:
+            here.setdefault(where, []).append(dot)
+    there = [dot for dot in sorted(theirs) if dot not in mine and dot in my_clock]
+    return Difference(here, there, contradictory)
+
+
+def shows(state: State, dots: Iterable[Dot]) -> list[Dot]:
+    """Return those of the dots that a document needs for what it shows: of these none is ever collected."""
+    visible = [one.leaf for one in view(state).leaves if not one.leaf.deleted]
+    revs, bodies = {leaf.rev for leaf in visible}, {leaf.body_dot for leaf in visible}
+    needed = {dot for dot, leaf in state.leaves.items() if leaf.rev in revs}
+    needed |= {dot for dot in state.bodies if dot in bodies}
+    if visible:
+        needed |= {dot for address, deltas in state.fields.items() if address.part != REMNANT for dot in deltas}
+    return [dot for dot in dots if dot in needed]
+
+
+def let_go(transaction: Transaction, name: str, doc_id: str, gone: Iterable[Dot], clock: DotSet) -> None:
+    """Take out of a document what another store has seen replaced or collected; `clock` is what that store had seen.
+
+    What it hadn't seen is written anew under this store's own dots: each leaf as a revision made elsewhere, its value whole.
+    """
+    record = transaction.load(name, doc_id)
+    before, going = record.state, set(gone)
+    going &= set(before.dots())
+    if not going:
+        return
+    unseen = {dot for dot in before.dots() if dot not in clock}
+    strays = [] if doc_id.startswith(LOCAL) else _strays(before, unseen, transaction, name, doc_id)
+    after = _without(before, going | (unseen if strays else set()))
+    residue = record.residue | DotSet.of(going | unseen)
+    transaction.save(name, doc_id, record, after, uncovered(residue, transaction.held.clock))
+    history = transaction.history(name, doc_id)
+    for stray in sorted(strays, key=lambda one: one.rev):
+        transaction.rows[keys.revision(history.beginning, *stray.rev)] = None  # it isn't known from before: it is new
+        transaction.write(name, doc_id, partial(_taken, stray))
+
+
+def _taken(stray: Foreign, state: State, write: Write) -> State:
+    return take(state, write, stray, lambda _: False, lambda _: None)
+
+
+def take_back(
+    transaction: Transaction, parcel: Parcel, wanted: Iterable[Dot], repair: bool
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Take in documents of which this store has lost something, whatever its clock says; return which, and which came back.
+
+    Only what they show comes back: the rest may have been collected here. A document that has changed here since the other
+    side read it is left alone.
+    """
+    lost, found, mended = set(wanted), list[tuple[str, str]](), list[tuple[str, str]]()
+    for shipped in parcel.documents:
+        record = transaction.load(shipped.name, shipped.doc_id)
+        state, _ = parcel.state(shipped, transaction.older(shipped.name, shipped.doc_id))
+        back = set(shows(state, [dot for dot in state.dots() if dot in lost])) - set(record.state.dots())
+        if not back or any(dot not in parcel.clock for dot in record.state.dots()):
+            continue
+        found.append((shipped.name, shipped.doc_id))
+        if not repair:
+            continue
+        mine = record.state._replace(context=record.state.context - DotSet.of(back))
+        transaction.save(shipped.name, shipped.doc_id, record, merge(mine, state), record.residue)
+        mended.append((shipped.name, shipped.doc_id))
+    return found, mended
+
+
+def _strays(state: State, unseen: set[Dot], transaction: Transaction, name: str, doc_id: str) -> list[Foreign]:
+    """Return what this store alone has seen of a document, as revisions with their whole values."""
+    draft = None
+    found = []
+    for one in view(state).leaves:
+        if one.dot not in unseen:
+            continue
+        text = one.text
+        if not one.leaf.deleted and state.fields:
+            if draft is None:
+                draft = reading(state.fields, state.journals, transaction.opener(name, doc_id))
+            text = canonical(whole(text or NO_BODY, draft))
+        own = text if not one.leaf.deleted else (text if one.leaf.body_rev == one.leaf.rev else None)
+        digests = [step.digest for step in one.leaf.path.all()]
+        found.append(Foreign(one.leaf.rev, digests, own if one.leaf.deleted else own or NO_BODY, one.leaf.deleted))
+    return found
+
+
+def _without(state: State, dots: set[Dot]) -> State:
+    fields = {
+        address: kept
+        for address, deltas in state.fields.items()
+        if (kept := {dot: delta for dot, delta in deltas.items() if dot not in dots})
+    }
+    leaves = {dot: leaf for dot, leaf in state.leaves.items() if dot not in dots}
+    bodies = {dot: body for dot, body in state.bodies.items() if dot not in dots}
+    journals = state.journals if leaves else {}
+    return State(leaves, bodies, fields, state.context, journals)
