@@ -21,7 +21,7 @@ class Village:
     """Some nodes that find each other, and small words for what happens to them."""
 
     def __init__(self, *names: str) -> None:
-        self.world = World(Random(1), GossipConfig(), Store)
+        self.world = World(Random(1), GossipConfig(collection_interval=3.0, tombstone_grace=0.0), Store)
         for name in names:
             self.world.nodes[name] = SimulatedNode(self.world, name, "sync")
         for name in names:
@@ -125,6 +125,7 @@ def test_history_9_the_late_frame() -> None:
     village.lose_nothing()
     village.notes("ada").delete("a", village.notes("ada").get("a").rev)
     village.wait_equal()
+    village.pass_time(10)  # all have acknowledged, and nothing is left of the document
     digest = village.notes("bob").digest()
     link = next(number for number, ends in village.world.links.items() if ends == ("ada", "bob"))
     for _ in range(2):

@@ -291,7 +291,7 @@ class Engine:
         link.peer = greeting.name
         self.membership.greeted(member_of(greeting), now)
         self.exchanges.peer_clocks[greeting.name] = greeting.clock
-        self.upkeep.acknowledged(greeting.name, greeting.store_id, greeting.clock)
+        self.upkeep.greeted(greeting.name, greeting.store_id, greeting.actor, greeting.clock)
         self.readiness.greeted(greeting.name)
         if greeting.clock.highest(self._store.actor) > self._store.held.clock.highest(self._store.actor):
             self._renew_actor(f"{greeting.name} knows more of it than this store")

@@ -170,9 +170,9 @@ class Exchanges:
             self.audited(comparison.finding)
             return
         if comparison.finding.mended:
+            stale = len(comparison.finding.mended)
             self._outbox.log(
-                "WARNING",
-                f"{len(comparison.finding.mended)} documents here were out of date, and are as {asking.peer} has them",
+                "WARNING", f"{stale} documents here were out of date, and are now as {asking.peer} has them"
             )
         self._store.advance(comparison.clock)
         self.peer_clocks[asking.peer] = comparison.clock

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from crdtdb import __version__
 from crdtdb.causality import Actor, DotSet
 from crdtdb.cluster.actions import Outbox
-from crdtdb.cluster.members import Entry, Roster
+from crdtdb.cluster.members import FORMER_MAX, Entry, Roster
 from crdtdb.gossip import GossipConfig, Membership, Stability
 from crdtdb.gossip.stability import len_of
 from crdtdb.limits import AHEAD_RANGES_MAX
@@ -25,6 +25,8 @@ class Upkeep:
         self._store, self._membership, self._config, self._outbox, self._told = store, membership, config, outbox, told
         self.roster = Roster(store)
         self.stability = Stability(store.held.stable)
+        self._actors: dict[str, set[Actor]] = {}
+        """Every actor that was heard of, by the name of its node."""
         self._next_cut = now
         self._next_pass = now + config.collection_interval
         self._again = False
@@ -34,6 +36,11 @@ class Upkeep:
     def acknowledged(self, name: str, store_id: bytes, clock: DotSet) -> None:
         """Take note of a member's durable clock."""
         self.stability.acknowledged(name, store_id, clock)
+
+    def greeted(self, name: str, store_id: bytes, actor: Actor, clock: DotSet) -> None:
+        """Take note of who stands at the other end of a connection."""
+        self._actors.setdefault(name, set()).add(actor)
+        self.acknowledged(name, store_id, clock)
 
     def is_member(self) -> bool:
         """Whether this node is named in the roster, as far as it has it."""
@@ -55,7 +62,20 @@ class Upkeep:
                 self.roster.write(entry.after(self.roster.get(name)))
                 self._outbox.log("INFO", f"{name} is a member from now on")
                 named.append(name)
+        self._name_former()
         return named
+
+    def _name_former(self) -> None:
+        """Say which actors a node has written as, where it doesn't know that itself: a disk may lose what it had synced."""
+        for one in self._membership.others.values():
+            self._actors.setdefault(one.name, set()).add(one.actor)
+        for name, actors in self._actors.items():
+            entry, member = self.roster.get(name), self._membership.others.get(name)
+            if entry is None or member is None or entry.actor != member.actor:
+                continue
+            unnamed = sorted(actors - {entry.actor, *entry.former})
+            if unnamed:
+                self.roster.write(entry._replace(former=(*entry.former, *unnamed)[-FORMER_MAX:]))
 
     def _is_unknown(self, member: Member) -> bool:
         known = self.roster.get(member.name)
@@ -100,4 +120,4 @@ class Upkeep:
     def work(self) -> bool:
         """Collect a slice of what is stable; return whether there is more."""
         again, self._again = self._again, False
-        return self._store.collect(self._told, again)
+        return self._store.collect(self._told, again, self._config.tombstone_grace)

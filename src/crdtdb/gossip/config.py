@@ -42,5 +42,8 @@ class GossipConfig:
     """How often the acknowledgements are counted: each time the cut moves it is written to disk."""
     collection_interval: float = 60.0
     """How often what was held back, for clients say, is looked at again. What becomes stable is collected at once."""
+    tombstone_grace: float = 300.0
+    """How old a tombstone is at least when it is collected: long enough for a client of CouchDB's protocol that has begun to
+    read to leave its first checkpoint, which then holds what it hasn't read. Nodes need no grace."""
     confirm_timeout: float = 1.5
     """How long a node that starts asks whether somebody knows more of its actor than it does itself."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from crdtdb.backends import Reader
 from crdtdb.causality import EMPTY, DotSet
 from crdtdb.documents.collecting import collect
+from crdtdb.documents.stamps import milliseconds
 from crdtdb.store import keys
 from crdtdb.store.records import StoreTables
 from crdtdb.store.transaction import Transaction, uncovered
@@ -33,8 +34,13 @@ class Slice(NamedTuple):
     """What documents have seen and this store doesn't hold, so that they have to wait."""
 
 
-def collect_slice(transaction: Transaction, rows: Reader, tables: StoreTables, told: Told, after: bytes) -> Slice:
-    """Let some documents give up what is stable, from the key `after` on."""
+def collect_slice(
+    transaction: Transaction, rows: Reader, tables: StoreTables, told: Told, since: int, after: bytes
+) -> Slice:
+    """Let some documents give up what is stable, from the key `after` on.
+
+    Tombstones that were made after `since`, in milliseconds since 1970, stay.
+    """
     found = list(islice(_lined_up(transaction, rows, tables, after), _SLICE_DOCUMENTS))
     names = {collection.number: name for name, collection in transaction.held.collections.items()}
     collected = held_back = 0
@@ -47,6 +53,8 @@ def collect_slice(transaction: Transaction, rows: Reader, tables: StoreTables, t
         record = transaction.load(name, raw.decode())
         stable = transaction.held.stable
         read = told(name)
+        if any(leaf.deleted and milliseconds(leaf.stamp) > since for leaf in record.state.leaves.values()):
+            read = EMPTY
         state = collect(record.state, stable, stable if read is None else stable & read)
         beyond = uncovered(record.residue, transaction.held.clock)
         if beyond:

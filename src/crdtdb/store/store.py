@@ -44,6 +44,7 @@ from crdtdb.wallclock import WallClock, wall_milliseconds
 from crdtdb.wire.parcels import Parcel
 
 T = TypeVar("T")
+_NEVER = 1 << 62
 Durability = Literal["sync", "buffered"]
 
 
@@ -252,18 +253,19 @@ class Store:
         self._committer.submit(lambda transaction: transaction.advance(dots))
         self.unheld -= dots
 
-    def collect(self, told: Told, again: bool = False) -> bool:
+    def collect(self, told: Told, again: bool = False, grace: float = 0.0) -> bool:
         """Remove a slice of what is stable and nobody needs; return whether there is more to look at.
 
-        A pass begins when the cut has moved, or with `again`.
+        A pass begins when the cut has moved, or with `again`. Tombstones younger than `grace` seconds stay.
         """
         if again and self._collect_from is None:
             self._collect_from = b""
         start, this_pass = self._collect_from, self._passes
         if start is None:
             return False
+        since = self._wall() - int(grace * 1000) if grace else _NEVER
         done = self._committer.submit(
-            lambda transaction: collect_slice(transaction, self._backend, self._tables, told, start)
+            lambda transaction: collect_slice(transaction, self._backend, self._tables, told, since, start)
         )
         if self._passes == this_pass:  # else the cut has moved meanwhile, and a pass begins anew
             self._collect_from = done.after

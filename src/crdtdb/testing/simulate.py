@@ -63,7 +63,7 @@ def simulate(
     """
     dice = Random(seed)  # noqa: S311
     size = nodes or dice.randint(3, 7)
-    world = World(dice, GossipConfig(collection_interval=3.0), make_store)
+    world = World(dice, GossipConfig(collection_interval=3.0, tombstone_grace=0.0), make_store)
     try:
         return _run(world, seed, size, seconds, heal_seconds, writes_a_second)
     except Exception as error:
