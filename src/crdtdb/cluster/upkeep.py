@@ -103,16 +103,16 @@ class Upkeep:
     def _lose_what_nobody_holds(self, cut: DotSet, mine: DotSet) -> None:
         """Count as held what actors that write no more took with them: counters that were used and lost before they were told.
 
-        An actor writes no more once the roster, as all members have it, says so. A node names its actor there before it writes
-        anything else.
+        What lies below a dot that every member has acknowledged is held by the actor itself, if that still writes: its own
+        acknowledgement would have it. Above, an actor writes no more once the roster says so, as all members have it.
         """
         former: set[Actor] = set()
         for one in self.roster.entries().values():
             if one.dot is not None and one.dot in cut:
                 former.update(one.former, (one.actor,) if one.retired else ())
-        missing = mine.gaps() | self._store.unheld
-        done = [actor for actor in missing.actors if actor in former and len(mine.ranges(actor)) < AHEAD_RANGES_MAX]
-        lost = self.stability.held_by_nobody(missing.restrict(done))
+        missing = (cut.gaps() - mine) | (mine.gaps() | self._store.unheld).restrict(former)
+        few = [actor for actor in missing.actors if len(mine.ranges(actor)) < AHEAD_RANGES_MAX]
+        lost = self.stability.held_by_nobody(missing.restrict(few))
         if lost:
             self._outbox.log("WARNING", f"{len_of(lost)} writes are lost: nobody holds them, and who made them is gone")
             self._store.lose(lost)
