@@ -118,7 +118,7 @@ class AskedComparison:
         self._summing = Summing(self._mine.moment) if self._mine is not None else None
         self._summed = False
         self._sums: Sums = {}
-        self._sums_are_in = False
+        self._sums_are_in = self._paged = False
         self._dots: dict[Dot, int] = {}
         self.clock = DotSet()
         """That of the other side's snapshot."""
@@ -126,6 +126,7 @@ class AskedComparison:
         self._difference: Difference | None = None
         self._listed: dict[Dot, Place] = {}
         self.lost: list[Dot] = []
+        self._contradictory: list[Dot] = []
         self.done = False
 
     def ask(self) -> Compare:
@@ -135,7 +136,7 @@ class AskedComparison:
 
     def paged(self, clock: DotSet) -> None:
         """Take note that all pages of the snapshot are merged."""
-        self.clock = clock
+        self.clock, self._paged = clock, True
         if self._mine is None:
             self._mine = self._store.comparing(DotSet())
             self._summing = Summing(self._mine.moment)
@@ -166,7 +167,7 @@ class AskedComparison:
             return []
         if not self._summed:
             self._summed = not self._summing.step(_STEP_DOCUMENTS)
-        if not self._summed or not self._sums_are_in:
+        if not (self._summed and self._sums_are_in and self._paged):
             return []
         self._sums_are_in = False
         self.finding.documents = self._summing.documents
@@ -181,12 +182,13 @@ class AskedComparison:
     def _differ(self) -> None:
         assert self._mine is not None
         difference = compare(self._listed, self._dots, self._mine.moment.held.clock, self.clock)
-        self.finding.contradictory = [_named(where) for where in difference.contradictory]
         if self.audit:
+            # Under one dot one side may hold less than the other: whether they contradict each other the documents tell.
+            self._contradictory = [dot for dots in difference.contradictory.values() for dot in dots]
             for (name, doc_id), dots in difference.here.items():
                 if self.finding.claims and self._store.still_shows(name, doc_id, dots):
                     self.finding.lost_there.append(_named((name, doc_id)))
-            self.lost = difference.there[:WANTED_MAX]
+            self.lost = [*difference.there, *self._contradictory][:WANTED_MAX]
             self._mending = iter(())
         else:
             self._mending = iter(difference.here.items() if self.finding.claims else ())
@@ -208,9 +210,10 @@ class AskedComparison:
     def last_page(self, parcel: Any) -> None:
         """Take in the documents that were wanted: the end."""
         given = parcel_in(parcel)
-        showing, mended = self._store.take_back(given, self.lost, repair=self.repair)
-        self.finding.lost_here += [_named(where) for where in showing]
-        self.finding.mended += [_named(where) for where in mended]
+        taken = self._store.take_back(given, self.lost, repair=self.repair)
+        self.finding.lost_here += [_named(where) for where in taken.lost]
+        self.finding.mended += [_named(where) for where in taken.mended]
+        self.finding.contradictory += [_named(where) for where in taken.contradictory]
 
     def close(self) -> None:
         """Let go of the snapshot."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from crdtdb.causality import DotSet
 from crdtdb.cluster.actions import Action, Certified, Outbox
+from crdtdb.cluster.audits import Audits
 from crdtdb.cluster.exchanges import Exchanges
 from crdtdb.cluster.greetings import member_of, refusal_of
 from crdtdb.cluster.links import Link, Links
@@ -30,6 +31,7 @@ from crdtdb.wire.messages import (
     MINOR,
     Ack,
     Ask,
+    Audit,
     Busy,
     Compare,
     DotsOf,
@@ -70,6 +72,8 @@ class NodeIdentity(NamedTuple):
     """Names of members, and the addresses under which this node reaches them: through a tunnel, say."""
     offline: bool = False
     """Whether to take writes without asking the others first."""
+    rejoin: bool = False
+    """Whether to come back as a new store if the others have retired this node."""
 
 
 class Engine:
@@ -99,15 +103,19 @@ class Engine:
         self.outbox = Outbox()
         self.membership = Membership(me, kept.members, config, dice, now)
         self.rumors = Rumors(config.rumor_fanout, dice)
-        self.exchanges = Exchanges(self._store, config, self.outbox, self._completed)
+        self.exchanges = Exchanges(
+            self._store, config, self.outbox, self._completed, lambda finding: self.audits.found(finding)
+        )
         self.readiness = Readiness(
-            joining=bool(identity.join) and not kept.joined,
+            joining=(bool(identity.join) and not kept.joined)
+            or (self._store.identity.entering and bool(identity.join or kept.members)),
             unsure=self._store.identity.why is None and not identity.offline,
             to_ask=frozenset(one.name for one in kept.members if one.name != identity.name),
             until=now + config.confirm_timeout,
         )
         self.upkeep = Upkeep(self._store, self.membership, config, self.outbox, told, now)
         self.links = Links(Dialer(config, dice), config, self.outbox, self._forgotten)
+        self.audits = Audits(self.exchanges, self.links, config, self.outbox, dice, now)
         self._digests: dict[str, bytes] = {}
         self._digested: tuple[DotSet, bytes] | None = None
         self._told: dict[str, Status] = {one.name: one.status for one in kept.members}
@@ -133,6 +141,7 @@ class Engine:
             DotsOf: self.exchanges.sums,
             ListOf: self.exchanges.list,
             Want: self.exchanges.list,
+            Audit: lambda link, message, now: self.audits.asked_for(link.peer or "?"),  # noqa: ARG005
             Poke: lambda link, message, now: self._ask_by_name(link.peer, now),  # noqa: ARG005
         }
 
@@ -198,7 +207,9 @@ class Engine:
             for name in self.upkeep.name_members(self.links.peers()):
                 self.links.send_to(name, Poke())
         if not self.readiness.joining:
-            self.upkeep.tick(now)
+            self.upkeep.tick(now, self.links.peers())
+            self._part_with_retired(now)
+        self.audits.tick(now)
         if self.membership.changed:
             self._tell_of_members()
             self._keep_roster()
@@ -258,10 +269,18 @@ class Engine:
 
     def _admitted(self, link: Link, greeting: Greeting, now: float) -> bool:
         refusal = refusal_of(greeting, self._identity.cluster, self.membership, self.upkeep.roster, link.certified)
+        if refusal is None and self.upkeep.has_gone_back(greeting):
+            refusal = Refuse(
+                Refusal.COPY, "its store lacks what it has acknowledged: it was restored, or has lost something"
+            )
         if refusal is None:
             return True
         if refusal.code != Refusal.SELF:
             self.outbox.log("WARNING", f"refusing {link}, which calls itself {greeting.name!r}: {refusal.reason}")
+        me = self.membership.me
+        if greeting.store_id == me.store_id and greeting.actor < me.actor:
+            self._begin_anew(f"{greeting.name!r} runs with a copy of its store", now)  # one of the two has to
+            return False
         if link.address is None:
             self.outbox.send(link.number, refusal)
         self.links.close(link, now)
@@ -276,6 +295,12 @@ class Engine:
         address = link.address or "?"
         if refusal.code == Refusal.SELF:
             self.links.ignore(address)
+        elif refusal.code == Refusal.COPY or (refusal.code == Refusal.RETIRED and self._identity.rejoin):
+            self._begin_anew(refusal.reason, now)
+            return
+        elif refusal.code == Refusal.RETIRED and not self.readiness.retired:
+            self.readiness.retired = True
+            self.outbox.log("ERROR", f"{address} refuses this node: {refusal.reason}")
         else:
             self.outbox.log("ERROR", f"{address} refuses this node: {refusal.reason}")
         self.links.close(link, now)
@@ -291,13 +316,26 @@ class Engine:
         link.peer = greeting.name
         self.membership.greeted(member_of(greeting), now)
         self.exchanges.peer_clocks[greeting.name] = greeting.clock
-        self.upkeep.greeted(greeting.name, greeting.store_id, greeting.actor, greeting.clock)
+        self.upkeep.greeted(greeting)
         self.readiness.greeted(greeting.name)
         if greeting.clock.highest(self._store.actor) > self._store.held.clock.highest(self._store.actor):
-            self._renew_actor(f"{greeting.name} knows more of it than this store")
+            self._begin_anew(f"{greeting.name} knows more of this node's writes than its store", now)
         if link.address is not None:
             self.outbox.log("INFO", f"connected with {greeting.name} at {link.address}")
         self._dial(now)
+
+    def _begin_anew(self, why: str, now: float) -> None:
+        """Enter the cluster as a store that nobody knows, with all that this one holds. Rules 3, 10 and 12."""
+        self.outbox.log("WARNING", f"this node enters as a new store, and is compared with the others first: {why}")
+        self._store.begin_anew(why)
+        me = self.membership.me
+        self.membership.me = me._replace(
+            store_id=self._store.identity.store_id, actor=self._store.actor, incarnation=me.incarnation + 1
+        )
+        self.membership.changed = True
+        self.readiness.sure()
+        self.readiness.joining = True
+        self.links.start_over(now)
 
     def _renew_actor(self, why: str) -> None:
         self._store.renew_actor()
@@ -425,6 +463,14 @@ class Engine:
         for name in self.rumors.take_overflow(self.links.ways):
             self.links.send_to(name, Poke())
 
+    def _part_with_retired(self, now: float) -> None:
+        for entry in self.upkeep.roster.entries().values():
+            if entry.retired and entry.store_id != self.membership.me.store_id:
+                self.membership.forget(entry.name, entry.store_id)
+        for link in self.links.greeted_links():
+            if link.peer not in self.membership.others:
+                self.links.close(link, now, f"closing the connection with {link}: it was retired")
+
     def _settle(self) -> None:
         if self.exchanges.news:
             self.exchanges.news = False
@@ -433,6 +479,8 @@ class Engine:
     def _completed(self, peer: str) -> None:
         if self.readiness.joining and self.upkeep.is_member():
             self.readiness.joined()
+            if self._store.identity.entering:
+                self._store.entered()
             self.membership.changed = True
             self.outbox.log("INFO", f"joined the cluster by {peer}")
 

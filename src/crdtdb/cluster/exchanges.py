@@ -71,6 +71,9 @@ class Exchanges:
     def ask(self, link: Link, now: float, whole: bool = False) -> None:
         """Ask a peer for everything that this node lacks, unless that is under way."""
         peer = link.peer or "?"
+        if self._store.identity.entering:
+            self.compare(link, now)
+            return
         busy = link.number in self._asking or len(self._asking) >= self._config.exchanges_at_once
         if busy or now < self._alarmed.get(peer, now):
             return
@@ -112,7 +115,9 @@ class Exchanges:
             comparison.last_page(message.parcel)
             if message.last:
                 self._agreed(link.number)
-            return not message.last
+                return False
+            self._outbox.send(link.number, More(message.exchange, asking.wanted(self._config.pages_ahead)))
+            return True
         try:
             received = self._store.receive(parcel, message.last and comparison is None)
         except ContentMissingError as error:

@@ -25,7 +25,11 @@ def refusal_of(
             f"not for node {greeting.name!r}",
         )
     if greeting.store_id == membership.me.store_id:
-        return Refuse(Refusal.SELF, "that is this node itself")
+        if greeting.actor == membership.me.actor:
+            return Refuse(Refusal.SELF, "that is this node itself")
+        return Refuse(Refusal.COPY, f"its store is a copy of that of {membership.me.name!r}")
+    if any(one.retired and one.store_id == greeting.store_id for one in roster.entries().values()):
+        return Refuse(Refusal.RETIRED, f"{greeting.name!r} was retired: to come back, start it once with --rejoin")
     if greeting.name == membership.me.name:
         return Refuse(Refusal.NAME_TAKEN, f"the name {greeting.name!r} is taken by the node at {membership.me.address}")
     holder = membership.others.get(greeting.name)

@@ -62,6 +62,16 @@ class Links:
         """Return the names of all who are connected, whoever dialed."""
         return sorted({link.peer for link in self._links.values() if link.peer is not None})
 
+    def greeted_links(self) -> list[Link]:
+        """Return the links whose handshake is over."""
+        return [link for link in self._links.values() if link.peer is not None]
+
+    def start_over(self, now: float) -> None:
+        """Close every link: this node greets anew."""
+        self._ignored.clear()
+        for link in list(self._links.values()):
+            self.close(link, now)
+
     def reached(self, link: Link, name: str, now: float) -> bool:
         """Make a link the way to a peer; return whether it is, or closed since there is another."""
         if name in self.ways:

@@ -62,6 +62,7 @@ class Roster:
         self._store = store
         self._read_at: tuple[int, int] | None = None
         self._entries: dict[str, Entry] = {}
+        self._named: set[tuple[str, bytes]] = set()
 
     def entries(self) -> dict[str, Entry]:
         """Return every entry by its name, those of retired members too."""
@@ -81,9 +82,9 @@ class Roster:
         return self.entries().get(name)
 
     def has(self, name: str, store_id: bytes) -> bool:
-        """Whether this store is a member under this name."""
-        entry = self.get(name)
-        return entry is not None and entry.store_id == store_id and not entry.retired
+        """Whether this store is a member under this name: one that comes back may have said something else meanwhile."""
+        self.entries()
+        return (name, store_id) in self._named
 
     def write(self, entry: Entry) -> bool:
         """Name a member, or say something new of it; return whether anything was written."""
@@ -99,8 +100,12 @@ class Roster:
 
     def _read(self) -> dict[str, Entry]:
         entries = {}
+        self._named = set()
         for doc_id, record in self._store.documents(NODES):
             shown = view(record.state).siblings
+            for value in (load(one.text) for one in shown if one.text is not None):
+                if not value.get("retired", False):
+                    self._named.add((doc_id, bytes.fromhex(value["store"])))
             if shown and shown[0].text is not None:
                 value = load(shown[0].text)
                 entries[doc_id] = Entry(

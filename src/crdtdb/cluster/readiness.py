@@ -18,6 +18,8 @@ class Readiness:
     unsure: bool
     to_ask: frozenset[str]
     until: float
+    retired: bool = False
+    """Whether the others have gone on without this node."""
     named: bool = False
     """Whether the roster names the actor that this node writes as: that comes before anything else it writes."""
     _asked: set[str] = field(default_factory=set)
@@ -35,11 +37,13 @@ class Readiness:
     @property
     def may_be_named(self) -> bool:
         """Whether nothing is left to do but to name the actor."""
-        return not self.joining and not self.unsure
+        return not self.joining and not self.unsure and not self.retired
 
     @property
     def why_not(self) -> str:
         """What the node is waiting for."""
+        if self.retired:
+            return "this node was retired: to come back, start it once with --rejoin"
         if self.joining:
             return "the node is joining its cluster: it takes writes when it has what the others have"
         if not self.unsure:

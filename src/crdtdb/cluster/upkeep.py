@@ -8,11 +8,12 @@ from crdtdb import __version__
 from crdtdb.causality import Actor, DotSet
 from crdtdb.cluster.actions import Outbox
 from crdtdb.cluster.members import FORMER_MAX, Entry, Roster
+from crdtdb.errors import InvalidInputError, NotFoundError
 from crdtdb.gossip import GossipConfig, Membership, Stability
 from crdtdb.gossip.stability import len_of
 from crdtdb.limits import AHEAD_RANGES_MAX
 from crdtdb.store import Store, Told
-from crdtdb.wire.messages import Member, Status
+from crdtdb.wire.messages import Greeting, Member, Status
 
 
 class Upkeep:
@@ -27,6 +28,9 @@ class Upkeep:
         self.stability = Stability(store.held.stable)
         self._actors: dict[str, set[Actor]] = {}
         """Every actor that was heard of, by the name of its node."""
+        self._acknowledging: dict[str, Actor] = {}
+        """The actors as which members wrote when they last greeted."""
+        self._absent: dict[str, float] = {}
         self._next_cut = now
         self._next_pass = now + config.collection_interval
         self._again = False
@@ -37,10 +41,18 @@ class Upkeep:
         """Take note of a member's durable clock."""
         self.stability.acknowledged(name, store_id, clock)
 
-    def greeted(self, name: str, store_id: bytes, actor: Actor, clock: DotSet) -> None:
+    def greeted(self, greeting: Greeting) -> None:
         """Take note of who stands at the other end of a connection."""
-        self._actors.setdefault(name, set()).add(actor)
-        self.acknowledged(name, store_id, clock)
+        self._actors.setdefault(greeting.name, set()).add(greeting.actor)
+        self._acknowledging[greeting.name] = greeting.actor
+        self.acknowledged(greeting.name, greeting.store_id, greeting.clock)
+
+    def has_gone_back(self, greeting: Greeting) -> bool:
+        """Whether a store that was opened again lacks what it has acknowledged before."""
+        if self._acknowledging.get(greeting.name, greeting.actor) == greeting.actor:
+            return False  # the same process: greetings may pass each other on the way
+        acknowledged = self.stability.acknowledged_by(greeting.name, greeting.store_id)
+        return acknowledged is not None and not greeting.clock >= acknowledged
 
     def is_member(self) -> bool:
         """Whether this node is named in the roster, as far as it has it."""
@@ -81,14 +93,51 @@ class Upkeep:
         known = self.roster.get(member.name)
         return known is None or known.retired or known.store_id != member.store_id
 
-    def tick(self, now: float) -> None:
-        """Count the acknowledgements, and keep the cut that they reach."""
+    def retire(self, name: str, force: bool = False, peers: Iterable[str] = ()) -> None:
+        """Take a member out for good: nobody waits for it any more, and it is refused until it enters anew.
+
+        Raises NotFoundError if there is no such member, InvalidInputError if it is this node, or is there, unless by `force`.
+        """
+        entry = self.roster.get(name)
+        if entry is None or entry.retired:
+            names = ", ".join(sorted(self.roster.members()))
+            raise NotFoundError(f"there is no member {name!r}: the members are {names}")
+        if name == self._membership.me.name:
+            raise InvalidInputError(f"{name!r} can't retire itself: stop it, and ask another member")
+        if name in peers and not force:
+            raise InvalidInputError(f"{name!r} is alive and connected: stop it first, or retire it by force")
+        self.roster.write(entry._replace(retired=True))
+        self._outbox.log("WARNING", f"{name} is retired")
+
+    def _retire_the_absent(self, now: float, peers: list[str]) -> None:
+        longest = self._config.member_absence_max
+        others = [name for name in self.roster.members() if name != self._membership.me.name]
+        for name in others:
+            if name in peers:
+                self._absent.pop(name, None)
+            else:
+                self._absent.setdefault(name, now)
+        if longest is None or 2 * (len(set(others) & set(peers)) + 1) <= len(others) + 1:
+            return
+        for name in others:
+            if now - self._absent.get(name, now) > longest:
+                self._outbox.log("WARNING", f"{name} was away for over {longest:.0f} s")
+                self.retire(name)
+                del self._absent[name]
+
+    def absence(self, name: str, now: float) -> float | None:
+        """Return for how many seconds a member hasn't been connected, None if it is."""
+        return now - self._absent[name] if name in self._absent else None
+
+    def tick(self, now: float, peers: list[str]) -> None:
+        """Count the acknowledgements, and keep the cut that they reach. `peers` are the names of those who are connected."""
         if now >= self._next_pass:
             self._next_pass = now + self._config.collection_interval
             self._again = True
         if now < self._next_cut:
             return
         self._next_cut = now + self._config.stability_interval
+        self._retire_the_absent(now, peers)
         me = self._membership.me
         others = {name: one.store_id for name, one in self.roster.members().items() if name != me.name}
         before = self.stability.cut

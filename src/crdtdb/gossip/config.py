@@ -42,6 +42,10 @@ class GossipConfig:
     """How often the acknowledgements are counted: each time the cut moves it is written to disk."""
     collection_interval: float = 60.0
     """How often what was held back, for clients say, is looked at again. What becomes stable is collected at once."""
+    member_absence_max: float | None = None
+    """A member that was away for so long is retired, by a node that sees more than half of all. None: never by itself."""
+    audit_interval: float = 24 * 3600.0
+    """How often a node compares what it holds with a random peer, in the background. 0: never by itself."""
     tombstone_grace: float = 300.0
     """How old a tombstone is at least when it is collected: long enough for a client of CouchDB's protocol that has begun to
     read to leave its first checkpoint, which then holds what it hasn't read. Nodes need no grace."""

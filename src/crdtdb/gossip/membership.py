@@ -46,6 +46,7 @@ class Membership:
         }
         self._news: dict[str, int] = {}
         """Members whose entry changed, and how often that was passed on."""
+        self._forgotten: set[tuple[str, bytes]] = set()
         self._round: list[str] = []
         self._probing: _Probing | None = None
         self._next_probe = now
@@ -70,6 +71,16 @@ class Membership:
             incarnation = max(incarnation, known.incarnation)
         self._set(member._replace(status=Status.ALIVE, incarnation=incarnation), now)
 
+    def forget(self, name: str, store_id: bytes) -> None:
+        """Take a member out for good: what others still say of it isn't news any more."""
+        self._forgotten.add((name, store_id))
+        known = self.others.get(name)
+        if known is not None and known.store_id == store_id:
+            del self.others[name]
+            self._news.pop(name, None)
+            self._deadlines.pop(name, None)
+            self.changed = True
+
     def leave(self) -> Member:
         """Return the entry that tells the others of a clean stop."""
         return self.me._replace(status=Status.DEAD)
@@ -79,6 +90,8 @@ class Membership:
         for member in news:
             if member.name == self.me.name:
                 self._hear_of_me(member)
+            elif (member.name, member.store_id) in self._forgotten:
+                continue
             elif _newer(member, self.others.get(member.name)):
                 self._set(member, now)
 

@@ -106,10 +106,12 @@ class Stability:
                     dots -= clock
         return dots
 
-    def acknowledged_by(self, name: str) -> DotSet | None:
-        """Return what counts as acknowledged by a member, None if it never acknowledged anything."""
+    def acknowledged_by(self, name: str, store_id: bytes) -> DotSet | None:
+        """Return the newest that a member's store has acknowledged, None if it never acknowledged anything."""
         known = self._members.get(name)
-        return known.taken if known is not None and known.heard else None
+        if known is None or known.store_id != store_id or not known.heard:
+            return None
+        return known.newest or known.waiting or known.taken
 
 
 def len_of(dots: DotSet) -> int:

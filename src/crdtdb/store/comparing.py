@@ -24,17 +24,18 @@ from typing import NamedTuple
 
 from crdtdb.backends import Snapshot
 from crdtdb.causality import Actor, Dot, DotSet
-from crdtdb.crdts import REMNANT
+from crdtdb.crdts import REMNANT, GapError
 from crdtdb.documents import NO_BODY, State, Write, merge, view
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.foreign import Foreign, take
 from crdtdb.documents.local import LOCAL
+from crdtdb.errors import DotCollisionError
 from crdtdb.jsontext import canonical
 from crdtdb.store import keys
 from crdtdb.store.exchange import Outgoing
 from crdtdb.store.moment import Moment
 from crdtdb.store.records import decode_record
-from crdtdb.store.transaction import Transaction, uncovered
+from crdtdb.store.transaction import SYSTEM, Transaction, uncovered
 from crdtdb.wire.parcels import Parcel
 
 BUCKET_COUNTERS = 1_024
@@ -258,13 +259,15 @@ def let_go(transaction: Transaction, name: str, doc_id: str, gone: Iterable[Dot]
     if not going:
         return
     unseen = {dot for dot in before.dots() if dot not in clock}
-    strays = [] if doc_id.startswith(LOCAL) else _strays(before, unseen, transaction, name, doc_id)
+    strays = (
+        []
+        if doc_id.startswith(LOCAL) or name.startswith(SYSTEM)
+        else _strays(before, unseen, transaction, name, doc_id)
+    )
     after = _without(before, going | (unseen if strays else set()))
     residue = record.residue | DotSet.of(going | unseen)
     transaction.save(name, doc_id, record, after, uncovered(residue, transaction.held.clock))
-    history = transaction.history(name, doc_id)
     for stray in sorted(strays, key=lambda one: one.rev):
-        transaction.rows[keys.revision(history.beginning, *stray.rev)] = None  # it isn't known from before: it is new
         transaction.write(name, doc_id, partial(_taken, stray))
 
 
@@ -272,28 +275,42 @@ def _taken(stray: Foreign, state: State, write: Write) -> State:
     return take(state, write, stray, lambda _: False, lambda _: None)
 
 
-def take_back(
-    transaction: Transaction, parcel: Parcel, wanted: Iterable[Dot], repair: bool
-) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Take in documents of which this store has lost something, whatever its clock says; return which, and which came back.
+class Taken(NamedTuple):
+    """Documents of which this store had lost something, those that came back, and those that the two hold differently."""
+
+    lost: list[tuple[str, str]]
+    mended: list[tuple[str, str]]
+    contradictory: list[tuple[str, str]]
+
+
+def take_back(transaction: Transaction, parcel: Parcel, wanted: Iterable[Dot], repair: bool) -> Taken:
+    """Take in documents of which this store has lost something, whatever its clock says.
 
     Only what they show comes back: the rest may have been collected here. A document that has changed here since the other
     side read it is left alone.
     """
-    lost, found, mended = set(wanted), list[tuple[str, str]](), list[tuple[str, str]]()
+    lost, taken = set(wanted), Taken([], [], [])
     for shipped in parcel.documents:
         record = transaction.load(shipped.name, shipped.doc_id)
         state, _ = parcel.state(shipped, transaction.older(shipped.name, shipped.doc_id))
+        where = (shipped.name, shipped.doc_id)
+        try:
+            merge(record.state, state)
+        except DotCollisionError:
+            taken.contradictory.append(where)
+            continue
+        except GapError:
+            continue
         back = set(shows(state, [dot for dot in state.dots() if dot in lost])) - set(record.state.dots())
         if not back or any(dot not in parcel.clock for dot in record.state.dots()):
             continue
-        found.append((shipped.name, shipped.doc_id))
+        taken.lost.append(where)
         if not repair:
             continue
         mine = record.state._replace(context=record.state.context - DotSet.of(back))
         transaction.save(shipped.name, shipped.doc_id, record, merge(mine, state), record.residue)
-        mended.append((shipped.name, shipped.doc_id))
-    return found, mended
+        taken.mended.append(where)
+    return taken
 
 
 def _strays(state: State, unseen: set[Dot], transaction: Transaction, name: str, doc_id: str) -> list[Foreign]:

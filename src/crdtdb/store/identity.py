@@ -16,12 +16,28 @@ from crdtdb.wire.cbor import decode_own, encode
 
 
 class Identity(NamedTuple):
-    """A store's names. `why` says what the actor was drawn for when the store was opened, None if it was kept."""
+    """A store's names. `why` says what the actor was drawn for when the store was opened, None if it was kept.
+
+    `entering` is whether the store was restored, copied or retired: it may hold what the others have collected, so it is
+    compared with one of them before anything else.
+    """
 
     store_id: bytes
     actor: Actor
     place: str | None
     why: str | None = None
+    entering: bool = False
+
+    def begun_anew(self, backend: Backend, draw: Callable[[int], bytes], why: str) -> Identity:
+        """Return the identity of a store that nobody knows yet, which is kept before it is returned."""
+        anew = Identity(draw(ACTOR_BYTES), draw(ACTOR_BYTES), self.place, why, entering=True)
+        backend.write({keys.IDENTITY: encode(list(anew[:3])), keys.ENTERING: b""}, durable=True)
+        return anew
+
+    def entered(self, backend: Backend) -> Identity:
+        """Return the identity of a store that has been compared."""
+        backend.write({keys.ENTERING: None}, durable=True)
+        return self._replace(entering=False)
 
     def renewed(self, backend: Backend, draw: Callable[[int], bytes]) -> Identity:
         """Return the identity with a new actor, which is kept before it is returned."""
@@ -49,5 +65,6 @@ def load_identity(backend: Backend, draw: Callable[[int], bytes]) -> Identity:
             why = "the store isn't where it was: it may be a copy"
         if why is not None:
             identity = Identity(identity.store_id, draw(ACTOR_BYTES), place, why)
+        identity = identity._replace(entering=backend.get(keys.ENTERING) is not None)
     backend.write({keys.IDENTITY: encode(list(identity[:3])), keys.RUNNING: b""}, durable=True)
     return identity

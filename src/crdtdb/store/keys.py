@@ -3,6 +3,7 @@
     !format                              [name of the format, version]
     !identity                            [store id, actor, place]
     !running                             there while a process has the store open
+    !entering                            there while the store may know less, or other things, than its peers think
     !roster                              what gossip asks to be kept
     a actor#                             the 16 bytes of an actor
     e set#                               a set of creations: [actor#, counter, ...]
@@ -43,6 +44,7 @@ from crdtdb.crdts import Address
 FORMAT = b"!format"
 IDENTITY = b"!identity"
 RUNNING = b"!running"
+ENTERING = b"!entering"
 ROSTER = b"!roster"
 CATALOGUE = b"c"
 

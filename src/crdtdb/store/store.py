@@ -27,7 +27,7 @@ from crdtdb.store.attachments import Attachments
 from crdtdb.store.collecting import Told, collect_slice
 from crdtdb.store.committer import Committer
 from crdtdb.store.compaction import compact_slice
-from crdtdb.store.comparing import Comparing, Unclosed, let_go, shows, take_back
+from crdtdb.store.comparing import Comparing, Taken, Unclosed, let_go, shows, take_back
 from crdtdb.store.digests import digest_of
 from crdtdb.store.exchange import NO_SNAPSHOT, Outgoing, Received, receive
 from crdtdb.store.format import check_format
@@ -380,6 +380,14 @@ class Store:
         """Return what `keep_roster` kept."""
         return self._backend.get(keys.ROSTER)
 
+    def begin_anew(self, why: str) -> None:
+        """Be another store from now on, with all that this one holds: to be compared before it counts as one of its peers."""
+        self._identity = self._committer.alone(lambda: self._identity.begun_anew(self._backend, self._draw, why))
+
+    def entered(self) -> None:
+        """Take note that the comparison is over."""
+        self._identity = self._committer.alone(lambda: self._identity.entered(self._backend))
+
     def renew_actor(self) -> None:
         """Write as a new actor from now on: somebody may hold writes of the old one that are not here."""
         self._identity = self._committer.alone(lambda: self._identity.renewed(self._backend, self._draw))
@@ -435,10 +443,8 @@ class Store:
 
         self._committer.submit(work)
 
-    def take_back(
-        self, parcel: Parcel, wanted: Iterable[Dot], repair: bool
-    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """Return the documents of a parcel of which this store has lost some dots, and those that came back."""
+    def take_back(self, parcel: Parcel, wanted: Iterable[Dot], repair: bool) -> Taken:
+        """Return the documents of a parcel of which this store has lost some dots; with `repair` they come back."""
         return self._committer.submit(lambda transaction: take_back(transaction, parcel, wanted, repair))
 
     def advance(self, clock: DotSet) -> None:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from itertools import combinations, count
 from random import Random
 
+from crdtdb.cluster.comparing import Finding
 from crdtdb.couchdb import Trees, Writes, incoming, put_local
 from crdtdb.couchdb.incoming import Data
 from crdtdb.database import Database
 from crdtdb.documents import Rev
-from crdtdb.errors import ConflictError, NotFoundError, StoreError
+from crdtdb.errors import ConflictError, InvalidInputError, NotFoundError, StoreError
 from crdtdb.gossip import GossipConfig
 from crdtdb.jsontext import canonical
 from crdtdb.store import Durability, Store
@@ -63,7 +64,7 @@ def simulate(
     """
     dice = Random(seed)  # noqa: S311
     size = nodes or dice.randint(3, 7)
-    world = World(dice, GossipConfig(collection_interval=3.0, tombstone_grace=0.0), make_store)
+    world = World(dice, GossipConfig(collection_interval=3.0, tombstone_grace=0.0, comparison_timeout=15.0), make_store)
     try:
         return _run(world, seed, size, seconds, heal_seconds, writes_a_second)
     except Exception as error:
@@ -80,6 +81,7 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
         name = f"n{number + 1}"
         world.nodes[name] = SimulatedNode(world, name, durability)
         world.nodes[name].disk.lies = dice.random() < 0.15
+        world.honest = world.honest and not world.nodes[name].disk.lies
         disk = "a lying" if world.nodes[name].disk.lies else "an honest"
         world.note(f"{name} is {durability} on {disk} disk, its clock off by {world.nodes[name].skew:.1f} s")
     for node in world.nodes.values():
@@ -97,6 +99,7 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
         raise AssertionError(f"no agreement {heal_seconds:.0f} s after the faults ended: {_differences(world)}")
     took = world.timeline.now - healed
     _check(world)
+    _check_audits(world)
     at_rest = [node.database.store.held.clock for node in world.nodes.values() if node.database]
     world.timeline.run(world.timeline.now + 5.0)
     now = [node.database.store.held.clock for node in world.nodes.values() if node.database]
@@ -218,7 +221,9 @@ def _plan_faults(world: World, seconds: float) -> None:
     world.weather.delay = dice.choice([0.001, 0.01, 0.05, 0.2])
     world.note(f"weather: {world.weather}")
     for _ in range(dice.randint(2, 8)):
-        fault = dice.choice([_cut, _cut, _kill, _kill, _restart, _fill_disk, _mend])
+        fault = dice.choice(
+            [_cut, _cut, _kill, _kill, _restart, _fill_disk, _mend, _retire, _copy, _rewind, _clone, _audit]
+        )
         timeline.after(dice.uniform(0, seconds * 0.95), lambda fault=fault: fault(world))  # type: ignore[misc]
 
 
@@ -252,6 +257,55 @@ def _restart(world: World) -> None:
         world.note(f"{node.name} is stopped")
         node.stop()
         world.timeline.after(world.dice.uniform(0.1, 4), world.reviver(node))
+
+
+def _retire(world: World) -> None:
+    """Retire a node that is there or not; it comes back, as one that enters anew."""
+    names = list(world.nodes)
+    name, by = world.dice.sample(names, 2)
+    engine = world.nodes[by].engine
+    if engine is None or not engine.readiness.ready:
+        return
+    try:
+        engine.upkeep.retire(name, force=True)
+    except (InvalidInputError, NotFoundError, StoreError):
+        return
+    world.note(f"{by} retires {name}")
+
+
+def _copy(world: World) -> None:
+    node = world.dice.choice(list(world.nodes.values()))
+    node.copies.append((world.timeline.now, node.disk.copy(None)))
+    world.note(f"{node.name}: the disk is copied")
+
+
+def _rewind(world: World) -> None:
+    copied = [node for node in world.nodes.values() if node.copies]
+    if copied:
+        node = world.dice.choice(copied)
+        world.note(f"{node.name} gets an older copy of its disk")
+        world.honest = False
+        node.rewind()
+        world.timeline.after(world.dice.uniform(0.1, 2), world.reviver(node))
+
+
+def _clone(world: World) -> None:
+    """Start another node from a copy of a disk."""
+    if len(world.nodes) >= 8:
+        return
+    original = world.dice.choice(list(world.nodes.values()))
+    name = f"n{len(world.nodes) + 1}"
+    clone = world.nodes[name] = SimulatedNode(world, name, "sync")
+    clone.disk = original.disk.copy(name)
+    world.note(f"{name} is a clone of {original.name}")
+    world.timeline.after(world.dice.uniform(0.1, 2), world.reviver(clone))
+
+
+def _audit(world: World) -> None:
+    node = world.dice.choice(list(world.nodes.values()))
+    if node.engine is not None:
+        world.note(f"{node.name} audits")
+        node.engine.audits.ask(sorted(node.engine.links.ways), True, world.findings.append)
 
 
 def _fill_disk(world: World) -> None:
@@ -291,6 +345,22 @@ def _differences(world: World) -> str:
         )
 
     return "; ".join(f"{name}: {of(node)}" for name, node in world.nodes.items())
+
+
+def _check_audits(world: World) -> None:
+    """All hold the same, so no audit finds anything now; and none found anything before, unless a disk lost something."""
+    found: list[Finding] = []
+    wanted = 0
+    for node in world.nodes.values():
+        assert node.engine is not None
+        wanted += len(node.engine.links.ways)
+        node.engine.audits.ask(sorted(node.engine.links.ways), False, found.append)
+    done = world.timeline.run(world.timeline.now + 60, lambda: len(found) == wanted)
+    assert done, f"{len(found)} of {wanted} audits came to an end"
+    assert all(one.clean and one.failed is None for one in found), f"an audit at rest: {found}"
+    if world.honest:
+        wrong = [one for one in world.findings if not one.clean]
+        assert not wrong, f"an audit found what nobody lost: {wrong}"
 
 
 def _check(world: World) -> None:

@@ -16,7 +16,9 @@ from crdtdb.errors import StoreClosedError, StoreFullError
 class VirtualDisk:
     """Outlives the backends that are opened on it, with as much as a kill leaves."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: str | None = None) -> None:
+        """`place` is what a copy can be told from the original by."""
+        self.place = place
         self._synced: dict[bytes, bytes] = {}
         self._log: list[Batch] = []
         self.full_in: int | None = None
@@ -24,6 +26,15 @@ class VirtualDisk:
         self.syncs = 0
         self.lies = False
         """Whether it says that it synced when it didn't."""
+
+    def copy(self, place: str | None) -> VirtualDisk:
+        """Return a disk with all that is on this one now, synced or not."""
+        copied = VirtualDisk(place)
+        copied._synced = dict(self._synced)
+        for batch in self._log:
+            copied._log.append(dict(batch))
+        copied._keep(len(copied._log))
+        return copied
 
     def open(self) -> VirtualBackend:
         """Mount it."""
@@ -80,7 +91,7 @@ class VirtualBackend:
     @property
     def capabilities(self) -> Capabilities:
         """Durable within its virtual world."""
-        return Capabilities("virtual", durable=True, place=None)
+        return Capabilities("virtual", durable=True, place=self._disk.place)
 
     def get(self, key: bytes) -> bytes | None:
         """Return a value."""

@@ -9,6 +9,7 @@ from itertools import count
 from random import Random
 
 from crdtdb.cluster.actions import Close, Dial, Log, Send
+from crdtdb.cluster.comparing import Finding
 from crdtdb.cluster.engine import Engine, NodeIdentity
 from crdtdb.couchdb import Checkpoints
 from crdtdb.database import Database
@@ -29,7 +30,9 @@ class SimulatedNode:
 
     def __init__(self, world: World, name: str, durability: Durability) -> None:
         self.world, self.name, self.durability = world, name, durability
-        self.disk = VirtualDisk()
+        self.disk = VirtualDisk(name)
+        self.copies: list[tuple[float, VirtualDisk]] = []
+        """Older copies of the disk, and when they were taken."""
         self.skew = world.dice.uniform(-30, 30)
         self.engine: Engine | None = None
         self.database: Database | None = None
@@ -59,7 +62,7 @@ class SimulatedNode:
         join = tuple(others[:1]) if self.name != "n1" else ()
         self.engine = Engine(
             self.database,
-            NodeIdentity("virtual", self.name, self.name, join),
+            NodeIdentity("virtual", self.name, self.name, join, rejoin=True),
             world.config,
             Random(world.dice.random()),  # noqa: S311
             world.timeline.now,
@@ -84,6 +87,13 @@ class SimulatedNode:
         self.engine = self.database = None
         self._life += 1
         self.world.drop_links(self.name)
+
+    def rewind(self) -> None:
+        """Somebody puts an older copy of the disk in the place of the disk. What was acknowledged since is owed by nobody."""
+        at, disk = self.world.dice.choice(self.copies)
+        self.kill()
+        self.disk = disk.copy(self.name)
+        self.synced_acks = [ack for ack in self.synced_acks if ack.at <= at]
 
     def stop(self) -> None:
         """A clean stop."""
@@ -131,7 +141,11 @@ class SimulatedNode:
             elif isinstance(action, Dial):
                 self.world.dial(self, action.address)
             elif isinstance(action, Close):
-                self.world.close_link(action.link)
+                # What was sent before still arrives.
+                self.world.timeline.after(
+                    5 * self.world.weather.delay,
+                    lambda link=action.link: self.world.close_link(link),  # type: ignore[misc]
+                )
             elif isinstance(action, Log) and action.level in ("WARNING", "ERROR"):
                 self.world.note(f"{self.name} {action.level.lower()}: {action.text}")
 
@@ -159,6 +173,10 @@ class World:
     checkpoint_ttl: float = 60.0
     frames: int = 0
     kills: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    """What audits have found."""
+    honest: bool = True
+    """Whether no disk has lost what it had synced."""
     _numbers: count[int] = field(default_factory=lambda: count(1))
     _trace: blake2b = field(default_factory=lambda: blake2b(digest_size=8))
 

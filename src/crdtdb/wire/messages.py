@@ -67,6 +67,8 @@ class Refusal(IntEnum):
     NAME_TAKEN = 3
     CERTIFICATE = 4
     SELF = 5
+    RETIRED = 6
+    COPY = 7
 
 
 class Member(NamedTuple):
