@@ -11,6 +11,7 @@ from crdtdb.document import Change, Document, Revision, Sibling
 from crdtdb.editing import DocumentEdit, FieldEdit, ObjectEdit
 from crdtdb.errors import (
     BackendMissingError,
+    BackupError,
     CertificateError,
     ConfigurationError,
     ConflictError,
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackendMissingError",
+    "BackupError",
     "CertificateError",
     "Change",
     "Collection",

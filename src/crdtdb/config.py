@@ -52,6 +52,16 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reach: dict[str, str] = {}
     durability: Durability = "sync"
     offline: bool = False
+    rejoin: bool = False
+    """Come back as a new store if the others have retired this node."""
+    member_absence_max: float = 0.0
+    """Seconds after which a member that is away is retired; 0: only by `crdtdb retire`."""
+    tombstone_grace: float = 300.0
+    """Seconds that a tombstone is kept at least."""
+    checkpoint_ttl: float = 30 * 86_400.0
+    """Seconds for which the checkpoint of a client of CouchDB's protocol holds tombstones that it hasn't read."""
+    audit_interval: float = 86_400.0
+    """Seconds between comparisons with a random member, in the background; 0: none."""
     log: str = "info"
     log_json: bool = False
     cors: tuple[str, ...] = ()
@@ -93,6 +103,9 @@ def check(config: NodeConfig) -> NodeConfig:
             raise ConfigurationError(
                 f"--cors {origin!r}: an origin is scheme://host or scheme://host:port, without a path"
             )
+    for setting in ("member_absence_max", "tombstone_grace", "checkpoint_ttl", "audit_interval"):
+        if not 0 <= getattr(config, setting) < float("inf"):
+            raise ConfigurationError(f"{setting} {getattr(config, setting)}: a number of seconds from 0")
     if config.attachment_bytes_max < 0:
         raise ConfigurationError(f"attachment_bytes_max {config.attachment_bytes_max}: a number of bytes from 0")
     for name, one in config.collections.items():

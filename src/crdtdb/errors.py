@@ -102,6 +102,10 @@ class BackendMissingError(StoreError):
     """No such backend, or the package that it needs isn't installed."""
 
 
+class BackupError(CrdtdbError):
+    """A backup that isn't whole, isn't one, or has no place to go."""
+
+
 class EncodingError(CrdtdbError, ValueError):
     """Bytes that aren't a valid encoding of what was expected."""
 

@@ -17,6 +17,7 @@ from crdtdb.cluster.runtime import Runtime
 from crdtdb.cluster.status import ClusterStatus
 from crdtdb.cluster.tls import Credentials, certified_by
 from crdtdb.config import NodeConfig, check, host_and_port
+from crdtdb.couchdb import Checkpoints
 from crdtdb.database import Database
 from crdtdb.database import open as open_database
 from crdtdb.errors import CertificateError
@@ -65,10 +66,16 @@ async def _serve(
     host, port = host_and_port("--listen", config.listen)
     listener = await Runtime.listen(host, port)
     address = config.advertise or f"{_bracketed(host)}:{listener.extra(anyio.abc.SocketAttribute.local_port)}"  # noqa: S610
-    identity = NodeIdentity(cluster, config.name, address, config.join, config.reach, config.offline)
-    engine = Engine(database, identity, GossipConfig(), SystemRandom(), monotonic_seconds())
+    identity = NodeIdentity(cluster, config.name, address, config.join, config.reach, config.offline, config.rejoin)
+    checkpoints = Checkpoints(database.store, config.checkpoint_ttl)
+    gossip = GossipConfig(
+        member_absence_max=config.member_absence_max or None,
+        tombstone_grace=config.tombstone_grace,
+        audit_interval=config.audit_interval,
+    )
+    engine = Engine(database, identity, gossip, SystemRandom(), monotonic_seconds(), checkpoints.told)
     runtime = Runtime(engine, credentials)
-    status = ClusterStatus(cluster, engine, database.store)
+    status = ClusterStatus(cluster, engine, database.store, checkpoints)
     http_host, http_port = host_and_port("--http", config.http)
     app = make_app(database, status, cors_origins=config.cors, attachment_bytes_max=config.attachment_bytes_max)
     server = HTTPServer(app, http_host, http_port, credentials.http_server, certified_by)

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import crdtdb
 from crdtdb.couchdb import Trees
-from crdtdb.http import app as http_app
-from crdtdb.http.app import PEER, make_app
+from crdtdb.http.app import make_app
+from crdtdb.http.port import PEER
 from crdtdb.limits import REQUEST_BYTES_MAX
 
 pytestmark = pytest.mark.anyio
@@ -31,6 +31,17 @@ class Cluster:
 
     def status(self) -> dict[str, Any]:
         return {"cluster": self.cluster}
+
+    def stability(self) -> dict[str, Any]:
+        return {"stable": 0}
+
+    def retire(self, name: str, force: bool) -> None:
+        if name != "n3":
+            raise crdtdb.NotFoundError(f"there is no member {name!r}")
+        self.retired = (name, force)
+
+    def audit(self, repair: bool, members: list[str] | None) -> list[dict[str, Any]]:
+        return [{"peer": one, "clean": True} for one in members or ["n2"]]
 
     def name_of(self, actor: str) -> str:
         return f"node of {actor[:4]}"
@@ -312,4 +323,4 @@ async def test_a_bug_is_an_answer_without_details(client: httpx.AsyncClient, mon
     answer = await client.get("/notes/a")
     assert answer.status_code == 500
     assert "division" not in answer.text
-    assert http_app.PEER
+    assert PEER

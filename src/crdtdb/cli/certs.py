@@ -60,6 +60,22 @@ def node(name: str, folder: Path, hosts: tuple[str, ...], days: float) -> None:
 @click.argument("name")
 @_FOLDER
 @click.option("--days", type=click.FloatRange(min=0), default=825, show_default=True, help="How long it is valid.")
+def admin(name: str, folder: Path, days: float) -> None:
+    """Sign a certificate for the administrator NAME, who may use the HTTP API and change the cluster.
+
+    \b
+    Example:  crdtdb cert admin root --dir certs
+    """
+    from crdtdb.cluster.certificates import issue
+
+    path = issue(folder, "admin", name, (), days)
+    click.echo(f"made {path} and {path.with_suffix('.key')}")
+
+
+@cert.command()
+@click.argument("name")
+@_FOLDER
+@click.option("--days", type=click.FloatRange(min=0), default=825, show_default=True, help="How long it is valid.")
 def client(name: str, folder: Path, days: float) -> None:
     """Sign a certificate for the client NAME, who may use the HTTP API.
 

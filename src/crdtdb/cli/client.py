@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -41,10 +42,34 @@ class NodeClient:
 
     def ask(self, method: str, *path: str, body: Any = None, **query: Any) -> Any:
         """Send a request and return the JSON of its answer. Raises the error that the answer stands for."""
+        return self._ask(method, path, body, query, 30)
+
+    def ask_and_wait(self, method: str, *path: str, body: Any = None) -> Any:
+        """Send a request whose answer may take as long as it takes."""
+        return self._ask(method, path, body, {}, None)
+
+    def _ask(self, method: str, path: tuple[str, ...], body: Any, query: dict[str, Any], wait: float | None) -> Any:
         url = "/" + "/".join(quote(part, safe="") for part in path)
         content = json.dumps(body).encode() if body is not None else None
+        with self._errors(method):
+            answer = self._http.request(method, url, content=content, params=query, timeout=wait)
+        if answer.status_code >= 400:
+            raise _error(answer, path)
+        return answer.json()
+
+    def stream(self, *path: str) -> Iterator[bytes]:
+        """Yield the content of an answer as it comes. Raises the error that the answer stands for."""
+        url = "/" + "/".join(quote(part, safe="") for part in path)
+        with self._errors("GET"), self._http.stream("GET", url) as answer:
+            if answer.status_code >= 400:
+                answer.read()
+                raise _error(answer, path)
+            yield from answer.iter_bytes()
+
+    @contextmanager
+    def _errors(self, method: str) -> Iterator[None]:
         try:
-            answer = self._http.request(method, url, content=content, params=query)
+            yield
         except httpx.ConnectError as error:
             if "certificate" in str(error).lower():
                 raise CertificateError(
@@ -57,9 +82,6 @@ class NodeClient:
             failure = UnavailableError(f"{self.url}: the answer didn't come: {error or type(error).__name__}")
             failure.maybe_done = method != "GET"
             raise failure from error
-        if answer.status_code >= 400:
-            raise _error(answer, path)
-        return answer.json()
 
 
 def _error(answer: httpx.Response, path: tuple[str, ...]) -> CrdtdbError:
@@ -75,9 +97,15 @@ def _error(answer: httpx.Response, path: tuple[str, ...]) -> CrdtdbError:
             f"{what}: the revision that was named isn't the current one (any more); read it again: crdtdb get",
         )
         return error
-    kinds: dict[int, type[CrdtdbError]] = {401: CertificateError, 404: NotFoundError, 503: UnavailableError}
+    kinds: dict[int, type[CrdtdbError]] = {
+        401: CertificateError,
+        404: NotFoundError,
+        503: UnavailableError,
+    }
     if reason == "Database does not exist." and answer.request.method == "PUT":
         reason = f"there is no collection {path[0]!r} yet: --create makes it"
+    if answer.status_code == 403 and "crdtdb cert" in reason:
+        return CertificateError(f"{what}: {reason}")
     kind = kinds.get(answer.status_code, InvalidInputError if answer.status_code < 500 else CrdtdbError)
     return kind(f"{what}: {reason}" if word != "unauthorized" else reason)
 

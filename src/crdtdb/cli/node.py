@@ -30,6 +30,15 @@ from crdtdb.errors import ConfigurationError
 @click.option("--cors", multiple=True, help="Origin of pages that may use the API from a browser. May be repeated.")
 @click.option("--attachment-bytes-max", type=int, help="How large an attachment may be.  [default: 1 GiB]")
 @click.option("--offline", is_flag=True, default=None, help="Take writes at once, without asking the others first.")
+@click.option("--rejoin", is_flag=True, default=None, help="Come back as a new store after having been retired.")
+@click.option(
+    "--member-absence-max", type=float, help="Seconds after which a member away is retired.  [default: never]"
+)
+@click.option("--tombstone-grace", type=float, help="Seconds that a tombstone is kept at least.  [default: 300]")
+@click.option(
+    "--checkpoint-ttl", type=float, help="Seconds that a client's checkpoint holds tombstones.  [default: 30 d]"
+)
+@click.option("--audit-interval", type=float, help="Seconds between background audits, 0 for none.  [default: 1 d]")
 @click.option(
     "--log", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to tell.  [default: info]"
 )

@@ -72,7 +72,8 @@ class Exchanges:
         """Ask a peer for everything that this node lacks, unless that is under way."""
         peer = link.peer or "?"
         if self._store.identity.entering:
-            self.compare(link, now)
+            if not self._comparing:  # with one peer is enough
+                self.compare(link, now)
             return
         busy = link.number in self._asking or len(self._asking) >= self._config.exchanges_at_once
         if busy or now < self._alarmed.get(peer, now):

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Iterator
+from dataclasses import fields
+from queue import Empty, Queue
+from typing import Any, Protocol
 
 from crdtdb.causality import DotSet
+from crdtdb.cluster.comparing import Finding
 from crdtdb.cluster.engine import Engine
+from crdtdb.errors import NotFoundError, UnavailableError
+from crdtdb.gossip import Holder
 from crdtdb.store import Store
+from crdtdb.wallclock import monotonic_seconds
+
+_WAITING_MAX = 10_000
+
+
+class Checkpoints(Protocol):
+    """What clients of CouchDB's protocol have still to read."""
+
+    def young(self, name: str) -> Iterator[tuple[str, DotSet, float]]:
+        """Yield the id, what was read, and the age in seconds of each checkpoint that holds something back."""
+        ...
 
 
 class ClusterStatus:
     """Reads the engine while it runs; changes nothing."""
 
-    def __init__(self, cluster: str, engine: Engine, store: Store) -> None:
+    def __init__(self, cluster: str, engine: Engine, store: Store, checkpoints: Checkpoints | None = None) -> None:
         self.cluster = cluster
-        self._engine, self._store = engine, store
+        self._engine, self._store, self._checkpoints = engine, store, checkpoints
 
     @property
     def why_not_ready(self) -> str | None:
@@ -68,6 +85,71 @@ class ClusterStatus:
                 kind: {"messages": counts[0], "bytes": counts[1]} for kind, counts in list(engine.outbox.sent.items())
             },
         }
+
+    def stability(self) -> dict[str, Any]:
+        """Return how far the cut is, what waits, and who holds it back, the longest first."""
+        engine, held = self._engine, self._store.held
+        now = monotonic_seconds()
+        unstable, unread = self._store.waiting(_WAITING_MAX)
+        return {
+            "writes": count_dots(held.clock),
+            "stable": count_dots(held.stable),
+            "waiting": {"stability": unstable, "clients": unread},
+            "collected": self._store.collected,
+            "held_back_by": [
+                {
+                    "name": one.name,
+                    "writes": one.writes,
+                    "seconds": max(0.0, now - one.since),
+                    "why": self._why(one, engine.links.ways.keys()),
+                }
+                for one in engine.upkeep.stability.holders(held.clock)
+            ],
+            "clients": [
+                {"collection": name, "checkpoint": doc_id, "seconds": age}
+                for name in sorted(held.names)
+                for doc_id, seen, age in self._checkpoints.young(name)
+                if not seen >= held.stable
+            ]
+            if self._checkpoints is not None
+            else [],
+        }
+
+    def _why(self, one: Holder, connected: Collection[str]) -> str:
+        if one.name not in connected:
+            return "it isn't connected: `crdtdb retire` if it won't come back"
+        return "it is behind" if one.heard else "it hasn't acknowledged anything yet"
+
+    def retire(self, name: str, force: bool) -> None:
+        """Take a member out for good. Raises NotFoundError, InvalidInputError."""
+        self._engine.upkeep.retire(name, force, self._engine.links.peers())
+
+    def audit(self, repair: bool, members: list[str] | None) -> list[dict[str, Any]]:
+        """Compare with members, and wait for what was found. Raises NotFoundError for a name that isn't a member's."""
+        me = self._engine.membership.me.name
+        known = [name for name in self._engine.upkeep.roster.members() if name != me]
+        for name in members or ():
+            if name not in known:
+                raise NotFoundError(f"there is no other member {name!r}: there are {', '.join(known) or 'none'}")
+        wanted = members if members is not None else known
+        found: Queue[Finding] = Queue()
+        self._engine.audits.ask(wanted, repair, found.put)
+        return [self._told(self._next(found), repair) for _ in wanted]
+
+    def _next(self, found: Queue[Finding]) -> Finding:
+        while True:
+            try:
+                return found.get(timeout=1)
+            except Empty:
+                if self.stopping:
+                    raise UnavailableError("the node is stopping: ask another one") from None
+
+    def _told(self, finding: Finding, repair: bool) -> dict[str, Any]:
+        told = {field.name: getattr(finding, field.name) for field in fields(finding)}
+        rest = set(finding.lost_here) - set(finding.mended)
+        sent = repair or not finding.lost_there
+        mended_all = not rest and sent and finding.failed is None and not finding.contradictory and not finding.rot_here
+        return {**told, "clean": finding.clean and finding.failed is None, "mended_all": mended_all}
 
     def name_of(self, actor: str) -> str:
         """Return the name of the node that an actor belongs to; the actor itself if the roster doesn't know it."""

@@ -13,17 +13,26 @@ from crdtdb.couchdb import RefusedError
 from crdtdb.database import Database
 from crdtdb.errors import CrdtdbError
 from crdtdb.http import attachments, bulk, changes, conflicts, databases, documents, fields, local_documents, openapi
+from crdtdb.http import cluster as cluster_resource
 from crdtdb.http.answers import JSONAnswer
 from crdtdb.http.bell import Bell
 from crdtdb.http.errors import answer_error
 from crdtdb.http.paths import Segments
-from crdtdb.http.port import ClusterPort
+from crdtdb.http.port import PEER, ClusterPort
 from crdtdb.limits import ATTACHMENT_BYTES_MAX
 
-PEER = "crdtdb.peer"
-"""The key in the ASGI scope under which the server puts (cluster, role, name) of the client's certificate, or None."""
-
-RESOURCES = (openapi, databases, bulk, changes, conflicts, fields, local_documents, documents, attachments)
+RESOURCES = (
+    openapi,
+    cluster_resource,
+    databases,
+    bulk,
+    changes,
+    conflicts,
+    fields,
+    local_documents,
+    documents,
+    attachments,
+)
 """Those with routes, the most particular paths first: an attachment's name may contain slashes."""
 
 _CORS_HEADERS = (

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+PEER = "crdtdb.peer"
+"""The key in the ASGI scope under which the server puts (cluster, role, name) of the client's certificate, or None."""
+
 
 class ClusterPort(Protocol):
     """The cluster as a request sees it."""
@@ -25,6 +28,18 @@ class ClusterPort(Protocol):
 
     def status(self) -> dict[str, Any]:
         """Return what `GET /_cluster` answers."""
+        ...
+
+    def stability(self) -> dict[str, Any]:
+        """Return what `GET /_cluster/stability` answers."""
+        ...
+
+    def retire(self, name: str, force: bool) -> None:
+        """Take a member out for good. Raises NotFoundError, InvalidInputError."""
+        ...
+
+    def audit(self, repair: bool, members: list[str] | None) -> list[dict[str, Any]]:
+        """Compare with members, with all if none are given, and wait for what was found. Raises NotFoundError."""
         ...
 
     def name_of(self, actor: str) -> str:

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from crdtdb.errors import ConfigurationError
-from crdtdb.http.app import PEER
+from crdtdb.http.port import PEER
 from crdtdb.limits import CONNECTIONS_MAX, SHUTDOWN_SECONDS_MAX
 
 PeerOf = Callable[[Any], Any]

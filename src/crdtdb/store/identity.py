@@ -65,6 +65,6 @@ def load_identity(backend: Backend, draw: Callable[[int], bytes]) -> Identity:
             why = "the store isn't where it was: it may be a copy"
         if why is not None:
             identity = Identity(identity.store_id, draw(ACTOR_BYTES), place, why)
-        identity = identity._replace(entering=backend.get(keys.ENTERING) is not None)
+    identity = identity._replace(entering=backend.get(keys.ENTERING) is not None)
     backend.write({keys.IDENTITY: encode(list(identity[:3])), keys.RUNNING: b""}, durable=True)
     return identity

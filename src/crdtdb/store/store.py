@@ -24,6 +24,7 @@ from crdtdb.jsontext import JSON
 from crdtdb.limits import REVS_LIMIT
 from crdtdb.store import keys
 from crdtdb.store.attachments import Attachments
+from crdtdb.store.backup import write_backup
 from crdtdb.store.collecting import Told, collect_slice
 from crdtdb.store.committer import Committer
 from crdtdb.store.compaction import compact_slice
@@ -417,6 +418,15 @@ class Store:
             return self._backend.snapshot(), self._held
 
         return self._committer.alone(take)
+
+    @contextmanager
+    def backup(self) -> Iterator[Iterator[bytes]]:
+        """Give a backup of what is here at one moment, piece by piece, while everything else goes on."""
+        snapshot, _ = self._moment()
+        try:
+            yield write_backup(snapshot)
+        finally:
+            snapshot.close()
 
     def collected_since(self, theirs: DotSet) -> bool:
         """Whether something may have been collected here of which a store with this clock has never heard."""

@@ -1,0 +1,97 @@
+"""/_cluster/… : what keeps a cluster healthy. Whoever changes something for all of it needs a certificate of the role admin."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from crdtdb.couchdb import RefusedError
+from crdtdb.couchdb.words import bad_request
+from crdtdb.errors import NotFoundError
+from crdtdb.http.answers import JSONAnswer, read_object
+from crdtdb.http.port import PEER
+from crdtdb.http.state import cluster_of, database_of, ready
+
+_acts = logging.getLogger("crdtdb.acts")
+"""The log of administrative acts: who did what to the cluster."""
+
+
+def admin(request: Request, act: str) -> None:
+    """Let administrators alone do something, and write it down. Raises RefusedError."""
+    _, role, name = request.scope[PEER]
+    if role != "admin":
+        _acts.warning("%s %r may not %s", role, name, act)
+        raise RefusedError(
+            403, "forbidden", f"Only an administrator may {act}: sign a certificate by `crdtdb cert admin NAME`."
+        )
+    _acts.info("%s %r: %s", role, name, act)
+
+
+async def stability(request: Request) -> JSONAnswer:
+    """GET /_cluster/stability : what every member has, what waits to be collected, and who holds it back."""
+    return JSONAnswer(await to_thread.run_sync(cluster_of(request).stability))
+
+
+async def retire(request: Request) -> JSONAnswer:
+    """POST /_cluster/retire : take a member out for good."""
+    body = await read_object(request)
+    name, force = body.get("name"), body.get("force", False)
+    if not isinstance(name, str) or not isinstance(force, bool):
+        raise bad_request('the body is {"name": "n3"}, and "force": true for a member that is alive')
+    admin(request, f"retire {name}{' by force' if force else ''}")
+    ready(request)
+    with _named():
+        await to_thread.run_sync(lambda: cluster_of(request).retire(name, force))
+    return JSONAnswer({"ok": True, "retired": name})
+
+
+async def audit(request: Request) -> JSONAnswer:
+    """POST /_cluster/audit : compare what this node holds with every member; with `repair` bring back what was lost."""
+    body = await read_object(request)
+    repair, members = body.get("repair", False), body.get("members")
+    if not isinstance(repair, bool) or not (members is None or _are_names(members)):
+        raise bad_request('the body is {}, with "repair": true or false and "members": ["n2"] if not all are meant')
+    admin(request, "repair by audit" if repair else "audit")
+    with _named():
+        findings = await to_thread.run_sync(lambda: cluster_of(request).audit(repair, members), abandon_on_cancel=True)
+    return JSONAnswer({"findings": findings, "clean": all(one["clean"] for one in findings)})
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Say which member isn't there, where CouchDB has no words of its own."""
+    try:
+        yield
+    except NotFoundError as error:
+        raise RefusedError(404, "not_found", error.args[0]) from error
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+async def backup(request: Request) -> Response:
+    """GET /_cluster/backup : everything that this node holds at one moment."""
+    admin(request, "take a backup")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        with database_of(request).store.backup() as found:
+            while (piece := await to_thread.run_sync(lambda: next(found, None))) is not None:
+                yield piece
+
+    return StreamingResponse(pieces(), media_type="application/octet-stream")
+
+
+ROUTES = [
+    Route("/_cluster/stability", stability, methods=["GET"]),
+    Route("/_cluster/retire", retire, methods=["POST"]),
+    Route("/_cluster/audit", audit, methods=["POST"]),
+    Route("/_cluster/backup", backup, methods=["GET"]),
+]
