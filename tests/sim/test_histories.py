@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,8 @@ from crdtdb.wire.messages import PageOf, Rumor, decode_message
 class Village:
     """Some nodes that find each other, and small words for what happens to them."""
 
-    def __init__(self, *names: str) -> None:
-        self.world = World(Random(1), GossipConfig(collection_interval=3.0, tombstone_grace=0.0), Store)
+    def __init__(self, *names: str, config: GossipConfig | None = None) -> None:
+        self.world = World(Random(1), config or GossipConfig(collection_interval=3.0, tombstone_grace=0.0), Store)
         for name in names:
             self.world.nodes[name] = SimulatedNode(self.world, name, "sync")
         for name in names:
@@ -62,13 +63,16 @@ class Village:
             assert db is not None
             check_store(db.store)
 
-    def lose(self, kind: type[object], *, to: str, after: int = 0) -> list[bytes]:
+    def lose(
+        self, kind: type[object], *, to: str, after: int = 0, when: Callable[[Any], bool] = lambda _: True
+    ) -> list[bytes]:
         """Lose messages of a kind on their way to a node, all but the first few; return where the lost are kept."""
         lost: list[bytes] = []
         deliver, seen = self.world._deliver, [0]
 
         def perhaps(other: SimulatedNode, link: int, payload: bytes) -> None:
-            if other.name == to and isinstance(decode_message(payload), kind):
+            message = decode_message(payload)
+            if other.name == to and isinstance(message, kind) and when(message):
                 seen[0] += 1
                 if seen[0] > after:
                     lost.append(payload)

@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 from crdtdb.backends import Backend, Reader
 from crdtdb.errors import BackupError, EncodingError
 from crdtdb.store import keys
-from crdtdb.wire.cbor import decode_own, encode
+from crdtdb.wire.cbor import decode, encode
 
 _NAME, _VERSION = "crdtdb-backup", 1
 _PART_BYTES = 1 << 20
@@ -121,7 +121,7 @@ def _items(file: IO[bytes]) -> Iterator[Any]:
                 raise BackupError("the backup is cut off")
             if before:
                 yield before.pop()
-            item = decode_own(content)
+            item = decode(content)
             if type(item) is not list or not item:
                 raise BackupError("this isn't a backup of crdtdb")
             if len(item) == 1 and type(item[0]) is bytes:
