@@ -134,6 +134,7 @@ def test_history_10_the_joiner_that_was_cut_off() -> None:
     village.wait(
         lambda: dan.database is not None and "notes" in dan.database and 0 < len(dan.database["notes"]) < 6_000
     )
+    village.wait(lambda: "dan" in village.engine("ada").upkeep.roster.members())
     dan.kill()
     village.lose_nothing()
     village.engine("ada").upkeep.retire("dan")

@@ -309,6 +309,8 @@ class Engine:
         if not self.links.reached(link, greeting.name, now):
             return
         self._introduce(link, greeting, now)
+        if self.links.get(link.number) is None:
+            return  # what it said made this node begin anew
         self.outbox.send(link.number, Ping(0, self.membership.everyone()))
         self.exchanges.ask(link, now)
 
