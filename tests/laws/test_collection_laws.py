@@ -159,3 +159,87 @@ def test_a_broken_rule_is_found(broken: Callable[[pytest.MonkeyPatch], None], mo
     with pytest.raises(AssertionError):
         for seed in range(4000):
             play(seed)
+
+
+def together(*members: Member) -> None:
+    """Let members know all that any of them has."""
+    for _ in range(2):
+        for one in members:
+            for other in members:
+                if one is not other:
+                    one.exchange(other)
+
+
+def wrote(member: Member, act: Callable[[], object]) -> None:
+    """Write, under the whole of what a member has seen."""
+    member.states["a"] = member.state()._replace(context=member.clock)
+    act()
+    member.clock |= member.state().context
+
+
+def test_history_2_the_body_under_way() -> None:
+    """Ada puts x and deletes; bob, having incremented a field meanwhile, merges and acknowledges; ada learns only of that.
+
+    She doesn't collect yet: when bob's increment arrives its body is still there.
+    """
+    ada, bob, cy = (Member(name) for name in NAMES)
+    wrote(ada, lambda: ada.put("a", {"n": "x"}))
+    together(ada, bob, cy)
+    wrote(ada, lambda: ada.delete("a"))
+    wrote(bob, lambda: bob.increment("a", "likes", 2))
+    bob.exchange(ada)
+    cy.exchange(bob)
+    for one in (bob, cy):
+        one.acknowledge_to(ada)
+    ada.collect()
+    assert ada.state().leaves, "the acknowledgement covers what ada doesn't have"
+    ada.exchange(bob)
+    assert [value for _, value in shown(ada.state())] == [{"n": "x", "likes": 2}]
+    ada.acknowledge_to(ada)
+    ada.collect()
+    assert [value for _, value in shown(ada.state())] == [{"n": "x", "likes": 2}]
+
+
+def test_history_3_the_foreign_actor() -> None:
+    """Cy holds an increment of dan, retired since; ada deletes; cy acknowledges; ada holds all members' writes, not dan's."""
+    ada, bob, cy = (Member(name) for name in NAMES)
+    dan = Member("dan")
+    wrote(ada, lambda: ada.put("a", {"n": "x"}))
+    together(ada, bob, cy, dan)
+    wrote(dan, lambda: dan.increment("a", "likes", 3))
+    cy.exchange(dan)
+    wrote(ada, lambda: ada.delete("a"))
+    bob.exchange(ada)
+    cy.exchange(ada)
+    for one in (bob, cy):
+        one.acknowledge_to(ada)
+    ada.collect()
+    assert ada.state().leaves, "cy's acknowledgement names an actor that isn't a member"
+    together(ada, bob, cy)
+    for one in (ada, bob, cy):
+        assert [value for _, value in shown(one.state())] == [{"n": "x", "likes": 3}]
+
+
+def test_history_5_the_orphan() -> None:
+    """L and M have equal bodies under two revs, N another; ada deletes L and M; bob edits M meanwhile: his body is there."""
+    ada, bob, cy = (Member(name) for name in NAMES)
+    for one, first in ((ada, 1), (bob, 2)):
+        wrote(one, lambda one=one, first=first: one.put("a", {"n": first}))  # type: ignore[misc]
+        wrote(one, lambda one=one: one.put("a", {"n": "equal"}))  # type: ignore[misc]
+    wrote(cy, lambda: cy.put("a", {"n": "other"}))
+    together(ada, bob, cy)
+    equal = next(one.rev for one in ada.view().siblings if one.text == b'{"n":"equal"}')
+    wrote(bob, lambda: bob.increment("a", "likes", 1, equal))
+    wrote(ada, lambda: ada.delete("a", equal))
+    cy.exchange(ada)
+    bob.exchange(ada)
+    for one in (bob, cy):
+        one.acknowledge_to(ada)
+    ada.collect()
+    together(ada, bob, cy)
+    for one in (ada, bob, cy):
+        for other in (ada, bob, cy):
+            if one is not other:
+                other.acknowledge_to(one)
+        one.collect()
+        assert {str(value["n"]) for _, value in shown(one.state())} == {"equal", "other"}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,12 @@ import pytest
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import EMPTY, DotSet
 from crdtdb.cluster.engine import Engine
+from crdtdb.cluster.members import Roster
+from crdtdb.cluster.upkeep import Upkeep
 from crdtdb.crdts import Counter, Journal, Spot, join_vectors
-from crdtdb.store import Store, exchange, identity, transaction
+from crdtdb.documents.collecting import collect
+from crdtdb.gossip import Stability
+from crdtdb.store import Store, collecting, comparing, exchange, identity, keys, transaction
 from crdtdb.store.contents import ContentMissingError, Contents
 from crdtdb.store.identity import Identity
 from crdtdb.testing.simulate import SimulationError, simulate
@@ -149,6 +154,57 @@ def fold_the_counter(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(Counter.operations, "increment", greedy)
 
 
+def ask_nobody(patch: pytest.MonkeyPatch) -> None:
+    """Rule 8 off: what is here counts as stable."""
+    patch.setattr(Stability, "advance", lambda self, roster, mine, now: mine)
+
+
+def collect_what_is_not_stable(patch: pytest.MonkeyPatch) -> None:
+    """Rule 9 off: tombstones and bodies go at once."""
+    patch.setattr(
+        collecting,
+        "collect",
+        lambda state, stable, told: collect(state, state.context, state.context),
+    )
+    waiting = keys.waiting
+    patch.setattr(keys, "waiting", lambda actor, counter: waiting(actor, 1))
+
+
+def let_the_retired_in(patch: pytest.MonkeyPatch) -> None:
+    """Rule 10 off: who was retired goes on as if nothing had happened."""
+    patch.setattr(Roster, "entries", lambda self: {})
+
+
+def join_before_being_named(patch: pytest.MonkeyPatch) -> None:
+    """Rule 11 off: a joiner takes writes as soon as it has one snapshot, and is named by nobody."""
+    patch.setattr(Upkeep, "is_member", lambda self: True)
+    patch.setattr(Upkeep, "_is_unknown", lambda self, member: False)
+    patch.setattr(Roster, "write", lambda self, entry: False)
+
+
+def never_compare(patch: pytest.MonkeyPatch) -> None:
+    """Rule 12 off, and the floor of rule 5: who lacks what was collected takes over the clock all the same."""
+    patch.setattr(Store, "collected_since", lambda self, theirs: False)
+    patch.setattr(Store, "let_go", lambda self, documents, clock: None)
+
+
+def believe_all_that_is_gone(patch: pytest.MonkeyPatch) -> None:
+    """Rule 12 halved: what only who enters has goes as well."""
+    patch.setattr(comparing, "_strays", lambda *rest: [])
+
+
+def write_at_rest(patch: pytest.MonkeyPatch) -> None:
+    """Rule 13 off: what a node says of itself is new each time."""
+    numbers = count()
+    write = Roster.write
+    patch.setattr(Roster, "write", lambda self, entry: write(self, entry._replace(version=str(next(numbers)))))
+
+
+def greet_anybody(patch: pytest.MonkeyPatch) -> None:
+    """Rule 16 off: a copy of a store is let in beside the original."""
+    patch.setattr("crdtdb.cluster.engine.refusal_of", lambda *rest: None)
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -163,6 +219,14 @@ def fold_the_counter(patch: pytest.MonkeyPatch) -> None:
         share_a_client_id,
         fold_the_counter,
         count_documents_without_contents,
+        ask_nobody,
+        collect_what_is_not_stable,
+        let_the_retired_in,
+        join_before_being_named,
+        never_compare,
+        believe_all_that_is_gone,
+        write_at_rest,
+        greet_anybody,
     ],
 )
 def test_a_broken_rule_is_found(broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
