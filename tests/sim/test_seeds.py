@@ -205,6 +205,10 @@ def greet_anybody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("crdtdb.cluster.engine.refusal_of", lambda *rest: None)
 
 
+_FIRST = {"greet_anybody": 120, "keep_the_actor": 100}
+"""Where to begin to look for what is rare."""
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -232,7 +236,7 @@ def greet_anybody(patch: pytest.MonkeyPatch) -> None:
 def test_a_broken_rule_is_found(broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     broken(monkeypatch)
     with pytest.raises(SimulationError, match="seed"):
-        for seed in range(60, 160):
+        for seed in range(_FIRST.get(broken.__name__, 60), 160):
             simulate(seed, heal_seconds=25)
 
 

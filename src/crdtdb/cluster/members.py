@@ -51,8 +51,8 @@ class Entry(NamedTuple):
         """Return this entry as the one that follows another of the same name."""
         if known is None:
             return self
-        gone = (known.actor,) if known.actor != self.actor else ()
-        return self._replace(former=(*known.former, *gone)[-FORMER_MAX:])
+        former = [actor for actor in (*known.former, known.actor) if actor != self.actor]
+        return self._replace(former=tuple(dict.fromkeys(former))[-FORMER_MAX:])
 
 
 class Roster:

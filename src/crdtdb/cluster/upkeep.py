@@ -13,7 +13,7 @@ from crdtdb.gossip import GossipConfig, Membership, Stability
 from crdtdb.gossip.stability import len_of
 from crdtdb.limits import AHEAD_RANGES_MAX
 from crdtdb.store import Store, Told
-from crdtdb.wire.messages import Greeting, Member, Status
+from crdtdb.wire.messages import Greeting
 
 
 class Upkeep:
@@ -28,8 +28,8 @@ class Upkeep:
         self.stability = Stability(store.held.stable)
         self._actors: dict[str, set[Actor]] = {}
         """Every actor that was heard of, by the name of its node."""
-        self._acknowledging: dict[str, Actor] = {}
-        """The actors as which members wrote when they last greeted."""
+        self._greetings: dict[str, Greeting] = {}
+        """What members last said of themselves: gossip may be older."""
         self._absent: dict[str, float] = {}
         self._next_cut = now
         self._next_pass = now + config.collection_interval
@@ -44,12 +44,13 @@ class Upkeep:
     def greeted(self, greeting: Greeting) -> None:
         """Take note of who stands at the other end of a connection."""
         self._actors.setdefault(greeting.name, set()).add(greeting.actor)
-        self._acknowledging[greeting.name] = greeting.actor
+        self._greetings[greeting.name] = greeting
         self.acknowledged(greeting.name, greeting.store_id, greeting.clock)
 
     def has_gone_back(self, greeting: Greeting) -> bool:
         """Whether a store that was opened again lacks what it has acknowledged before."""
-        if self._acknowledging.get(greeting.name, greeting.actor) == greeting.actor:
+        last = self._greetings.get(greeting.name)
+        if last is None or last.actor == greeting.actor:
             return False  # the same process: greetings may pass each other on the way
         acknowledged = self.stability.acknowledged_by(greeting.name, greeting.store_id)
         return acknowledged is not None and not greeting.clock >= acknowledged
@@ -68,9 +69,9 @@ class Upkeep:
             self.roster.write(mine)
         named = []
         for name in peers:
-            member = self._membership.others.get(name)
-            if member is not None and member.status is Status.ALIVE and self._is_unknown(member):
-                entry = Entry(member.name, member.store_id, member.actor, member.address)
+            greeting = self._greetings.get(name)
+            if greeting is not None and self._is_unknown(greeting):
+                entry = Entry(name, greeting.store_id, greeting.actor, greeting.address)
                 self.roster.write(entry.after(self.roster.get(name)))
                 self._outbox.log("INFO", f"{name} is a member from now on")
                 named.append(name)
@@ -82,16 +83,16 @@ class Upkeep:
         for one in self._membership.others.values():
             self._actors.setdefault(one.name, set()).add(one.actor)
         for name, actors in self._actors.items():
-            entry, member = self.roster.get(name), self._membership.others.get(name)
-            if entry is None or member is None or entry.actor != member.actor:
+            entry, greeting = self.roster.get(name), self._greetings.get(name)
+            if entry is None or greeting is None or entry.actor != greeting.actor:
                 continue
             unnamed = sorted(actors - {entry.actor, *entry.former})
             if unnamed:
                 self.roster.write(entry._replace(former=(*entry.former, *unnamed)[-FORMER_MAX:]))
 
-    def _is_unknown(self, member: Member) -> bool:
-        known = self.roster.get(member.name)
-        return known is None or known.retired or known.store_id != member.store_id
+    def _is_unknown(self, greeting: Greeting) -> bool:
+        known = self.roster.get(greeting.name)
+        return known is None or known.store_id != greeting.store_id
 
     def retire(self, name: str, force: bool = False, peers: Iterable[str] = ()) -> None:
         """Take a member out for good: nobody waits for it any more, and it is refused until it enters anew.
