@@ -32,6 +32,8 @@ class Cluster:
     def status(self) -> dict[str, Any]:
         return {"cluster": self.cluster}
 
+    retired: tuple[str, bool]
+
     def stability(self) -> dict[str, Any]:
         return {"stable": 0}
 

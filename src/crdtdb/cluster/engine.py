@@ -354,6 +354,8 @@ class Engine:
         if handler is None:
             raise ProtocolError(f"a {type(message).__name__.lower()} after the handshake")
         link.heard = now
+        if isinstance(message, PageOf | Same | SumsOf):
+            self.readiness.peer_serves(link.peer or "?")
         self.membership.heard(link.peer or "?")
         handler(link, message, now)
 
@@ -402,13 +404,18 @@ class Engine:
 
     def _busy(self, link: Link, message: Busy, now: float) -> None:
         self.exchanges.busy(link, message, now)
+        if message.reason != "joining":
+            return
         others = [one.store_id for name, one in self.membership.others.items() if name in self.links.ways]
-        if message.reason == "joining":
-            first = all(self.membership.me.store_id < store_id for store_id in others)
-            if self.readiness.peer_is_joining(
-                link.peer or "?", set(self.links.ways), first and not self._store.held.clock
-            ):
-                self.outbox.log("INFO", "all nodes here are new: this one begins")
+        first = all(self.membership.me.store_id < store_id for store_id in others)
+        wanted = set(self.links.ways)
+        if self._store.identity.entering:  # nobody is left who could know better
+            wanted |= self.upkeep.roster.members().keys() - {self.membership.me.name}
+        may_begin = first and (self._store.identity.entering or not self._store.held.clock)
+        if self.readiness.peer_is_joining(link.peer or "?", wanted, may_begin):
+            if self._store.identity.entering:
+                self._store.entered()
+            self.outbox.log("INFO", "all nodes here are joining: this one begins")
 
     def _rumor(self, link: Link, message: Rumor, now: float) -> None:
         try:

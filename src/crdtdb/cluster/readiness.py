@@ -68,8 +68,12 @@ class Readiness:
         """The first exchange is complete."""
         self.joining = False
 
+    def peer_serves(self, name: str) -> None:
+        """Take note that a peer isn't new (any more)."""
+        self._also_joining.discard(name)
+
     def peer_is_joining(self, name: str, peers: set[str], first: bool) -> bool:
-        """Take note that a peer is new as well. If all peers are, the first of them begins; return whether that is us."""
+        """Take note that a peer is joining as well. If all of `peers` are, the first begins; return whether that is us."""
         self._also_joining.add(name)
         if self.joining and first and peers <= self._also_joining:
             self.joining = False

@@ -96,6 +96,18 @@ _BRINGS: dict[str, dict[str, Any]] = {
         "required": ["keys"],
         "properties": {"keys": {"type": "array", "items": {"type": "string"}}},
     },
+    "POST /_cluster/audit": {
+        "type": "object",
+        "properties": {
+            "repair": {"type": "boolean"},
+            "members": {"type": ["array", "null"], "items": {"type": "string"}},
+        },
+    },
+    "POST /_cluster/retire": {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"type": "string"}, "force": {"type": "boolean"}},
+    },
     "POST /{db}": _DOCUMENT,
     "POST /{db}/_all_docs": {
         "type": "object",
@@ -161,6 +173,7 @@ _STATUSES = {
     "412": "the database exists, a stub is missing, or the schema says otherwise",
     "413": "larger than the limit",
     "416": "a range that isn't there",
+    "403": "only an administrator may do that, or nobody",
     "503": "the node takes no writes now",
     "507": "the disk is full",
 }

@@ -64,7 +64,8 @@ class Outgoing:
         """Return the next part of the answer. After the last one there is no other."""
         writer = ParcelWriter()
         if self._catalogue_due:
-            writer.add_catalogue(self._held.catalogue, self._held.residue)
+            sweeps = {name: one.sweep for name, one in self._held.collections.items()}
+            writer.add_catalogue(self._held.catalogue, self._held.residue, sweeps)
             self._catalogue_due = False
         found = self._ahead or next(self._documents, None)
         while found is not None and writer.size < PAGE_BYTES_TARGET and len(writer) < PAGE_DOCUMENTS_MAX:
@@ -181,9 +182,11 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
     nothing of the parcel is kept.
     """
     if parcel.catalogue is not None:
-        names, marks, residue = parcel.catalogue
+        names, marks, residue, sweeps = parcel.catalogue
         theirs = Catalogue(names, marks, parcel.clock | residue)
         transaction.set_catalogue(merge_catalogues(transaction.held.catalogue, theirs))
+        for name, sweep in sweeps.items():
+            transaction.learn_sweep(name, sweep)
     news = []
     for shipped in parcel.documents:
         record = transaction.load(shipped.name, shipped.doc_id)

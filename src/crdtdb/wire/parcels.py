@@ -5,7 +5,7 @@
     sets      = [[actor, counter, actor, counter, ...], ...]    sets of creations, numbered the same way
     names     = [text, ...]                                     of collections
     clock     = [[actor, first, last, ...], ...]                the sender's node clock, or the part that matters here
-    catalogue = null | [[[name, set], ...], [[actor, counter], ...], residue]
+    catalogue = null | [[[name, set], ...], [[actor, counter], ...], residue, [[name, sweep], ...]]
     documents = [[name, id, state as bytes], ...]
 
 Each state is encoded on its own, so that a page can be measured while it is filled and a document read when its turn
@@ -84,13 +84,17 @@ class ParcelWriter:
         self._documents.append([self._names.setdefault(name, len(self._names)), doc_id, encoded])
         self.size += len(encoded) + len(doc_id) + 8
 
-    def add_catalogue(self, catalogue: Catalogue, residue: DotSet) -> None:
-        """Put the collections in. The parcel's clock must then be the whole node clock."""
+    def add_catalogue(self, catalogue: Catalogue, residue: DotSet, sweeps: Mapping[str, int]) -> None:
+        """Put the collections in, with how far documents were collected whole in each.
+
+        The parcel's clock must then be the whole node clock.
+        """
         number, sets = self._tables.actor_number, self._tables.creations_number
         self._catalogue = [
             [[name, sets(creations)] for name, creations in sorted(catalogue.names.items())],
             [[number(dot.actor), dot.counter] for dot in sorted(catalogue.marks)],
             dots_out(residue, number),
+            [[name, sweep] for name, sweep in sorted(sweeps.items()) if sweep],
         ]
 
     def finish(self, clock: DotSet) -> list[Any]:
@@ -154,12 +158,16 @@ class Parcel:
             raise EncodingError("a counter is a number from 1")
         return Dot(self._tables.actor(actor), counter)
 
-    def _catalogue_in(self, encoded: Any) -> tuple[Mapping[str, Creations], frozenset[Dot], DotSet]:
-        names, marks, residue = encoded
+    def _catalogue_in(self, encoded: Any) -> tuple[Mapping[str, Creations], frozenset[Dot], DotSet, Mapping[str, int]]:
+        names, marks, residue, *later = encoded
+        sweeps = later[0] if later else []
+        if any(type(sweep) is not int or not 0 <= sweep < 1 << 63 for _, sweep in sweeps):
+            raise EncodingError("a sweep is a stamp")
         return (
             {name_in(name): self._tables.creations(creations) for name, creations in names},
             frozenset(self._dot_in(actor, counter) for actor, counter in marks),
             dots_in(residue, self._tables),
+            {name_in(name): sweep for name, sweep in sweeps},
         )
 
 
