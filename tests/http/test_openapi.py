@@ -49,7 +49,8 @@ def test_whatever_is_asked_is_answered_as_described(case: Any) -> None:
     if (case.method, case.path) == ("DELETE", "/{db}"):
         case.path_parameters["db"] = "nothing-there"
     response = case.call()
-    case.validate_response(response, checks=_CHECKS)
+    in_lines = (case.query or {}).get("feed") == "continuous"  # a JSON object a line, called JSON as CouchDB does
+    case.validate_response(response, checks=_CHECKS[:2] if in_lines else _CHECKS)
 
 
 def test_everything_that_is_described_is_there() -> None:
