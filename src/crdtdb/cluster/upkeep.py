@@ -156,11 +156,14 @@ class Upkeep:
         What lies below a dot that every member has acknowledged is held by the actor itself, if that still writes: its own
         acknowledgement would have it. Above, an actor writes no more once the roster says so, as all members have it.
         """
-        former: set[Actor] = set()
+        former, may_return = set[Actor](), set[Actor]()
         for one in self.roster.entries().values():
-            if one.dot is not None and one.dot in cut:
-                former.update(one.former, (one.actor,) if one.retired else ())
+            if one.retired:
+                may_return.update((one.actor, *one.former))  # with what nobody else has: see `crdtdb.store.comparing`
+            elif one.dot is not None and one.dot in cut:
+                former.update(one.former)
         missing = (cut.gaps() - mine) | (mine.gaps() | self._store.unheld).restrict(former)
+        missing = missing.restrict(set(missing.actors) - may_return)
         few = [actor for actor in missing.actors if len(mine.ranges(actor)) < AHEAD_RANGES_MAX]
         lost = self.stability.held_by_nobody(missing.restrict(few))
         if lost:

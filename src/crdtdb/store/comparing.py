@@ -339,5 +339,5 @@ def _without(state: State, dots: set[Dot]) -> State:
     }
     leaves = {dot: leaf for dot, leaf in state.leaves.items() if dot not in dots}
     bodies = {dot: body for dot, body in state.bodies.items() if dot not in dots}
-    journals = state.journals if leaves else {}
+    journals = state.journals if leaves or bodies or fields else {}
     return State(leaves, bodies, fields, state.context, journals)

@@ -261,7 +261,11 @@ def _restart(world: World) -> None:
 
 
 def _retire(world: World) -> None:
-    """Retire a node that is there or not; it comes back, as one that enters anew."""
+    """Retire a node that is there or not; it comes back, as one that enters anew. Once: two halves that retire each other are two
+    clusters.
+    """
+    if world.retired:
+        return
     names = list(world.nodes)
     name, by = world.dice.sample(names, 2)
     engine = world.nodes[by].engine
@@ -271,6 +275,7 @@ def _retire(world: World) -> None:
         engine.upkeep.retire(name, force=True)
     except (InvalidInputError, NotFoundError, StoreError):
         return
+    world.retired = True
     world.note(f"{by} retires {name}")
 
 

@@ -175,6 +175,8 @@ class World:
     kills: int = 0
     findings: list[Finding] = field(default_factory=list)
     """What audits have found."""
+    retired: bool = False
+    """Whether a node has been retired by another."""
     honest: bool = True
     """Whether no disk has lost what it had synced."""
     _numbers: count[int] = field(default_factory=lambda: count(1))
