@@ -261,8 +261,9 @@ def _restart(world: World) -> None:
 
 
 def _retire(world: World) -> None:
-    """Retire a node that is there or not; it comes back, as one that enters anew. Once: two halves that retire each other are two
-    clusters.
+    """Retire a node that is there or not; it comes back, as one that enters anew.
+
+    That happens once: two halves that retire each other are two clusters.
     """
     if world.retired:
         return
