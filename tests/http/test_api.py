@@ -15,6 +15,7 @@ from crdtdb.couchdb import Trees
 from crdtdb.http.app import make_app
 from crdtdb.http.port import PEER
 from crdtdb.limits import REQUEST_BYTES_MAX
+from crdtdb.measuring import Measured
 
 pytestmark = pytest.mark.anyio
 
@@ -44,6 +45,9 @@ class Cluster:
 
     def audit(self, repair: bool, members: list[str] | None) -> list[dict[str, Any]]:
         return [{"peer": one, "clean": True} for one in members or ["n2"]]
+
+    def measured(self) -> list[Measured]:
+        return [Measured("documents", "Documents.", n, {"collection": f'a"{n}'}) for n in (1, 2)]
 
     def name_of(self, actor: str) -> str:
         return f"node of {actor[:4]}"

@@ -6,6 +6,7 @@ import io
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import crdtdb
@@ -69,6 +70,15 @@ async def test_an_audit_that_makes_no_sense() -> None:
         async with as_role(make_app(db, Cluster()), "admin") as admin:
             for body in ({"repair": 1}, {"members": "n2"}, {"members": [1]}):
                 assert (await admin.post("/_cluster/audit", json=body)).status_code == 400
+
+
+async def test_metrics_are_text_that_can_be_scraped() -> None:
+    with crdtdb.open("memory:") as db:
+        async with as_role(make_app(db, Cluster()), "client") as client:
+            answer = await client.get("/_metrics")
+            assert answer.headers["content-type"].startswith("text/plain")
+            (family,) = text_string_to_metric_families(answer.text)
+            assert {sample.labels["collection"]: sample.value for sample in family.samples} == {'a"1': 1.0, 'a"2': 2.0}
 
 
 async def test_the_databases_of_the_database_can_only_be_read() -> None:

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from crdtdb.causality import DotSet
 from crdtdb.cluster.comparing import Finding
 from crdtdb.cluster.engine import Engine
+from crdtdb.cluster.metrics import measured
 from crdtdb.errors import NotFoundError, UnavailableError
 from crdtdb.gossip import Holder
+from crdtdb.measuring import Measured
 from crdtdb.store import Store
 from crdtdb.wallclock import monotonic_seconds
 
@@ -150,6 +152,10 @@ class ClusterStatus:
         sent = repair or not finding.lost_there
         mended_all = not rest and sent and finding.failed is None and not finding.contradictory and not finding.rot_here
         return {**told, "clean": finding.clean and finding.failed is None, "mended_all": mended_all}
+
+    def measured(self) -> list[Measured]:
+        """Return what the node counts and measures."""
+        return list(measured(self._engine, self._store, monotonic_seconds()))
 
     def name_of(self, actor: str) -> str:
         """Return the name of the node that an actor belongs to; the actor itself if the roster doesn't know it."""

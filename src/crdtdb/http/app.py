@@ -12,7 +12,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from crdtdb.couchdb import RefusedError
 from crdtdb.database import Database
 from crdtdb.errors import CrdtdbError
-from crdtdb.http import attachments, bulk, changes, conflicts, databases, documents, fields, local_documents, openapi
+from crdtdb.http import (
+    attachments,
+    bulk,
+    changes,
+    conflicts,
+    databases,
+    documents,
+    fields,
+    local_documents,
+    metrics,
+    openapi,
+)
 from crdtdb.http import cluster as cluster_resource
 from crdtdb.http.answers import JSONAnswer
 from crdtdb.http.bell import Bell
@@ -24,6 +35,7 @@ from crdtdb.limits import ATTACHMENT_BYTES_MAX
 RESOURCES = (
     openapi,
     cluster_resource,
+    metrics,
     databases,
     bulk,
     changes,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
+
+from crdtdb.measuring import Measured
 
 PEER = "crdtdb.peer"
 """The key in the ASGI scope under which the server puts (cluster, role, name) of the client's certificate, or None."""
@@ -40,6 +43,10 @@ class ClusterPort(Protocol):
 
     def audit(self, repair: bool, members: list[str] | None) -> list[dict[str, Any]]:
         """Compare with members, with all if none are given, and wait for what was found. Raises NotFoundError."""
+        ...
+
+    def measured(self) -> Iterable[Measured]:
+        """Return what the node counts and measures."""
         ...
 
     def name_of(self, actor: str) -> str:

@@ -41,7 +41,7 @@ from crdtdb.store.rumors import RumorWriter
 from crdtdb.store.sequences import Open, OpenSequences, Slot
 from crdtdb.store.sweep import pending, sweep_slice
 from crdtdb.store.transaction import Origin, Transaction, Written
-from crdtdb.wallclock import WallClock, wall_milliseconds
+from crdtdb.wallclock import WallClock, monotonic_seconds, wall_milliseconds
 from crdtdb.wire.parcels import Parcel
 
 T = TypeVar("T")
@@ -100,6 +100,9 @@ class Store:
         self._passes = 0
         self.unheld = EMPTY
         """What documents that wait for collection have seen, and this store didn't hold when they were looked at."""
+        self.commits = self.written_documents = 0
+        self.commit_seconds = 0.0
+        """What was written since the store was opened, and how long writing took."""
         self.collected = 0
         """How many times a document gave something up since the store was opened."""
         self.attachments = Attachments(backend, self.submit, draw)
@@ -524,11 +527,15 @@ class Store:
         if not rows:
             return
         rows.update(self._tables.unsaved)
+        begun = monotonic_seconds()
         try:
             self._backend.write(rows, durable=self._sync)
         except StoreError as error:
             self.failure = error
             raise
+        self.commits += 1
+        self.commit_seconds += monotonic_seconds() - begun
+        self.written_documents += len(transaction.written)
         self._tables.unsaved = {}
         self._held = transaction.held
         self._sweeps += [number for number in transaction.swept if number not in self._sweeps]
