@@ -86,6 +86,7 @@ class Database:
         self.compacting.add(name)
         try:
             self.store.compact(name)
+            self.store.reclaim()
         finally:
             self.compacting.discard(name)
 

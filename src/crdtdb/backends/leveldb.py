@@ -134,6 +134,15 @@ class LevelDBBackend(_Reads):
             finally:
                 os.close(file)
 
+    def reclaim(self) -> None:
+        """Give the space of removed rows back to the disk. May take long; reads and writes go on."""
+        try:
+            self._source.compact_range(
+                start=b"\x00", stop=b"\xff" * 8
+            )  # without bounds it looks at the newest level alone
+        except (plyvel.Error, RuntimeError) as error:
+            _fail(error, "reclaiming space")
+
     def snapshot(self) -> _LevelDBSnapshot:
         """Return the store as it is now."""
         try:

@@ -225,6 +225,15 @@ class Engine:
         swept = self._store.sweep()
         return (self.upkeep.work() and not self.readiness.joining) or swept or pages
 
+    @property
+    def wants_space(self) -> bool:
+        """Whether `reclaim` is due. May be asked from any thread."""
+        return self._store.wants_space
+
+    def reclaim(self) -> None:
+        """Give the space of what was collected back to the disk. May be called from any thread, and takes long."""
+        self._store.reclaim()
+
     def stop(self, now: float) -> None:
         """Say goodbye: nobody needs to suspect a node that stops cleanly."""
         self.stopping = True

@@ -95,6 +95,8 @@ class Runtime:
                 async with self._turn:
                     more = await to_thread.run_sync(self.engine.work)
                     self._perform()
+            if self.engine.wants_space:
+                await to_thread.run_sync(self.engine.reclaim)  # beside everything else
 
     # Actions out
 

@@ -46,6 +46,7 @@ from crdtdb.wire.parcels import Parcel
 
 T = TypeVar("T")
 _NEVER = 1 << 62
+_RECLAIM_DOCUMENTS = 10_000
 Durability = Literal["sync", "buffered"]
 
 
@@ -97,7 +98,7 @@ class Store:
         self._grown: list[tuple[str, str, Address]] = []
         self._rumors = RumorWriter(self._tables)
         self._collect_from: bytes | None = b""
-        self._passes = 0
+        self._passes = self._reclaimed_at = 0
         self.unheld = EMPTY
         """What documents that wait for collection have seen, and this store didn't hold when they were looked at."""
         self.commits = self.written_documents = 0
@@ -276,6 +277,18 @@ class Store:
         self.collected += done.collected
         self.unheld |= done.unheld
         return self._collect_from is not None
+
+    @property
+    def wants_space(self) -> bool:
+        """Whether so much was collected that the backend should give the space back."""
+        return self._collect_from is None and self.collected - self._reclaimed_at >= _RECLAIM_DOCUMENTS
+
+    def reclaim(self) -> None:
+        """Let the backend give back the space of what was removed, if it knows how. May take long; everything else goes on."""
+        self._reclaimed_at = self.collected
+        reclaim = getattr(self._backend, "reclaim", None)
+        if reclaim is not None:
+            reclaim()
 
     def waiting(self, most: int) -> tuple[int, int]:
         """Return how many documents wait to give something up, for a dot to be stable and for clients, to `most` each."""

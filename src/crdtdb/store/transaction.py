@@ -81,6 +81,7 @@ class Transaction:
         """The documents that were written here, not received: what a rumor is made of."""
         self.swept: list[int] = []
         self._seeding = False
+        self._present: dict[bytes, bool] = {}
         self.declared: set[int] = set()
         """The numbers of collections whose schema was written."""
         self.texts = Texts(tables, self._scan, origin.sequences, origin.actor)
@@ -345,8 +346,10 @@ class Transaction:
             return
         self.rows[row] = None
         self._forget(keys.history(collection.number, raw))
-        self._forget(keys.journals(collection.number, raw))
-        self.contents.keep_only(collection.number, raw, ())
+        if self._has_any(keys.journals(collection.number, b"")[:5]):
+            self._forget(keys.journals(collection.number, raw))
+        if self._has_any(keys.references(collection.number, b"")[:5]):
+            self.contents.keep_only(collection.number, raw, ())
         if before.seq:
             self.rows[keys.change(collection.number, before.seq)] = None
         counted = doc_id != SCHEMA_ID and not doc_id.startswith(LOCAL) and bool(before.stored.leaves)
@@ -357,6 +360,13 @@ class Transaction:
                 sweep=max(collection.sweep, *(leaf.stamp for leaf in before.state.leaves.values()), 0),
             ),
         )
+
+    def _has_any(self, beginning: bytes) -> bool:
+        """Whether there is any row that begins so, asked once: to look for rows among many that were removed costs much."""
+        found = self._present.get(beginning)
+        if found is None:
+            found = self._present[beginning] = any(True for _ in self._backend.scan(*keys.rest(beginning)))
+        return found
 
     def learn_sweep(self, name: str, sweep: int) -> None:
         """Take over how far another store has collected whole documents."""

@@ -1,0 +1,116 @@
+"""Collection on a real LevelDB: what was deleted leaves no row, and its space goes back to the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import crdtdb
+from crdtdb.causality import EMPTY, DotSet
+from crdtdb.couchdb import Checkpoints, put_local, seq_now
+from crdtdb.store import Store, keys
+
+
+def size_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+
+
+def collect(store: Store, told: DotSet | None = None, grace: float = 0) -> None:
+    store.reach_cut(store.held.clock)
+    again = True
+    while store.collect(lambda _: told, again, grace):
+        again = False
+
+
+def test_disk_space_comes_back(tmp_path: Path) -> None:
+    with crdtdb.open(str(tmp_path / "data"), durability="buffered") as db:
+        notes = db["notes"]
+        for part in range(10):
+            notes.bulk([{"_id": f"{part}-{n:04}", "text": os.urandom(500).hex()} for n in range(500)])
+        notes.attach("0-0000", "file", b"x" * 100_000, "text/plain", rev=notes.get("0-0000").rev)
+        full = size_of(tmp_path / "data")
+        documents = [(one.id, one.rev) for one in notes.all()]
+        notes.bulk([{"_id": doc_id, "_rev": rev, "_deleted": True} for doc_id, rev in documents])
+        assert full > 4_000_000
+        collect(db.store)
+        db.store.reclaim()
+        left = {key[:1] for key, _ in db.store._backend.scan(b"", b"\xff" * 8)}
+        assert left <= {b"!", b"a", b"e", b"k", b"y", b"c", b"n", b"l"}, "names, clocks and counts are all that is left"
+        assert not any(value for _, value in db.store._backend.scan(*keys.rest(b"l"))), (
+            "of the log the collection's own dot"
+        )
+        assert size_of(tmp_path / "data") < full / 20
+        assert db.store.collection("notes").sweep > 0
+
+
+def test_a_young_checkpoint_holds_its_tombstones() -> None:
+    """History 15 and 16: a client that has read so far, and is away, still finds what was deleted meanwhile."""
+    now = [1_700_000_000_000]
+    with crdtdb.open("memory:") as db:
+        store = db.store
+        notes = db["notes"]
+        notes.put("seen", {"v": 1})
+        notes.put("unseen", {"v": 1})
+        notes.delete("seen", notes.get("seen").rev)
+        put_local(store, "notes", "_local/pouch", {"last_seq": seq_now(store, "notes")})
+        put_local(store, "notes", "_local/push", {"last_seq": 17})
+        notes.delete("unseen", notes.get("unseen").rev)
+        checkpoints = Checkpoints(store, 3600, lambda: now[0])
+        store._wall = lambda: now[0]
+        now[0] = (
+            max(leaf.stamp for _, one in store.documents("notes", local=True) for leaf in one.state.leaves.values())
+            >> 16
+        )
+        ((name, _, _),) = checkpoints.young("notes")
+        assert name == "_local/pouch", "how far a client has pushed says nothing of what it has read"
+        collect(store, checkpoints.told("notes"))
+        assert store.read("notes", "seen") is None
+        assert store.read("notes", "unseen") is not None
+        assert store.waiting(9) == (0, 1)
+        now[0] += 3_700_000
+        assert checkpoints.told("notes") is None
+        collect(store, None)
+        assert store.read("notes", "unseen") is None
+
+
+def test_a_young_tombstone_stays() -> None:
+    with crdtdb.open("memory:") as db:
+        db["notes"].put("a", {"v": 1})
+        db["notes"].delete("a", db["notes"].get("a").rev)
+        collect(db.store, None, grace=300)
+        assert db.store.read("notes", "a") is not None
+        collect(db.store)
+        assert db.store.read("notes", "a") is None
+
+
+def test_a_resolved_branch_goes_and_its_names_stay_known() -> None:
+    """History 16 after collection: who was away pushes the loser again, and changes nothing."""
+    with crdtdb.open("memory:") as db:
+        notes = db["notes"]
+        left, right = (
+            {"_id": "a", "_rev": f"2-{one * 32}", "_revisions": {"start": 2, "ids": [one * 32, "0" * 32]}, "v": one}
+            for one in "12"
+        )
+        assert notes.take([left, right]) == [None, None]
+        notes.resolve("a", {"v": "both"})
+        assert len(db.store.read("notes", "a").state.leaves) == 2  # type: ignore[union-attr]
+        collect(db.store)
+        record = db.store.read("notes", "a")
+        assert record is not None
+        assert (len(record.state.leaves), len(record.state.bodies)) == (1, 1)
+        digest = notes.digest()
+        assert notes.take([left, right]) == [None, None]
+        assert notes.digest() == digest
+        assert not notes.get("a").conflicts
+
+
+def test_the_cut_never_moves_back_and_outlives_a_restart(tmp_path: Path) -> None:
+    with crdtdb.open(str(tmp_path / "data")) as db:
+        db["notes"].put("a", {"v": 1})
+        cut = db.store.held.clock
+        db.store.reach_cut(cut)
+        db.store.reach_cut(EMPTY)
+        assert db.store.held.stable == cut
+    with crdtdb.open(str(tmp_path / "data")) as db:
+        assert db.store.held.stable == cut
+        assert next(iter(db.store._backend.scan(*keys.rest(b"y"))), None) is not None
