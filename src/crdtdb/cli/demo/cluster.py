@@ -67,14 +67,17 @@ class DemoCluster:
         """Return the file with a node's log."""
         return self.folder / f"{name}.log"
 
-    def start(self, name: str, join: Iterable[str] = (), file_bytes_max: int | None = None) -> None:
-        """Start a node, which joins these others; for a full disk its files can be limited."""
+    def start(
+        self, name: str, join: Iterable[str] = (), file_bytes_max: int | None = None, flags: Sequence[str] = ()
+    ) -> None:
+        """Start a node, which joins these others, with further flags; for a full disk its files can be limited."""
         place = self.folder / name
         command = [
             *(sys.executable, "-m", "crdtdb", "node", "--name", name, "--certs", str(self.certs)),
             *("--data", str(place) if self._backend == "leveldb" else f"sqlite:{place}.db"),
             *("--listen", f"127.0.0.1:{self.gossip[name]}", "--http", f"127.0.0.1:{self.http[name]}"),
             *self._flags,
+            *flags,
         ]
         for other in self.names:
             if other != name:
