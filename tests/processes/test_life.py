@@ -17,6 +17,15 @@ from crdtdb.cluster.certificates import issue
 pytestmark = pytest.mark.processes
 
 
+def wait_meshed(cluster: DemoCluster) -> None:
+    def meshed() -> bool:
+        return all(
+            one["connected"] for name in cluster.names for one in cluster.ask(name, "GET", "_cluster")["members"]
+        )
+
+    assert wait_until(meshed, 20)
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[DemoCluster]:
     with DemoCluster(tmp_path, flags=("--tombstone-grace", "0")) as made:
@@ -47,9 +56,8 @@ def ids(cluster: DemoCluster, node: str) -> list[str]:
 def test_delete_retire_return_backup_restore_and_audit(cluster: DemoCluster, tmp_path: Path) -> None:
     cluster.start_all()
     cluster.ask("n1", "PUT", "notes")
-    written = cluster.ask(
-        "n1", "POST", "notes", "_bulk_docs", body={"docs": [{"_id": f"d{n:04}", "n": n} for n in range(1_000)]}
-    )
+    documents = [{"_id": f"d{n:04}", "n": n} for n in range(1_000)]
+    written = cluster.ask("n1", "POST", "notes", "_bulk_docs", body={"docs": documents})
     cluster.wait_equal(["notes"])
     backup = tmp_path / "monday.crdtdb"
     code, said = command(cluster, "n1", "backup", str(backup), who="ada")
@@ -64,6 +72,7 @@ def test_delete_retire_return_backup_restore_and_audit(cluster: DemoCluster, tmp
     cluster.ask("n2", "POST", "notes", "_bulk_docs", body={"docs": deleted})
     cluster.wait_equal(["notes"], ["n1", "n2"])
     assert wait_until(lambda: stability(cluster, "n1")["waiting"]["stability"] == 999, 20)
+    assert wait_until(lambda: len(stability(cluster, "n1")["held_back_by"]) == 1, 20)
     (holder,) = stability(cluster, "n1")["held_back_by"]
     assert holder["name"] == "n3"
     assert "retire" in holder["why"]
@@ -93,6 +102,7 @@ def test_delete_retire_return_backup_restore_and_audit(cluster: DemoCluster, tmp
     cluster.wait_ready("n2", 40)
     cluster.wait_equal(["notes"])
     assert ids(cluster, "n2") == ["d0000"]
+    wait_meshed(cluster)
     for name in cluster.names:
         code, said = command(cluster, name, "audit")
         assert (code, said.count("equal")) == (0, 2), said
