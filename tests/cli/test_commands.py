@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,6 +180,24 @@ def test_import_and_export(ada: dict[str, str], tmp_path: Path) -> None:
         True,
         True,
     )
+
+
+def test_status_goes_on_until_it_is_interrupted(cluster: DemoCluster, ada: dict[str, str]) -> None:
+    assert run("status", "--watch", "--json", env=ada)[0] == 2
+    environment = {**os.environ, **ada, "COLUMNS": "80"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crdtdb", "status", "--watch"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
+    )
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert process.returncode == 130, err
+    assert b"writes stable" in out
+    assert b"Traceback" not in err
 
 
 def test_status(cluster: DemoCluster, ada: dict[str, str]) -> None:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -50,6 +51,16 @@ def table(title: str | None, *headings: str, rows: Iterable[Iterable[RenderableT
     for row in rows:
         made.add_row(*row)
     return made
+
+
+def stacked(parts: Iterable[RenderableType]) -> Group:
+    """Return things one below the other."""
+    return Group(*parts)
+
+
+def living() -> Live:
+    """Return a place on the screen that can be updated. Use it in a `with`."""
+    return Live(console=out(), auto_refresh=False)
 
 
 def conflict_table(doc_id: str, siblings: list[dict[str, Any]]) -> Table:
