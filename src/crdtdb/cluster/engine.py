@@ -204,7 +204,7 @@ class Engine:
             self._renew_actor("not every member could be asked whether it knows more of this node's actor")
         if self.readiness.may_be_named:
             self.readiness.named = True
-            for name in self.upkeep.name_members(self.links.peers()):
+            for name in self.upkeep.name_members(self.links.greetings()):
                 self.links.send_to(name, Poke())
         if not self.readiness.joining:
             self.upkeep.tick(now, self.links.peers())
@@ -324,7 +324,7 @@ class Engine:
         self.exchanges.ask(link, now)
 
     def _introduce(self, link: Link, greeting: Greeting, now: float) -> None:
-        link.peer = greeting.name
+        link.peer, link.greeting = greeting.name, greeting
         self.membership.greeted(member_of(greeting), now)
         self.exchanges.peer_clocks[greeting.name] = greeting.clock
         self.upkeep.greeted(greeting)
@@ -381,21 +381,20 @@ class Engine:
         else:
             self._digests[link.peer or "?"] = message.clock_digest
             if message.clock_digest == self._digest():
-                self._acknowledged(link.peer or "?", self._store.durable_clock())
+                self._acknowledged(link, self._store.durable_clock())
 
     def _probe(self, link: Link, message: Probe, now: float) -> None:
         self.membership.learn(message.members, now)
         for name, ping in self.membership.probe_for(link.number, message.number, message.name, now):
             self.links.send_to(name, ping)
 
-    def _acknowledged(self, name: str, clock: DotSet) -> None:
-        self.exchanges.peer_clocks[name] = clock
-        member = self.membership.others.get(name)
-        if member is not None:
-            self.upkeep.acknowledged(name, member.store_id, clock)
+    def _acknowledged(self, link: Link, clock: DotSet) -> None:
+        if link.greeting is not None:
+            self.exchanges.peer_clocks[link.greeting.name] = clock
+            self.upkeep.acknowledged(link.greeting.name, link.greeting.store_id, clock)
 
     def _ask(self, link: Link, message: Ask, now: float) -> None:
-        self._acknowledged(link.peer or "?", message.clock)
+        self._acknowledged(link, message.clock)
         if self.readiness.joining:
             self.outbox.send(link.number, Busy(message.exchange, "joining"))
         else:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from crdtdb.cluster.actions import Certified, Close, Dial, Outbox
 from crdtdb.gossip import Dialer, GossipConfig
-from crdtdb.wire.messages import Member, Message, Ping
+from crdtdb.wire.messages import Greeting, Member, Message, Ping
 
 
 @dataclass(slots=True)
@@ -25,6 +25,8 @@ class Link:
     """When something last came, or it was opened."""
     peer: str | None = None
     """The member's name, once greeted."""
+    greeting: Greeting | None = None
+    """What it said of itself."""
 
     def __str__(self) -> str:
         name = self.peer or (self.certified.name if self.certified is not None else "a stranger")
@@ -65,6 +67,17 @@ class Links:
     def greeted_links(self) -> list[Link]:
         """Return the links whose handshake is over."""
         return [link for link in self._links.values() if link.peer is not None]
+
+    def greetings(self) -> dict[str, Greeting]:
+        """Return what each peer said of itself, but for one that is just becoming another: of that two connections are left."""
+        found: dict[str, Greeting] = {}
+        unclear = set()
+        for link in self._links.values():
+            if link.greeting is not None:
+                other = found.setdefault(link.greeting.name, link.greeting)
+                if (other.store_id, other.actor) != (link.greeting.store_id, link.greeting.actor):
+                    unclear.add(other.name)
+        return {name: greeting for name, greeting in sorted(found.items()) if name not in unclear}
 
     def start_over(self, now: float) -> None:
         """Close every link: this node greets anew."""

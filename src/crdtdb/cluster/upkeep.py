@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from crdtdb import __version__
 from crdtdb.causality import Actor, DotSet
@@ -29,7 +29,7 @@ class Upkeep:
         self._actors: dict[str, set[Actor]] = {}
         """Every actor that was heard of, by the name of its node."""
         self._greetings: dict[str, Greeting] = {}
-        """What members last said of themselves: gossip may be older."""
+        """What members said of themselves when they last greeted."""
         self._absent: dict[str, float] = {}
         self._next_cut = now
         self._next_pass = now + config.collection_interval
@@ -60,30 +60,32 @@ class Upkeep:
         me = self._membership.me
         return self.roster.has(me.name, me.store_id)
 
-    def name_members(self, peers: Iterable[str]) -> list[str]:
-        """Write this node's own entry as it is now, and those of peers that have none; return whom it named."""
+    def name_members(self, greetings: Mapping[str, Greeting]) -> list[str]:
+        """Write this node's own entry as it is now, and those of peers that have none; return whom it named.
+
+        `greetings` are what those said of themselves who are connected: gossip may be older.
+        """
         me = self._membership.me
         known = self.roster.get(me.name)
         mine = Entry(me.name, me.store_id, me.actor, me.address, __version__).after(known)
         if known is None or known._replace(since=0, dot=None) != mine:
             self.roster.write(mine)
         named = []
-        for name in peers:
-            greeting = self._greetings.get(name)
-            if greeting is not None and self._is_unknown(greeting):
+        for name, greeting in greetings.items():
+            if self._is_unknown(greeting):
                 entry = Entry(name, greeting.store_id, greeting.actor, greeting.address)
                 self.roster.write(entry.after(self.roster.get(name)))
                 self._outbox.log("INFO", f"{name} is a member from now on")
                 named.append(name)
-        self._name_former()
+        self._name_former(greetings)
         return named
 
-    def _name_former(self) -> None:
+    def _name_former(self, greetings: Mapping[str, Greeting]) -> None:
         """Say which actors a node has written as, where it doesn't know that itself: a disk may lose what it had synced."""
         for one in self._membership.others.values():
             self._actors.setdefault(one.name, set()).add(one.actor)
         for name, actors in self._actors.items():
-            entry, greeting = self.roster.get(name), self._greetings.get(name)
+            entry, greeting = self.roster.get(name), greetings.get(name)
             if entry is None or greeting is None or entry.actor != greeting.actor:
                 continue
             unnamed = sorted(actors - {entry.actor, *entry.former})
