@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,12 +37,13 @@ def status(client: NodeClient, watch: bool, as_json: bool) -> None:
     if not watch:
         out().print(_shown(found, None))
         return
+    pause = Event()
     with living() as table:
         while True:
             table.update(
                 _shown(client.ask("GET", "_cluster"), client.ask("GET", "_cluster", "stability")), refresh=True
             )
-            time.sleep(_REFRESH_SECONDS)
+            pause.wait(_REFRESH_SECONDS)
 
 
 def _shown(found: dict[str, Any], stable: dict[str, Any] | None) -> RenderableType:
