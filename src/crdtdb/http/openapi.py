@@ -208,10 +208,11 @@ def _operation(path: str, method: str, route: Route) -> dict[str, Any]:
     parameters = [{"name": one, "in": "path", "required": True, "schema": _path_schema(one)} for one in named]
     parameters += [{"name": one, "in": "query", "schema": schema} for one, schema in _TAKES.get(key, {}).items()]
     attachment = "attachment" in named
+    raw = attachment or path in ("/_metrics", "/_cluster/backup")  # anything but JSON
     operation: dict[str, Any] = {
         "summary": (route.endpoint.__doc__ or "").strip().splitlines()[0],
         "parameters": parameters,
-        "responses": {status: _response(status, meaning, method, attachment) for status, meaning in _STATUSES.items()},
+        "responses": {status: _response(status, meaning, method, raw) for status, meaning in _STATUSES.items()},
     }
     if attachment and method == "PUT":
         operation["requestBody"] = {"content": _BYTES}
@@ -220,13 +221,13 @@ def _operation(path: str, method: str, route: Route) -> dict[str, Any]:
     return operation
 
 
-def _response(status: str, meaning: str, method: str, attachment: bool) -> dict[str, Any]:
+def _response(status: str, meaning: str, method: str, raw: bool) -> dict[str, Any]:
     if status >= "400":
         error = {"schema": {"$ref": "#/components/schemas/Error"}}
         return {"description": meaning, "content": {"application/json": error}}
     if status == "304":
         return {"description": meaning}
-    if attachment and method == "GET":
+    if raw and method == "GET":
         return {"description": meaning, "content": {"*/*": _ANYTHING}}
     return {"description": meaning, "content": {"application/json": _ANYTHING, "text/event-stream": _ANYTHING}}
 
