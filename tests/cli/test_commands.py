@@ -192,7 +192,7 @@ def test_status_goes_on_until_it_is_interrupted(cluster: DemoCluster, ada: dict[
         stderr=subprocess.PIPE,
         preexec_fn=heed_interrupts,
     )
-    time.sleep(3)
+    time.sleep(3)  # into a pipe the table is written when it ends: there is nothing to wait for
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
     assert process.returncode == 130, err

@@ -243,6 +243,24 @@ def test_history_13_the_old_backup() -> None:
         assert found == {"changed": 2, "only": "in the backup", "new": "after"}
 
 
+def test_a_backup_alone_begins_a_cluster() -> None:
+    """All members are lost. The first that is restored has nobody to be compared with; the next enters through it."""
+    village = Village("ada")
+    village.notes("ada").put("x", {"v": 1})
+    with store_of(village, "ada").backup() as pieces:
+        backup = b"".join(pieces)
+    restored(village, "ada", backup)
+    village.start("ada")
+    village.wait(lambda: village.engine("ada").readiness.ready)
+    assert not store_of(village, "ada").identity.entering
+    village.world.nodes["bob"] = SimulatedNode(village.world, "bob", "sync")
+    restored(village, "bob", backup)
+    village.start("bob")
+    village.wait(lambda: village.engine("bob").readiness.ready)
+    wait_collected(village)
+    assert {village.notes(name).get("x")["v"] for name in ("ada", "bob")} == {1}
+
+
 def test_a_backup_that_isnt_whole_is_refused() -> None:
     village = Village("ada")
     village.notes("ada").put("x", {"v": 1})

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from crdtdb.cluster.certificates import Role
 
 _FOLDER = click.option(
     "--dir", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("certs"), show_default=True,
@@ -50,10 +54,7 @@ def node(name: str, folder: Path, hosts: tuple[str, ...], days: float) -> None:
     \b
     Example:  crdtdb cert node n1 --dir certs --host 127.0.0.1
     """
-    from crdtdb.cluster.certificates import issue
-
-    path = issue(folder, "node", name, hosts or ("127.0.0.1", "::1", "localhost"), days)
-    click.echo(f"made {path} and {path.with_suffix('.key')}")
+    _sign(folder, "node", name, hosts or ("127.0.0.1", "::1", "localhost"), days)
 
 
 @cert.command()
@@ -66,10 +67,7 @@ def admin(name: str, folder: Path, days: float) -> None:
     \b
     Example:  crdtdb cert admin root --dir certs
     """
-    from crdtdb.cluster.certificates import issue
-
-    path = issue(folder, "admin", name, (), days)
-    click.echo(f"made {path} and {path.with_suffix('.key')}")
+    _sign(folder, "admin", name, (), days)
 
 
 @cert.command()
@@ -82,7 +80,11 @@ def client(name: str, folder: Path, days: float) -> None:
     \b
     Example:  crdtdb cert client ada --dir certs
     """
+    _sign(folder, "client", name, (), days)
+
+
+def _sign(folder: Path, role: Role, name: str, hosts: tuple[str, ...], days: float) -> None:
     from crdtdb.cluster.certificates import issue
 
-    path = issue(folder, "client", name, (), days)
+    path = issue(folder, role, name, hosts, days)
     click.echo(f"made {path} and {path.with_suffix('.key')}")

@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Any
 
 from crdtdb.causality import Dot, DotSet
-from crdtdb.store import Bucket, Comparing, Difference, Place, Store, Summing, Sums, compare, differing
+from crdtdb.store import Comparing, Place, Store, Summing, Sums, compare, differing
 from crdtdb.wire.messages import Compare, DotsOf, ListOf, Message, SumsOf, Want, parcel_in
 
 _SUMS_IN_MESSAGE = 4_000
@@ -123,7 +123,6 @@ class AskedComparison:
         self.clock = DotSet()
         """That of the other side's snapshot."""
         self._mending: Iterator[tuple[tuple[str, str], list[Dot]]] | None = None
-        self._difference: Difference | None = None
         self._listed: dict[Dot, Place] = {}
         self.lost: list[Dot] = []
         self._contradictory: list[Dot] = []
@@ -229,6 +228,3 @@ def _parts(rows: list[Any], most: int) -> Iterator[tuple[tuple[Any, ...], bool]]
 
 def _named(where: tuple[str, str]) -> str:
     return "/".join(where)
-
-
-__all__ = ["AnsweredComparison", "AskedComparison", "Bucket", "Finding"]

@@ -113,6 +113,8 @@ class Engine:
             to_ask=frozenset(one.name for one in kept.members if one.name != identity.name),
             until=now + config.confirm_timeout,
         )
+        if self._store.identity.entering and not self.readiness.joining:
+            self._store.entered()  # there is nobody to be compared with
         self.upkeep = Upkeep(self._store, self.membership, config, self.outbox, told, now)
         self.links = Links(Dialer(config, dice), config, self.outbox, self._forgotten)
         self.audits = Audits(self.exchanges, self.links, config, self.outbox, dice, now)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from crdtdb.causality import Actor, Dot
 from crdtdb.documents import State, Write, put, resolve, view
-from crdtdb.documents.stamps import milliseconds
 from crdtdb.jsontext import canonical, load
 from crdtdb.store import Store, Transaction
 
@@ -20,7 +19,7 @@ FORMER_MAX = 256
 
 
 class Entry(NamedTuple):
-    """A member as its document has it. `since` is the time of that document's last change, in milliseconds since 1970."""
+    """A member as its document has it."""
 
     name: str
     store_id: bytes
@@ -30,7 +29,6 @@ class Entry(NamedTuple):
     retired: bool = False
     former: tuple[Actor, ...] = ()
     """The actors that this node has written as, and never will again; the newest last."""
-    since: int = 0
     dot: Dot | None = None
     """The write that said so."""
 
@@ -92,9 +90,8 @@ class Roster:
 
         def work(transaction: Transaction) -> bool:
             with transaction.seeding():
-                return (
-                    transaction.write(NODES, entry.name, lambda state, write: _say(state, write, text)).dot is not None
-                )
+                written = transaction.write(NODES, entry.name, lambda state, write: _say(state, write, text))
+            return written.dot is not None
 
         return self._store.submit(work)
 
@@ -116,7 +113,6 @@ class Roster:
                     value["version"],
                     value.get("retired", False),
                     tuple(map(bytes.fromhex, value.get("former", ()))),
-                    milliseconds(shown[0].leaf.stamp),
                     shown[0].dot,
                 )
         return entries

@@ -13,6 +13,7 @@ from crdtdb.cluster.engine import Engine
 from crdtdb.cluster.metrics import measured
 from crdtdb.errors import NotFoundError, UnavailableError
 from crdtdb.gossip import Holder
+from crdtdb.gossip.stability import len_of
 from crdtdb.measuring import Measured
 from crdtdb.store import Store
 from crdtdb.wallclock import monotonic_seconds
@@ -29,7 +30,7 @@ class Checkpoints(Protocol):
 
 
 class ClusterStatus:
-    """Reads the engine while it runs; changes nothing."""
+    """Reads the engine while it runs, and hands on what an administrator wants of the cluster."""
 
     def __init__(self, cluster: str, engine: Engine, store: Store, checkpoints: Checkpoints | None = None) -> None:
         self.cluster = cluster
@@ -66,8 +67,8 @@ class ClusterStatus:
                     "me": me,
                     "connected": me or member.name in ways,
                     "actor": member.actor.hex(),
-                    "behind": count_dots(theirs - held.clock) if theirs is not None else None,
-                    "ahead": count_dots(held.clock - theirs) if theirs is not None else None,
+                    "behind": len_of(theirs - held.clock) if theirs is not None else None,
+                    "ahead": len_of(held.clock - theirs) if theirs is not None else None,
                 }
             )
         return {
@@ -94,8 +95,8 @@ class ClusterStatus:
         now = monotonic_seconds()
         unstable, unread = self._store.waiting(_WAITING_MAX)
         return {
-            "writes": count_dots(held.clock),
-            "stable": count_dots(held.stable),
+            "writes": len_of(held.clock),
+            "stable": len_of(held.stable),
             "waiting": {"stability": unstable, "clients": unread},
             "collected": self._store.collected,
             "held_back_by": [
@@ -163,8 +164,3 @@ class ClusterStatus:
             if member.actor.hex() == actor:
                 return member.name
         return actor
-
-
-def count_dots(dots: DotSet) -> int:
-    """Return how many dots a set holds."""
-    return sum(last - first + 1 for _, ranges in dots.items() for first, last in ranges)

@@ -68,7 +68,7 @@ class Upkeep:
         me = self._membership.me
         known = self.roster.get(me.name)
         mine = Entry(me.name, me.store_id, me.actor, me.address, __version__).after(known)
-        if known is None or known._replace(since=0, dot=None) != mine:
+        if known is None or known._replace(dot=None) != mine:
             self.roster.write(mine)
         named = []
         for name, greeting in greetings.items():
@@ -127,10 +127,6 @@ class Upkeep:
                 self._outbox.log("WARNING", f"{name} was away for over {longest:.0f} s")
                 self.retire(name)
                 del self._absent[name]
-
-    def absence(self, name: str, now: float) -> float | None:
-        """Return for how many seconds a member hasn't been connected, None if it is."""
-        return now - self._absent[name] if name in self._absent else None
 
     def tick(self, now: float, peers: list[str]) -> None:
         """Count the acknowledgements, and keep the cut that they reach. `peers` are the names of those who are connected."""

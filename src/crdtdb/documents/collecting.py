@@ -14,7 +14,7 @@ Source: Gonçalves, Almeida, Baquero, Fonte, "DottedDB: Anti-Entropy without Mer
 from __future__ import annotations
 
 from crdtdb.causality import Dot, DotSet
-from crdtdb.crdts import Address, Delta, Fields, Journals
+from crdtdb.crdts import Address, Delta, Fields, Journals, Vector
 from crdtdb.crdts.counter import unneeded_baselines
 from crdtdb.documents.state import NOTHING, Body, Leaf, State
 from crdtdb.documents.view import View, view
@@ -69,8 +69,8 @@ def _all_stable(state: State, stable: DotSet) -> bool:
     )
 
 
-def _reaches(stable: DotSet, vector: object) -> bool:
-    return stable >= DotSet.of(Dot(actor, counter) for actor, counter in dict(vector).items())  # type: ignore[call-overload]
+def _reaches(stable: DotSet, vector: Vector) -> bool:
+    return stable >= DotSet.of(Dot(actor, counter) for actor, counter in vector.items())
 
 
 def _is_lent(shown: View) -> bool:

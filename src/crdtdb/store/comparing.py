@@ -94,12 +94,6 @@ class Summing:
         """Look at some documents; return whether there are more."""
         return all(next(self._documents, None) is not None for _ in range(documents))
 
-    def all(self) -> Sums:
-        """Return the sums of everything."""
-        while self.step(1_000):
-            pass
-        return self.sums
-
     def _walk(self) -> Iterator[bool]:
         moment, logged = self._moment, dict[Bucket, int]()
         for name, doc_id, state in _documents(moment):
