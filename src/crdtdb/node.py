@@ -11,7 +11,8 @@ from random import SystemRandom
 import anyio
 from anyio.abc import TaskStatus
 
-from crdtdb.cluster.certificates import cluster_of, read_certificate
+from crdtdb.cluster.access import Access, Revocations
+from crdtdb.cluster.certificates import cluster_of
 from crdtdb.cluster.engine import Engine, NodeIdentity
 from crdtdb.cluster.runtime import Runtime
 from crdtdb.cluster.status import ClusterStatus
@@ -25,9 +26,11 @@ from crdtdb.gossip import GossipConfig
 from crdtdb.http.app import make_app
 from crdtdb.http.server import HTTPServer
 from crdtdb.limits import SHUTDOWN_SECONDS_MAX
-from crdtdb.wallclock import monotonic_seconds
+from crdtdb.wallclock import monotonic_seconds, wall_milliseconds
 
 _log = logging.getLogger("crdtdb.node")
+_LOOK_SECONDS = 1.0
+_WARN_AGAIN_SECONDS = 86_400.0
 
 
 Started = Callable[[str, str], None]
@@ -43,7 +46,7 @@ def run_node(config: NodeConfig, started: Started | None = None) -> None:
     check(config)
     folder = Path(config.certs)
     credentials = Credentials(folder, config.name)
-    cluster = cluster_of(read_certificate(credentials.authority))
+    cluster = cluster_of(credentials.authorities[0])
     certified = credentials.certified
     if certified is None or certified.role != "node" or certified.name != config.name:
         raise CertificateError(
@@ -73,9 +76,12 @@ async def _serve(
         tombstone_grace=config.tombstone_grace,
         audit_interval=config.audit_interval,
     )
-    engine = Engine(database, identity, gossip, SystemRandom(), monotonic_seconds(), checkpoints.told)
+    access = Access(Revocations(database.store), credentials.signed_by_authority, wall_milliseconds)
+    engine = Engine(
+        database, identity, gossip, SystemRandom(), monotonic_seconds(), checkpoints.told, access.why_refused
+    )
     runtime = Runtime(engine, credentials)
-    status = ClusterStatus(cluster, engine, database.store, checkpoints)
+    status = ClusterStatus(cluster, engine, database.store, access, credentials, checkpoints)
     http_host, http_port = host_and_port("--http", config.http)
     app = make_app(database, status, cors_origins=config.cors, attachment_bytes_max=config.attachment_bytes_max)
     server = HTTPServer(app, http_host, http_port, credentials.http_server, certified_by)
@@ -89,6 +95,7 @@ async def _serve(
         await tasks.start(_watch_signals, runtime, server, stopped, tasks.cancel_scope)
         tasks.start_soon(runtime.run, listener)
         tasks.start_soon(_serve_http, server, stopped)
+        tasks.start_soon(_watch_certificates, credentials, access, server)
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await anyio.sleep(0.005)
         if started is not None:
@@ -99,6 +106,24 @@ async def _serve(
 async def _serve_http(server: HTTPServer, stopped: anyio.Event) -> None:
     await server.serve()
     stopped.set()
+
+
+async def _watch_certificates(credentials: Credentials, access: Access, server: HTTPServer) -> None:
+    """Take over new certificates, part with clients whose certificates count no more, and say what expires soon."""
+    next_warning = monotonic_seconds()
+    while True:
+        try:
+            if credentials.refresh():
+                _log.info("new certificates: %s and %s are in use", credentials.certificate, credentials.authority)
+                next_warning = monotonic_seconds()
+        except CertificateError as error:
+            _log.error("the new certificates can't be used, the old ones stay: %s", error)
+        server.part_with(access.why_refused)
+        if monotonic_seconds() >= next_warning:
+            next_warning = monotonic_seconds() + _WARN_AGAIN_SECONDS
+            for sentence in credentials.expiring():
+                _log.warning("%s: `crdtdb cert rotate`, and bring the new files into its place", sentence)
+        await anyio.sleep(_LOOK_SECONDS)
 
 
 async def _watch_signals(

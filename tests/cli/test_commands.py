@@ -67,7 +67,7 @@ def test_certificates(tmp_path: Path) -> None:
     assert run("cert", "authority", cwd=tmp_path)[0] == 6
     assert run("cert", "node", "n1", "--host", "127.0.0.1", cwd=tmp_path)[0] == 0
     code, _, err = run("cert", "node", "n1", cwd=tmp_path)
-    assert (code, "exists: choose another name" in err) == (6, True)
+    assert (code, "exists: `crdtdb cert rotate n1` makes a new one" in err) == (6, True)
     code, _, err = run("cert", "client", "a/b", cwd=tmp_path)
     assert (code, "can't be a name" in err) == (2, True)
     code, _, err = run("cert", "client", "ada", "--dir", "nowhere", cwd=tmp_path)

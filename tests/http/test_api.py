@@ -11,6 +11,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import crdtdb
+from crdtdb.certified import Certified
 from crdtdb.couchdb import Trees
 from crdtdb.http.app import make_app
 from crdtdb.http.port import PEER
@@ -29,6 +30,16 @@ class Cluster:
     cluster = "c1"
     why_not_ready: str | None = None
     stopping = False
+
+    revoked: tuple[str, ...] = ()
+
+    def why_refused(self, certified: Certified) -> str | None:
+        return "the certificate was revoked" if certified.serial in self.revoked else None
+
+    def revoke(self, serial: str, name: str, role: str, why: str, by: str) -> bool:
+        new = serial not in self.revoked
+        self.revoked = (*self.revoked, serial)
+        return new
 
     def status(self) -> dict[str, Any]:
         return {"cluster": self.cluster}
@@ -55,7 +66,7 @@ class Cluster:
 
 def certified(app: ASGIApp) -> ASGIApp:
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[PEER] = ("c1", "client", "ada")
+        scope[PEER] = Certified("c1", "client", "ada", "1a")
         await app(scope, receive, send)
 
     return call

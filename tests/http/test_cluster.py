@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import crdtdb
+from crdtdb.certified import Certified
 from crdtdb.http.app import make_app
 from crdtdb.http.port import PEER
 from crdtdb.store import Transaction
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 def as_role(app: ASGIApp, role: str) -> httpx.AsyncClient:
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[PEER] = ("c1", role, "root")
+        scope[PEER] = Certified("c1", role, "root", "2b")
         await app(scope, receive, send)
 
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=call), base_url="https://node")
@@ -38,6 +39,7 @@ async def test_who_may_do_what() -> None:
                 ("POST", "/_cluster/retire", {"name": "n3"}),
                 ("POST", "/_cluster/audit", {}),
                 ("POST", "/_cluster/audit", {"repair": True}),
+                ("POST", "/_cluster/revoke", {"serial": "1a"}),
                 ("GET", "/_cluster/backup", None),
             ):
                 refused = await client.request(method, path, json=body)
@@ -110,3 +112,23 @@ async def test_the_databases_of_the_database_can_only_be_read() -> None:
             db.collection("system.nodes").put("x", {"a": 1})
         with pytest.raises(crdtdb.SystemCollectionError):
             db.drop("system.nodes")
+
+
+async def test_a_revoked_certificate_is_refused_at_the_next_request() -> None:
+    with crdtdb.open("memory:") as db:
+        cluster = Cluster()
+        async with as_role(make_app(db, cluster), "admin") as admin:
+            assert (await admin.get("/_all_dbs")).status_code == 200
+            revoked = (await admin.post("/_cluster/revoke", json={"serial": "2B", "name": "root"})).json()
+            assert revoked == {"ok": True, "serial": "2b", "new": True}
+            refused = await admin.get("/_all_dbs")
+            assert (refused.status_code, refused.json()["reason"]) == (401, "the certificate was revoked")
+
+
+@pytest.mark.parametrize("body", [{}, {"serial": 7}, {"serial": "1a", "why": 1}, {"serial": None}])
+async def test_a_revocation_that_makes_no_sense(body: dict[str, object]) -> None:
+    with crdtdb.open("memory:") as db:
+        cluster = Cluster()
+        async with as_role(make_app(db, cluster), "admin") as admin:
+            assert (await admin.post("/_cluster/revoke", json=body)).status_code == 400
+            assert cluster.revoked == ()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
-from crdtdb.cluster.certificates import issue
+from crdtdb.cluster.authority import issue
 
 pytestmark = pytest.mark.processes
 

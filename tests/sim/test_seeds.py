@@ -202,7 +202,7 @@ def write_at_rest(patch: pytest.MonkeyPatch) -> None:
 
 def greet_anybody(patch: pytest.MonkeyPatch) -> None:
     """Rule 16 off: a copy of a store is let in beside the original."""
-    patch.setattr("crdtdb.cluster.engine.refusal_of", lambda *rest: None)
+    patch.setattr("crdtdb.cluster.handshakes.refusal_of", lambda *rest: None)
 
 
 _FIRST = {"greet_anybody": 120, "keep_the_actor": 100}

@@ -32,6 +32,7 @@ class NodeClient:
         """Raises CertificateError if the client's certificate can't be used."""
         self.url = url.rstrip("/")
         credentials = Credentials(certs, name)
+        self.warnings = credentials.expiring()
         self._http = httpx.Client(base_url=self.url, verify=credentials.http_client(), timeout=30, trust_env=False)
 
     def __enter__(self) -> NodeClient:
@@ -129,6 +130,8 @@ def with_node(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(url: str, certs: Path, who: str, **others: Any) -> None:
         with NodeClient(url, certs, who) as client:
+            for warning in client.warnings:
+                click.echo(f"warning: {warning}", err=True)
             command(client, **others)
 
     return wrapped

@@ -55,6 +55,8 @@ def _shown(found: dict[str, Any], stable: dict[str, Any] | None) -> RenderableTy
         "",
         members_table(found["members"]),
     ]
+    for warning in found["warnings"]:
+        parts += ["", f"[yellow]{warning}[/]"]
     if stable is not None:
         waiting = stable["waiting"]["stability"] + stable["waiting"]["clients"]
         who = ", ".join(one["name"] for one in stable["held_back_by"]) or "nobody"

@@ -38,14 +38,6 @@ class Log(NamedTuple):
 Action: TypeAlias = Send | Dial | Close | Log
 
 
-class Certified(NamedTuple):
-    """What the certificate at the other end says: of which cluster, in which role, and who."""
-
-    cluster: str
-    role: str
-    name: str
-
-
 @dataclass(slots=True)
 class Outbox:
     """Actions on their way out of the engine, and how much was sent of each kind of message."""

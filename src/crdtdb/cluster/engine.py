@@ -14,10 +14,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from crdtdb.causality import DotSet
-from crdtdb.cluster.actions import Action, Certified, Outbox
+from crdtdb.certified import Certified
+from crdtdb.cluster.actions import Action, Outbox
 from crdtdb.cluster.audits import Audits
 from crdtdb.cluster.exchanges import Exchanges
-from crdtdb.cluster.greetings import member_of, refusal_of
+from crdtdb.cluster.handshakes import Handshakes, WhyRefused
 from crdtdb.cluster.links import Link, Links
 from crdtdb.cluster.readiness import Readiness
 from crdtdb.cluster.roster import KeptRoster, keep_roster, read_roster
@@ -27,8 +28,6 @@ from crdtdb.errors import DotCollisionError, EncodingError, ProtocolError, TooLa
 from crdtdb.gossip import Dialer, GossipConfig, Membership, Rumors
 from crdtdb.store import Committed, ContentMissingError, JunctionMissingError, Told
 from crdtdb.wire.messages import (
-    MAJOR,
-    MINOR,
     Ack,
     Ask,
     Audit,
@@ -36,8 +35,6 @@ from crdtdb.wire.messages import (
     Compare,
     DotsOf,
     Fetch,
-    Greeting,
-    Hello,
     ListOf,
     Member,
     Message,
@@ -47,14 +44,11 @@ from crdtdb.wire.messages import (
     Ping,
     Poke,
     Probe,
-    Refusal,
-    Refuse,
     Rumor,
     Same,
     Status,
     SumsOf,
     Want,
-    Welcome,
     clock_digest,
     decode_message,
     parcel_in,
@@ -87,15 +81,19 @@ class Engine:
         dice: Random,
         now: float,
         told: Told = lambda name: None,  # noqa: ARG005
+        why_refused: WhyRefused = lambda certified: None,  # noqa: ARG005
     ) -> None:
-        """`told` says what clients that may come back have read of a collection: beyond that tombstones are kept."""
-        self._database, self._store = database, database.store
-        self._identity, self._config, self._dice = identity, config, dice
-        kept = read_roster(self._store)
+        """`told` says what clients that may come back have read of a collection: beyond that tombstones are kept.
+
+        `why_refused` says why a certificate doesn't count any more, if it doesn't. It is asked all the time.
+        """
+        self._database, self.store = database, database.store
+        self.identity, self._config, self._dice = identity, config, dice
+        kept = read_roster(self.store)
         me = Member(
             identity.name,
-            self._store.identity.store_id,
-            self._store.actor,
+            self.store.identity.store_id,
+            self.store.actor,
             identity.address,
             kept.incarnation + 1,
             Status.ALIVE,
@@ -104,19 +102,20 @@ class Engine:
         self.membership = Membership(me, kept.members, config, dice, now)
         self.rumors = Rumors(config.rumor_fanout, dice)
         self.exchanges = Exchanges(
-            self._store, config, self.outbox, self._completed, lambda finding: self.audits.found(finding)
+            self.store, config, self.outbox, self._completed, lambda finding: self.audits.found(finding)
         )
         self.readiness = Readiness(
             joining=(bool(identity.join) and not kept.joined)
-            or (self._store.identity.entering and bool(identity.join or kept.members)),
-            unsure=self._store.identity.why is None and not identity.offline,
+            or (self.store.identity.entering and bool(identity.join or kept.members)),
+            unsure=self.store.identity.why is None and not identity.offline,
             to_ask=frozenset(one.name for one in kept.members if one.name != identity.name),
             until=now + config.confirm_timeout,
         )
-        if self._store.identity.entering and not self.readiness.joining:
-            self._store.entered()  # there is nobody to be compared with
-        self.upkeep = Upkeep(self._store, self.membership, config, self.outbox, told, now)
+        if self.store.identity.entering and not self.readiness.joining:
+            self.store.entered()  # there is nobody to be compared with
+        self.upkeep = Upkeep(self.store, self.membership, config, self.outbox, told, now)
         self.links = Links(Dialer(config, dice), config, self.outbox, self._forgotten)
+        self.handshakes = Handshakes(self, why_refused)
         self.audits = Audits(self.exchanges, self.links, config, self.outbox, dice, now)
         self._digests: dict[str, bytes] = {}
         self._digested: tuple[DotSet, bytes] | None = None
@@ -125,7 +124,7 @@ class Engine:
         self._committed: deque[Committed] = deque()
         self.stopping = False
         self._keep_roster()
-        self._store.listeners.append(self.committed)
+        self.store.listeners.append(self.committed)
         self._handlers: dict[type[Any], Callable[[Link, Any, float], None]] = {
             Ping: self._ping,
             Ack: self._ack,
@@ -151,12 +150,7 @@ class Engine:
 
     def opened(self, number: int, address: str | None, certified: Certified | None, now: float) -> None:
         """A connection is there: dialed, if it has an address, or accepted."""
-        link = self.links.opened(number, address, certified, now)
-        if certified is not None and certified.role != "node":
-            self._turn_away(link, f"a {certified.role} certificate can't gossip", now)
-            return
-        if address is not None:
-            self.outbox.send(link.number, Hello(self._greeting()))
+        self.handshakes.begin(self.links.opened(number, address, certified, now), now)
 
     def received(self, number: int, payload: bytes, now: float) -> None:
         """A payload came over a link. Whatever is wrong with it, the link is closed and the node goes on."""
@@ -166,7 +160,7 @@ class Engine:
         try:
             message = decode_message(payload)
             if link.peer is None:
-                self._handshake(link, message, now)
+                self.handshakes.take(link, message, now)
             else:
                 self._dispatch(link, message, now)
         except (EncodingError, ProtocolError) as error:
@@ -191,10 +185,10 @@ class Engine:
         """
         if self.stopping:
             return
-        if self._store.failure is not None:
-            raise self._store.failure
+        if self.store.failure is not None:
+            raise self.store.failure
         self._spread_commits()
-        self._dial(now)
+        self.dial(now)
         self.links.keep_alive(self.membership.news, now)
         for name, message in self.membership.tick(now):
             self.links.send_to(name, message)
@@ -211,6 +205,7 @@ class Engine:
         if not self.readiness.joining:
             self.upkeep.tick(now, self.links.peers())
             self._part_with_retired(now)
+        self.handshakes.part_with_refused(now)
         self.audits.tick(now)
         if self.membership.changed:
             self._tell_of_members()
@@ -224,17 +219,17 @@ class Engine:
     def work(self) -> bool:
         """Do a piece of what takes longer: a page for each peer, a slice of a sweep. Return whether there is more."""
         pages = self.exchanges.pump()
-        swept = self._store.sweep()
+        swept = self.store.sweep()
         return (self.upkeep.work() and not self.readiness.joining) or swept or pages
 
     @property
     def wants_space(self) -> bool:
         """Whether `reclaim` is due. May be asked from any thread."""
-        return self._store.wants_space
+        return self.store.wants_space
 
     def reclaim(self) -> None:
         """Give the space of what was collected back to the disk. May be called from any thread, and takes long."""
-        self._store.reclaim()
+        self.store.reclaim()
 
     def stop(self, now: float) -> None:
         """Say goodbye: nobody needs to suspect a node that stops cleanly."""
@@ -243,107 +238,21 @@ class Engine:
         self._push_rumors()
         self.links.close_all(Ping(0, (self.membership.leave(),)), now)
         self.exchanges.stop()
-        self._store.listeners.remove(self.committed)
+        self.store.listeners.remove(self.committed)
 
     def take(self) -> list[Action]:
         """Return the actions to perform, in order."""
         return self.outbox.take()
 
-    # Handshake
+    # Entering
 
-    def _greeting(self) -> Greeting:
-        me = self.membership.me
-        return Greeting(
-            MAJOR,
-            MINOR,
-            self._identity.cluster,
-            me.name,
-            me.store_id,
-            me.actor,
-            me.address,
-            me.incarnation,
-            self._store.durable_clock(),
-        )
-
-    def _handshake(self, link: Link, message: Message, now: float) -> None:
-        if isinstance(message, Refuse) and link.address is not None:
-            self._refused(link, message, now)
-        elif isinstance(message, Hello) and link.address is None:
-            if self._admitted(link, message.greeting, now):
-                self.outbox.send(link.number, Welcome(self._greeting()))
-                self._introduce(link, message.greeting, now)
-        elif isinstance(message, Welcome) and link.address is not None:
-            if self._admitted(link, message.greeting, now):
-                self._reached(link, message.greeting, now)
-        else:
-            raise ProtocolError(f"a {type(message).__name__.lower()} before the handshake")
-
-    def _admitted(self, link: Link, greeting: Greeting, now: float) -> bool:
-        refusal = refusal_of(greeting, self._identity.cluster, self.membership, self.upkeep.roster, link.certified)
-        if refusal is None and self.upkeep.has_gone_back(greeting):
-            refusal = Refuse(
-                Refusal.COPY, "its store lacks what it has acknowledged: it was restored, or has lost something"
-            )
-        if refusal is None:
-            return True
-        if refusal.code != Refusal.SELF:
-            self.outbox.log("WARNING", f"refusing {link}, which calls itself {greeting.name!r}: {refusal.reason}")
-        me = self.membership.me
-        if greeting.store_id == me.store_id and greeting.actor < me.actor:
-            self._begin_anew(f"{greeting.name!r} runs with a copy of its store", now)  # one of the two has to
-            return False
-        if link.address is None:
-            self.outbox.send(link.number, refusal)
-        self.links.close(link, now)
-        return False
-
-    def _turn_away(self, link: Link, reason: str, now: float) -> None:
-        self.outbox.log("WARNING", f"refusing {link}: {reason}")
-        self.outbox.send(link.number, Refuse(Refusal.CERTIFICATE, reason))
-        self.links.close(link, now)
-
-    def _refused(self, link: Link, refusal: Refuse, now: float) -> None:
-        address = link.address or "?"
-        if refusal.code == Refusal.SELF:
-            self.links.ignore(address)
-        elif refusal.code == Refusal.COPY or (refusal.code == Refusal.RETIRED and self._identity.rejoin):
-            self._begin_anew(refusal.reason, now)
-            return
-        elif refusal.code == Refusal.RETIRED and not self.readiness.retired:
-            self.readiness.retired = True
-            self.outbox.log("ERROR", f"{address} refuses this node: {refusal.reason}")
-        else:
-            self.outbox.log("ERROR", f"{address} refuses this node: {refusal.reason}")
-        self.links.close(link, now)
-
-    def _reached(self, link: Link, greeting: Greeting, now: float) -> None:
-        if not self.links.reached(link, greeting.name, now):
-            return
-        self._introduce(link, greeting, now)
-        if self.links.get(link.number) is None:
-            return  # what it said made this node begin anew
-        self.outbox.send(link.number, Ping(0, self.membership.everyone()))
-        self.exchanges.ask(link, now)
-
-    def _introduce(self, link: Link, greeting: Greeting, now: float) -> None:
-        link.peer, link.greeting = greeting.name, greeting
-        self.membership.greeted(member_of(greeting), now)
-        self.exchanges.peer_clocks[greeting.name] = greeting.clock
-        self.upkeep.greeted(greeting)
-        self.readiness.greeted(greeting.name)
-        if greeting.clock.highest(self._store.actor) > self._store.held.clock.highest(self._store.actor):
-            self._begin_anew(f"{greeting.name} knows more of this node's writes than its store", now)
-        if link.address is not None:
-            self.outbox.log("INFO", f"connected with {greeting.name} at {link.address}")
-        self._dial(now)
-
-    def _begin_anew(self, why: str, now: float) -> None:
+    def begin_anew(self, why: str, now: float) -> None:
         """Enter the cluster as a store that nobody knows, with all that this one holds. Rules 3, 10 and 12."""
         self.outbox.log("WARNING", f"this node enters as a new store, and is compared with the others first: {why}")
-        self._store.begin_anew(why)
+        self.store.begin_anew(why)
         me = self.membership.me
         self.membership.me = me._replace(
-            store_id=self._store.identity.store_id, actor=self._store.actor, incarnation=me.incarnation + 1
+            store_id=self.store.identity.store_id, actor=self.store.actor, incarnation=me.incarnation + 1
         )
         self.membership.changed = True
         self.readiness.sure()
@@ -351,9 +260,9 @@ class Engine:
         self.links.start_over(now)
 
     def _renew_actor(self, why: str) -> None:
-        self._store.renew_actor()
+        self.store.renew_actor()
         me = self.membership.me
-        self.membership.me = me._replace(actor=self._store.actor, incarnation=me.incarnation + 1)
+        self.membership.me = me._replace(actor=self.store.actor, incarnation=me.incarnation + 1)
         self.membership.changed = True
         self.readiness.sure()
         self.outbox.log("WARNING", f"this node writes as a new actor from now on: {why}")
@@ -383,7 +292,7 @@ class Engine:
         else:
             self._digests[link.peer or "?"] = message.clock_digest
             if message.clock_digest == self._digest():
-                self._acknowledged(link, self._store.durable_clock())
+                self._acknowledged(link, self.store.durable_clock())
 
     def _probe(self, link: Link, message: Probe, now: float) -> None:
         self.membership.learn(message.members, now)
@@ -401,7 +310,7 @@ class Engine:
             self.outbox.send(link.number, Busy(message.exchange, "joining"))
         else:
             self.exchanges.asked(link, message, now)
-        if not self._store.held.clock >= message.clock:
+        if not self.store.held.clock >= message.clock:
             self._ask_by_name(link.peer, now)
 
     def _compare(self, link: Link, message: Compare, now: float) -> None:
@@ -409,7 +318,7 @@ class Engine:
             self.outbox.send(link.number, Busy(message.exchange, "joining"))
             return
         self.exchanges.asked_to_compare(link, message, now)
-        if not self._store.held.clock >= message.clock:
+        if not self.store.held.clock >= message.clock:
             self._ask_by_name(link.peer, now)
 
     def _busy(self, link: Link, message: Busy, now: float) -> None:
@@ -419,17 +328,17 @@ class Engine:
         others = [one.store_id for name, one in self.membership.others.items() if name in self.links.ways]
         first = all(self.membership.me.store_id < store_id for store_id in others)
         wanted = set(self.links.ways)
-        if self._store.identity.entering:  # nobody is left who could know better
+        if self.store.identity.entering:  # nobody is left who could know better
             wanted |= self.upkeep.roster.members().keys() - {self.membership.me.name}
-        may_begin = first and (self._store.identity.entering or not self._store.held.clock)
+        may_begin = first and (self.store.identity.entering or not self.store.held.clock)
         if self.readiness.peer_is_joining(link.peer or "?", wanted, may_begin):
-            if self._store.identity.entering:
-                self._store.entered()
+            if self.store.identity.entering:
+                self.store.entered()
             self.outbox.log("INFO", "all nodes here are joining: this one begins")
 
     def _rumor(self, link: Link, message: Rumor, now: float) -> None:
         try:
-            received = self._store.receive(parcel_in(message.parcel))
+            received = self.store.receive(parcel_in(message.parcel))
         except (JunctionMissingError, ContentMissingError):
             self._ask_by_name(link.peer, now)
             return
@@ -446,10 +355,11 @@ class Engine:
 
     # Duties
 
-    def _dial(self, now: float) -> None:
-        reach = self._identity.reach
+    def dial(self, now: float) -> None:
+        """Keep a connection to every member and every address to join at."""
+        reach = self.identity.reach
         known = {reach.get(one.name, one.address) for one in self.membership.others.values()}
-        self.links.dial((known | set(self._identity.join)) - {self._identity.address}, now)
+        self.links.dial((known | set(self.identity.join)) - {self.identity.address}, now)
 
     def _forgotten(self, link: Link) -> None:
         self.exchanges.closed(link.number)
@@ -476,7 +386,7 @@ class Engine:
         if not self.rumors or self.readiness.joining:
             return
         for places, peers, told in self.rumors.take(self.membership.me.name, self.links.ways):
-            parcel = self._store.rumor(places)
+            parcel = self.store.rumor(places)
             for name in peers:
                 self.links.send_to(name, Rumor(parcel, told) if parcel is not None else Poke())
         for name in self.rumors.take_overflow(self.links.ways):
@@ -498,8 +408,8 @@ class Engine:
     def _completed(self, peer: str) -> None:
         if self.readiness.joining and self.upkeep.is_member():
             self.readiness.joined()
-            if self._store.identity.entering:
-                self._store.entered()
+            if self.store.identity.entering:
+                self.store.entered()
             self.membership.changed = True
             self.outbox.log("INFO", f"joined the cluster by {peer}")
 
@@ -513,10 +423,10 @@ class Engine:
     def _keep_roster(self) -> None:
         self.membership.changed = False
         members = tuple(self.membership.others.values())
-        keep_roster(self._store, KeptRoster(self.membership.me.incarnation, not self.readiness.joining, members))
+        keep_roster(self.store, KeptRoster(self.membership.me.incarnation, not self.readiness.joining, members))
 
     def _digest(self) -> bytes:
-        clock = self._store.durable_clock()
+        clock = self.store.durable_clock()
         if self._digested is None or self._digested[0] is not clock:
             self._digested = (clock, clock_digest(clock))
         return self._digested[1]

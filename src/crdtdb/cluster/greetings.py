@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crdtdb.cluster.actions import Certified
+from crdtdb.certified import Certified
 from crdtdb.cluster.members import Roster
 from crdtdb.gossip import Membership
 from crdtdb.wire.messages import MAJOR, Greeting, Member, Refusal, Refuse, Status
@@ -18,7 +18,7 @@ def refusal_of(
         )
     if greeting.cluster != cluster:
         return Refuse(Refusal.CLUSTER, f"cluster {greeting.cluster!r}, this node is of {cluster!r}")
-    if certified is not None and certified != Certified(greeting.cluster, "node", greeting.name):
+    if certified is not None and certified.who != (greeting.cluster, "node", greeting.name):
         return Refuse(
             Refusal.CERTIFICATE,
             f"the certificate is for {certified.role} {certified.name!r} of cluster {certified.cluster!r}, "

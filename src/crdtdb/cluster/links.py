@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crdtdb.cluster.actions import Certified, Close, Dial, Outbox
+from crdtdb.certified import Certified
+from crdtdb.cluster.actions import Close, Dial, Outbox
 from crdtdb.gossip import Dialer, GossipConfig
 from crdtdb.wire.messages import Greeting, Member, Message, Ping
 
@@ -63,6 +64,10 @@ class Links:
     def peers(self) -> list[str]:
         """Return the names of all who are connected, whoever dialed."""
         return sorted({link.peer for link in self._links.values() if link.peer is not None})
+
+    def all(self) -> list[Link]:
+        """Return every link, its handshake over or not."""
+        return list(self._links.values())
 
     def greeted_links(self) -> list[Link]:
         """Return the links whose handshake is over."""

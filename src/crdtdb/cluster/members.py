@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from crdtdb.causality import Actor, Dot
-from crdtdb.documents import State, Write, put, resolve, view
-from crdtdb.jsontext import canonical, load
-from crdtdb.store import Store, Transaction
+from crdtdb.cluster.system import SystemCollection
+from crdtdb.jsontext import load
+from crdtdb.store import Store
 
 NODES = "system.nodes"
 FORMER_MAX = 256
@@ -57,18 +57,14 @@ class Roster:
     """The members that this store knows of, read again whenever their collection has changed."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._read_at: tuple[int, int] | None = None
+        self._nodes = SystemCollection(store, NODES)
         self._entries: dict[str, Entry] = {}
         self._named: set[tuple[str, bytes]] = set()
 
     def entries(self) -> dict[str, Entry]:
         """Return every entry by its name, those of retired members too."""
-        collection = self._store.held.collections.get(NODES)
-        at = (collection.number, collection.seq) if collection is not None else None
-        if at != self._read_at:
-            self._entries = self._read() if at is not None else {}
-            self._read_at = at
+        if self._nodes.changed():
+            self._entries = self._read()
         return self._entries
 
     def members(self) -> dict[str, Entry]:
@@ -86,42 +82,26 @@ class Roster:
 
     def write(self, entry: Entry) -> bool:
         """Name a member, or say something new of it; return whether anything was written."""
-        text = canonical(entry.body())
-
-        def work(transaction: Transaction) -> bool:
-            with transaction.seeding():
-                written = transaction.write(NODES, entry.name, lambda state, write: _say(state, write, text))
-            return written.dot is not None
-
-        return self._store.submit(work)
+        return self._nodes.say(entry.name, entry.body())
 
     def _read(self) -> dict[str, Entry]:
         entries = {}
         self._named = set()
-        for doc_id, record in self._store.documents(NODES):
-            shown = view(record.state).siblings
-            for value in (load(one.text) for one in shown if one.text is not None):
+        for name, shown in self._nodes.views():
+            for value in (load(one.text) for one in shown.siblings if one.text is not None):
                 if not value.get("retired", False):
-                    self._named.add((doc_id, bytes.fromhex(value["store"])))
-            if shown and shown[0].text is not None:
-                value = load(shown[0].text)
-                entries[doc_id] = Entry(
-                    doc_id,
+                    self._named.add((name, bytes.fromhex(value["store"])))
+            winner = shown.siblings[0]
+            if winner.text is not None:
+                value = load(winner.text)
+                entries[name] = Entry(
+                    name,
                     bytes.fromhex(value["store"]),
                     bytes.fromhex(value["actor"]),
                     value["address"],
                     value["version"],
                     value.get("retired", False),
                     tuple(map(bytes.fromhex, value.get("former", ()))),
-                    shown[0].dot,
+                    winner.dot,
                 )
         return entries
-
-
-def _say(state: State, write: Write, text: bytes) -> State:
-    shown = view(state)
-    if shown.deleted:
-        return put(state, write, None, text)
-    if not shown.conflict and shown.siblings[0].text == text:
-        return state
-    return resolve(state, write, text)

@@ -32,7 +32,7 @@ class Runtime:
 
     def __init__(self, engine: Engine, credentials: Credentials) -> None:
         self.engine = engine
-        self._server, self._client = credentials.gossip_server(), credentials.gossip_client()
+        self._credentials = credentials
         self._connections: dict[int, Connection] = {}
         self._numbers = count(1)
         self._turn = anyio.Lock()
@@ -144,7 +144,7 @@ class Runtime:
         try:
             with anyio.fail_after(HANDSHAKE_SECONDS_MAX):
                 secured = await TLSStream.wrap(
-                    stream, server_side=True, ssl_context=self._server, standard_compatible=False
+                    stream, server_side=True, ssl_context=self._credentials.gossip_server(), standard_compatible=False
                 )
         except (TLSError, OSError, anyio.BrokenResourceError, anyio.EndOfStream, TimeoutError) as error:
             _log.warning("refusing a connection: the TLS handshake failed: %s", _said(error))
@@ -163,7 +163,7 @@ class Runtime:
                     secured = await TLSStream.wrap(
                         stream,
                         server_side=False,
-                        ssl_context=self._client,
+                        ssl_context=self._credentials.gossip_client(),
                         hostname=host.strip("[]"),
                         standard_compatible=False,
                     )

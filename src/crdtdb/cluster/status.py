@@ -8,15 +8,19 @@ from queue import Empty, Queue
 from typing import Any, Protocol
 
 from crdtdb.causality import DotSet
+from crdtdb.certified import Certified
+from crdtdb.cluster.access import Access
+from crdtdb.cluster.certificates import EXPIRY_WARNING_DAYS
 from crdtdb.cluster.comparing import Finding
 from crdtdb.cluster.engine import Engine
 from crdtdb.cluster.metrics import measured
+from crdtdb.cluster.tls import Credentials
 from crdtdb.errors import NotFoundError, UnavailableError
 from crdtdb.gossip import Holder
 from crdtdb.gossip.stability import len_of
 from crdtdb.measuring import Measured
 from crdtdb.store import Store
-from crdtdb.wallclock import monotonic_seconds
+from crdtdb.wallclock import iso, monotonic_seconds, wall_milliseconds
 
 _WAITING_MAX = 10_000
 
@@ -32,9 +36,18 @@ class Checkpoints(Protocol):
 class ClusterStatus:
     """Reads the engine while it runs, and hands on what an administrator wants of the cluster."""
 
-    def __init__(self, cluster: str, engine: Engine, store: Store, checkpoints: Checkpoints | None = None) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        engine: Engine,
+        store: Store,
+        access: Access,
+        credentials: Credentials,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         self.cluster = cluster
         self._engine, self._store, self._checkpoints = engine, store, checkpoints
+        self._access, self._credentials = access, credentials
 
     @property
     def why_not_ready(self) -> str | None:
@@ -46,6 +59,14 @@ class ClusterStatus:
     def stopping(self) -> bool:
         """Whether the node is about to end."""
         return self._engine.stopping
+
+    def why_refused(self, certified: Certified) -> str | None:
+        """Return why a certificate doesn't count (any more), None if it does."""
+        return self._access.why_refused(certified)
+
+    def revoke(self, serial: str, name: str, role: str, why: str, by: str) -> bool:
+        """Revoke a certificate for good; return whether it wasn't yet. Raises InvalidInputError."""
+        return self._access.revocations.revoke(serial, name, role, why, by, wall_milliseconds())
 
     def status(self) -> dict[str, Any]:
         """Return the members and the collections as this node sees them.
@@ -77,6 +98,8 @@ class ClusterStatus:
             "ready": self.why_not_ready is None,
             "waiting_for": self.why_not_ready,
             "backend": self._store.kind,
+            "certificates": {what: iso(int(until * 1000)) for what, until in self._credentials.expiries().items()},
+            "warnings": self._warnings(),
             "members": members,
             "collections": {
                 name: {"documents": one.documents, "deleted": one.deleted, "seq": one.seq}
@@ -88,6 +111,15 @@ class ClusterStatus:
                 kind: {"messages": counts[0], "bytes": counts[1]} for kind, counts in list(engine.outbox.sent.items())
             },
         }
+
+    def _warnings(self) -> list[str]:
+        """Return what somebody should look after: certificates that expire, of this node and of those it is connected with."""
+        found = self._credentials.expiring()
+        for link in self._engine.links.greeted_links():
+            left = (link.certified.expires - wall_milliseconds() / 1000) / 86_400 if link.certified is not None else 365
+            if link.address is not None and left < EXPIRY_WARNING_DAYS:
+                found.append(f"the certificate of {link.peer} expires in {max(0, round(left))} days")
+        return found
 
     def stability(self) -> dict[str, Any]:
         """Return how far the cut is, what waits, and who holds it back, the longest first."""
@@ -156,7 +188,13 @@ class ClusterStatus:
 
     def measured(self) -> list[Measured]:
         """Return what the node counts and measures."""
-        return list(measured(self._engine, self._store, monotonic_seconds()))
+        expiries = [
+            Measured(
+                "certificate_expires_seconds", "When a certificate expires, in seconds since 1970.", at, {"of": what}
+            )
+            for what, at in self._credentials.expiries().items()
+        ]
+        return [*measured(self._engine, self._store, monotonic_seconds()), *expiries]
 
     def name_of(self, actor: str) -> str:
         """Return the name of the node that an actor belongs to; the actor itself if the roster doesn't know it."""

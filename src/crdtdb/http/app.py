@@ -86,7 +86,7 @@ def make_app(
     app.state.bell, app.state.attachment_bytes_max = Bell(database.store), attachment_bytes_max
     # The last one is the first that a request meets. A browser asks for permission without its certificate.
     app.add_middleware(Segments)
-    app.add_middleware(_CertificatesOnly)
+    app.add_middleware(_CertificatesOnly, cluster=cluster)
     if cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -101,20 +101,18 @@ def make_app(
 
 
 class _CertificatesOnly:
-    """Lets nobody in without a certificate of the cluster."""
+    """Lets nobody in without a certificate of the cluster, and nobody whose certificate counts no more."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, cluster: ClusterPort) -> None:
+        self._app, self._cluster = app, cluster
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope.get(PEER) is None:
-            refusal = JSONAnswer(
-                {
-                    "error": "unauthorized",
-                    "reason": "A client certificate of this cluster is needed: `crdtdb cert client`.",
-                },
-                401,
-            )
-            await refusal(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            certified = scope.get(PEER)
+            why: str | None = "A client certificate of this cluster is needed: `crdtdb cert client`."
+            if certified is not None:
+                why = self._cluster.why_refused(certified)
+            if why is not None:
+                await JSONAnswer({"error": "unauthorized", "reason": why}, 401)(scope, receive, send)
+                return
         await self._app(scope, receive, send)

@@ -25,7 +25,7 @@ _acts = logging.getLogger("crdtdb.acts")
 
 def admin(request: Request, act: str) -> None:
     """Let administrators alone do something, and write it down. Raises RefusedError."""
-    _, role, name = request.scope[PEER]
+    role, name = request.scope[PEER][1:3]
     if role != "admin":
         _acts.warning("%s %r may not %s", role, name, act)
         raise RefusedError(
@@ -50,6 +50,20 @@ async def retire(request: Request) -> JSONAnswer:
     with _named():
         await to_thread.run_sync(lambda: cluster_of(request).retire(name, force))
     return JSONAnswer({"ok": True, "retired": name})
+
+
+async def revoke(request: Request) -> JSONAnswer:
+    """POST /_cluster/revoke : let a certificate count no more, anywhere."""
+    body = await read_object(request)
+    serial, given = body.get("serial"), [body.get(key, "") for key in ("name", "role", "why")]
+    if not isinstance(serial, str) or not all(isinstance(one, str) for one in given):
+        raise bad_request('the body is {"serial": "4f…"}, and what is to be remembered of it: "name", "role", "why"')
+    admin(request, f"revoke the certificate {serial[:60]} of {given[1] or 'somebody'} {given[0]!r}")
+    ready(request)
+    name, role, why = given
+    by = request.scope[PEER][2]
+    new = await to_thread.run_sync(lambda: cluster_of(request).revoke(serial.lower(), name, role, why, by))
+    return JSONAnswer({"ok": True, "serial": serial.lower(), "new": new})
 
 
 async def audit(request: Request) -> JSONAnswer:
@@ -92,6 +106,7 @@ async def backup(request: Request) -> Response:
 ROUTES = [
     Route("/_cluster/stability", stability, methods=["GET"]),
     Route("/_cluster/retire", retire, methods=["POST"]),
+    Route("/_cluster/revoke", revoke, methods=["POST"]),
     Route("/_cluster/audit", audit, methods=["POST"]),
     Route("/_cluster/backup", backup, methods=["GET"]),
 ]

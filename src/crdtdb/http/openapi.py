@@ -103,6 +103,11 @@ _BRINGS: dict[str, dict[str, Any]] = {
             "members": {"type": ["array", "null"], "items": {"type": "string"}},
         },
     },
+    "POST /_cluster/revoke": {
+        "type": "object",
+        "required": ["serial"],
+        "properties": {name: {"type": "string"} for name in ("serial", "name", "role", "why")},
+    },
     "POST /_cluster/retire": {
         "type": "object",
         "required": ["name"],

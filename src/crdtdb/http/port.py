@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from crdtdb.certified import Certified
 from crdtdb.measuring import Measured
 
 PEER = "crdtdb.peer"
-"""The key in the ASGI scope under which the server puts (cluster, role, name) of the client's certificate, or None."""
+"""The key in the ASGI scope under which the server puts what the client's certificate says, a `Certified`, or None."""
 
 
 class ClusterPort(Protocol):
@@ -27,6 +28,14 @@ class ClusterPort(Protocol):
     @property
     def stopping(self) -> bool:
         """Whether the node is about to end: feeds that wait for more are to end too."""
+        ...
+
+    def why_refused(self, certified: Certified) -> str | None:
+        """Return why a certificate doesn't count (any more), None if it does."""
+        ...
+
+    def revoke(self, serial: str, name: str, role: str, why: str, by: str) -> bool:
+        """Revoke a certificate for good; return whether it wasn't yet. Raises InvalidInputError."""
         ...
 
     def status(self) -> dict[str, Any]:

@@ -13,11 +13,14 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from crdtdb.certified import Certified
 from crdtdb.errors import ConfigurationError
 from crdtdb.http.port import PEER
 from crdtdb.limits import CONNECTIONS_MAX, SHUTDOWN_SECONDS_MAX
 
-PeerOf = Callable[[Any], Any]
+_log = logging.getLogger("crdtdb.http")
+
+PeerOf = Callable[[Any], Certified | None]
 """Given the connection's ssl object, returns who is certified at its other end, or None."""
 
 
@@ -59,6 +62,15 @@ class HTTPServer:
         """Whether the port is open."""
         return self._server.started
 
+    def part_with(self, why_refused: Callable[[Certified], str | None]) -> None:
+        """Close the connections of those whose certificates don't count any more, whatever they are being answered."""
+        for connection in list(self._server.server_state.connections):
+            certified: Certified | None = getattr(connection, "peer", None)
+            why = why_refused(certified) if certified is not None else None
+            if why is not None:
+                _log.warning("closing a connection: %s", why)
+                getattr(connection, "transport").abort()  # noqa: B009 - uvicorn's types don't name it
+
     def stop(self) -> None:
         """Finish what is being answered, and end."""
         self._app.state.bell.stop()
@@ -95,7 +107,7 @@ class _Server(uvicorn.Server):
 
 def _protocol(peer_of: PeerOf) -> type[asyncio.Protocol]:
     class CertifiedProtocol(HttpToolsProtocol):
-        peer: Any = None
+        peer: Certified | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)

@@ -16,7 +16,7 @@ from typing import Any
 
 from crdtdb.cli.client import NodeClient
 from crdtdb.cli.demo.cables import Cables
-from crdtdb.cluster.certificates import create_authority, issue
+from crdtdb.cluster.authority import create_authority, issue
 from crdtdb.errors import ConvergenceError, CrdtdbError, UnavailableError
 from crdtdb.wallclock import monotonic_seconds
 
