@@ -17,7 +17,8 @@ import crdtdb
 from benchmarks.harness import Row, rates, report
 from crdtdb.backends.protocol import Batch
 from crdtdb.database import Database
-from crdtdb.wire.messages import PageOf, encode_message
+from crdtdb.wire.codec import encode_message
+from crdtdb.wire.messages import PageOf
 
 _EDITS_A_COMMIT = 100
 _ROUNDS = 3

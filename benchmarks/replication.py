@@ -10,7 +10,8 @@ from benchmarks.harness import Row, rates, report
 from benchmarks.library import DOCUMENT
 from crdtdb.store import Store, keys, pull
 from crdtdb.wire.cbor import encode
-from crdtdb.wire.messages import Ask, PageOf, Same, encode_message
+from crdtdb.wire.codec import encode_message
+from crdtdb.wire.messages import Ask, PageOf, Same
 
 
 def run() -> str:

@@ -126,6 +126,10 @@ class ConfigurationError(CrdtdbError, ValueError):
     """A flag, environment variable or configuration file that makes no sense."""
 
 
+class LockError(CrdtdbError):
+    """A lock isn't held, or not any more, or not under the token that was given; or it couldn't be had in time."""
+
+
 class UnavailableError(CrdtdbError):
     """The node can't take this now: it is still joining its cluster, too busy, or stopping. Try again later."""
 

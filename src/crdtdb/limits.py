@@ -69,3 +69,13 @@ OPEN_SEQUENCES_BYTES_MAX: Final = 64 * 1024 * 1024
 JOURNAL_UPDATES_MAX: Final = 512
 """Updates of one journal that aren't folded; beyond, all are, and the newest stay beside the snapshot for peers."""
 JOURNAL_UPDATES_KEPT: Final = 64
+
+# Locks.
+LOCK_SECONDS_MAX: Final = 300.0
+"""The longest time to live of a lease: so long a member holds off that doesn't know what others have promised."""
+LOCK_SECONDS_MIN: Final = 1.0
+LOCKS_MAX: Final = 10_000
+"""Promises of one member at a time, and leases through one node."""
+LOCK_WAITING_MAX: Final = 1_000
+"""Requests that wait for one lock."""
+LOCK_NAME_BYTES_MAX: Final = 512

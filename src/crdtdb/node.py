@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import SystemRandom
 
 import anyio
-from anyio.abc import TaskStatus
 
+from crdtdb import aio
 from crdtdb.cluster.access import Access, Revocations
 from crdtdb.cluster.certificates import cluster_of
 from crdtdb.cluster.engine import Engine, NodeIdentity
@@ -21,9 +22,11 @@ from crdtdb.config import NodeConfig, check, host_and_port
 from crdtdb.couchdb import Checkpoints
 from crdtdb.database import Database
 from crdtdb.database import open as open_database
-from crdtdb.errors import CertificateError
+from crdtdb.errors import CertificateError, LockError
 from crdtdb.gossip import GossipConfig
+from crdtdb.gossip.leases import Lease, Stage
 from crdtdb.http.app import make_app
+from crdtdb.http.bell import Waiter, ringing
 from crdtdb.http.server import HTTPServer
 from crdtdb.limits import SHUTDOWN_SECONDS_MAX
 from crdtdb.wallclock import monotonic_seconds, wall_milliseconds
@@ -37,16 +40,94 @@ Started = Callable[[str, str], None]
 """Told the gossip address and the URL once both ports are open."""
 
 
+class Node:
+    """A node that runs in this process. Use `serving`."""
+
+    def __init__(self, database: Database, status: ClusterStatus, address: str, url: str) -> None:
+        self.database = aio.Database(database)
+        """Its collections, for `await`."""
+        self.cluster = status
+        """What it says of its cluster."""
+        self.address, self.url = address, url
+
+    @asynccontextmanager
+    async def lock(self, name: str, ttl: float = 30.0, wait: float = 60.0) -> AsyncIterator[Lease]:
+        """Hold a lock of the cluster during the `async with` block.
+
+        It is waited for `wait` seconds at most, and renewed until the block ends. If this process is gone, others may
+        have it `ttl` seconds later, from 1 to 300. If it is lost the block is cancelled, and LockError raised; also if it isn't
+        to be had in time. What the block does elsewhere should carry the lease's `token`, and be refused there if a higher
+        one was seen: nobody can stop a write that is on its way. Raises InvalidInputError.
+        """
+        desk, waiter = self.cluster.locks, Waiter()
+        lease = desk.want(name, ttl, wait, self.cluster.name, True, ringing(waiter))
+        try:
+            await _until(lease, waiter, Stage.HELD)
+            if _is_over(lease):
+                raise LockError(f"the lock {name!r} wasn't to be had within {wait} s: {lease.why}")
+            raised: Exception | None = None
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_cancel_when_lost, lease, waiter, tasks.cancel_scope)
+                try:
+                    yield lease
+                except Exception as error:  # noqa: BLE001 - so that it isn't wrapped on its way out
+                    raised = error
+                tasks.cancel_scope.cancel()
+            if raised is not None:
+                raise raised
+            if _is_over(lease):
+                raise LockError(f"the lock {name!r} was lost: {lease.why}")
+        finally:
+            desk.release(lease)
+
+
+def _is_over(lease: Lease) -> bool:
+    return lease.stage is Stage.OVER
+
+
+async def _until(lease: Lease, waiter: Waiter, stage: Stage) -> None:
+    while True:
+        waiter.arm()
+        if lease.stage in (stage, Stage.OVER):
+            return
+        await waiter.wait(_LOOK_SECONDS)
+
+
+async def _cancel_when_lost(lease: Lease, waiter: Waiter, scope: anyio.CancelScope) -> None:
+    await _until(lease, waiter, Stage.OVER)
+    scope.cancel()
+
+
 def run_node(config: NodeConfig, started: Started | None = None) -> None:
     """Run a node until SIGINT or SIGTERM.
 
     Raises ConfigurationError, CertificateError and what opening the store raises, before anything is served; StoreError
     when the disk fails later.
     """
+    anyio.run(_until_signalled, config, started, backend_options={"use_uvloop": True})
+
+
+async def _until_signalled(config: NodeConfig, started: Started | None) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with serving(config) as node:
+            if started is not None:
+                started(node.address, node.url)
+            async for number in signals:
+                _log.info("stopping on %s", signal.Signals(number).name)
+                break
+    _log.info("node %s has stopped", config.name)
+
+
+@asynccontextmanager
+async def serving(config: NodeConfig) -> AsyncIterator[Node]:
+    """Run a node in this process for as long as the `async with` block lasts. For asyncio.
+
+    Raises ConfigurationError, CertificateError and what opening the store raises, before anything is served; when the disk
+    fails later the block is cancelled, and StoreError raised in an ExceptionGroup.
+    """
     check(config)
     folder = Path(config.certs)
     credentials = Credentials(folder, config.name)
-    cluster = cluster_of(credentials.authorities[0])
     certified = credentials.certified
     if certified is None or certified.role != "node" or certified.name != config.name:
         raise CertificateError(
@@ -56,51 +137,53 @@ def run_node(config: NodeConfig, started: Started | None = None) -> None:
     with open_database(config.data, durability=config.durability) as database:
         for name, one in config.collections.items():
             database.collection(name, resolver=one.resolver)
-        anyio.run(_serve, config, credentials, cluster, database, started, backend_options={"use_uvloop": True})
+        async with _serving(config, credentials, database) as node:
+            yield node
 
 
-async def _serve(
-    config: NodeConfig,
-    credentials: Credentials,
-    cluster: str,
-    database: Database,
-    started: Started | None,
-) -> None:
+@asynccontextmanager
+async def _serving(config: NodeConfig, credentials: Credentials, database: Database) -> AsyncIterator[Node]:
+    """Put the parts together, and take them apart again."""
+    store, cluster = database.store, cluster_of(credentials.authorities[0])
     host, port = host_and_port("--listen", config.listen)
     listener = await Runtime.listen(host, port)
     address = config.advertise or f"{_bracketed(host)}:{listener.extra(anyio.abc.SocketAttribute.local_port)}"  # noqa: S610
     identity = NodeIdentity(cluster, config.name, address, config.join, config.reach, config.offline, config.rejoin)
-    checkpoints = Checkpoints(database.store, config.checkpoint_ttl)
+    checkpoints = Checkpoints(store, config.checkpoint_ttl)
     gossip = GossipConfig(
         member_absence_max=config.member_absence_max or None,
         tombstone_grace=config.tombstone_grace,
         audit_interval=config.audit_interval,
     )
-    access = Access(Revocations(database.store), credentials.signed_by_authority, wall_milliseconds)
+    access = Access(Revocations(store), credentials.signed_by_authority, wall_milliseconds)
     engine = Engine(
         database, identity, gossip, SystemRandom(), monotonic_seconds(), checkpoints.told, access.why_refused
     )
     runtime = Runtime(engine, credentials)
-    status = ClusterStatus(cluster, engine, database.store, access, credentials, checkpoints)
+    status = ClusterStatus(cluster, engine, store, access, credentials, checkpoints)
     http_host, http_port = host_and_port("--http", config.http)
     app = make_app(database, status, cors_origins=config.cors, attachment_bytes_max=config.attachment_bytes_max)
     server = HTTPServer(app, http_host, http_port, credentials.http_server, certified_by)
     url = f"https://{_bracketed(http_host)}:{server.port}"
-    why = database.store.identity.why
     _log.info("node %s of cluster %s: gossip on %s, HTTP on %s", config.name, cluster, address, url)
-    if why is not None:
-        _log.info("writing as a new actor: %s", why)
+    if store.identity.why is not None:
+        _log.info("writing as a new actor: %s", store.identity.why)
     async with anyio.create_task_group() as tasks:
         stopped = anyio.Event()
-        await tasks.start(_watch_signals, runtime, server, stopped, tasks.cancel_scope)
         tasks.start_soon(runtime.run, listener)
         tasks.start_soon(_serve_http, server, stopped)
         tasks.start_soon(_watch_certificates, credentials, access, server)
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await anyio.sleep(0.005)
-        if started is not None:
-            started(address, url)
-    _log.info("node %s has stopped", config.name)
+        try:
+            yield Node(database, status, address, url)
+        finally:
+            if store.failure is None:
+                with anyio.move_on_after(SHUTDOWN_SECONDS_MAX - 1, shield=True):
+                    server.stop()
+                    await runtime.stop()
+                    await stopped.wait()
+            tasks.cancel_scope.cancel()  # whatever didn't end by itself
 
 
 async def _serve_http(server: HTTPServer, stopped: anyio.Event) -> None:
@@ -124,26 +207,6 @@ async def _watch_certificates(credentials: Credentials, access: Access, server: 
             for sentence in credentials.expiring():
                 _log.warning("%s: `crdtdb cert rotate`, and bring the new files into its place", sentence)
         await anyio.sleep(_LOOK_SECONDS)
-
-
-async def _watch_signals(
-    runtime: Runtime,
-    server: HTTPServer,
-    stopped: anyio.Event,
-    everything: anyio.CancelScope,
-    *,
-    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
-) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for number in signals:
-            _log.info("stopping on %s", signal.Signals(number).name)
-            break
-    with anyio.move_on_after(SHUTDOWN_SECONDS_MAX - 1):
-        server.stop()
-        await runtime.stop()
-        await stopped.wait()
-    everything.cancel()  # whatever didn't end by itself
 
 
 def _bracketed(host: str) -> str:

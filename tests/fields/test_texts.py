@@ -20,7 +20,8 @@ from crdtdb.store import JunctionMissingError, Store, keys, pull
 from crdtdb.store.sequences import Open, OpenSequences
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.virtual import VirtualDisk
-from crdtdb.wire.messages import PageOf, encode_message
+from crdtdb.wire.codec import encode_message
+from crdtdb.wire.messages import PageOf
 from crdtdb.wire.parcels import Parcel
 from tests.store.worlds import Node
 

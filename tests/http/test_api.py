@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from itertools import count
+from threading import Timer
 from typing import Any
 
 import anyio
@@ -13,10 +15,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import crdtdb
 from crdtdb.certified import Certified
 from crdtdb.couchdb import Trees
+from crdtdb.errors import LockError
+from crdtdb.gossip.leases import Lease, Stage
 from crdtdb.http.app import make_app
 from crdtdb.http.port import PEER
 from crdtdb.limits import REQUEST_BYTES_MAX
 from crdtdb.measuring import Measured
+from crdtdb.wire.messages import Ticket
 
 pytestmark = pytest.mark.anyio
 
@@ -26,12 +31,68 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+class Locks:
+    """One voter that agrees to everything that nobody holds."""
+
+    def __init__(self) -> None:
+        self.leases: dict[str, Lease] = {}
+        self.majority = True
+        self._numbers = count(1)
+
+    def want(self, name: str, ttl: float, wait: float, who: str, renewing: bool, changed: Callable[[], None]) -> Lease:
+        lease = Lease(name, Ticket(0, "n1", next(self._numbers)), ttl, who, renewing, wait, changed)
+        if name in self.leases:
+            lease.stage, lease.why = Stage.OVER, "it is held through n1"
+        else:
+            lease.stage, lease.token, lease.until = Stage.HELD, lease.ticket.number, ttl
+            self.leases[name] = lease
+            if renewing:
+                Timer(0.02, self._lose, (lease,)).start()
+        return lease
+
+    def _lose(self, lease: Lease) -> None:
+        self.release(lease)
+        lease.why = "no majority of the members could be asked in time"
+        lease.changed()
+
+    def renew(self, lease: Lease) -> None:
+        lease.until += lease.ttl
+
+    def release(self, lease: Lease) -> None:
+        if self.leases.get(lease.name) is lease:
+            del self.leases[lease.name]
+            lease.stage = Stage.OVER
+
+    def held(self, name: str, token: int) -> Lease:
+        lease = self.leases.get(name)
+        if lease is None:
+            raise crdtdb.NotFoundError("it isn't held through this node")
+        if lease.token != token:
+            raise LockError("it is held under another token")
+        return lease
+
+    def is_live(self, name: str, token: int, done: Callable[[bool | None], None]) -> bool:
+        if name in self.leases and self.leases[name].token == token:
+            return True
+        done(False if self.majority else None)
+        return False
+
+    def seconds_left(self, lease: Lease) -> float:
+        return lease.ttl
+
+    def overview(self) -> list[dict[str, Any]]:
+        return [{"name": name, "token": lease.token, "waiting": []} for name, lease in self.leases.items()]
+
+
 class Cluster:
     cluster = "c1"
     why_not_ready: str | None = None
     stopping = False
 
     revoked: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.locks = Locks()
 
     def why_refused(self, certified: Certified) -> str | None:
         return "the certificate was revoked" if certified.serial in self.revoked else None

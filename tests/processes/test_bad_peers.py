@@ -15,8 +15,9 @@ from crdtdb.causality import EMPTY
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
 from crdtdb.cluster.authority import create_authority, issue
 from crdtdb.cluster.certificates import cluster_of, read_certificate
+from crdtdb.wire.codec import decode_message, encode_message
 from crdtdb.wire.frames import frame
-from crdtdb.wire.messages import Greeting, Hello, Refusal, Refuse, Welcome, decode_message, encode_message
+from crdtdb.wire.messages import Greeting, Hello, Refusal, Refuse, Welcome
 
 pytestmark = pytest.mark.processes
 

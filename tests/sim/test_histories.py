@@ -15,7 +15,8 @@ from crdtdb.gossip import GossipConfig
 from crdtdb.store import Store
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.world import SimulatedNode, World
-from crdtdb.wire.messages import PageOf, Rumor, decode_message
+from crdtdb.wire.codec import decode_message
+from crdtdb.wire.messages import PageOf, Rumor
 
 
 class Village:

@@ -20,6 +20,7 @@ from crdtdb.errors import (
     ConflictError,
     CrdtdbError,
     InvalidInputError,
+    LockError,
     NotFoundError,
     UnavailableError,
 )
@@ -67,6 +68,19 @@ class NodeClient:
                 raise _error(answer, path)
             yield from answer.iter_bytes()
 
+    def lines(self, method: str, *path: str, body: Any) -> Iterator[bytes]:
+        """Yield the lines of an answer that lasts, as they come. Raises the error that the answer stands for."""
+        url = "/" + "/".join(quote(part, safe="") for part in path)
+        content = json.dumps(body).encode()
+        with self._errors(method), self._http.stream(method, url, content=content, timeout=None) as answer:
+            if answer.status_code >= 400:
+                answer.read()
+                raise _error(answer, path)
+            rest = b""
+            for data in answer.iter_raw():
+                *whole, rest = (rest + data).split(b"\n")
+                yield from whole
+
     @contextmanager
     def _errors(self, method: str) -> Iterator[None]:
         try:
@@ -98,6 +112,8 @@ def _error(answer: httpx.Response, path: tuple[str, ...]) -> CrdtdbError:
             f"{what}: the revision that was named isn't the current one (any more); read it again: crdtdb get",
         )
         return error
+    if word in ("locked", "lock_lost"):
+        return LockError(reason)
     kinds: dict[int, type[CrdtdbError]] = {
         401: CertificateError,
         404: NotFoundError,

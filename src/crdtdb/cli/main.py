@@ -19,6 +19,7 @@ from crdtdb.errors import (
     ConflictError,
     CrdtdbError,
     InvalidInputError,
+    LockError,
     NotFoundError,
     UnavailableError,
 )
@@ -30,6 +31,7 @@ _EXIT_CODES: tuple[tuple[type[CrdtdbError], int], ...] = (
     (UnavailableError, 5),
     (CertificateError, 6),
     (InvalidInputError, 2),
+    (LockError, 7),
     (BackendMissingError, 1),
 )
 
@@ -43,6 +45,8 @@ _COMMANDS = {
     "retire": ("crdtdb.cli.cluster", "retire"),
     "backup": ("crdtdb.cli.cluster", "backup"),
     "restore": ("crdtdb.cli.cluster", "restore"),
+    "locks": ("crdtdb.cli.locks", "locks"),
+    "lock": ("crdtdb.cli.locks", "lock"),
     "get": ("crdtdb.cli.documents", "get"),
     "put": ("crdtdb.cli.documents", "put"),
     "delete": ("crdtdb.cli.documents", "delete"),

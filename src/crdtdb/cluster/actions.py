@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from crdtdb.limits import FRAME_BYTES_MAX
-from crdtdb.wire.messages import Message, encode_message
+from crdtdb.wire.codec import encode_message
+from crdtdb.wire.messages import Message
 
 
 class Send(NamedTuple):

@@ -21,7 +21,8 @@ from typing import Any
 
 from crdtdb.causality import Dot, DotSet
 from crdtdb.store import Comparing, Place, Store, Summing, Sums, compare, differing
-from crdtdb.wire.messages import Compare, DotsOf, ListOf, Message, SumsOf, Want, parcel_in
+from crdtdb.wire.codec import parcel_in
+from crdtdb.wire.messages import Compare, DotsOf, ListOf, Message, SumsOf, Want
 
 _SUMS_IN_MESSAGE = 4_000
 _DOTS_IN_MESSAGE = 10_000

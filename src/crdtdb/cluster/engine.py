@@ -20,6 +20,7 @@ from crdtdb.cluster.audits import Audits
 from crdtdb.cluster.exchanges import Exchanges
 from crdtdb.cluster.handshakes import Handshakes, WhyRefused
 from crdtdb.cluster.links import Link, Links
+from crdtdb.cluster.locks import Locks
 from crdtdb.cluster.readiness import Readiness
 from crdtdb.cluster.roster import KeptRoster, keep_roster, read_roster
 from crdtdb.cluster.upkeep import Upkeep
@@ -27,6 +28,7 @@ from crdtdb.database import Database
 from crdtdb.errors import DotCollisionError, EncodingError, ProtocolError, TooLargeError
 from crdtdb.gossip import Dialer, GossipConfig, Membership, Rumors
 from crdtdb.store import Committed, ContentMissingError, JunctionMissingError, Told
+from crdtdb.wire.codec import clock_digest, decode_message, parcel_in
 from crdtdb.wire.messages import (
     Ack,
     Ask,
@@ -49,9 +51,6 @@ from crdtdb.wire.messages import (
     Status,
     SumsOf,
     Want,
-    clock_digest,
-    decode_message,
-    parcel_in,
 )
 
 
@@ -116,6 +115,7 @@ class Engine:
         self.upkeep = Upkeep(self.store, self.membership, config, self.outbox, told, now)
         self.links = Links(Dialer(config, dice), config, self.outbox, self._forgotten)
         self.handshakes = Handshakes(self, why_refused)
+        self.locks = Locks(self.store, me.name, self.upkeep.roster, self.links, dice, now)
         self.audits = Audits(self.exchanges, self.links, config, self.outbox, dice, now)
         self._digests: dict[str, bytes] = {}
         self._digested: tuple[DotSet, bytes] | None = None
@@ -144,6 +144,7 @@ class Engine:
             Want: self.exchanges.list,
             Audit: lambda link, message, now: self.audits.asked_for(link.peer or "?"),  # noqa: ARG005
             Poke: lambda link, message, now: self._ask_by_name(link.peer, now),  # noqa: ARG005
+            **self.locks.handlers,
         }
 
     # Events
@@ -207,14 +208,15 @@ class Engine:
             self._part_with_retired(now)
         self.handshakes.part_with_refused(now)
         self.audits.tick(now)
+        self.locks.tick(self.readiness.ready, now)
         if self.membership.changed:
             self._tell_of_members()
             self._keep_roster()
 
     @property
     def has_news(self) -> bool:
-        """Whether something was committed that a tick would push on. May be asked from any thread."""
-        return bool(self._committed)
+        """Whether there is something that shouldn't wait for the next tick. May be asked from any thread."""
+        return bool(self._committed) or self.locks.has_orders
 
     def work(self) -> bool:
         """Do a piece of what takes longer: a page for each peer, a slice of a sweep. Return whether there is more."""
@@ -234,6 +236,8 @@ class Engine:
     def stop(self, now: float) -> None:
         """Say goodbye: nobody needs to suspect a node that stops cleanly."""
         self.stopping = True
+        if self.store.failure is None:
+            self.locks.stop(now)
         self._spread_commits()
         self._push_rumors()
         self.links.close_all(Ping(0, (self.membership.leave(),)), now)
@@ -250,6 +254,7 @@ class Engine:
         """Enter the cluster as a store that nobody knows, with all that this one holds. Rules 3, 10 and 12."""
         self.outbox.log("WARNING", f"this node enters as a new store, and is compared with the others first: {why}")
         self.store.begin_anew(why)
+        self.locks.begin_anew(now)
         me = self.membership.me
         self.membership.me = me._replace(
             store_id=self.store.identity.store_id, actor=self.store.actor, incarnation=me.incarnation + 1

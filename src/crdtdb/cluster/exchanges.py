@@ -13,21 +13,8 @@ from crdtdb.cluster.links import Link
 from crdtdb.errors import DotCollisionError, NotFoundError, TooLargeError
 from crdtdb.gossip import Asking, GossipConfig, PageFlow
 from crdtdb.store import ContentMissingError, JunctionMissingError, Outgoing, Store
-from crdtdb.wire.messages import (
-    Ask,
-    Busy,
-    Compare,
-    DotsOf,
-    Fetch,
-    ListOf,
-    More,
-    PageOf,
-    Piece,
-    Same,
-    SumsOf,
-    Want,
-    parcel_in,
-)
+from crdtdb.wire.codec import parcel_in
+from crdtdb.wire.messages import Ask, Busy, Compare, DotsOf, Fetch, ListOf, More, PageOf, Piece, Same, SumsOf, Want
 
 COMPARE = "compare"
 """Why an exchange isn't answered: what the asker lacks was collected, so clocks alone can't tell what he is to give up."""

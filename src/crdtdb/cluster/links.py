@@ -124,6 +124,10 @@ class Links:
         if way is not None:
             self._outbox.send(way.number, message)
 
+    def reply(self, link: Link, message: Message) -> None:
+        """Answer over the link by which a request came."""
+        self._outbox.send(link.number, message)
+
     def keep_alive(self, news: Callable[[], tuple[Member, ...]], now: float) -> None:
         """Close what is stuck: half a handshake, or a line through which nothing comes; ping where it is quiet."""
         for link in list(self._links.values()):

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from crdtdb.store import Store
 from crdtdb.wire.cbor import decode_own, encode
-from crdtdb.wire.messages import Member, members_in, members_out
+from crdtdb.wire.codec import members_in, members_out
+from crdtdb.wire.messages import Member
 
 
 class KeptRoster(NamedTuple):

@@ -12,6 +12,7 @@ from crdtdb.certified import Certified
 from crdtdb.cluster.access import Access
 from crdtdb.cluster.certificates import EXPIRY_WARNING_DAYS
 from crdtdb.cluster.comparing import Finding
+from crdtdb.cluster.desk import LockDesk
 from crdtdb.cluster.engine import Engine
 from crdtdb.cluster.metrics import measured
 from crdtdb.cluster.tls import Credentials
@@ -48,6 +49,12 @@ class ClusterStatus:
         self.cluster = cluster
         self._engine, self._store, self._checkpoints = engine, store, checkpoints
         self._access, self._credentials = access, credentials
+        self.locks = LockDesk(engine)
+
+    @property
+    def name(self) -> str:
+        """The name of this node."""
+        return self._engine.membership.me.name
 
     @property
     def why_not_ready(self) -> str | None:

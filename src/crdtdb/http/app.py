@@ -21,6 +21,7 @@ from crdtdb.http import (
     documents,
     fields,
     local_documents,
+    locks,
     metrics,
     openapi,
 )
@@ -36,6 +37,7 @@ RESOURCES = (
     openapi,
     cluster_resource,
     metrics,
+    locks,
     databases,
     bulk,
     changes,
@@ -56,6 +58,7 @@ _CORS_HEADERS = (
     "x-csrf-token",
     "if-match",
     "if-none-match",
+    "x-lock",
 )
 _CORS_METHODS = ("GET", "PUT", "POST", "HEAD", "DELETE")
 
@@ -86,6 +89,7 @@ def make_app(
     app.state.bell, app.state.attachment_bytes_max = Bell(database.store), attachment_bytes_max
     # The last one is the first that a request meets. A browser asks for permission without its certificate.
     app.add_middleware(Segments)
+    app.add_middleware(locks.LocksChecked, locks=cluster.locks)
     app.add_middleware(_CertificatesOnly, cluster=cluster)
     if cors_origins:
         app.add_middleware(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -31,6 +31,17 @@ class Waiter:
         with anyio.move_on_after(seconds):
             await self._rung.wait()
         return self._rung.is_set()
+
+
+def ringing(waiter: Waiter) -> Callable[[], None]:
+    """Return what wakes somebody who waits in this event loop, from any thread."""
+    loop = asyncio.get_running_loop()
+
+    def ring() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(waiter.ring)
+
+    return ring
 
 
 class Bell:

@@ -86,6 +86,7 @@ _TAKES: dict[str, dict[str, Any]] = {
     "PUT /{db}/_design/{design}/{attachment}": _NAMED,
     "DELETE /{db}/_design/{design}/{attachment}": _NAMED,
     "GET /{db}/_conflicts": {"limit": _NUMBER},
+    "DELETE /_locks/{lock}": {"token": {"type": "integer", "minimum": 0}},
     "POST /{db}/{id}/_resolve": _NAMED,
     "PUT /{db}/_schema": {"replace": _FLAG},
 }
@@ -103,6 +104,17 @@ _BRINGS: dict[str, dict[str, Any]] = {
             "members": {"type": ["array", "null"], "items": {"type": "string"}},
         },
     },
+    "POST /_locks": {
+        "type": "object",
+        "required": ["name"],
+        "properties": {
+            "name": {"type": "string", "minLength": 1},
+            "ttl": {"type": "number", "minimum": 1, "maximum": 300},
+            "wait": {"type": "number", "minimum": 0},
+            "hold": {"type": "boolean"},
+        },
+    },
+    "PUT /_locks/{lock}": {"type": "object", "required": ["token"], "properties": {"token": {"type": "integer"}}},
     "POST /_cluster/revoke": {
         "type": "object",
         "required": ["serial"],
@@ -177,6 +189,7 @@ _STATUSES = {
     "409": "another revision is current",
     "412": "the database exists, a stub is missing, or the schema says otherwise",
     "413": "larger than the limit",
+    "423": "somebody else holds the lock",
     "416": "a range that isn't there",
     "403": "only an administrator may do that, or nobody",
     "503": "the node takes no writes now",
@@ -234,7 +247,8 @@ def _response(status: str, meaning: str, method: str, raw: bool) -> dict[str, An
         return {"description": meaning}
     if raw and method == "GET":
         return {"description": meaning, "content": {"*/*": _ANYTHING}}
-    return {"description": meaning, "content": {"application/json": _ANYTHING, "text/event-stream": _ANYTHING}}
+    kinds = ("application/json", "application/x-ndjson", "text/event-stream")
+    return {"description": meaning, "content": dict.fromkeys(kinds, _ANYTHING)}
 
 
 def _path_schema(name: str) -> dict[str, Any]:

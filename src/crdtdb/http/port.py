@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from crdtdb.certified import Certified
+from crdtdb.gossip.leases import Lease
 from crdtdb.measuring import Measured
 
 PEER = "crdtdb.peer"
 """The key in the ASGI scope under which the server puts what the client's certificate says, a `Certified`, or None."""
+
+
+class LocksPort(Protocol):
+    """The locks of the cluster as a request sees them."""
+
+    def want(self, name: str, ttl: float, wait: float, who: str, renewing: bool, changed: Callable[[], None]) -> Lease:
+        """Ask for a lock, for so long; `changed` is called from any thread. Raises InvalidInputError, UnavailableError."""
+        ...
+
+    def renew(self, lease: Lease) -> None:
+        """Ask for another time to live."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give a lock back, or stop asking for it."""
+        ...
+
+    def held(self, name: str, token: int) -> Lease:
+        """Return the lease that is held through this node. Raises NotFoundError, LockError."""
+        ...
+
+    def is_live(self, name: str, token: int, done: Callable[[bool | None], None]) -> bool:
+        """Return whether a token is that of a lease through this node; if not, `done` hears what a majority says."""
+        ...
+
+    def seconds_left(self, lease: Lease) -> float:
+        """Return for how long a lease is still held; 0 if it isn't."""
+        ...
+
+    def overview(self) -> list[dict[str, Any]]:
+        """Return who holds what."""
+        ...
 
 
 class ClusterPort(Protocol):
@@ -28,6 +61,11 @@ class ClusterPort(Protocol):
     @property
     def stopping(self) -> bool:
         """Whether the node is about to end: feeds that wait for more are to end too."""
+        ...
+
+    @property
+    def locks(self) -> LocksPort:
+        """The locks."""
         ...
 
     def why_refused(self, certified: Certified) -> str | None:

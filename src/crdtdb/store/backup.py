@@ -23,7 +23,8 @@ from crdtdb.wire.cbor import decode, encode
 _NAME, _VERSION = "crdtdb-backup", 1
 _PART_BYTES = 1 << 20
 _LENGTH_BYTES = 8
-_LEFT_OUT = {keys.IDENTITY, keys.RUNNING, keys.ENTERING, keys.FORMAT, keys.ROSTER}
+_OWN = b"!"
+"""How the keys begin that say who a store is, and what it has promised: who restores a backup is somebody else."""
 """What belongs to a store, or to one process, and not to what is in it."""
 
 Progress = Callable[[int], None]
@@ -38,7 +39,7 @@ class Header(NamedTuple):
 
 def write_backup(rows: Reader) -> Iterator[bytes]:
     """Yield a backup of a snapshot, piece by piece."""
-    count = sum(1 for key, _ in rows.scan(b"", b"\xff" * 8) if key not in _LEFT_OUT)
+    count = sum(1 for key, _ in rows.scan(b"", b"\xff" * 8) if not key.startswith(_OWN))
     digest = sha256()
     for item in (
         [_NAME, _VERSION, keys.FORMAT_VERSION, count],
@@ -54,7 +55,7 @@ def _parts(rows: Reader) -> Iterator[list[Any]]:
     part: list[Any] = []
     size = 0
     for key, value in rows.scan(b"", b"\xff" * 8):
-        if key in _LEFT_OUT:
+        if key.startswith(_OWN):
             continue
         part.append([key, value])
         size += len(key) + len(value)

@@ -5,6 +5,8 @@
     !running                             there while a process has the store open
     !entering                            there while the store may know less, or other things, than its peers think
     !roster                              what gossip asks to be kept
+    !promises                            what the locks' voter keeps but for its promises
+    !promise/ name                       one promise: what is wanted of it is durable before anybody is told
     a actor#                             the 16 bytes of an actor
     e set#                               a set of creations: [actor#, counter, ...]
     k actor#                             that actor's ranges in the node clock: [first, last, ...]
@@ -46,6 +48,8 @@ IDENTITY = b"!identity"
 RUNNING = b"!running"
 ENTERING = b"!entering"
 ROSTER = b"!roster"
+PROMISES = b"!promises"
+PROMISE = b"!promise/"
 CATALOGUE = b"c"
 
 FORMAT_NAME = "crdtdb"

@@ -7,7 +7,7 @@ changes feed, counts) is one atomic batch, and nothing of it is seen before it i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from threading import Condition
@@ -396,6 +396,24 @@ class Store:
     def kept_roster(self) -> bytes | None:
         """Return what `keep_roster` kept."""
         return self._backend.get(keys.ROSTER)
+
+    def keep_promises(self, rows: Mapping[str | None, bytes | None]) -> None:
+        """Keep what was promised for each lock, or forget it (None), and under None what isn't of one lock. Durably."""
+        batch = {keys.PROMISES if name is None else keys.PROMISE + name.encode(): row for name, row in rows.items()}
+        if batch:
+            self._committer.alone(lambda: self._backend.write(batch, durable=True))
+
+    def promises(self) -> dict[str | None, bytes]:
+        """Return what `keep_promises` kept."""
+        found: dict[str | None, bytes] = {
+            key[len(keys.PROMISE) :].decode(): row for key, row in self._backend.scan(*keys.rest(keys.PROMISE))
+        }
+        header = self._backend.get(keys.PROMISES)
+        return found if header is None else {None: header, **found}
+
+    def stamp(self) -> int:
+        """Return the hybrid logical clock: later than everything that was written or received here."""
+        return self._committer.alone(lambda: self._stamps.now(self._wall()))
 
     def begin_anew(self, why: str) -> None:
         """Be another store from now on, with all that this one holds: to be compared before it counts as one of its peers."""

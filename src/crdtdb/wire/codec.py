@@ -1,0 +1,342 @@
+"""How messages are written and read. Whatever is wrong with a payload is an EncodingError or a ProtocolError."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+from crdtdb.causality import DotSet
+from crdtdb.errors import EncodingError, ProtocolError
+from crdtdb.limits import ADDRESS_BYTES_MAX, LOCK_NAME_BYTES_MAX, LOCKS_MAX, MEMBERS_MAX, NAME_BYTES_MAX
+from crdtdb.wire.cbor import decode, encode
+from crdtdb.wire.messages import (
+    MAGIC,
+    MAJOR,
+    MINOR,
+    Ack,
+    Ask,
+    Audit,
+    Busy,
+    Compare,
+    DotsOf,
+    Fetch,
+    Greeting,
+    Hello,
+    ListOf,
+    LockAnswer,
+    LockAsk,
+    LockCheck,
+    LockFree,
+    LockHold,
+    LockTell,
+    LockTold,
+    LockTurn,
+    Member,
+    Message,
+    More,
+    PageOf,
+    Piece,
+    Ping,
+    Poke,
+    Probe,
+    Refuse,
+    Rumor,
+    Same,
+    Status,
+    SumsOf,
+    Ticket,
+    Want,
+    Welcome,
+)
+from crdtdb.wire.parcels import Parcel
+from crdtdb.wire.states import actor_in
+
+
+def encode_message(message: Message) -> bytes:
+    """Return the payload of a message."""
+    kind = _KINDS[type(message)]
+    return encode([kind, *_WRITERS[kind](message)])
+
+
+def decode_message(payload: bytes) -> Message:
+    """Read a payload. Raises EncodingError, or ProtocolError for a kind that doesn't exist."""
+    value = decode(payload)
+    if type(value) is not list or not value or type(value[0]) is not int:
+        raise EncodingError("a message is an array that begins with its kind")
+    reader = _READERS.get(value[0])
+    if reader is None:
+        raise ProtocolError(f"a message of kind {value[0]}, which protocol {MAJOR}.{MINOR} doesn't have")
+    try:
+        return reader(*value[1:])
+    except EncodingError:
+        raise
+    except (TypeError, ValueError, LookupError) as error:
+        raise EncodingError(f"a message of kind {value[0]} that can't be read: {error}") from error
+
+
+def clock_digest(clock: DotSet) -> bytes:
+    """Return eight bytes that tell equal clocks from others."""
+    ordered = [[actor, *(bound for pair in ranges for bound in pair)] for actor, ranges in sorted(clock.items())]
+    return blake2b(encode(ordered), digest_size=8).digest()
+
+
+def parcel_in(encoded: Any) -> Parcel:
+    """Read the parcel of a page or a rumor. Raises EncodingError."""
+    return Parcel(encoded)
+
+
+def members_out(members: tuple[Member, ...]) -> list[Any]:
+    """Write members as they travel, and as a store keeps its roster."""
+    return [[*member[:5], int(member.status)] for member in members]
+
+
+def members_in(encoded: Any) -> tuple[Member, ...]:
+    """Read members. Raises EncodingError."""
+    if type(encoded) is not list or len(encoded) > MEMBERS_MAX:
+        raise EncodingError(f"a roster is an array of at most {MEMBERS_MAX} members")
+    try:
+        return tuple(
+            Member(
+                name_in(name),
+                _sixteen(store_id),
+                actor_in(actor),
+                _address(address),
+                _number(incarnation),
+                Status(status),
+            )
+            for name, store_id, actor, address, incarnation, status in encoded
+        )
+    except (TypeError, ValueError) as error:
+        raise EncodingError(f"not a member: {error}") from error
+
+
+def name_in(value: Any) -> str:
+    """Read a node's name. Raises EncodingError."""
+    return _text(value, NAME_BYTES_MAX, 1)
+
+
+def _clock_out(clock: DotSet) -> list[Any]:
+    return [[actor, *(bound for pair in ranges for bound in pair)] for actor, ranges in clock.items()]
+
+
+def _clock_in(encoded: Any) -> DotSet:
+    if type(encoded) is not list:
+        raise EncodingError("a clock is an array")
+    found = {}
+    for actor, *bounds in encoded:
+        if len(bounds) % 2 or any(type(bound) is not int or not 0 < bound < 1 << 63 for bound in bounds):
+            raise EncodingError("the ranges of an actor are pairs of counters")
+        found[actor_in(actor)] = list(zip(bounds[::2], bounds[1::2], strict=True))
+    return DotSet.from_ranges(found)
+
+
+def _greeting_out(message: Hello | Welcome) -> list[Any]:
+    return [MAGIC, *message.greeting[:8], _clock_out(message.greeting.clock)]
+
+
+def _greeting_in(*items: Any) -> Greeting:
+    """Read a greeting. What a newer minor version adds behind is left out; of another major only the number is read."""
+    magic, major, minor = items[:3]
+    if magic != MAGIC:
+        raise EncodingError("this isn't crdtdb's protocol")
+    if _number(major) != MAJOR:
+        return Greeting(major, _number(minor), "", "?", bytes(16), bytes(16), "", 0, DotSet())
+    cluster, name, store_id, actor, address, incarnation, clock = items[3:10]
+    return Greeting(
+        major,
+        _number(minor),
+        _text(cluster, 128),
+        name_in(name),
+        _sixteen(store_id),
+        actor_in(actor),
+        _address(address),
+        _number(incarnation),
+        _clock_in(clock),
+    )
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise EncodingError("a number is a non-negative integer")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise EncodingError("a flag is true or false")
+    return value
+
+
+def _text(value: Any, bytes_max: int, bytes_min: int = 0) -> str:
+    if type(value) is not str or not bytes_min <= len(value.encode()) <= bytes_max:
+        raise EncodingError(f"a text of {bytes_min} to {bytes_max} bytes was expected")
+    return value
+
+
+def _address(value: Any) -> str:
+    return _text(value, ADDRESS_BYTES_MAX)
+
+
+def _sixteen(value: Any) -> bytes:
+    if type(value) is not bytes or len(value) != 16:
+        raise EncodingError("sixteen bytes were expected")
+    return value
+
+
+def _eight(value: Any) -> bytes:
+    if type(value) is not bytes or len(value) != 8:
+        raise EncodingError("eight bytes were expected")
+    return value
+
+
+def _sha256(value: Any) -> bytes:
+    if type(value) is not bytes or len(value) != 32:
+        raise EncodingError("a SHA-256 has thirty-two bytes")
+    return value
+
+
+def _content(value: Any) -> bytes | None:
+    if value is not None and type(value) is not bytes:
+        raise EncodingError("a piece is bytes, or null")
+    return value
+
+
+def _rows(value: Any, numbers: int) -> Any:
+    """Read rows of an actor and so many numbers."""
+    if type(value) is not list:
+        raise EncodingError("rows are an array")
+    return tuple((actor_in(actor), *map(_unsigned, rest)) for actor, *rest in value if _is_row(rest, numbers))
+
+
+def _is_row(rest: list[Any], numbers: int) -> bool:
+    if len(rest) != numbers:
+        raise EncodingError(f"a row is an actor and {numbers} numbers")
+    return True
+
+
+def _unsigned(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise EncodingError("a sum is a number of 64 bits")
+    return value
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if type(value) is not list or len(value) > MEMBERS_MAX:
+        raise EncodingError("names are an array")
+    return tuple(name_in(one) for one in value)
+
+
+def _lock(value: Any) -> str:
+    return _text(value, LOCK_NAME_BYTES_MAX, 1)
+
+
+def _ticket(value: Any) -> Ticket:
+    if type(value) is not list or len(value) != 3:
+        raise EncodingError("a ticket is a stamp, a name and a number")
+    return Ticket(_number(value[0]), name_in(value[1]), _number(value[2]))
+
+
+def _votes(value: Any) -> tuple[tuple[str, Ticket, int, int], ...]:
+    if type(value) is not list or len(value) > LOCKS_MAX:
+        raise EncodingError("promises are an array")
+    return tuple((_lock(lock), _ticket(ticket), _number(token), _number(ttl)) for lock, ticket, token, ttl in value)
+
+
+def _with_ticket(at: int) -> Callable[[Any], list[Any]]:
+    """Return a writer of messages whose item at that place is a ticket."""
+    return lambda message: [list(item) if place == at else item for place, item in enumerate(message)]
+
+
+_TABLE: tuple[tuple[type[Any], Callable[[Any], list[Any]], Callable[..., Any]], ...] = (
+    (Hello, _greeting_out, lambda *items: Hello(_greeting_in(*items))),
+    (Welcome, _greeting_out, lambda *items: Welcome(_greeting_in(*items))),
+    (Refuse, list, lambda code, reason: Refuse(_number(code), _text(reason, 1000))),
+    (Ping, lambda m: [m.number, members_out(m.members)], lambda n, ms: Ping(_number(n), members_in(ms))),
+    (
+        Ack,
+        lambda m: [m.number, members_out(m.members), m.clock_digest],
+        lambda n, ms, digest: Ack(_number(n), members_in(ms), _eight(digest)),
+    ),
+    (
+        Probe,
+        lambda m: [m.number, m.name, members_out(m.members)],
+        lambda n, name, ms: Probe(_number(n), name_in(name), members_in(ms)),
+    ),
+    (
+        Ask,
+        lambda m: [m.exchange, _clock_out(m.clock), m.whole],
+        lambda x, clock, whole: Ask(_number(x), _clock_in(clock), _flag(whole)),
+    ),
+    (PageOf, list, lambda x, n, last, parcel: PageOf(_number(x), _number(n), _flag(last), parcel)),
+    (More, list, lambda x, wanted: More(_number(x), _number(wanted))),
+    (Same, list, lambda x: Same(_number(x))),
+    (Rumor, lambda m: [m.parcel, list(m.told)], lambda parcel, told: Rumor(parcel, _names(told))),
+    (Poke, list, Poke),
+    (Busy, list, lambda x, reason: Busy(_number(x), _text(reason, 1000))),
+    (Fetch, list, lambda x, sha256, n, pieces: Fetch(_number(x), _sha256(sha256), _number(n), _number(pieces))),
+    (
+        Piece,
+        list,
+        lambda x, sha256, n, last, content: Piece(
+            _number(x), _sha256(sha256), _number(n), _flag(last), _content(content)
+        ),
+    ),
+    (
+        Compare,
+        lambda m: [m.exchange, _clock_out(m.clock), m.audit],
+        lambda x, clock, audit: Compare(_number(x), _clock_in(clock), _flag(audit)),
+    ),
+    (
+        SumsOf,
+        lambda m: [m.exchange, m.last, m.claims, [list(row) for row in m.sums]],
+        lambda x, last, claims, rows: SumsOf(_number(x), _flag(last), _flag(claims), _rows(rows, 3)),
+    ),
+    (
+        ListOf,
+        lambda m: [m.exchange, [list(row) for row in m.buckets]],
+        lambda x, rows: ListOf(_number(x), _rows(rows, 1)),
+    ),
+    (
+        DotsOf,
+        lambda m: [m.exchange, m.last, [list(row) for row in m.dots]],
+        lambda x, last, rows: DotsOf(_number(x), _flag(last), _rows(rows, 2)),
+    ),
+    (Want, lambda m: [m.exchange, [list(row) for row in m.dots]], lambda x, rows: Want(_number(x), _rows(rows, 1))),
+    (Audit, list, Audit),
+    (
+        LockAsk,
+        _with_ticket(3),
+        lambda n, roster, lock, ticket, ttl: LockAsk(
+            _number(n), _eight(roster), _lock(lock), _ticket(ticket), _number(ttl)
+        ),
+    ),
+    (
+        LockHold,
+        _with_ticket(3),
+        lambda n, roster, lock, ticket, token, ttl: LockHold(
+            _number(n), _eight(roster), _lock(lock), _ticket(ticket), _number(token), _number(ttl)
+        ),
+    ),
+    (
+        LockCheck,
+        list,
+        lambda n, roster, lock, token: LockCheck(_number(n), _eight(roster), _lock(lock), _number(token)),
+    ),
+    (
+        LockAnswer,
+        list,
+        lambda n, ok, highest, reason: LockAnswer(_number(n), _flag(ok), _number(highest), _text(reason, 1000)),
+    ),
+    (LockFree, _with_ticket(1), lambda lock, ticket, waits: LockFree(_lock(lock), _ticket(ticket), _flag(waits))),
+    (LockTurn, list, lambda lock: LockTurn(_lock(lock))),
+    (LockTell, list, lambda roster: LockTell(_eight(roster))),
+    (
+        LockTold,
+        lambda m: [m.roster, m.highest, [[lock, list(ticket), *rest] for lock, ticket, *rest in m.votes]],
+        lambda roster, highest, votes: LockTold(_eight(roster), _number(highest), _votes(votes)),
+    ),
+)
+_KINDS = {row[0]: kind for kind, row in enumerate(_TABLE)}
+_WRITERS = [row[1] for row in _TABLE]
+_READERS: dict[int, Callable[..., Message]] = {kind: row[2] for kind, row in enumerate(_TABLE)}
