@@ -1,4 +1,4 @@
-"""The document: what a replica knows of it, how two replicas' knowledge merges, what it shows, how it is written.
+"""The document: what a replica knows of it, how two replicas' knowledge merges, what it totals, how it is written.
 
 Pure: no clock, no randomness, no disk. Built on `crdtdb.causality` and `crdtdb.crdts` alone.
 """
@@ -7,7 +7,7 @@ from crdtdb.documents.fields import NO_SCHEMA, NOTHING_GIVEN, Given, Plain, Sche
 from crdtdb.documents.revisions import NO_PATH, Ancestor, Path, Rev, child_digest
 from crdtdb.documents.stamps import HybridClock
 from crdtdb.documents.state import NOTHING, Body, Leaf, State, merge
-from crdtdb.documents.view import NO_BODY, Shown, View, shows, view
+from crdtdb.documents.view import NO_BODY, Shown, View, totals, view
 from crdtdb.documents.writes import Write, delete, edit, put, resolve
 
 __all__ = [
@@ -35,6 +35,6 @@ __all__ = [
     "merge",
     "put",
     "resolve",
-    "shows",
+    "totals",
     "view",
 ]

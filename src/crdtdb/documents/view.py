@@ -107,12 +107,29 @@ def view(state: State) -> View:
     return View(tuple(leaves), tuple(_distinct(held)))
 
 
-def shows(state: State) -> bool:
-    """Whether a plain read finds the document: cheaper than its view where there is one leaf."""
+class Totals(NamedTuple):
+    """What a document adds to the counts of its collection."""
+
+    live: bool
+    conflict: bool
+    """Whether there is more than one body."""
+    size: int
+    """Bytes of JSON in the bodies that show."""
+
+
+def totals(state: State) -> Totals:
+    """Return what a document adds: cheaper than its view where there is one leaf."""
     if len(state.leaves) == 1:
         (leaf,) = state.leaves.values()
-        return not leaf.deleted
-    return bool(state.leaves) and not view(state).deleted
+        body = state.bodies.get(leaf.body_dot) if not leaf.deleted else None
+        return Totals(not leaf.deleted, False, len(body.text) if body is not None else 0)
+    if not state.leaves:
+        return _NOTHING
+    shown = view(state)
+    return Totals(not shown.deleted, shown.conflict, sum(len(one.text or b"") for one in shown.siblings))
+
+
+_NOTHING = Totals(False, False, 0)
 
 
 def replaced_by(shown: Shown, other: Shown) -> bool:

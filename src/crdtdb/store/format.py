@@ -7,8 +7,11 @@ from crdtdb.errors import StoreFormatError
 from crdtdb.store import keys
 
 
-def check_format(backend: Backend) -> None:
-    """Mark an empty backend as a store of this format. Raises StoreFormatError if it is anything else."""
+def check_format(backend: Backend) -> int:
+    """Return the format of the store in a backend, which is marked as one of this format if it is empty.
+
+    It is this format, or an older one that `crdtdb.store.upgrading` knows. Raises StoreFormatError for anything else.
+    """
     encoded = backend.get(keys.FORMAT)
     if encoded is None:
         if next(iter(backend.scan(b"", b"\xff" * 8)), None) is not None:
@@ -16,13 +19,13 @@ def check_format(backend: Backend) -> None:
                 "there is data here that crdtdb didn't write: choose an empty place, or the right path"
             )
         backend.write({keys.FORMAT: b"%s %d" % (keys.FORMAT_NAME.encode(), keys.FORMAT_VERSION)}, durable=True)
-        return
+        return keys.FORMAT_VERSION
     name, _, version = encoded.decode(errors="replace").partition(" ")
     if name != keys.FORMAT_NAME or not version.isdigit():
         raise StoreFormatError(f"the store says that its format is {encoded[:40]!r}, which isn't crdtdb's")
-    if int(version) < keys.FORMAT_VERSION:
+    if int(version) < keys.OLDEST_VERSION:
         raise StoreFormatError(
-            f"the store has format {version}, from before attachments; this crdtdb reads {keys.FORMAT_VERSION} alone. "
+            f"the store has format {version}, from before attachments; this crdtdb reads from {keys.OLDEST_VERSION} on. "
             "No release wrote it: use it with the checkout that made it. Nothing was changed"
         )
     if int(version) > keys.FORMAT_VERSION:
@@ -30,3 +33,4 @@ def check_format(backend: Backend) -> None:
             f"the store has format {version}, this version of crdtdb reads up to {keys.FORMAT_VERSION}: "
             "upgrade crdtdb. Nothing was changed"
         )
+    return int(version)

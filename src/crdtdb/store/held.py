@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from crdtdb.backends import Reader
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import Creations
-from crdtdb.documents import State
+from crdtdb.documents import State, totals
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.store import keys
 from crdtdb.store.records import StoreTables
@@ -33,6 +33,29 @@ class Collection(NamedTuple):
     deleted: int = 0
     seq: int = 0
     sweep: int = 0
+    conflicts: int = 0
+    """Documents with more than one body."""
+    size: int = 0
+    """Bytes of JSON in the bodies that show, of all siblings."""
+
+    def plus(self, state: State) -> Collection:
+        """Return the counts with one more document."""
+        return self._with(state, 1)
+
+    def less(self, state: State) -> Collection:
+        """Return the counts without a document."""
+        return self._with(state, -1)
+
+    def _with(self, state: State, sign: int) -> Collection:
+        if not state.leaves:
+            return self
+        one = totals(state)
+        return self._replace(
+            documents=self.documents + sign * one.live,
+            deleted=self.deleted + sign * (not one.live),
+            conflicts=self.conflicts + sign * one.conflict,
+            size=self.size + sign * one.size,
+        )
 
 
 class Held(NamedTuple):

@@ -11,7 +11,7 @@
     e set#                               a set of creations: [actor#, counter, ...]
     k actor#                             that actor's ranges in the node clock: [first, last, ...]
     c                                    the catalogue: [names, marks, residue, next collection#]
-    n collection#                        [documents, deleted documents, last seq]
+    n collection#                        [documents, deleted documents, last seq, sweep, conflicts, bytes of bodies]
     x collection#                        a sweep under way: [name or null, the id to go on from]
     d collection# id                     the document: [seq, leaves, bodies, fields, journals, residue]
     h collection# length id generation digest
@@ -53,7 +53,9 @@ PROMISE = b"!promise/"
 CATALOGUE = b"c"
 
 FORMAT_NAME = "crdtdb"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+"""1 and 2: before any release. 3: before conflicts and sizes were counted."""
+OLDEST_VERSION = 3
 
 
 def _four(prefix: bytes, number: int) -> bytes:

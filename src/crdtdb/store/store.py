@@ -41,6 +41,7 @@ from crdtdb.store.rumors import RumorWriter
 from crdtdb.store.sequences import Open, OpenSequences, Slot
 from crdtdb.store.sweep import pending, sweep_slice
 from crdtdb.store.transaction import Origin, Transaction, Written
+from crdtdb.store.upgrading import upgrade
 from crdtdb.wallclock import WallClock, monotonic_seconds, wall_milliseconds
 from crdtdb.wire.parcels import Parcel
 
@@ -80,7 +81,9 @@ class Store:
             raise InvalidInputError(f"durability is 'sync' or 'buffered', not {durability!r}")
         self._backend, self._wall, self._draw = backend, wall, draw
         self._sync = durability == "sync"
-        check_format(backend)
+        version = check_format(backend)
+        if version != keys.FORMAT_VERSION:
+            upgrade(backend, version)
         self._tables = StoreTables(backend)
         self._held = read_held(backend, self._tables)
         self._flushed: DotSet | None = None

@@ -18,7 +18,7 @@ from crdtdb.crdts import (
     Address,
     OpenSequence,
 )
-from crdtdb.documents import NO_SCHEMA, Ancestor, Rev, Schema, State, Write, shows
+from crdtdb.documents import NO_SCHEMA, Ancestor, Rev, Schema, State, Write
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.collecting import has_garbage
 from crdtdb.documents.foreign import Read
@@ -310,15 +310,9 @@ class Transaction:
         if doc_id == SCHEMA_ID:
             self.declared.add(collection.number)
         counted = doc_id != SCHEMA_ID
-        was_live, is_live = counted and shows(before.stored), counted and shows(after)
-        was_gone = counted and bool(before.stored.leaves) and not was_live
-        is_gone = counted and bool(after.leaves) and not is_live
-        counts = collection._replace(
-            documents=collection.documents + is_live - was_live,
-            deleted=collection.deleted + is_gone - was_gone,
-            seq=seq,
-        )
-        self.held = self.held.counting(name, counts)
+        if counted:
+            collection = collection.less(before.stored).plus(after)
+        self.held = self.held.counting(name, collection._replace(seq=seq))
         self.touched.add(name)
 
     def await_collection(self, number: int, raw: bytes, state: State) -> None:

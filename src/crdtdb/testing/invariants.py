@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from crdtdb.crdts import Address, Journal, Sequence, kind_of
 from crdtdb.crdts.journal import join_journals
-from crdtdb.documents import view
+from crdtdb.documents import totals, view
 from crdtdb.documents.attachments import contents_in
 from crdtdb.documents.local import LOCAL
 from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.store import Store, keys
+from crdtdb.store.held import Collection
 from crdtdb.store.journals import JournalRows
 from crdtdb.store.records import decode_record
 from crdtdb.wire.cbor import decode_own
@@ -26,7 +27,7 @@ def check_store(store: Store) -> None:
         number = collection.number
         feed = {}
         journals: set[bytes] = set()
-        living = deleted = 0
+        counted = Collection(number, seq=collection.seq, sweep=collection.sweep)
         for key, value in backend.scan(*keys.rest(keys.document(number, b""))):
             raw = key[5:]
             history = keys.history(number, raw)
@@ -39,9 +40,13 @@ def check_store(store: Store) -> None:
                 for content in contents_in(body.text):
                     assert store.attachments.find(content.sha256) is not None, f"{name}/{raw!r} lacks {content}"
                     assert backend.get(keys.reference(content.sha256, number, raw)) is not None
-            if raw != SCHEMA_ID.encode() and not local and record.state.leaves:
-                living += not shown.deleted
-                deleted += shown.deleted
+            if raw != SCHEMA_ID.encode() and not local:
+                counted = counted.plus(record.state)
+                assert totals(record.state) == (
+                    not shown.deleted,
+                    shown.conflict,
+                    sum(len(one.text or b"") for one in shown.siblings),
+                )
             for dot in record.state.dots():
                 assert dot in record.state.context, f"{name}/{raw!r}: its context doesn't cover its own {dot}"
                 expected_log[keys.log(tables.actor_number(dot.actor), dot.counter)] = keys.place(number, raw)
@@ -58,9 +63,7 @@ def check_store(store: Store) -> None:
         assert rows == feed, f"{name}: the changes feed has rows {rows.keys() ^ feed.keys()}"
         journal_rows = {key for key, _ in backend.scan(*keys.rest(keys.journals(number, b"")[:5]))}
         assert journal_rows == journals, f"{name}: rows of journals that no document has: {journal_rows - journals}"
-        assert (collection.documents, collection.deleted) == (living, deleted), (
-            f"{name}: {collection} but {living} live"
-        )
+        assert collection == counted, f"{name}: it says {collection}, and there is {counted}"
     assert log == expected_log, f"the dot log has rows {log.keys() ^ expected_log.keys()}"
     for actor, ranges in held.clock.items():
         row = backend.get(keys.clock(tables.actor_number(actor)))

@@ -1,0 +1,42 @@
+"""Stores of older formats: made to be of this one when they are opened, in one batch, or not at all."""
+
+from __future__ import annotations
+
+from crdtdb.backends import Backend
+from crdtdb.documents.local import LOCAL
+from crdtdb.documents.schema import SCHEMA_ID
+from crdtdb.store import keys
+from crdtdb.store.held import Collection, Held, read_held
+from crdtdb.store.records import StoreTables, decode_record
+from crdtdb.wire.cbor import encode
+
+_NOT_COUNTED = (LOCAL.encode(), SCHEMA_ID.encode())
+
+
+def upgrade(backend: Backend, version: int) -> None:
+    """Bring a store from an older format to this one. An older crdtdb can't read it afterwards."""
+    rows: dict[bytes, bytes | None] = {}
+    if version == 3:
+        rows.update(_counted(backend))
+    rows[keys.FORMAT] = b"%s %d" % (keys.FORMAT_NAME.encode(), keys.FORMAT_VERSION)
+    backend.write(rows, durable=True)
+
+
+def _counted(backend: Backend) -> dict[bytes, bytes]:
+    """Count again: format 3 had no counts of conflicts and sizes."""
+    tables = StoreTables(backend)
+    held = read_held(backend, tables)
+    return {
+        keys.counts(one.number): encode(list(_recount(backend, held, tables, one)[1:]))
+        for one in held.collections.values()
+    }
+
+
+def _recount(backend: Backend, held: Held, tables: StoreTables, before: Collection) -> Collection:
+    counts = Collection(before.number, seq=before.seq, sweep=before.sweep)
+    for key, value in backend.scan(*keys.rest(keys.document(before.number, b""))):
+        raw = key[5:]
+        if not raw.startswith(_NOT_COUNTED[0]) and raw != _NOT_COUNTED[1]:
+            history = keys.history(before.number, raw)
+            counts = counts.plus(decode_record(value, held.clock, tables, backend.get, history).state)
+    return counts
