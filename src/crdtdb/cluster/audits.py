@@ -72,8 +72,8 @@ class Audits:
             self._links.send_to(finding.peer, Audit())
         running.found(finding)
 
-    def tick(self, now: float) -> None:
-        """Begin what waits, if nothing is under way."""
+    def tick(self, joining: bool, now: float) -> None:
+        """Begin what waits, if nothing is under way. A node that is `joining` is compared anyway, and asks for no audit."""
         if self._config.audit_interval and now >= self._next:
             self._next = now + self._config.audit_interval * self._dice.uniform(0.5, 1.5)
             if self._links.ways:
@@ -83,7 +83,10 @@ class Audits:
                 return
             self._running = asked = self._waiting.popleft()
         way = self._links.ways.get(asked.peer)
-        if way is None:
+        if joining:
+            self._running = None
+            asked.found(Finding(asked.peer, failed="the node is joining its cluster"))
+        elif way is None:
             self._running = None
             asked.found(Finding(asked.peer, failed="it isn't connected"))
         elif not self._exchanges.compare(way, now, audit=True, repair=asked.repair):

@@ -23,6 +23,7 @@ from crdtdb.cluster.links import Link, Links
 from crdtdb.cluster.locks import Locks
 from crdtdb.cluster.readiness import Readiness
 from crdtdb.cluster.roster import KeptRoster, keep_roster, read_roster
+from crdtdb.cluster.showing import Showing
 from crdtdb.cluster.upkeep import Upkeep
 from crdtdb.database import Database
 from crdtdb.errors import DotCollisionError, EncodingError, ProtocolError, TooLargeError
@@ -115,6 +116,7 @@ class Engine:
         self.upkeep = Upkeep(self.store, self.membership, config, self.outbox, told, now)
         self.links = Links(Dialer(config, dice), config, self.outbox, self._forgotten)
         self.handshakes = Handshakes(self, why_refused)
+        self.showing = Showing(self.store, me.name, self.links, config.showing_interval, now)
         self.locks = Locks(self.store, me.name, self.upkeep.roster, self.links, dice, now)
         self.audits = Audits(self.exchanges, self.links, config, self.outbox, dice, now)
         self._digests: dict[str, bytes] = {}
@@ -207,8 +209,10 @@ class Engine:
             self.upkeep.tick(now, self.links.peers())
             self._part_with_retired(now)
         self.handshakes.part_with_refused(now)
-        self.audits.tick(now)
+        self.audits.tick(self.readiness.joining, now)
         self.locks.tick(self.readiness.ready, now)
+        if self.readiness.ready:
+            self.showing.tick(now)
         if self.membership.changed:
             self._tell_of_members()
             self._keep_roster()
@@ -238,6 +242,7 @@ class Engine:
         self.stopping = True
         if self.store.failure is None:
             self.locks.stop(now)
+            self.showing.stop(now)
         self._spread_commits()
         self._push_rumors()
         self.links.close_all(Ping(0, (self.membership.leave(),)), now)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from crdtdb.cluster.links import Link, Links
 from crdtdb.cluster.members import Roster
-from crdtdb.cluster.system import SystemCollection
+from crdtdb.cluster.showing import Shown
 from crdtdb.errors import InvalidInputError, LockError, NotFoundError, UnavailableError
 from crdtdb.gossip.leases import Lease, Leases, Stage, Vow, check_ttl
 from crdtdb.gossip.voting import Answer, Kept, Vote, Voter
@@ -61,7 +61,7 @@ class Locks:
         self._numbers = count(1)
         self._stamps = count(1)
         self._leases = Leases(me, self._send, self._free, dice, self._numbers)
-        self._shown = SystemCollection(store, LOCKS)
+        self._shown = Shown(store, LOCKS, me, links)
         self._header: Any = None
         self._voter = Voter(self._kept(), self._keep, now)
         self._ids: dict[str, bytes] = {}
@@ -145,7 +145,7 @@ class Locks:
         waiting = self._voter.waiting
         return [
             {"name": name, **body, "waiting": [one.node for one in waiting(name, self._now) if one.number]}
-            for name, body in self._shown.bodies()
+            for name, body in self._shown.bodies().items()
         ]
 
     def counts(self) -> dict[str, int]:
@@ -343,24 +343,13 @@ class Locks:
 
     def _show(self, now: float) -> None:
         """Let `system.locks` say what is held through this node, and no more what nobody holds."""
-        held = {one.name: one for one in self._leases.all() if one.live(now)}
-        shown = dict(self._shown.bodies())
-        for name, lease in held.items():
-            said = {"node": self._me, "for": lease.who, "token": lease.token, "ttl": lease.ttl}
-            if shown.get(name) != said:
-                self._shown.say(name, said)
-        for name, body in shown.items():
-            if name not in held and self._is_over(name, body, now):
-                self._shown.unsay(name)
-
-    def _is_over(self, name: str, body: dict[str, Any], now: float) -> bool:
-        """Whether a lease that is shown is one of this node's that ended, or of one that is gone, for the first to say."""
-        if body["node"] == self._me:
-            return True
-        peers = self._links.peers()
-        if body["node"] in peers or self._me > min(peers, default=self._me):
-            return False
-        return not self._voter.check(name, body["token"], now).granted
+        mine = {
+            one.name: {"for": one.who, "token": one.token, "ttl": one.ttl}
+            for one in self._leases.all()
+            if one.live(now)
+        }
+        if mine or LOCKS in self._store.held.names:
+            self._shown.show(mine, now, lambda name, body: not self._voter.check(name, body["token"], now).granted)
 
 
 def check_lock_name(name: object) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from crdtdb.causality import Actor, Dot
-from crdtdb.cluster.system import SystemCollection
 from crdtdb.jsontext import load
 from crdtdb.store import Store
+from crdtdb.system import SystemCollection
 
 NODES = "system.nodes"
 FORMER_MAX = 256

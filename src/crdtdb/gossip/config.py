@@ -49,5 +49,7 @@ class GossipConfig:
     tombstone_grace: float = 300.0
     """How old a tombstone is at least when it is collected: long enough for a client of CouchDB's protocol that has begun to
     read to leave its first checkpoint, which then holds what it hasn't read. Nodes need no grace."""
+    showing_interval: float = 10.0
+    """How often `system.collections` is brought up to date, by one member, if something has changed."""
     confirm_timeout: float = 1.5
     """How long a node that starts asks whether somebody knows more of its actor than it does itself."""

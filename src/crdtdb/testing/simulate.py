@@ -64,7 +64,11 @@ def simulate(
     """
     dice = Random(seed)  # noqa: S311
     size = nodes or dice.randint(3, 7)
-    world = World(dice, GossipConfig(collection_interval=3.0, tombstone_grace=0.0, comparison_timeout=15.0), make_store)
+    world = World(
+        dice,
+        GossipConfig(collection_interval=3.0, tombstone_grace=0.0, comparison_timeout=15.0, showing_interval=2.0),
+        make_store,
+    )
     try:
         return _run(world, seed, size, seconds, heal_seconds, writes_a_second)
     except Exception as error:
@@ -336,6 +340,8 @@ def _agree(world: World) -> bool:
     stores = [node.database.store for node in world.nodes.values() if node.database is not None]
     ready = all(node.engine is not None and node.engine.readiness.ready for node in world.nodes.values())
     if not ready or len(stores) != len(world.nodes) or len({store.held.clock for store in stores}) != 1:
+        return False
+    if not all(node.engine is not None and node.engine.showing.current for node in world.nodes.values()):
         return False
     # And all that is to be collected is: everything is stable.
     return all(store.held.stable >= store.held.clock and store.waiting(1) == (0, 0) for store in stores)
