@@ -27,6 +27,7 @@ from crdtdb.errors import CrdtdbError, StoreClosedError
 from crdtdb.feed import Feed
 from crdtdb.resolvers import Resolver
 from crdtdb.store import Durability
+from crdtdb.watching import KINDS, Notice, Pattern, Watch
 
 _T = TypeVar("_T")
 _WAIT_SECONDS = 0.5
@@ -154,6 +155,10 @@ class Collection:
         """Yield the changes after `since`; with `live` wait for more, until cancelled or the database is closed."""
         return _Changes(self.blocking.feed(since, ids=ids, where=where), live)
 
+    def watch(self, ids: str = "*", kinds: Iterable[str] = KINDS, since: str | None = None) -> _Notices:
+        """Follow what changes in this collection, as `crdtdb.Collection.watch` does, by `async for`."""
+        return _Notices(self.blocking.watch(ids, kinds, since))
+
 
 class _Steps(AsyncIterator[_T]):
     """An iterator to go through with `async for`. Unlike an async generator it may be left at any point."""
@@ -189,6 +194,29 @@ class _Changes(AsyncIterator[Change]):
             self._taken = self._feed.take()
 
 
+class _Notices(AsyncIterator[Notice]):
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._taken: Iterator[Notice] = watch.take()
+
+    @property
+    def place(self) -> str:
+        """The place behind the last notice that was taken."""
+        return self._watch.place
+
+    async def __anext__(self) -> Notice:
+        await lowlevel.checkpoint()
+        while True:
+            for notice in self._taken:
+                return notice
+            try:
+                while not await to_thread.run_sync(self._watch.wait, _WAIT_SECONDS, abandon_on_cancel=True):
+                    pass
+            except StoreClosedError:
+                raise StopAsyncIteration from None
+            self._taken = self._watch.take()
+
+
 class Database:
     """As `crdtdb.Database`, with writes to await."""
 
@@ -207,6 +235,10 @@ class Database:
     def collections(self) -> list[str]:
         """Return the names of the collections."""
         return self.blocking.collections()
+
+    def watch(self, *patterns: Pattern | Mapping[str, Any], since: str | None = None) -> _Notices:
+        """Follow what changes in any collection, as `crdtdb.Database.watch` does, by `async for`."""
+        return _Notices(self.blocking.watch(*patterns, since=since))
 
     async def create(self, name: str) -> bool:
         """Make an empty collection; return whether it wasn't there."""

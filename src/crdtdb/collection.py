@@ -42,6 +42,7 @@ from crdtdb.jsontext import canonical
 from crdtdb.limits import BULK_DOCUMENTS_MAX
 from crdtdb.resolvers import Conflict, Resolver
 from crdtdb.store import Past, Record, Store, Transaction, Written
+from crdtdb.watching import KINDS, Pattern, Watch, escape
 
 _D = TypeVar("_D")
 
@@ -391,6 +392,14 @@ class Collection:
     def digest(self) -> str:
         """Return a digest of everything that the collection holds: equal on two nodes if their documents are."""
         return self._store.digest(self.name) if self.name in self._store.held.names else "0" * 32
+
+    def watch(self, ids: str = "*", kinds: Iterable[str] = KINDS, since: str | None = None) -> Watch:
+        """Follow what changes in this collection: iterate over the `Notice`s, which wait for what is to come.
+
+        `ids` is a pattern such as "2026-*", `kinds` some of "created", "updated", "deleted", "conflict", "dropped". `since` is
+        the `place` of an earlier watch, "0" for the beginning, None for now. Raises InvalidInputError.
+        """
+        return Watch(self._store, [Pattern.of({"collection": escape(self.name), "id": ids, "kinds": kinds})], since)
 
     def settle(self, resolver: Resolver, since: int = 0) -> int:
         """Let a resolver have each conflict that changed after `since`; return how many it resolved."""

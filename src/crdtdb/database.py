@@ -15,6 +15,7 @@ from crdtdb.document import check_name
 from crdtdb.errors import InvalidInputError
 from crdtdb.resolvers import Resolver, resolver_named
 from crdtdb.store import SYSTEM, Durability, Store, pull
+from crdtdb.watching import Pattern, Watch
 
 
 class Database:
@@ -57,6 +58,16 @@ class Database:
     def collections(self, *, system: bool = False) -> list[str]:
         """Return the names of the collections; with `system` also of those that the database keeps of itself."""
         return sorted(name for name in self.store.held.names if system or not name.startswith(SYSTEM))
+
+    def watch(self, *patterns: Pattern | Mapping[str, Any], since: str | None = None) -> Watch:
+        """Follow what changes in any collection: iterate over the `Notice`s, which wait for what is to come.
+
+        Without patterns everything is meant. A pattern is `{"collection": "orders-*", "id": "2026-*", "kinds": ["created"]}`,
+        each part optional. `since` is the `place` of an earlier watch, "0" for the beginning, None for now. Raises
+        InvalidInputError.
+        """
+        wanted = [one if isinstance(one, Pattern) else Pattern.of(one) for one in patterns]
+        return Watch(self.store, wanted or [Pattern()], since)
 
     def create(self, name: str) -> bool:
         """Make an empty collection; return whether it wasn't there."""

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import crdtdb
 from crdtdb.certified import Certified
+from crdtdb.cluster.showing import Subscriptions
 from crdtdb.couchdb import Trees
 from crdtdb.errors import LockError
 from crdtdb.gossip.leases import Lease, Stage
@@ -93,6 +94,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.locks = Locks()
+        self.subscriptions = Subscriptions("n1")
 
     def why_refused(self, certified: Certified) -> str | None:
         return "the certificate was revoked" if certified.serial in self.revoked else None

@@ -45,6 +45,7 @@ _COMMANDS = {
     "retire": ("crdtdb.cli.cluster", "retire"),
     "backup": ("crdtdb.cli.cluster", "backup"),
     "restore": ("crdtdb.cli.cluster", "restore"),
+    "watch": ("crdtdb.cli.watch", "watch"),
     "locks": ("crdtdb.cli.locks", "locks"),
     "lock": ("crdtdb.cli.locks", "lock"),
     "get": ("crdtdb.cli.documents", "get"),

@@ -50,6 +50,7 @@ class ClusterStatus:
         self._engine, self._store, self._checkpoints = engine, store, checkpoints
         self._access, self._credentials = access, credentials
         self.locks = LockDesk(engine)
+        self.subscriptions = engine.showing.subscriptions
 
     @property
     def name(self) -> str:

@@ -23,6 +23,7 @@ from crdtdb.http import (
     local_documents,
     locks,
     metrics,
+    notify,
     openapi,
 )
 from crdtdb.http import cluster as cluster_resource
@@ -38,6 +39,7 @@ RESOURCES = (
     cluster_resource,
     metrics,
     locks,
+    notify,
     databases,
     bulk,
     changes,
@@ -90,7 +92,7 @@ def make_app(
     # The last one is the first that a request meets. A browser asks for permission without its certificate.
     app.add_middleware(Segments)
     app.add_middleware(locks.LocksChecked, locks=cluster.locks)
-    app.add_middleware(_CertificatesOnly, cluster=cluster)
+    app.add_middleware(_CertificatesOnly, cluster=cluster, origins=cors_origins)
     if cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -107,8 +109,8 @@ def make_app(
 class _CertificatesOnly:
     """Lets nobody in without a certificate of the cluster, and nobody whose certificate counts no more."""
 
-    def __init__(self, app: ASGIApp, cluster: ClusterPort) -> None:
-        self._app, self._cluster = app, cluster
+    def __init__(self, app: ASGIApp, cluster: ClusterPort, origins: Sequence[str]) -> None:
+        self._app, self._cluster, self._origins = app, cluster, frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -119,4 +121,17 @@ class _CertificatesOnly:
             if why is not None:
                 await JSONAnswer({"error": "unauthorized", "reason": why}, 401)(scope, receive, send)
                 return
+        if scope["type"] == "websocket" and not self._may_open(scope):
+            await send(
+                {"type": "websocket.close", "code": 1008, "reason": "a client certificate and an allowed origin"}
+            )
+            return
         await self._app(scope, receive, send)
+
+    def _may_open(self, scope: Scope) -> bool:
+        """Whether a WebSocket may be opened: a browser sends its certificate along for whatever page asks it to."""
+        certified = scope.get(PEER)
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        origin = headers.get(b"origin")
+        allowed = origin is None or origin in self._origins or origin == f"https://{headers.get(b'host', '')}"
+        return certified is not None and self._cluster.why_refused(certified) is None and allowed

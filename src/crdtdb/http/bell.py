@@ -10,6 +10,8 @@ import anyio
 
 from crdtdb.store import Committed, Store
 
+_ANY = ""
+
 
 class Waiter:
     """Somebody who waits for changes of one collection."""
@@ -55,8 +57,8 @@ class Bell:
         """Whether the node is about to end: whoever waits is to go."""
 
     @contextmanager
-    def waiting(self, name: str) -> Iterator[Waiter]:
-        """Give a waiter for a collection's changes."""
+    def waiting(self, name: str = _ANY) -> Iterator[Waiter]:
+        """Give a waiter for a collection's changes; without a name, for those of any."""
         self._listen()
         waiter = Waiter()
         self._waiters.setdefault(name, set()).add(waiter)
@@ -79,7 +81,7 @@ class Bell:
 
     def _committed(self, committed: Committed) -> None:
         if self._loop is not None and self._waiters:
-            names = frozenset(self._waiters) if committed.named else committed.names
+            names = frozenset(self._waiters) if committed.named else committed.names | {_ANY}
             self._loop.call_soon_threadsafe(self._ring, names)
 
     def _ring(self, names: frozenset[str]) -> None:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from crdtdb.http.answers import JSONAnswer
+from crdtdb.watching import KINDS
 
 _FLAG = {"type": "string", "enum": ["true", "false"]}
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**6}
@@ -86,9 +87,23 @@ _TAKES: dict[str, dict[str, Any]] = {
     "PUT /{db}/_design/{design}/{attachment}": _NAMED,
     "DELETE /{db}/_design/{design}/{attachment}": _NAMED,
     "GET /{db}/_conflicts": {"limit": _NUMBER},
+    "GET /_notify": {
+        **{name: {"type": "string"} for name in ("collection", "id", "kinds", "since")},
+        "include_docs": _FLAG,
+    },
     "DELETE /_locks/{lock}": {"token": {"type": "integer", "minimum": 0}},
     "POST /{db}/{id}/_resolve": _NAMED,
     "PUT /{db}/_schema": {"replace": _FLAG},
+}
+
+_PATTERN = {
+    "type": "object",
+    "properties": {
+        "collection": {"type": "string", "minLength": 1},
+        "id": {"type": "string", "minLength": 1},
+        "kinds": {"type": "array", "minItems": 1, "items": {"enum": list(KINDS)}},
+    },
+    "additionalProperties": False,
 }
 
 _BRINGS: dict[str, dict[str, Any]] = {
@@ -115,6 +130,14 @@ _BRINGS: dict[str, dict[str, Any]] = {
         },
     },
     "PUT /_locks/{lock}": {"type": "object", "required": ["token"], "properties": {"token": {"type": "integer"}}},
+    "POST /_notify": {
+        "type": "object",
+        "properties": {
+            "patterns": {"type": "array", "minItems": 1, "maxItems": 100, "items": _PATTERN},
+            "since": {"type": ["string", "null"]},
+            "include_docs": {"type": "boolean"},
+        },
+    },
     "POST /_cluster/revoke": {
         "type": "object",
         "required": ["serial"],

@@ -45,6 +45,18 @@ class LocksPort(Protocol):
         ...
 
 
+class SubscriptionsPort(Protocol):
+    """Who follows changes through this node, for others to see."""
+
+    def add(self, who: str, patterns: list[dict[str, Any]], by: str) -> str:
+        """Take note of a subscriber, `by` which kind of connection; return what it is taken out by."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Take a subscriber out."""
+        ...
+
+
 class ClusterPort(Protocol):
     """The cluster as a request sees it."""
 
@@ -66,6 +78,11 @@ class ClusterPort(Protocol):
     @property
     def locks(self) -> LocksPort:
         """The locks."""
+        ...
+
+    @property
+    def subscriptions(self) -> SubscriptionsPort:
+        """Who follows changes."""
         ...
 
     def why_refused(self, certified: Certified) -> str | None:

@@ -12,12 +12,14 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from crdtdb.certified import Certified
 from crdtdb.errors import ConfigurationError
 from crdtdb.http.port import PEER
 from crdtdb.limits import CONNECTIONS_MAX, SHUTDOWN_SECONDS_MAX
 
+_SOCKET_BYTES_MAX = 1024 * 1024
 _log = logging.getLogger("crdtdb.http")
 
 PeerOf = Callable[[Any], Certified | None]
@@ -38,7 +40,9 @@ class HTTPServer:
         config = uvicorn.Config(
             app,
             http=_protocol(peer_of),
-            ws="none",
+            ws=_socket_protocol(peer_of),
+            ws_max_size=_SOCKET_BYTES_MAX,
+            ws_max_queue=16,
             lifespan="off",
             interface="asgi3",
             log_config=None,
@@ -118,3 +122,18 @@ def _protocol(peer_of: PeerOf) -> type[asyncio.Protocol]:
             self.scope[PEER] = self.peer  # type: ignore[literal-required]
 
     return CertifiedProtocol
+
+
+def _socket_protocol(peer_of: PeerOf) -> type[asyncio.Protocol]:
+    class CertifiedSocket(WebSocketsSansIOProtocol):
+        peer: Certified | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.peer = peer_of(transport.get_extra_info("ssl_object"))
+
+        async def run_asgi(self) -> None:
+            self.scope[PEER] = self.peer  # type: ignore[literal-required]
+            await super().run_asgi()
+
+    return CertifiedSocket

@@ -334,6 +334,21 @@ class Store:
             raise StoreClosedError("the store is closed")
         return rung
 
+    def wait_beyond(self, seen: Held, timeout: float | None) -> bool:
+        """Wait until something else is held than what was `seen`; False if `timeout` seconds passed without.
+
+        Raises StoreClosedError when the store is closed meanwhile.
+        """
+        with self._bell:
+            self._listening += 1
+            try:
+                rung = self._bell.wait_for(lambda: self._closed or self._held is not seen, timeout)
+            finally:
+                self._listening -= 1
+        if self._closed:
+            raise StoreClosedError("the store is closed")
+        return rung
+
     def ring(self) -> None:
         """Wake everyone who waits, to look again."""
         # Whoever begins to listen after this looks first, and finds what was committed before.
