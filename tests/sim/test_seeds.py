@@ -7,8 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from hashlib import blake2b
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -205,6 +207,32 @@ def greet_anybody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("crdtdb.cluster.handshakes.refusal_of", lambda *rest: None)
 
 
+def send_everything(patch: pytest.MonkeyPatch) -> None:
+    """Rule 6 off: whatever the receiver lacks, it gets all there is."""
+    begin = exchange.Outgoing.__init__
+
+    def all_of_it(self: exchange.Outgoing, snapshot: Any, held: Any, tables: Any, theirs: DotSet, *rest: Any) -> None:
+        begin(self, snapshot, held, tables, theirs if theirs >= held.clock else EMPTY, *rest)
+
+    patch.setattr(exchange.Outgoing, "__init__", all_of_it)
+
+
+def make_clients_actors(patch: pytest.MonkeyPatch) -> None:
+    """Rule 14 off: whoever writes a document does so as an actor of his own."""
+    write = transaction.Transaction.write
+
+    def as_client(self: transaction.Transaction, name: str, doc_id: str, change: Any) -> Any:
+        self._origin = self._origin._replace(actor=blake2b(doc_id.encode(), digest_size=16).digest())
+        return write(self, name, doc_id, change)
+
+    patch.setattr(transaction.Transaction, "write", as_client)
+
+
+def bound_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Rule 15 off: whatever comes is taken."""
+    patch.setattr("crdtdb.document.DOCUMENT_ID_BYTES_MAX", 1 << 30)
+
+
 _FIRST = {"greet_anybody": 120, "keep_the_actor": 100}
 """Where to begin to look for what is rare."""
 
@@ -231,6 +259,9 @@ _FIRST = {"greet_anybody": 120, "keep_the_actor": 100}
         believe_all_that_is_gone,
         write_at_rest,
         greet_anybody,
+        send_everything,
+        make_clients_actors,
+        bound_nothing,
     ],
 )
 def test_a_broken_rule_is_found(broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:

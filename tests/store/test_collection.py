@@ -8,7 +8,10 @@ from pathlib import Path
 import crdtdb
 from crdtdb.causality import EMPTY, DotSet
 from crdtdb.couchdb import Checkpoints, put_local, seq_now
+from crdtdb.documents import Write, delete, put, view
+from crdtdb.documents.collecting import collect as collect_state
 from crdtdb.store import Store, keys
+from crdtdb.wire.codec import parcel_in
 
 
 def size_of(folder: Path) -> int:
@@ -114,3 +117,59 @@ def test_the_cut_never_moves_back_and_outlives_a_restart(tmp_path: Path) -> None
     with crdtdb.open(str(tmp_path / "data")) as db:
         assert db.store.held.stable == cut
         assert next(iter(db.store._backend.scan(*keys.rest(b"y"))), None) is not None
+
+
+def test_a_document_made_anew_replaces_its_earlier_life_also_when_others_pass_it_on() -> None:
+    """Ada has collected a deleted document and makes it anew. Cy, who hasn't, hears of it from bob, who hasn't either."""
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob, crdtdb.open("memory:") as cy:
+        for db in (ada, bob, cy):
+            notes = db.collection("notes", schema={"likes": crdtdb.Counter})
+            if "x" not in notes:
+                notes.put("x", {"likes": 1})
+            with notes.edit("x") as edit:
+                edit["likes"].increment(1)
+            for one, other in ((ada, bob), (bob, cy), (ada, cy)):
+                crdtdb.sync(one, other)
+        cy["notes"].delete("x", cy["notes"].get("x").rev)
+        crdtdb.sync(ada, cy)
+        crdtdb.sync(ada, bob)
+        ada.store.reach_cut(ada.store.held.clock)
+        while ada.store.collect(lambda name: None):
+            pass
+        assert ada.store.read("notes", "x") is None
+        ada["notes"].put("x", {"likes": 7})
+        for teller, hearer in ((ada, bob), (bob, cy)):
+            parcel = teller.store.rumor([("notes", "x")])
+            assert parcel is not None
+            hearer.store.receive(parcel_in(parcel))
+        states = [db.store.read("notes", "x") for db in (ada, bob, cy)]
+        assert len({tuple(one.state.dots()) for one in states if one is not None}) == 1
+        assert cy["notes"].get("x")["likes"] == 7
+
+
+def test_what_a_put_on_a_deleted_document_removes_is_named_though_who_wrote_it_was_collected() -> None:
+    """A deleted branch is collected from a document that lives on, and leaves an increment behind that nothing else names."""
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as cy:
+        notes = ada.collection("notes", schema={"likes": crdtdb.Counter})
+        notes.put("x", {"likes": 1, "n": 0})
+        crdtdb.sync(ada, cy)
+        with cy["notes"].edit("x") as edit:
+            edit["likes"].increment(1)
+        cy["notes"].delete("x", cy["notes"].get("x").rev)
+        notes.put("x", {"likes": 1, "n": 1}, rev=notes.get("x").rev)
+        crdtdb.sync(ada, cy)
+        record = ada.store.read("notes", "x")
+        assert record is not None
+        assert len(record.state.leaves) == 2
+        state = collect_state(record.state, record.state.context, record.state.context)
+        assert len(state.leaves) == 1
+        increments = {dot for deltas in state.fields.values() for dot in deltas}
+        assert cy.store.actor in {dot.actor for dot in increments}
+
+        def write() -> Write:
+            clock = ada.store.held.clock
+            return Write("x", ada.store.actor, clock.highest(ada.store.actor) + 2, 1 << 60, frozenset())
+
+        deleted = delete(state, write(), view(state).siblings[0].rev)
+        (leaf,) = put(deleted, write(), None, b"{}").leaves.values()
+        assert all(dot in leaf.clock for dot in increments)

@@ -31,6 +31,8 @@ from crdtdb.gossip import Dialer, GossipConfig, Membership, Rumors
 from crdtdb.store import Committed, ContentMissingError, JunctionMissingError, Told
 from crdtdb.wire.codec import clock_digest, decode_message, parcel_in
 from crdtdb.wire.messages import (
+    LOCKS_SINCE,
+    MINOR,
     Ack,
     Ask,
     Audit,
@@ -68,6 +70,8 @@ class NodeIdentity(NamedTuple):
     """Whether to take writes without asking the others first."""
     rejoin: bool = False
     """Whether to come back as a new store if the others have retired this node."""
+    minor: int = MINOR
+    """The minor version of the protocol that it speaks: less than it could, for tests of what an upgrade node by node does."""
 
 
 class Engine:
@@ -146,7 +150,7 @@ class Engine:
             Want: self.exchanges.list,
             Audit: lambda link, message, now: self.audits.asked_for(link.peer or "?"),  # noqa: ARG005
             Poke: lambda link, message, now: self._ask_by_name(link.peer, now),  # noqa: ARG005
-            **self.locks.handlers,
+            **(self.locks.handlers if identity.minor >= LOCKS_SINCE else {}),
         }
 
     # Events
@@ -210,7 +214,7 @@ class Engine:
             self._part_with_retired(now)
         self.handshakes.part_with_refused(now)
         self.audits.tick(self.readiness.joining, now)
-        self.locks.tick(self.readiness.ready, now)
+        self.locks.tick(self.readiness.ready and self.identity.minor >= LOCKS_SINCE, now)
         if self.readiness.ready:
             self.showing.tick(now)
         if self.membership.changed:

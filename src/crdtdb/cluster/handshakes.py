@@ -9,7 +9,7 @@ from crdtdb.certified import Certified
 from crdtdb.cluster.greetings import member_of, refusal_of
 from crdtdb.cluster.links import Link
 from crdtdb.errors import ProtocolError
-from crdtdb.wire.messages import MAJOR, MINOR, Greeting, Hello, Message, Ping, Refusal, Refuse, Welcome
+from crdtdb.wire.messages import MAJOR, Greeting, Hello, Message, Ping, Refusal, Refuse, Welcome
 
 if TYPE_CHECKING:
     from crdtdb.cluster.engine import Engine
@@ -62,7 +62,7 @@ class Handshakes:
         me = self._engine.membership.me
         return Greeting(
             MAJOR,
-            MINOR,
+            self._engine.identity.minor,
             self._engine.identity.cluster,
             me.name,
             me.store_id,

@@ -31,6 +31,8 @@ class Entry(NamedTuple):
     """The actors that this node has written as, and never will again; the newest last."""
     dot: Dot | None = None
     """The write that said so."""
+    siblings: frozenset[Actor] = frozenset()
+    """The actors that what was said of it at the same time names: what it wrote as while it was being retired, say."""
 
     def body(self) -> dict[str, Any]:
         """Return the document."""
@@ -82,6 +84,10 @@ class Roster:
 
     def write(self, entry: Entry) -> bool:
         """Name a member, or say something new of it; return whether anything was written."""
+        if entry.retired:  # whatever it has written as may come back with it
+            known = self.get(entry.name)
+            former = (*entry.former, *sorted((known.siblings if known is not None else frozenset()) - {entry.actor}))
+            entry = entry._replace(former=tuple(dict.fromkeys(former))[-FORMER_MAX:])
         return self._nodes.say(entry.name, entry.body())
 
     def _read(self) -> dict[str, Entry]:
@@ -92,6 +98,7 @@ class Roster:
                 if not value.get("retired", False):
                     self._named.add((name, bytes.fromhex(value["store"])))
             winner = shown.siblings[0]
+            others = [load(one.text) for one in shown.siblings[1:] if one.text is not None]
             if winner.text is not None:
                 value = load(winner.text)
                 entries[name] = Entry(
@@ -103,5 +110,8 @@ class Roster:
                     value.get("retired", False),
                     tuple(map(bytes.fromhex, value.get("former", ()))),
                     winner.dot,
+                    frozenset(
+                        bytes.fromhex(one) for other in others for one in (other["actor"], *other.get("former", ()))
+                    ),
                 )
         return entries

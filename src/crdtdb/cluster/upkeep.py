@@ -68,7 +68,7 @@ class Upkeep:
         me = self._membership.me
         known = self.roster.get(me.name)
         mine = Entry(me.name, me.store_id, me.actor, me.address, __version__).after(known)
-        if known is None or known._replace(dot=None) != mine:
+        if known is None or known._replace(dot=None, siblings=frozenset()) != mine:
             self.roster.write(mine)
         named = []
         for name, greeting in greetings.items():
@@ -157,7 +157,8 @@ class Upkeep:
         former, may_return = set[Actor](), set[Actor]()
         for one in self.roster.entries().values():
             if one.retired:
-                may_return.update((one.actor, *one.former))  # with what nobody else has: see `crdtdb.store.comparing`
+                # with what nobody else has: see `crdtdb.store.comparing`
+                may_return.update((one.actor, *one.former, *one.siblings, *self._actors.get(one.name, ())))
             elif one.dot is not None and one.dot in cut:
                 former.update(one.former)
         missing = (cut.gaps() - mine) | (mine.gaps() | self._store.unheld).restrict(former)

@@ -120,11 +120,12 @@ def put(
         return _first(state, write, text, given)
     replaced = _twins(state, target) if target.leaf.deleted or exact else _group(state, target)
     adopted, _ = _adopted(state, write, target)
-    dot, signed = write.sign(), Signed()
+    dot, signed, removed = write.sign(), Signed(), EMPTY
     if state.fields or given or write.schema:
         draft = write.draft(adopted, dot)
         if shown.deleted:
             remove_fields(draft)
+            removed = DotSet.of(dot for deltas in state.fields.values() for dot in deltas)
         # Whoever opens one deleted branch of a living document again hasn't read the fields that the others show.
         take_in = absorb_mentioned if target.leaf.deleted and not shown.deleted else absorb
         text = take_in(draft, text, given, write.schema)
@@ -137,7 +138,8 @@ def put(
     else:
         gone = {leaf.body_dot for leaf in replaced.values() if not leaf.deleted}
         bodies = {held: body for held, body in state.bodies.items() if held not in gone}
-    return _replace(state._replace(bodies=bodies), write, target, replaced, text=text, dot=dot, deltas=signed)
+    fresh = state._replace(bodies=bodies)
+    return _replace(fresh, write, target, replaced, text=text, dot=dot, deltas=signed, removed=removed)
 
 
 def delete(state: State, write: Write, rev: Rev | None, text: bytes | None = None, *, exact: bool = False) -> State:
@@ -289,8 +291,12 @@ def _replace(
     dot: Dot | None = None,
     deltas: Iterable[tuple[Address, Dot, bytes]] = (),
     native: bool = False,
+    removed: DotSet = EMPTY,
 ) -> State:
-    """Put a child of `target` in the place of `replaced`, and close the branches that it doesn't continue."""
+    """Put a child of `target` in the place of `replaced`, and close the branches that it doesn't continue.
+
+    `removed` are dots of fields that it removes: its clock names them, since the leaves that did may have been collected.
+    """
     dot = dot or write.sign()
     context = state.context.add(dot)
     parent = target.leaf
@@ -300,7 +306,9 @@ def _replace(
     child = Leaf(
         rev,
         parent.path.extended(parent.rev.digest, target.dot),
-        clock_of([leaf.clock for leaf in replaced.values()], [leaf.clock for leaf in kept.values()], dot, context),
+        clock_of(
+            [*(leaf.clock for leaf in replaced.values()), removed], [leaf.clock for leaf in kept.values()], dot, context
+        ),
         deleted,
         dot if own_body else parent.body_dot,
         rev if own_body else parent.body_rev,

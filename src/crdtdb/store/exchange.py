@@ -205,10 +205,21 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
         if _differ(record.state, merged):
             seen = uncovered(context, parcel.clock) if advance else context
             transaction.save(shipped.name, shipped.doc_id, record, merged, record.residue | seen)
+            transaction.learn_sweep(shipped.name, _swept(record.state, merged))
             news.append((shipped.name, shipped.doc_id))
     if advance:
         transaction.advance(parcel.clock)
     return Received(len(parcel.documents), news)
+
+
+def _swept(before: State, merged: State) -> int:
+    """Return the newest stamp of a leaf that is gone and that nothing left names: its document was collected elsewhere, whole.
+
+    Whoever hears of the document from here must learn that, too: see `crdtdb.store.rumors`.
+    """
+    gone = before.leaves.keys() - merged.leaves.keys()
+    named = merged.actors() if gone else ()
+    return max((before.leaves[dot].stamp for dot in gone if dot.actor not in named), default=0)
 
 
 def _bytes_of(state: State) -> int:

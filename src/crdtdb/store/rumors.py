@@ -43,7 +43,7 @@ class RumorWriter:
                 writer.add(name, doc_id, state, record.residue, self._short_steps(history, rows, links))
                 actors |= state.actors()
                 if collection.sweep:  # there may have been an earlier life, which nothing here names any more
-                    actors.update(held.stable.actors)
+                    actors.update(held.clock.actors)
         if not len(writer) or writer.size > RUMOR_BYTES_MAX:
             return None
         return writer.finish(held.clock.restrict(actors))

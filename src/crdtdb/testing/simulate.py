@@ -11,8 +11,9 @@ A seed that fails raises SimulationError, which has the whole schedule.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from itertools import combinations, count
+from itertools import count
 from random import Random
 
 from crdtdb.cluster.comparing import Finding
@@ -20,14 +21,16 @@ from crdtdb.couchdb import Trees, Writes, incoming, put_local
 from crdtdb.couchdb.incoming import Data
 from crdtdb.database import Database
 from crdtdb.documents import Rev
-from crdtdb.errors import ConflictError, InvalidInputError, NotFoundError, StoreError
+from crdtdb.errors import ConflictError, NotFoundError, StoreError
 from crdtdb.gossip import GossipConfig
 from crdtdb.jsontext import canonical
 from crdtdb.store import Durability, Store
+from crdtdb.testing.faults import heal, plan_faults
 from crdtdb.testing.field_clients import FieldClients
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.oracle import Acknowledged, check_effects, check_nothing_lost, check_nothing_rises
 from crdtdb.testing.world import SimulatedNode, StoreFactory, World
+from crdtdb.wire.messages import MINOR
 
 
 class SimulationError(AssertionError):
@@ -84,19 +87,21 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
         durability: Durability = "buffered" if dice.random() < 0.25 else "sync"
         name = f"n{number + 1}"
         world.nodes[name] = SimulatedNode(world, name, durability)
+        world.nodes[name].minor = dice.randint(1, MINOR)
         world.nodes[name].disk.lies = dice.random() < 0.15
         world.honest = world.honest and not world.nodes[name].disk.lies
-        disk = "a lying" if world.nodes[name].disk.lies else "an honest"
-        world.note(f"{name} is {durability} on {disk} disk, its clock off by {world.nodes[name].skew:.1f} s")
+        one = world.nodes[name]
+        disk = "a lying" if one.disk.lies else "an honest"
+        world.note(f"{name} is {durability} on {disk} disk, its clock off by {one.skew:.1f} s, protocol 1.{one.minor}")
     for node in world.nodes.values():
         world.timeline.after(dice.uniform(0, 1.0), world.reviver(node))
     world.timeline.run(2.0)
-    _plan_faults(world, seconds)
+    plan_faults(world, seconds)
     clients = Clients(world, rate, world.timeline.now + seconds)
     clients.next()
     world.timeline.run(world.timeline.now + seconds)
 
-    _heal(world)
+    heal(world)
     healed = world.timeline.now
     world.timeline.run(healed + 3.0)
     if not world.timeline.run(healed + heal_seconds, lambda: _agree(world)):
@@ -108,6 +113,11 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
     world.timeline.run(world.timeline.now + 5.0)
     now = [node.database.store.held.clock for node in world.nodes.values() if node.database]
     assert now == at_rest, "a converged cluster at rest writes nothing"
+    _check_cost(world)
+    strangers = {actor for clock in now for actor in clock.actors} - world.actors
+    assert not strangers, f"nobody but nodes writes as an actor: {[actor.hex()[:8] for actor in strangers]}"
+    odd = [line for line in world.schedule if re.search(r"a lock\w+ (after|before) the handshake", line)]
+    assert not odd, f"a node sent what an older one doesn't know: {odd}"
     acks = sum(len(node.synced_acks) + len(node.unsynced_acks) for node in world.nodes.values())
     return Report(seed, size, acks, world.kills, world.frames, took, world.trace)
 
@@ -219,123 +229,6 @@ class Clients:
         self._world.note(f"{node.name} put scrap/{doc_id}")
 
 
-def _plan_faults(world: World, seconds: float) -> None:
-    dice, timeline = world.dice, world.timeline
-    world.weather.loss = dice.choice([0, 0, 0.02, 0.1, 0.3])
-    world.weather.doubling = dice.choice([0, 0, 0.05, 0.2])
-    world.weather.delay = dice.choice([0.001, 0.01, 0.05, 0.2])
-    world.note(f"weather: {world.weather}")
-    for _ in range(dice.randint(2, 8)):
-        fault = dice.choice(
-            [_cut, _cut, _kill, _kill, _restart, _fill_disk, _mend, _retire, _copy, _rewind, _clone, _audit]
-        )
-        timeline.after(dice.uniform(0, seconds * 0.95), lambda fault=fault: fault(world))  # type: ignore[misc]
-
-
-def _cut(world: World) -> None:
-    names = list(world.nodes)
-    side = set(world.dice.sample(names, world.dice.randint(1, len(names) - 1)))
-    world.weather.cut = {frozenset(pair) for pair in combinations(names, 2) if (pair[0] in side) != (pair[1] in side)}
-    world.note(f"the network is cut: {sorted(side)} | {sorted(set(names) - side)}")
-    for link, ends in list(world.links.items()):
-        if not world.weather.passes(*ends) and world.dice.random() < 0.5:
-            world.close_link(link)  # the other half stay half open
-
-
-def _mend(world: World) -> None:
-    world.weather.cut = set()
-    world.note("the network is whole")
-
-
-def _kill(world: World) -> None:
-    node = world.dice.choice(list(world.nodes.values()))
-    if node.up:
-        world.note(f"{node.name} is killed")
-        world.kills += 1
-        node.kill()
-        world.timeline.after(world.dice.uniform(0.1, 4), world.reviver(node))
-
-
-def _restart(world: World) -> None:
-    node = world.dice.choice(list(world.nodes.values()))
-    if node.up:
-        world.note(f"{node.name} is stopped")
-        node.stop()
-        world.timeline.after(world.dice.uniform(0.1, 4), world.reviver(node))
-
-
-def _retire(world: World) -> None:
-    """Retire a node that is there or not; it comes back, as one that enters anew.
-
-    That happens once: two halves that retire each other are two clusters.
-    """
-    if world.retired:
-        return
-    names = list(world.nodes)
-    name, by = world.dice.sample(names, 2)
-    engine = world.nodes[by].engine
-    if engine is None or not engine.readiness.ready:
-        return
-    try:
-        engine.upkeep.retire(name, force=True)
-    except (InvalidInputError, NotFoundError, StoreError):
-        return
-    world.retired = True
-    world.note(f"{by} retires {name}")
-
-
-def _copy(world: World) -> None:
-    node = world.dice.choice(list(world.nodes.values()))
-    node.copies.append((world.timeline.now, node.disk.copy(None)))
-    world.note(f"{node.name}: the disk is copied")
-
-
-def _rewind(world: World) -> None:
-    copied = [node for node in world.nodes.values() if node.copies]
-    if copied:
-        node = world.dice.choice(copied)
-        world.note(f"{node.name} gets an older copy of its disk")
-        world.honest = False
-        node.rewind()
-        world.timeline.after(world.dice.uniform(0.1, 2), world.reviver(node))
-
-
-def _clone(world: World) -> None:
-    """Start another node from a copy of a disk."""
-    if len(world.nodes) >= 8:
-        return
-    original = world.dice.choice(list(world.nodes.values()))
-    name = f"n{len(world.nodes) + 1}"
-    clone = world.nodes[name] = SimulatedNode(world, name, "sync")
-    clone.disk = original.disk.copy(name)
-    world.note(f"{name} is a clone of {original.name}")
-    world.timeline.after(world.dice.uniform(0.1, 2), world.reviver(clone))
-
-
-def _audit(world: World) -> None:
-    node = world.dice.choice(list(world.nodes.values()))
-    if node.engine is not None:
-        world.note(f"{node.name} audits")
-        node.engine.audits.ask(sorted(node.engine.links.ways), True, world.findings.append)
-
-
-def _fill_disk(world: World) -> None:
-    node = world.dice.choice(list(world.nodes.values()))
-    node.disk.full_in = world.dice.randint(0, 20)
-    world.note(f"{node.name}: the disk will be full after {node.disk.full_in} writes")
-
-
-def _heal(world: World) -> None:
-    world.weather.loss = world.weather.doubling = 0.0
-    world.weather.delay = 0.005
-    world.weather.cut = set()
-    for node in world.nodes.values():
-        node.disk.full_in = None
-        if not node.up:
-            node.start()
-    world.note("everything heals")
-
-
 def _agree(world: World) -> bool:
     stores = [node.database.store for node in world.nodes.values() if node.database is not None]
     ready = all(node.engine is not None and node.engine.readiness.ready for node in world.nodes.values())
@@ -358,6 +251,24 @@ def _differences(world: World) -> str:
         )
 
     return "; ".join(f"{name}: {of(node)}" for name, node in world.nodes.items())
+
+
+def _check_cost(world: World) -> None:
+    """What goes over the wire follows what is missing: a node that lacks a document gets that one, not all."""
+
+    def received() -> int:
+        return sum(node.engine.exchanges.received_documents for node in world.nodes.values() if node.engine is not None)
+
+    away, writer, *others = world.dice.sample(sorted(world.nodes), len(world.nodes))
+    world.weather.cut = {frozenset((away, name)) for name in (writer, *others)}
+    before, database = received(), world.nodes[writer].database
+    assert database is not None
+    database.collection("notes").upsert("cost", lambda body: {"n": len(body)})
+    world.timeline.run(world.timeline.now + 3.0)
+    world.weather.cut = set()
+    assert world.timeline.run(world.timeline.now + 60.0, lambda: _agree(world)), "one document doesn't arrive"
+    cost = received() - before
+    assert cost <= 12, f"one document was written, and {cost} travelled in pages"
 
 
 def _check_audits(world: World) -> None:

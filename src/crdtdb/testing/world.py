@@ -18,6 +18,7 @@ from crdtdb.gossip import GossipConfig
 from crdtdb.store import Durability, Store
 from crdtdb.testing.oracle import Acknowledged, Graves
 from crdtdb.testing.virtual import Timeline, VirtualDisk, Weather
+from crdtdb.wire.messages import MINOR
 
 _EPOCH_MILLISECONDS = 1_700_000_000_000
 _TICK = 0.1
@@ -36,6 +37,8 @@ class SimulatedNode:
         self.skew = world.dice.uniform(-30, 30)
         self.engine: Engine | None = None
         self.database: Database | None = None
+        self.minor = MINOR
+        """The minor version of the protocol that it speaks; when it starts again it may have been upgraded."""
         self._life = 0
         self.synced_acks: list[Acknowledged] = []
         self.unsynced_acks: list[tuple[int, Acknowledged]] = []
@@ -55,6 +58,8 @@ class SimulatedNode:
 
     def _start(self) -> None:
         world = self.world
+        if self._life:
+            self.minor = world.dice.randint(self.minor, MINOR)
         self._life += 1
         store = world.make_store(self.disk.open(), self.durability, self.wall, world.dice.randbytes)
         self.database = Database(store)
@@ -62,12 +67,13 @@ class SimulatedNode:
         join = tuple(others[:1]) if self.name != "n1" else ()
         self.engine = Engine(
             self.database,
-            NodeIdentity("virtual", self.name, self.name, join, rejoin=True),
+            NodeIdentity("virtual", self.name, self.name, join, rejoin=True, minor=self.minor),
             world.config,
             Random(world.dice.random()),  # noqa: S311
             world.timeline.now,
             Checkpoints(store, world.checkpoint_ttl, self.wall).told,
         )
+        world.actors.add(store.actor)
         world.graves.watch(store)
         self._tick(self._life)
 
@@ -123,6 +129,7 @@ class SimulatedNode:
             return
         try:
             act(self.engine, self.world.timeline.now)
+            self.world.actors.add(self.engine.store.actor)
             self.perform()
             while self.engine.work():
                 self.perform()
@@ -177,6 +184,8 @@ class World:
     """What audits have found."""
     retired: bool = False
     """Whether a node has been retired by another."""
+    actors: set[bytes] = field(default_factory=set)
+    """Every actor that a node has ever written as."""
     honest: bool = True
     """Whether no disk has lost what it had synced."""
     _numbers: count[int] = field(default_factory=lambda: count(1))

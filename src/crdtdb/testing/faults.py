@@ -1,0 +1,178 @@
+"""What goes wrong in a simulated cluster, each by one throw of the dice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+
+from crdtdb.errors import InvalidInputError, NotFoundError, StoreError
+from crdtdb.limits import DOCUMENT_DEPTH_MAX, DOCUMENT_ID_BYTES_MAX
+from crdtdb.testing.world import SimulatedNode, World
+
+
+def plan_faults(world: World, seconds: float) -> None:
+    """Choose the weather, and what goes wrong when."""
+    dice, timeline = world.dice, world.timeline
+    world.weather.loss = dice.choice([0, 0, 0.02, 0.1, 0.3])
+    world.weather.doubling = dice.choice([0, 0, 0.05, 0.2])
+    world.weather.delay = dice.choice([0.001, 0.01, 0.05, 0.2])
+    world.note(f"weather: {world.weather}")
+    for _ in range(dice.randint(2, 8)):
+        fault = dice.choice(_FAULTS)
+        timeline.after(dice.uniform(0, seconds * 0.95), lambda fault=fault: fault(world))  # type: ignore[misc]
+
+
+def _cut(world: World) -> None:
+    names = list(world.nodes)
+    side = set(world.dice.sample(names, world.dice.randint(1, len(names) - 1)))
+    world.weather.cut = {frozenset(pair) for pair in combinations(names, 2) if (pair[0] in side) != (pair[1] in side)}
+    world.note(f"the network is cut: {sorted(side)} | {sorted(set(names) - side)}")
+    for link, ends in list(world.links.items()):
+        if not world.weather.passes(*ends) and world.dice.random() < 0.5:
+            world.close_link(link)  # the other half stay half open
+
+
+def _mend(world: World) -> None:
+    world.weather.cut = set()
+    world.note("the network is whole")
+
+
+def _kill(world: World) -> None:
+    node = world.dice.choice(list(world.nodes.values()))
+    if node.up:
+        world.note(f"{node.name} is killed")
+        world.kills += 1
+        node.kill()
+        world.timeline.after(world.dice.uniform(0.1, 4), world.reviver(node))
+
+
+def _restart(world: World) -> None:
+    node = world.dice.choice(list(world.nodes.values()))
+    if node.up:
+        world.note(f"{node.name} is stopped")
+        node.stop()
+        world.timeline.after(world.dice.uniform(0.1, 4), world.reviver(node))
+
+
+def _retire(world: World) -> None:
+    """Retire a node that is there or not; it comes back, as one that enters anew.
+
+    That happens once: two halves that retire each other are two clusters.
+    """
+    if world.retired:
+        return
+    names = list(world.nodes)
+    name, by = world.dice.sample(names, 2)
+    engine = world.nodes[by].engine
+    if engine is None or not engine.readiness.ready:
+        return
+    try:
+        engine.upkeep.retire(name, force=True)
+    except (InvalidInputError, NotFoundError, StoreError):
+        return
+    world.retired = True
+    world.note(f"{by} retires {name}")
+
+
+def _copy(world: World) -> None:
+    node = world.dice.choice(list(world.nodes.values()))
+    node.copies.append((world.timeline.now, node.disk.copy(None)))
+    world.note(f"{node.name}: the disk is copied")
+
+
+def _rewind(world: World) -> None:
+    copied = [node for node in world.nodes.values() if node.copies]
+    if copied:
+        node = world.dice.choice(copied)
+        world.note(f"{node.name} gets an older copy of its disk")
+        world.honest = False
+        node.rewind()
+        world.timeline.after(world.dice.uniform(0.1, 2), world.reviver(node))
+
+
+def _clone(world: World) -> None:
+    """Start another node from a copy of a disk."""
+    if len(world.nodes) >= 8:
+        return
+    original = world.dice.choice(list(world.nodes.values()))
+    name = f"n{len(world.nodes) + 1}"
+    clone = world.nodes[name] = SimulatedNode(world, name, "sync")
+    clone.disk = original.disk.copy(name)
+    world.note(f"{name} is a clone of {original.name}")
+    world.timeline.after(world.dice.uniform(0.1, 2), world.reviver(clone))
+
+
+def _audit(world: World) -> None:
+    node = world.dice.choice(list(world.nodes.values()))
+    if node.engine is not None:
+        world.note(f"{node.name} audits")
+        node.engine.audits.ask(sorted(node.engine.links.ways), True, world.findings.append)
+
+
+def _fill_disk(world: World) -> None:
+    node = world.dice.choice(list(world.nodes.values()))
+    node.disk.full_in = world.dice.randint(0, 20)
+    world.note(f"{node.name}: the disk will be full after {node.disk.full_in} writes")
+
+
+def heal(world: World) -> None:
+    """Let everything be well again."""
+    world.weather.loss = world.weather.doubling = 0.0
+    world.weather.delay = 0.005
+    world.weather.cut = set()
+    for node in world.nodes.values():
+        node.disk.full_in = None
+        if not node.up:
+            node.start()
+    world.note("everything heals")
+
+
+def _join(world: World) -> None:
+    """Somebody new joins, and is killed while its bootstrap is under way, or not."""
+    if len(world.nodes) >= 8:
+        return
+    name = f"n{len(world.nodes) + 1}"
+    joiner = world.nodes[name] = SimulatedNode(world, name, "sync")
+    world.note(f"{name} is new")
+    world.reviver(joiner)()
+    if world.dice.random() < 0.5:
+
+        def die() -> None:
+            if joiner.up:
+                world.note(f"{name} is killed, {joiner.engine.readiness.why_not if joiner.engine is not None else ''}")
+                world.kills += 1
+                joiner.kill()
+                world.timeline.after(world.dice.uniform(0.1, 2), world.reviver(joiner))
+
+        world.timeline.after(world.dice.uniform(0.05, 0.8), die)
+
+
+def _exceed(world: World) -> None:
+    """Somebody brings what is beyond a bound: it is refused by name, or the connection closed, and the node lives on."""
+    node = world.dice.choice(list(world.nodes.values()))
+    if node.engine is None or node.database is None or not node.engine.readiness.ready:
+        return
+    world.note(f"{node.name} is given too much")
+    deep: object = 1
+    for _ in range(DOCUMENT_DEPTH_MAX + 1):
+        deep = [deep]
+    for doc_id, body in (("x" * (DOCUMENT_ID_BYTES_MAX + 1), {}), ("deep", {"deep": deep})):
+        try:
+            node.database.collection("notes").put(doc_id, body)
+        except InvalidInputError:
+            continue
+        except StoreError:
+            return  # the disk is full, say
+        raise AssertionError(f"{doc_id[:20]} is beyond a bound, and was taken")
+    garbage = world.dice.choice([b"\x81" * 40 + b"\0", world.dice.randbytes(30), b"\x9b" + b"\xff" * 8, b""])
+    links = [link for link, ends in world.links.items() if node.name in ends]
+    if links and node.engine is not None:
+        link = world.dice.choice(links)
+        node.step(lambda engine, now: engine.received(link, garbage, now))
+        assert node.engine is None or node.engine.links.get(link) is None, "garbage, and the connection goes on"
+
+
+_FAULTS: tuple[Callable[[World], None], ...] = (
+    *(_cut, _cut, _kill, _kill, _restart, _fill_disk, _mend, _retire, _copy, _rewind, _clone, _audit),
+    *(_join, _exceed),
+)
