@@ -34,6 +34,10 @@ AHEAD_RANGES_MAX: Final = 512
 # Connections.
 CONNECTIONS_MAX: Final = 1_024
 HANDSHAKE_SECONDS_MAX: Final = 10.0
+CONNECT_SECONDS_MAX: Final = 3.0
+"""For the TCP connection alone: the kernel repeats its first packet ever more seldom, and a new attempt begins anew."""
+UNACKNOWLEDGED_SECONDS_MAX: Final = 4.0
+"""So long a sent byte may stay unacknowledged by the peer's kernel: then the way is broken, and a new one is looked for."""
 SEND_QUEUE_FRAMES_MAX: Final = 256
 SEND_SECONDS_MAX: Final = 15.0
 """For one frame: who reads more slowly is taken for gone."""

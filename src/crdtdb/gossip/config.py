@@ -32,7 +32,7 @@ class GossipConfig:
     rumor_fanout: int = 4
     """To how many peers a fresh write is pushed in each hop: 4 reach 98 % of any cluster, exchanges the others."""
     dial_first: float = 0.05
-    dial_most: float = 3.0
+    dial_most: float = 2.0
     """The pause before the first and between later attempts to connect, doubled each time, with jitter, for ever."""
     greeting_timeout: float = 10.0
     """Half a handshake is held open no longer."""
