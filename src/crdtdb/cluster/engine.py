@@ -126,7 +126,8 @@ class Engine:
         self._digests: dict[str, bytes] = {}
         self._digested: tuple[DotSet, bytes] | None = None
         self._told: dict[str, Status] = {one.name: one.status for one in kept.members}
-        self._next_exchange = now
+        self._next_exchange = self._next_naming = now
+        self._named_by: tuple[Any, Any, Any] = (None, None, None)
         self._committed: deque[Committed] = deque()
         self.stopping = False
         self._keep_roster()
@@ -207,8 +208,7 @@ class Engine:
             self._renew_actor("not every member could be asked whether it knows more of this node's actor")
         if self.readiness.may_be_named:
             self.readiness.named = True
-            for name in self.upkeep.name_members(self.links.greetings()):
-                self.links.send_to(name, Poke())
+            self._name_members(now)
         if not self.readiness.joining:
             self.upkeep.tick(now, self.links.peers())
             self._part_with_retired(now)
@@ -405,6 +405,15 @@ class Engine:
                 self.links.send_to(name, Rumor(parcel, told) if parcel is not None else Poke())
         for name in self.rumors.take_overflow(self.links.ways):
             self.links.send_to(name, Poke())
+
+    def _name_members(self, now: float) -> None:
+        """Name who greeted and isn't in the roster: looked at when links or roster have changed, and now and then."""
+        basis = (self.links.greeted_or_gone, self.upkeep.roster.entries(), self.membership.me)
+        same = all(one is other or one == other for one, other in zip(basis, self._named_by, strict=True))
+        if not same or now >= self._next_naming:
+            self._named_by, self._next_naming = basis, now + self._config.stability_interval
+            for name in self.upkeep.name_members(self.links.greetings()):
+                self.links.send_to(name, Poke())
 
     def _part_with_retired(self, now: float) -> None:
         for entry in self.upkeep.roster.entries().values():

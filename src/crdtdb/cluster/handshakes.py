@@ -124,7 +124,7 @@ class Handshakes:
 
     def _introduce(self, link: Link, greeting: Greeting, now: float) -> None:
         engine, mine = self._engine, self._engine.store.actor
-        link.peer, link.greeting = greeting.name, greeting
+        engine.links.introduced(link, greeting)
         engine.membership.greeted(member_of(greeting), now)
         engine.exchanges.peer_clocks[greeting.name] = greeting.clock
         engine.upkeep.greeted(greeting)

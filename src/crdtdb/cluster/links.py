@@ -46,6 +46,8 @@ class Links:
         self._ignored: set[str] = set()
         """Addresses that lead to this node itself, or to a peer that is reached by another."""
         self._unreachable: set[str] = set()
+        self.greeted_or_gone = 0
+        """How often a link was greeted or is gone: as long as it stays, `greetings` does."""
 
     def opened(self, number: int, address: str | None, certified: Certified | None, now: float) -> Link:
         """Take note of a new connection."""
@@ -60,6 +62,11 @@ class Links:
         """Whether the handshake of a link is over."""
         link = self._links.get(number)
         return link is not None and link.peer is not None
+
+    def introduced(self, link: Link, greeting: Greeting) -> None:
+        """The handshake of a link is over."""
+        link.peer, link.greeting = greeting.name, greeting
+        self.greeted_or_gone += 1
 
     def peers(self) -> list[str]:
         """Return the names of all who are connected, whoever dialed."""
@@ -158,6 +165,7 @@ class Links:
         link = self._links.pop(number, None)
         if link is None:
             return
+        self.greeted_or_gone += 1
         if link.address is not None:
             self.dialer.ended(link.address, now)
         if link.peer is not None and self.ways.get(link.peer) is link:
