@@ -39,6 +39,18 @@ def test_every_route_is_documented() -> None:
             assert method in rows[path], f"{method} {path} isn't in docs/reference/http.md"
 
 
+def test_every_metric_is_documented() -> None:
+    text = (DOCS / "reference" / "metrics.md").read_text()
+    names = {
+        name
+        for path in (ROOT / "src").rglob("*.py")
+        for name in re.findall(r'Measured\(\s*"([a-z_]+)",', path.read_text())
+    }
+    assert len(names) > 30
+    for name in names:
+        assert re.search(rf"`crdtdb_{name}(_total)?`", text), name
+
+
 def test_every_setting_is_documented() -> None:
     text = (DOCS / "reference" / "configuration.md").read_text()
     for name in NodeConfig.__struct_fields__:

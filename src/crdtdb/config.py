@@ -60,6 +60,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds that a tombstone is kept at least."""
     checkpoint_ttl: float = 30 * 86_400.0
     """Seconds for which the checkpoint of a client of CouchDB's protocol holds tombstones that it hasn't read."""
+    history_retention: float = 0.0
+    """Seconds after which the values of replaced revisions go; 0: when somebody compacts."""
     audit_interval: float = 86_400.0
     """Seconds between comparisons with a random member, in the background; 0: none."""
     log: str = "info"
@@ -103,7 +105,7 @@ def check(config: NodeConfig) -> NodeConfig:
             raise ConfigurationError(
                 f"--cors {origin!r}: an origin is scheme://host or scheme://host:port, without a path"
             )
-    for setting in ("member_absence_max", "tombstone_grace", "checkpoint_ttl", "audit_interval"):
+    for setting in ("member_absence_max", "tombstone_grace", "checkpoint_ttl", "audit_interval", "history_retention"):
         if not 0 <= getattr(config, setting) < float("inf"):
             raise ConfigurationError(f"{setting} {getattr(config, setting)}: a number of seconds from 0")
     if config.attachment_bytes_max < 0:

@@ -154,6 +154,7 @@ async def _serving(config: NodeConfig, credentials: Credentials, database: Datab
         member_absence_max=config.member_absence_max or None,
         tombstone_grace=config.tombstone_grace,
         audit_interval=config.audit_interval,
+        history_retention=config.history_retention or None,
     )
     access = Access(Revocations(store), credentials.signed_by_authority, wall_milliseconds)
     engine = Engine(
@@ -164,6 +165,7 @@ async def _serving(config: NodeConfig, credentials: Credentials, database: Datab
     http_host, http_port = host_and_port("--http", config.http)
     app = make_app(database, status, cors_origins=config.cors, attachment_bytes_max=config.attachment_bytes_max)
     server = HTTPServer(app, http_host, http_port, credentials.http_server, certified_by)
+    status.also_measured += [runtime.measured, server.measured]
     url = f"https://{_bracketed(http_host)}:{server.port}"
     _log.info("node %s of cluster %s: gossip on %s, HTTP on %s", config.name, cluster, address, url)
     if store.identity.why is not None:

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
 from crdtdb.cluster.authority import issue
+from crdtdb.cluster.tls import Credentials
 
 pytestmark = pytest.mark.processes
 
@@ -40,6 +43,32 @@ def command(cluster: DemoCluster, node: str, *arguments: str, who: str = "root")
         [sys.executable, "-m", "crdtdb", *arguments, *asked], capture_output=True, text=True, check=False, timeout=60
     )
     return done.returncode, done.stdout + done.stderr
+
+
+def test_what_is_counted_can_be_scraped(cluster: DemoCluster) -> None:
+    cluster.start_all()
+    wait_meshed(cluster)
+    cluster.ask("n1", "PUT", "notes")
+    for n in range(5):
+        cluster.ask("n1", "PUT", "notes", f"d{n}", body={"n": n})
+        cluster.ask("n1", "GET", "notes", f"d{n}")
+    cluster.wait_equal(["notes"])
+    with httpx.Client(verify=Credentials(cluster.certs, "ada").http_client(), timeout=10) as client:
+        found = {
+            (sample.name, *sorted(sample.labels.values())): sample.value
+            for name in ("n1", "n2")
+            for family in text_string_to_metric_families(client.get(f"{cluster.url(name)}/_metrics").text)
+            for sample in family.samples
+        }
+    assert found["crdtdb_documents", "notes"] == 5
+    assert found["crdtdb_conflicts", "notes"] == 0
+    assert found["crdtdb_body_bytes", "notes"] == 5 * len('{"n":0}')
+    assert found["crdtdb_gossip_sockets",] >= 2
+    assert found["crdtdb_http_sockets",] >= 1
+    assert found["crdtdb_store_bytes",] > 100
+    assert found["crdtdb_rumors_new_total",] >= 1
+    assert found["crdtdb_locks", "held"] == found["crdtdb_subscribers",] == 0
+    assert found["crdtdb_gossip_frames_waiting",] < 10
 
 
 def stability(cluster: DemoCluster, node: str) -> dict[str, Any]:

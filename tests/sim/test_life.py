@@ -349,3 +349,43 @@ def test_conflicts_outlive_a_restart_of_all_and_a_resolution_reaches_who_was_dow
     wait_collected(village)
     for name in village.world.nodes:
         assert [one.body for one in village.notes(name).siblings("x")] == [{"v": "both"}]
+
+
+def test_old_revisions_go_after_a_while_once_they_are_stable() -> None:
+    config = GossipConfig(collection_interval=3.0, tombstone_grace=0.0, history_retention=20.0)
+    village = Village("ada", "bob", config=config)
+    notes = village.notes("ada")
+    first = notes.put("a", {"n": 1})
+    second = notes.put("a", {"n": 2}, first.rev)
+    wait_collected(village)
+    village.pass_time(5)
+    assert notes.get("a", rev=first.rev)["n"] == 1
+    village.cut_off("bob")
+    village.pass_time(25)
+    with pytest.raises(NotFoundError):
+        notes.get("a", rev=first.rev)
+    assert [one.rev for one in notes.history("a")] == [second.rev, first.rev], "the name stays"
+    third = notes.put("a", {"n": 3}, second.rev)
+    notes.put("a", {"n": 4}, third.rev)
+    village.pass_time(40)
+    assert notes.get("a", rev=third.rev)["n"] == 3, "bob hasn't seen it: it isn't stable"
+    village.heal()
+    village.pass_time(40)
+    with pytest.raises(NotFoundError):
+        notes.get("a", rev=third.rev)
+    assert notes.get("a")["n"] == 4
+
+
+def test_an_audit_reads_no_faster_than_it_should() -> None:
+    config = GossipConfig(collection_interval=3.0, tombstone_grace=0.0, audit_documents_a_second=200.0)
+    village = Village("ada", "bob", config=config)
+    village.notes("ada").bulk([{"_id": f"n{n:04}", "n": n} for n in range(2_000)])
+    wait_collected(village)
+    begun = village.world.timeline.now
+    (finding,) = audit(village, "ada")
+    took = village.world.timeline.now - begun
+    assert finding.clean
+    assert finding.documents >= 2_000
+    assert 8 < took < 20, "two thousand documents at two hundred a second"
+    village.notes("bob").put("n0000", {"n": -1}, village.notes("bob").get("n0000").rev)
+    village.wait(lambda: village.notes("ada").get("n0000")["n"] == -1, 5)  # and everything else goes on

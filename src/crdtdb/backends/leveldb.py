@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, NoReturn, Self
@@ -133,6 +134,14 @@ class LevelDBBackend(_Reads):
                 _fail(error, f"syncing {log}")
             finally:
                 os.close(file)
+
+    def size(self) -> int:
+        """Return how many bytes the store takes on disk."""
+        total = 0
+        for path in self._path.iterdir():
+            with suppress(OSError):  # LevelDB removes files while they are being looked at
+                total += path.stat().st_size
+        return total
 
     def reclaim(self) -> None:
         """Give the space of removed rows back to the disk. May take long; reads and writes go on."""

@@ -103,6 +103,9 @@ class MemoryBackend:
         """Do nothing: there is nothing that would last."""
         self._open()
 
+    def size(self) -> None:
+        """Nothing lies on a disk."""
+
     def snapshot(self) -> _MemorySnapshot:
         """Return the rows as they are; the next write copies them."""
         with self._guard:

@@ -83,6 +83,10 @@ class Backend(Reader, Protocol):
         """Return the backend as it is now."""
         ...
 
+    def size(self) -> int | None:
+        """Return how many bytes the store takes on disk, None if it lies on none."""
+        ...
+
     def close(self) -> None:
         """Flush and close. Closing twice does no harm; any other call afterwards raises StoreClosedError."""
         ...

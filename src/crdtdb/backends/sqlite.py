@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import NoReturn, Self
@@ -141,6 +142,14 @@ class SQLiteBackend(_Reads):
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
                 _fail(error, f"syncing {self._path}")
+
+    def size(self) -> int:
+        """Return how many bytes the store takes on disk."""
+        total = 0
+        for ending in ("", "-wal", "-shm"):
+            with suppress(OSError):
+                total += self._path.with_name(self._path.name + ending).stat().st_size
+        return total
 
     def snapshot(self) -> _SQLiteSnapshot:
         """Return the store as it is now: a read transaction on a connection of its own."""

@@ -38,6 +38,11 @@ from crdtdb.errors import ConfigurationError
 @click.option(
     "--checkpoint-ttl", type=float, help="Seconds that a client's checkpoint holds tombstones.  [default: 30 d]"
 )
+@click.option(
+    "--history-retention",
+    type=float,
+    help="Seconds that replaced revisions stay readable.  [default: until compaction]",
+)
 @click.option("--audit-interval", type=float, help="Seconds between background audits, 0 for none.  [default: 1 d]")
 @click.option(
     "--log", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to tell.  [default: info]"

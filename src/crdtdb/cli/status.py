@@ -66,8 +66,14 @@ def _shown(found: dict[str, Any], stable: dict[str, Any] | None) -> RenderableTy
         ]
     if found["collections"]:
         rows = [
-            (name, f"{one['documents']:,}", f"{one['deleted']:,}", str(one["seq"]))
+            (
+                name,
+                f"{one['documents']:,}",
+                f"[yellow]{one['conflicts']:,}[/]" if one["conflicts"] else "0",
+                f"{one['deleted']:,}",
+                f"{one['bytes']:,}",
+            )
             for name, one in found["collections"].items()
         ]
-        parts += ["", table(None, "collection", "documents", "deleted", "last seq", rows=rows)]
+        parts += ["", table(None, "collection", "documents", "conflicts", "deleted", "bytes", rows=rows)]
     return stacked(parts)

@@ -26,7 +26,7 @@ from crdtdb.wire.messages import Compare, DotsOf, ListOf, Message, SumsOf, Want
 
 _SUMS_IN_MESSAGE = 4_000
 _DOTS_IN_MESSAGE = 10_000
-_STEP_DOCUMENTS = 200
+STEP_DOCUMENTS = 200
 _MEND_DOCUMENTS = 100
 WANTED_MAX = 10_000
 """Lost dots that are asked for at once; the next audit asks for the rest."""
@@ -54,11 +54,31 @@ class Finding:
         return self.claims and not (self.lost_here or self.lost_there or self.contradictory or self.rot_here)
 
 
+class Pace:
+    """How fast documents are read for audits: by the second, and no faster after a pause."""
+
+    def __init__(self, documents_a_second: float, now: float) -> None:
+        self._rate, self._left, self._at = documents_a_second, 0.0, now
+
+    def refill(self, now: float) -> None:
+        """Time has passed."""
+        self._left, self._at = min(self._rate, self._left + (now - self._at) * self._rate), now
+
+    @property
+    def allows(self) -> bool:
+        """Whether another step may be made now."""
+        return self._left > 0
+
+    def take(self) -> None:
+        """A step is made."""
+        self._left -= STEP_DOCUMENTS
+
+
 class AnsweredComparison:
     """One that this node answers."""
 
-    def __init__(self, exchange: int, comparing: Comparing) -> None:
-        self.exchange, self._comparing = exchange, comparing
+    def __init__(self, exchange: int, comparing: Comparing, *, audit: bool) -> None:
+        self.exchange, self._comparing, self.audit = exchange, comparing, audit
         self._summing = Summing(comparing.moment)
         self.outgoing = comparing.outgoing
         self.paged = False
@@ -67,12 +87,17 @@ class AnsweredComparison:
 
     def step(self) -> list[Message]:
         """Sum a little further; return what is to be sent."""
-        if not self.paged or self._summed or self._summing.step(_STEP_DOCUMENTS):
+        if not self.paged or self._summed or self._summing.step(STEP_DOCUMENTS):
             return []
         self._summed = True
         rows = [(actor, number, *one) for (actor, number), one in sorted(self._summing.sums.items())]
         claims = not self._summing.rot
         return [SumsOf(self.exchange, last, claims, part) for part, last in _parts(rows, _SUMS_IN_MESSAGE)]
+
+    @property
+    def summing(self) -> bool:
+        """Whether the next step reads on."""
+        return self.paged and not self._summed
 
     @property
     def waits(self) -> bool:
@@ -155,6 +180,11 @@ class AskedComparison:
             self._differ()
 
     @property
+    def summing(self) -> bool:
+        """Whether the next step reads on."""
+        return self._mending is None and self._summing is not None and not self._summed
+
+    @property
     def busy(self) -> bool:
         """Whether there is something to do without hearing more."""
         return (not self._summed and self._summing is not None) or self._mending is not None
@@ -166,7 +196,7 @@ class AskedComparison:
         if self._summing is None:
             return []
         if not self._summed:
-            self._summed = not self._summing.step(_STEP_DOCUMENTS)
+            self._summed = not self._summing.step(STEP_DOCUMENTS)
         if not (self._summed and self._sums_are_in and self._paged):
             return []
         self._sums_are_in = False

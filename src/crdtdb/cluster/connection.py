@@ -29,6 +29,11 @@ class Connection:
         """Queue a payload. Raises anyio.WouldBlock if the other side reads too slowly, ClosedResourceError at the end."""
         self._outgoing.send_nowait(frame(payload))
 
+    @property
+    def waiting(self) -> int:
+        """How many frames wait to be sent."""
+        return self._outgoing.statistics().current_buffer_used
+
     def greeted(self) -> None:
         """Take frames of full size."""
         self._frames.greeted()

@@ -106,7 +106,7 @@ class Engine:
         self.membership = Membership(me, kept.members, config, dice, now)
         self.rumors = Rumors(config.rumor_fanout, dice)
         self.exchanges = Exchanges(
-            self.store, config, self.outbox, self._completed, lambda finding: self.audits.found(finding)
+            self.store, config, self.outbox, self._completed, lambda finding: self.audits.found(finding), now
         )
         self.readiness = Readiness(
             joining=(bool(identity.join) and not kept.joined)
@@ -129,6 +129,8 @@ class Engine:
         self._next_exchange = self._next_naming = now
         self._named_by: tuple[Any, Any, Any] = (None, None, None)
         self._committed: deque[Committed] = deque()
+        self.rumors_received = self.rumors_new = 0
+        """Rumors that were taken, and those of them that brought something new."""
         self.stopping = False
         self._keep_roster()
         self.store.listeners.append(self.committed)
@@ -225,6 +227,11 @@ class Engine:
     def has_news(self) -> bool:
         """Whether there is something that shouldn't wait for the next tick. May be asked from any thread."""
         return bool(self._committed) or self.locks.has_orders
+
+    @property
+    def unspread(self) -> int:
+        """How many commits wait to be spread. May be asked from any thread."""
+        return len(self._committed)
 
     def work(self) -> bool:
         """Do a piece of what takes longer: a page for each peer, a slice of a sweep. Return whether there is more."""
@@ -359,6 +366,8 @@ class Engine:
         except (DotCollisionError, TooLargeError) as error:
             self.outbox.log("ERROR", f"a rumor from {link.peer} isn't taken: {error}")
             return
+        self.rumors_received += 1
+        self.rumors_new += bool(received.news)
         self.exchanges.news = self.exchanges.news or bool(received.news)
         self.rumors.heard(received.news, {*message.told, link.peer or "?"})
 

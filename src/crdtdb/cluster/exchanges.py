@@ -7,7 +7,7 @@ from itertools import count
 
 from crdtdb.causality import DotSet
 from crdtdb.cluster.actions import Outbox
-from crdtdb.cluster.comparing import AnsweredComparison, AskedComparison, Finding
+from crdtdb.cluster.comparing import AnsweredComparison, AskedComparison, Finding, Pace
 from crdtdb.cluster.fetching import Fetching
 from crdtdb.cluster.links import Link
 from crdtdb.errors import DotCollisionError, NotFoundError, TooLargeError
@@ -33,9 +33,11 @@ class Exchanges:
         outbox: Outbox,
         completed: Callable[[str], None],
         audited: Callable[[Finding], None] = lambda finding: None,  # noqa: ARG005
+        now: float = 0.0,
     ) -> None:
         """`completed` is told the name of a peer when this node has all that it had, `audited` what an audit has found."""
         self.audited = audited
+        self._pace = Pace(config.audit_documents_a_second, now)
         self._store, self._config, self._outbox, self._completed = store, config, outbox, completed
         self._numbers = count(1)
         self._asking: dict[int, Asking] = {}
@@ -237,7 +239,7 @@ class Exchanges:
             self._behind[link.number] = (link, message, now)
             return
         comparing = self._store.comparing(message.clock)
-        self._compared[link.number] = AnsweredComparison(message.exchange, comparing)
+        self._compared[link.number] = AnsweredComparison(message.exchange, comparing, audit=message.audit)
         flow = PageFlow(message.exchange, self._config.pages_ahead, now)
         self._answering[link.number] = (flow, comparing.outgoing)
 
@@ -282,6 +284,8 @@ class Exchanges:
         for number, (flow, outgoing) in list(self._answering.items()):
             compared = self._compared.get(number)
             if compared is not None and compared.waits:
+                if not self._may_step(compared):
+                    continue
                 for message in compared.step():
                     self._outbox.send(number, message)
             elif flow.may_send:
@@ -291,16 +295,32 @@ class Exchanges:
                 if page.last and (compared is None or not compared.page_ended()):
                     self._stop_answering(number)
         for number, comparison in list(self._comparing.items()):
-            for message in comparison.step():
+            for message in comparison.step() if self._may_step(comparison) else ():
                 self._outbox.send(number, message)
         return (
             any(flow.may_send and number not in self._compared for number, (flow, _) in self._answering.items())
-            or any(one.busy or (not one.waits and self._answering[n][0].may_send) for n, one in self._compared.items())
-            or any(comparison.busy for comparison in self._comparing.values())
+            or any(
+                self._goes_on(one) or (not one.waits and self._answering[n][0].may_send)
+                for n, one in self._compared.items()
+            )
+            or any(self._goes_on(comparison) for comparison in self._comparing.values())
         )
+
+    def _may_step(self, comparison: AnsweredComparison | AskedComparison) -> bool:
+        """Whether a comparison may go on now: an audit reads no faster than it should."""
+        if not comparison.audit or not comparison.summing:
+            return True
+        if not self._pace.allows:
+            return False
+        self._pace.take()
+        return True
+
+    def _goes_on(self, comparison: AnsweredComparison | AskedComparison) -> bool:
+        return comparison.busy and (not comparison.audit or not comparison.summing or self._pace.allows)
 
     def tick(self, now: float) -> None:
         """Give up what has been silent for too long."""
+        self._pace.refill(now)
         for number, asking in list(self._asking.items()):
             if now - asking.heard > self._patience(number in self._comparing):
                 self._give_up(number)

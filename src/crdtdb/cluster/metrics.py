@@ -29,6 +29,12 @@ def measured(engine: Engine, store: Store, now: float) -> Iterator[Measured]:
     for kind, (messages, size) in sorted(engine.outbox.sent.items()):
         yield Measured("sent_messages", "Messages sent to other nodes.", messages, {"kind": kind}, counts=True)
         yield Measured("sent_bytes", "Their bytes.", size, {"kind": kind}, counts=True)
+    yield Measured("rumors_received", "Parcels of fresh writes from peers.", engine.rumors_received, counts=True)
+    yield Measured("rumors_new", "Those that brought something new.", engine.rumors_new, counts=True)
+    yield Measured("unspread_commits", "Commits that gossip hasn't looked at yet.", engine.unspread)
+    for stage, number in engine.locks.counts().items():
+        yield Measured("locks", "Locks through this node, and promises to others.", number, {"stage": stage})
+    yield Measured("subscribers", "Who follows changes by /_notify.", len(engine.showing.subscriptions.all()))
     for peer, finding in sorted(engine.audits.last.items()):
         wrong = len(finding.lost_here) + len(finding.lost_there) + len(finding.contradictory) + len(finding.rot_here)
         yield Measured("audit_findings", "What the last audit with a member found.", wrong, {"member": peer})
@@ -39,8 +45,14 @@ def _of_the_store(store: Store) -> Iterator[Measured]:
     yield Measured("commits", "Batches written.", store.commits, counts=True)
     yield Measured("commit_seconds", "Time that writing them took, fsyncs included.", store.commit_seconds, counts=True)
     yield Measured("written_documents", "Documents written here.", store.written_documents, counts=True)
+    yield Measured("read_documents", "Documents read one by one.", store.read_documents, counts=True)
+    size = store.size
+    if size is not None:
+        yield Measured("store_bytes", "What the store takes on disk.", size)
     for name, collection in sorted(held.collections.items()):
         yield Measured("documents", "Documents that aren't deleted.", collection.documents, {"collection": name})
+        yield Measured("conflicts", "Documents with more than one body.", collection.conflicts, {"collection": name})
+        yield Measured("body_bytes", "JSON of the bodies that show.", collection.size, {"collection": name})
         yield Measured("tombstones", "Documents that are deleted.", collection.deleted, {"collection": name})
     unstable = len_of(held.clock - held.stable)
     yield Measured("writes", "Writes of all actors that this node holds or has seen replaced.", len_of(held.clock))

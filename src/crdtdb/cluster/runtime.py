@@ -21,6 +21,7 @@ from crdtdb.cluster.engine import Engine
 from crdtdb.cluster.tls import Credentials, TLSError, certified_by
 from crdtdb.errors import ConfigurationError
 from crdtdb.limits import CONNECT_SECONDS_MAX, CONNECTIONS_MAX, HANDSHAKE_SECONDS_MAX, UNACKNOWLEDGED_SECONDS_MAX
+from crdtdb.measuring import Measured
 from crdtdb.wallclock import monotonic_seconds
 
 _log = logging.getLogger("crdtdb.cluster")
@@ -70,6 +71,15 @@ class Runtime:
                 await anyio.sleep(0.01)
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
+
+    def measured(self) -> list[Measured]:
+        """Return what is counted of the connections."""
+        connections = list(self._connections.values())
+        waiting = sum(one.waiting for one in connections)
+        return [
+            Measured("gossip_sockets", "Open connections with nodes, greeted or not.", len(connections)),
+            Measured("gossip_frames_waiting", "Frames that wait to be sent.", waiting),
+        ]
 
     # Events in
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import fields
 from queue import Empty, Queue
 from typing import Any, Protocol
@@ -49,6 +49,8 @@ class ClusterStatus:
         self.cluster = cluster
         self._engine, self._store, self._checkpoints = engine, store, checkpoints
         self._access, self._credentials = access, credentials
+        self.also_measured: list[Callable[[], Iterable[Measured]]] = []
+        """What else is asked for metrics: the parts that the engine doesn't know."""
         self.locks = LockDesk(engine)
         self.subscriptions = engine.showing.subscriptions
 
@@ -110,7 +112,13 @@ class ClusterStatus:
             "warnings": self._warnings(),
             "members": members,
             "collections": {
-                name: {"documents": one.documents, "deleted": one.deleted, "seq": one.seq}
+                name: {
+                    "documents": one.documents,
+                    "deleted": one.deleted,
+                    "conflicts": one.conflicts,
+                    "bytes": one.size,
+                    "seq": one.seq,
+                }
                 for name, one in sorted(held.collections.items())
             },
             "exchanges": engine.exchanges.finished,
@@ -202,7 +210,8 @@ class ClusterStatus:
             )
             for what, at in self._credentials.expiries().items()
         ]
-        return [*measured(self._engine, self._store, monotonic_seconds()), *expiries]
+        also = [one for ask in self.also_measured for one in ask()]
+        return [*measured(self._engine, self._store, monotonic_seconds()), *expiries, *also]
 
     def name_of(self, actor: str) -> str:
         """Return the name of the node that an actor belongs to; the actor itself if the roster doesn't know it."""

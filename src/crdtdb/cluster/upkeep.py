@@ -15,6 +15,8 @@ from crdtdb.limits import AHEAD_RANGES_MAX
 from crdtdb.store import Store, Told
 from crdtdb.wire.messages import Greeting
 
+_EXPIRY_SECONDS_MAX = 3_600.0
+
 
 class Upkeep:
     """One node's duties that nobody asks for."""
@@ -34,6 +36,9 @@ class Upkeep:
         self._next_cut = now
         self._next_pass = now + config.collection_interval
         self._again = False
+        self._next_expiry = now
+        self._expiring: list[tuple[str, str]] = []
+        """Collections whose old revisions are being looked at, and the id behind which to go on."""
         self.cut_since = now
         """When the cut last covered everything, or moved."""
 
@@ -133,6 +138,9 @@ class Upkeep:
         if now >= self._next_pass:
             self._next_pass = now + self._config.collection_interval
             self._again = True
+        if self._config.history_retention is not None and now >= self._next_expiry:
+            self._next_expiry = now + min(self._config.history_retention / 4, _EXPIRY_SECONDS_MAX)
+            self._expiring = [(name, "") for name in sorted(self._store.held.names)]
         if now < self._next_cut:
             return
         self._next_cut = now + self._config.stability_interval
@@ -172,4 +180,16 @@ class Upkeep:
     def work(self) -> bool:
         """Collect a slice of what is stable; return whether there is more."""
         again, self._again = self._again, False
-        return self._store.collect(self._told, again, self._config.tombstone_grace)
+        return self._store.collect(self._told, again, self._config.tombstone_grace) | self._expire()
+
+    def _expire(self) -> bool:
+        """Let go of a slice of the replaced revisions that are too old; return whether there is more."""
+        retention = self._config.history_retention
+        if retention is None or not self._expiring:
+            return False
+        name, after = self._expiring.pop()
+        if name in self._store.held.names:
+            last = self._store.expire(name, after, retention)
+            if last is not None:
+                self._expiring.append((name, last))
+        return bool(self._expiring)

@@ -46,6 +46,10 @@ class GossipConfig:
     """A member that was away for so long is retired, by a node that sees more than half of all. None: never by itself."""
     audit_interval: float = 24 * 3600.0
     """How often a node compares what it holds with a random peer, in the background. 0: never by itself."""
+    audit_documents_a_second: float = 20_000.0
+    """So many documents a node reads for audits, its own and those of others: an audit must not be noticed."""
+    history_retention: float | None = None
+    """After so many seconds the values of replaced revisions go, once they are stable. None: when somebody compacts."""
     tombstone_grace: float = 300.0
     """How old a tombstone is at least when it is collected: long enough for a client of CouchDB's protocol that has begun to
     read to leave its first checkpoint, which then holds what it hasn't read. Nodes need no grace."""

@@ -18,6 +18,7 @@ from crdtdb.certified import Certified
 from crdtdb.errors import ConfigurationError
 from crdtdb.http.port import PEER
 from crdtdb.limits import CONNECTIONS_MAX, SHUTDOWN_SECONDS_MAX
+from crdtdb.measuring import Measured
 
 _SOCKET_BYTES_MAX = 1024 * 1024
 _log = logging.getLogger("crdtdb.http")
@@ -65,6 +66,10 @@ class HTTPServer:
     def started(self) -> bool:
         """Whether the port is open."""
         return self._server.started
+
+    def measured(self) -> list[Measured]:
+        """Return what is counted of the connections."""
+        return [Measured("http_sockets", "Open connections with clients.", len(self._server.server_state.connections))]
 
     def part_with(self, why_refused: Callable[[Certified], str | None]) -> None:
         """Close the connections of those whose certificates don't count any more, whatever they are being answered."""

@@ -1,7 +1,7 @@
 """Compaction: the values of replaced revisions go, their names stay; and with them the contents that nobody else has.
 
-Local to a store, and asked for by an operator: what goes can't be read here by its revision any more, nor serve as the common
-ancestor of a three-way merge.
+Local to a store, and asked for by an operator, or by the age that is configured: what goes can't be read here by its revision
+any more, nor serve as the common ancestor of a three-way merge.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from itertools import islice
 
 from crdtdb.backends import Reader
 from crdtdb.documents.local import LOCAL
+from crdtdb.documents.stamps import milliseconds
 from crdtdb.store import keys
 from crdtdb.store.records import StoreTables, decode_past, encode_past
 from crdtdb.store.transaction import Transaction
@@ -17,8 +18,13 @@ from crdtdb.store.transaction import Transaction
 _SLICE_DOCUMENTS = 200
 
 
-def compact_slice(transaction: Transaction, rows: Reader, tables: StoreTables, name: str, after: str) -> str | None:
-    """Compact some documents of a collection with ids above `after`; return the last id, None if there are no more."""
+def compact_slice(
+    transaction: Transaction, rows: Reader, tables: StoreTables, name: str, after: str, before: int | None = None
+) -> str | None:
+    """Compact some documents of a collection with ids above `after`; return the last id, None if there are no more.
+
+    With `before`, in milliseconds since 1970, only what was written before, and is stable.
+    """
     collection = transaction.held.collections.get(name)
     if collection is None:
         return None
@@ -27,11 +33,13 @@ def compact_slice(transaction: Transaction, rows: Reader, tables: StoreTables, n
     for raw in raws:
         if raw.startswith(LOCAL.encode()):
             continue  # their older values still hold until the newest is served
-        _compact(transaction, rows, tables, name, raw.decode())
+        _compact(transaction, rows, tables, name, raw.decode(), before)
     return raws[-1].decode() if len(raws) == _SLICE_DOCUMENTS else None
 
 
-def _compact(transaction: Transaction, rows: Reader, tables: StoreTables, name: str, doc_id: str) -> None:
+def _compact(
+    transaction: Transaction, rows: Reader, tables: StoreTables, name: str, doc_id: str, before: int | None
+) -> None:
     state = transaction.load(name, doc_id).state
     number, raw = transaction.collection(name).number, doc_id.encode()
     leaves = {leaf.rev for leaf in state.leaves.values()}
@@ -42,7 +50,9 @@ def _compact(transaction: Transaction, rows: Reader, tables: StoreTables, name: 
         past = decode_past(key, value, history, tables) if value is not None else None
         if past is None or past.text is None:
             continue
-        if past.rev in leaves:
+        stable = past.dot is not None and past.dot in transaction.held.stable
+        young = before is not None and (milliseconds(past.stamp) >= before or not stable)
+        if past.rev in leaves or young:
             texts.append(past.text)
         else:
             transaction.rows[key] = encode_past(past.parent, tables, past.deleted, past.stamp, past.dot)

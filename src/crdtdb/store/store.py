@@ -104,9 +104,9 @@ class Store:
         self._passes = self._reclaimed_at = 0
         self.unheld = EMPTY
         """What documents that wait for collection have seen, and this store didn't hold when they were looked at."""
-        self.commits = self.written_documents = 0
+        self.commits = self.written_documents = self.read_documents = 0
         self.commit_seconds = 0.0
-        """What was written since the store was opened, and how long writing took."""
+        """What was written and read since the store was opened, and how long writing took."""
         self.collected = 0
         """How many times a document gave something up since the store was opened."""
         self.attachments = Attachments(backend, self.submit, draw)
@@ -143,6 +143,11 @@ class Store:
         return self._identity.actor
 
     @property
+    def size(self) -> int | None:
+        """How many bytes the store takes on disk, None if it lies on none."""
+        return self._backend.size()
+
+    @property
     def kind(self) -> str:
         """The name of the backend."""
         return self._backend.capabilities.name
@@ -162,6 +167,7 @@ class Store:
             return None
         raw = doc_id.encode()
         value = self._backend.get(keys.document(collection.number, raw))
+        self.read_documents += 1  # about: threads that read at the same moment may count once
         return self._decoded(held, name, raw, value) if value is not None else None
 
     def documents(
@@ -309,6 +315,16 @@ class Store:
 
         while after is not None:
             after = self._committer.submit(work)
+
+    def expire(self, name: str, after: str, seconds: float) -> str | None:
+        """Let go of values of revisions that were replaced, are stable, and older than so many seconds: in some documents.
+
+        Begins behind the id `after`; returns the last that was looked at, None if there are no more.
+        """
+        before = self._wall() - int(seconds * 1000)
+        return self._committer.submit(
+            lambda transaction: compact_slice(transaction, self._backend, self._tables, name, after, before)
+        )
 
     def wait(self, name: str, number: int | None, since: int, timeout: float | None) -> bool:
         """Wait until a collection has a change above `since`; return whether it has, False after `timeout` seconds.

@@ -27,6 +27,7 @@ def check_backend(open_backend: Open) -> None:
         _scans_survive_writes,
         _closes_for_good,
         _takes_any_bytes,
+        _says_how_large_it_is,
     ):
         backend = open_backend()
         try:
@@ -143,3 +144,9 @@ def _keeps_over_a_close(open_backend: Open) -> None:
             assert backend.capabilities.place == place, "the same place must have the same name"
         finally:
             backend.close()
+
+
+def _says_how_large_it_is(backend: Backend) -> None:
+    backend.write({b"large": bytes(range(256)) * 400}, durable=True)
+    size = backend.size()
+    assert size is None or size > 0, f"a backend says how many bytes lie on disk, or None: {size}"

@@ -112,6 +112,9 @@ class VirtualBackend:
         """Sync the disk."""
         self._disk.sync()
 
+    def size(self) -> None:
+        """Nothing lies on a real disk."""
+
     def snapshot(self) -> Snapshot:
         """Return the rows as they are."""
         return self._rows.snapshot()
