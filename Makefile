@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SEEDS  ?= 10000
 JOBS   ?= 2
+CORES  ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .PHONY: demo test lint docs bench soak lock clean
 .DEFAULT_GOAL := test
@@ -31,8 +32,8 @@ lint: $(VENV)/.ready    ## style, types, layers
 test: lint $(NODE_MODULES)/.ready    ## everything that must hold, in under ten minutes
 	$(BIN)/pytest -n $(JOBS) -m "not soak" $(PYTEST)
 
-soak: $(VENV)/.ready $(NODE_MODULES)/.ready    ## the same with more seeds and more kills: SEEDS=100000
-	CRDTDB_SOAK_SEEDS=$(SEEDS) $(BIN)/pytest -n $(JOBS) -m soak --timeout 0 $(PYTEST)
+soak: $(VENV)/.ready $(NODE_MODULES)/.ready    ## more seeds, more kills, longer cuts, on all cores: SEEDS=100000
+	CRDTDB_SOAK_SEEDS=$(SEEDS) $(BIN)/pytest -n $(CORES) -m soak --timeout 0 $(PYTEST)
 
 bench: $(VENV)/.ready $(NODE_MODULES)/.ready   ## measure, as ratios within one run
 	$(BIN)/python -m benchmarks

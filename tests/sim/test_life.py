@@ -389,3 +389,42 @@ def test_an_audit_reads_no_faster_than_it_should() -> None:
     assert 8 < took < 20, "two thousand documents at two hundred a second"
     village.notes("bob").put("n0000", {"n": -1}, village.notes("bob").get("n0000").rev)
     village.wait(lambda: village.notes("ada").get("n0000")["n"] == -1, 5)  # and everything else goes on
+
+
+def test_a_collected_branch_stays_closed_for_who_joins_later() -> None:
+    """A client pushes a loser again that was resolved and collected before this node joined: it brings nothing new."""
+    village = Village("ada", "bob")
+    first = village.notes("ada").put("x", {"v": 1})
+    wait_collected(village)
+    village.cut_off("bob")
+    village.notes("ada").put("x", {"v": "ada"}, first.rev)
+    village.notes("bob").put("x", {"v": "bob"}, first.rev)
+    village.heal()
+    village.wait(lambda: bool(village.notes("ada").get("x").conflicts))
+    siblings = village.notes("ada").siblings("x")
+    village.notes("ada").resolve("x", {"v": "both"})
+    wait_collected(village)
+    record = store_of(village, "ada").read("notes", "x")
+    assert record is not None
+    assert len(record.state.leaves) == 1
+    village.world.nodes["cy"] = SimulatedNode(village.world, "cy", "sync")
+    village.start("cy")
+    village.wait(lambda: village.engine("cy").readiness.ready)
+    wait_collected(village)
+    for name in ("ada", "cy"):
+        notes = village.notes(name)
+        for sibling in siblings:
+            digest, parent = sibling.rev.partition("-")[2], first.rev.partition("-")[2]
+            pushed = {
+                "_id": "x",
+                "_rev": sibling.rev,
+                "_revisions": {"start": 2, "ids": [digest, parent]},
+                **sibling.body,
+            }
+            assert notes.take([pushed]) == [None]
+        assert [one.body for one in notes.siblings("x")] == [{"v": "both"}], name
+        assert sorted(one.rev for one in notes.history("x")) == sorted(
+            one.rev for one in village.notes("bob").history("x")
+        )
+    wait_collected(village)
+    village.wait_equal()

@@ -31,6 +31,7 @@ from crdtdb.testing.virtual import VirtualBackend
 SEEDS = 1_000
 LONG = 250
 CHUNKS = 50
+CORES = os.cpu_count() or 1
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -43,9 +44,10 @@ def test_seeds(chunk: int) -> None:
 
 
 @pytest.mark.soak
-def test_many_seeds() -> None:
+@pytest.mark.parametrize("part", range(CORES))
+def test_many_seeds(part: int) -> None:
     wanted = int(os.environ.get("CRDTDB_SOAK_SEEDS", "10000"))
-    for seed in range(SEEDS, SEEDS + wanted):
+    for seed in range(SEEDS + part, SEEDS + wanted, CORES):
         simulate(seed)
 
 

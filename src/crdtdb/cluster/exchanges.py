@@ -14,7 +14,21 @@ from crdtdb.errors import DotCollisionError, NotFoundError, TooLargeError
 from crdtdb.gossip import Asking, GossipConfig, PageFlow
 from crdtdb.store import ContentMissingError, JunctionMissingError, Outgoing, Store
 from crdtdb.wire.codec import parcel_in
-from crdtdb.wire.messages import Ask, Busy, Compare, DotsOf, Fetch, ListOf, More, PageOf, Piece, Same, SumsOf, Want
+from crdtdb.wire.messages import (
+    CLOSED_SINCE,
+    Ask,
+    Busy,
+    Compare,
+    DotsOf,
+    Fetch,
+    ListOf,
+    More,
+    PageOf,
+    Piece,
+    Same,
+    SumsOf,
+    Want,
+)
 
 COMPARE = "compare"
 """Why an exchange isn't answered: what the asker lacks was collected, so clocks alone can't tell what he is to give up."""
@@ -224,7 +238,8 @@ class Exchanges:
         if message.clock and self._store.collected_since(message.clock):
             self._outbox.send(link.number, Busy(message.exchange, COMPARE))
             return
-        outgoing = self._store.outgoing(message.clock, message.whole)
+        closed = _knows_closed(link) and not message.clock  # who has nothing doesn't know what was collected
+        outgoing = self._store.outgoing(message.clock, message.whole, closed)
         if outgoing.nothing:
             outgoing.close()
             self._outbox.send(link.number, Same(message.exchange))
@@ -238,7 +253,7 @@ class Exchanges:
         if message.audit and not self._store.held.clock >= message.clock:
             self._behind[link.number] = (link, message, now)
             return
-        comparing = self._store.comparing(message.clock)
+        comparing = self._store.comparing(message.clock, closed=_knows_closed(link))
         self._compared[link.number] = AnsweredComparison(message.exchange, comparing, audit=message.audit)
         flow = PageFlow(message.exchange, self._config.pages_ahead, now)
         self._answering[link.number] = (flow, comparing.outgoing)
@@ -358,3 +373,7 @@ class Exchanges:
             answering[1].close()
         if compared is not None:
             compared.close()
+
+
+def _knows_closed(link: Link) -> bool:
+    return link.greeting is not None and link.greeting.minor >= CLOSED_SINCE

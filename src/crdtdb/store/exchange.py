@@ -8,6 +8,7 @@ smallest missing dot and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from crdtdb.backends import Snapshot
@@ -34,6 +35,9 @@ class Page(NamedTuple):
     last: bool
 
 
+_Found = tuple[str, str, State, DotSet, Steps, tuple[Rev, ...]]
+
+
 class Outgoing:
     """The answer to one clock. Hold it no longer than needed, and close it: it holds a snapshot."""
 
@@ -45,14 +49,15 @@ class Outgoing:
         theirs: DotSet,
         whole: bool,
         catalogue: bool = False,
+        closed: bool = False,
     ) -> None:
-        """`whole` as `Store.outgoing` has it; with `catalogue` that goes along in any case."""
+        """`whole` and `closed` as `Store.outgoing` has them; with `catalogue` that goes along in any case."""
         self._snapshot, self._held, self._tables = snapshot, held, tables
-        self._theirs, self._whole = theirs, whole
+        self._theirs, self._whole, self._closed = theirs, whole, closed
         self._missing = held.clock - theirs
         self._names = {collection.number: name for name, collection in held.collections.items()}
         self._documents = self._walk()
-        self._ahead: tuple[str, str, State, DotSet, Steps] | None = None
+        self._ahead: _Found | None = None
         self._catalogue_due = catalogue or any(dot in self._missing for dot in held.catalogue.dots())
 
     @property
@@ -83,7 +88,7 @@ class Outgoing:
         self._documents = iter(())
         self._snapshot.close()
 
-    def _walk(self) -> Iterator[tuple[str, str, State, DotSet, Steps]]:
+    def _walk(self) -> Iterator[_Found]:
         for actor, ranges in sorted(self._missing.items()):
             number = self._tables.known_actor_number(actor)
             if number is None:
@@ -95,7 +100,7 @@ class Outgoing:
                         if found is not None:
                             yield found
 
-    def _document(self, dot: Dot, place: bytes) -> tuple[str, str, State, DotSet, Steps] | None:
+    def _document(self, dot: Dot, place: bytes) -> _Found | None:
         number, raw = keys.read_place(place)
         name = self._names.get(number)
         value = self._snapshot.get(keys.document(number, raw)) if name is not None else None
@@ -108,7 +113,19 @@ class Outgoing:
         living = self._held.living(name, record.state)
         if living.journals:
             living = living._replace(journals=self._journals(number, raw, living.journals))
-        return name, raw.decode(), living, record.residue, self._steps(history)
+        closed = self._closed_revs(history, living) if self._closed else ()
+        return name, raw.decode(), living, record.residue, self._steps(history), closed
+
+    def _closed_revs(self, history: bytes, state: State) -> tuple[Rev, ...]:
+        """Return the revisions that are known and lie on no leaf's path, newest first: branches that were collected."""
+        if not state.leaves:
+            return ()
+        on_paths = {leaf.rev for leaf in state.leaves.values()}
+        for leaf in state.leaves.values():
+            top = leaf.rev.generation
+            on_paths.update(Rev(top - 1 - back, step.digest) for back, step in enumerate(leaf.path.all()))
+        known = (keys.read_revision(key, history) for key, _ in self._snapshot.scan(*keys.rest(history), reverse=True))
+        return tuple(islice((Rev(*rev) for rev in known if Rev(*rev) not in on_paths), REVS_LIMIT))
 
     def _journals(self, number: int, raw: bytes, journals: Journals) -> Journals:
         """Return the journals of a document with the updates that the receiver lacks."""
@@ -207,6 +224,8 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
             transaction.save(shipped.name, shipped.doc_id, record, merged, record.residue | seen)
             transaction.learn_sweep(shipped.name, _swept(record.state, merged))
             news.append((shipped.name, shipped.doc_id))
+        if shipped.closed and shipped.name in transaction.held.collections:
+            transaction.rows.update(transaction.history(shipped.name, shipped.doc_id).named(shipped.closed, merged))
     if advance:
         transaction.advance(parcel.clock)
     return Received(len(parcel.documents), news)

@@ -6,7 +6,7 @@ gets one too when fields have changed since it was written: clients of revision 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from crdtdb.causality import EMPTY, DotSet
@@ -71,6 +71,15 @@ class HistoryRows(NamedTuple):
             return {}
         key = keys.revision(self.beginning, *rev)
         return {key: encode_past(past.parent, self.tables, False, past.stamp, past.dot, text)}
+
+    def named(self, revs: Iterable[Rev], state: State) -> Rows:
+        """Return rows for revisions of which nothing but the name is known: whoever brings them again brings nothing new."""
+        leaves = {leaf.rev for leaf in state.leaves.values()}
+        return {
+            keys.revision(self.beginning, *rev): encode_past(None, self.tables)
+            for rev in revs
+            if rev not in leaves and not self.known(rev)
+        }
 
     def _keep_path(self, leaf: Leaf, after: State, rows: Rows) -> None:
         """Write the rows of a path as far as none are there."""

@@ -463,16 +463,17 @@ class Store:
 
     # Exchange
 
-    def outgoing(self, theirs: DotSet, whole: bool = False) -> Outgoing:
+    def outgoing(self, theirs: DotSet, whole: bool = False, closed: bool = False) -> Outgoing:
         """Return the answer to a clock: all that it lacks, from one snapshot, durable before it is read.
 
-        With `whole` each document comes with its whole paths and journals, whatever the clock says.
+        With `whole` each document comes with its whole paths and journals, whatever the clock says; with `closed` it comes
+        with the names of branches that were collected.
         """
         if self._held.clock <= theirs and self._sync:
-            return Outgoing(NO_SNAPSHOT, self._held, self._tables, theirs, whole)
+            return Outgoing(NO_SNAPSHOT, self._held, self._tables, theirs, whole, closed=closed)
 
         snapshot, held = self._moment()
-        return Outgoing(snapshot, held, self._tables, theirs, whole)
+        return Outgoing(snapshot, held, self._tables, theirs, whole, closed=closed)
 
     def _moment(self) -> tuple[Snapshot, Held]:
         """Return the rows and the clock of one moment, durable. Documents under another moment's clock would lie.
@@ -500,10 +501,13 @@ class Store:
         """Whether something may have been collected here of which a store with this clock has never heard."""
         return bool((self._held.clock - theirs) & self._held.stable)
 
-    def comparing(self, theirs: DotSet) -> Comparing:
-        """Return one moment of this store, to be compared with another that has this clock. Close it afterwards."""
+    def comparing(self, theirs: DotSet, closed: bool = False) -> Comparing:
+        """Return one moment of this store, to be compared with another that has this clock. Close it afterwards.
+
+        `closed` as in `outgoing`.
+        """
         snapshot, held = self._moment()
-        outgoing = Outgoing(Unclosed(snapshot), held, self._tables, theirs, whole=True, catalogue=True)
+        outgoing = Outgoing(Unclosed(snapshot), held, self._tables, theirs, whole=True, catalogue=True, closed=closed)
         return Comparing(Moment(snapshot, held, self._tables), outgoing, snapshot)
 
     def still_shows(self, name: str, doc_id: str, dots: Iterable[Dot]) -> bool:

@@ -172,7 +172,14 @@ def _exceed(world: World) -> None:
         assert node.engine is None or node.engine.links.get(link) is None, "garbage, and the connection goes on"
 
 
+def _jump(world: World) -> None:
+    """Somebody sets a clock, forth or back."""
+    node = world.dice.choice(list(world.nodes.values()))
+    node.skew += world.dice.choice([-3_600, -20, 20, 3_600]) * world.dice.random()
+    world.note(f"{node.name}: its clock is set, and off by {node.skew:.1f} s now")
+
+
 _FAULTS: tuple[Callable[[World], None], ...] = (
     *(_cut, _cut, _kill, _kill, _restart, _fill_disk, _mend, _retire, _copy, _rewind, _clone, _audit),
-    *(_join, _exceed),
+    *(_join, _exceed, _jump),
 )

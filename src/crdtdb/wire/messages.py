@@ -52,7 +52,7 @@ MAGIC = "crdtdb"
 MAJOR = 1
 MINOR = 2
 """0: before stores were compared. 1: before locks."""
-LOCKS_SINCE = 2
+LOCKS_SINCE = CLOSED_SINCE = 2
 
 
 class Status(IntEnum):

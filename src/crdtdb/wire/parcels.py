@@ -6,7 +6,8 @@
     names     = [text, ...]                                     of collections
     clock     = [[actor, first, last, ...], ...]                the sender's node clock, or the part that matters here
     catalogue = null | [[[name, set], ...], [[actor, counter], ...], residue, [[name, sweep], ...]]
-    documents = [[name, id, state as bytes], ...]
+    documents = [[name, id, state as bytes] or [name, id, state as bytes, closed], ...]
+    closed    = [[generation, digest], ...]                     known, and on no leaf's path: collected branches
 
 Each state is encoded on its own, so that a page can be measured while it is filled and a document read when its turn
 comes.
@@ -19,13 +20,13 @@ from typing import Any, NamedTuple
 
 from crdtdb.causality import Actor, Dot, DotSet
 from crdtdb.crdts import Creations
-from crdtdb.documents import Ancestor, Leaf, State
+from crdtdb.documents import Ancestor, Leaf, Rev, State
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.fields import check_received
 from crdtdb.errors import EncodingError
-from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX
+from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, REVS_LIMIT
 from crdtdb.wire.cbor import decode, encode
-from crdtdb.wire.states import Older, actor_in, decode_state, dots_in, dots_out, encode_state
+from crdtdb.wire.states import Older, actor_in, decode_state, digest_out, dots_in, dots_out, encode_state, rev_in
 
 Steps = Callable[[Leaf], tuple[Sequence[Ancestor], bool]]
 
@@ -78,11 +79,16 @@ class ParcelWriter:
     def __len__(self) -> int:
         return len(self._documents)
 
-    def add(self, name: str, doc_id: str, state: State, residue: DotSet, steps: Steps) -> None:
-        """Put a document in."""
+    def add(
+        self, name: str, doc_id: str, state: State, residue: DotSet, steps: Steps, closed: Sequence[Rev] = ()
+    ) -> None:
+        """Put a document in, and which `closed` revisions of it are known: whoever has none of it is to know them, too."""
         encoded = encode(encode_state(state, residue, self._tables, steps))
-        self._documents.append([self._names.setdefault(name, len(self._names)), doc_id, encoded])
-        self.size += len(encoded) + len(doc_id) + 8
+        item: list[Any] = [self._names.setdefault(name, len(self._names)), doc_id, encoded]
+        if closed:
+            item.append([[rev.generation, digest_out(rev.digest)] for rev in closed])
+        self._documents.append(item)
+        self.size += len(encoded) + len(doc_id) + 8 + 20 * len(closed)
 
     def add_catalogue(self, catalogue: Catalogue, residue: DotSet, sweeps: Mapping[str, int]) -> None:
         """Put the collections in, with how far documents were collected whole in each.
@@ -114,6 +120,7 @@ class Shipped(NamedTuple):
     name: str
     doc_id: str
     encoded: bytes
+    closed: tuple[Rev, ...] = ()
 
 
 class Parcel:
@@ -129,7 +136,8 @@ class Parcel:
             self.names = [name_in(name) for name in names]
             self.catalogue = self._catalogue_in(catalogue) if catalogue is not None else None
             self.documents = [
-                Shipped(self.names[_index(name)], id_in(doc_id), _bytes_in(state)) for name, doc_id, state in documents
+                Shipped(self.names[_index(name)], id_in(doc_id), _bytes_in(state), *map(_closed_in, closed))
+                for name, doc_id, state, *closed in documents
             ]
         except EncodingError:
             raise
@@ -169,6 +177,12 @@ class Parcel:
             dots_in(residue, self._tables),
             {name_in(name): sweep for name, sweep in sweeps},
         )
+
+
+def _closed_in(encoded: Any) -> tuple[Rev, ...]:
+    if type(encoded) is not list or len(encoded) > REVS_LIMIT:
+        raise EncodingError(f"closed revisions are an array, of at most {REVS_LIMIT}")
+    return tuple(rev_in(generation, digest) for generation, digest in encoded)
 
 
 def name_in(value: Any) -> str:

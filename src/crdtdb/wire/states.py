@@ -88,12 +88,12 @@ def encode_state(
                 number(dot[0]),
                 dot[1],
                 leaf.rev[0],
-                _digest_out(leaf.rev[1]),
-                [more, *([_digest_out(step.digest), *_dot_out(step.dot, number)] for step in known)] if known else None,
+                digest_out(leaf.rev[1]),
+                [more, *([digest_out(step.digest), *_dot_out(step.dot, number)] for step in known)] if known else None,
                 _clock_out(leaf.clock, dot, number),
                 _DELETED if leaf.deleted else _NATIVE if leaf.native else 0,
                 None if leaf.body_dot == dot else _dot_out(leaf.body_dot, number),
-                None if leaf.body_rev == leaf.rev else [leaf.body_rev[0], _digest_out(leaf.body_rev[1])],
+                None if leaf.body_rev == leaf.rev else [leaf.body_rev[0], digest_out(leaf.body_rev[1])],
                 leaf.stamp,
                 sets(leaf.creations),
             ]
@@ -186,7 +186,7 @@ def _clock_out(clock: DotSet, dot: Dot, number: Callable[[Actor], int]) -> Encod
     return dots_out(clock, number)
 
 
-def _digest_out(digest: str) -> bytes | str:
+def digest_out(digest: str) -> bytes | str:
     """Sixteen bytes for the digests that crdtdb and CouchDB make, text for what others may bring."""
     if len(digest) == 32:
         try:
@@ -205,7 +205,8 @@ def _digest_in(value: Any) -> str:
     raise EncodingError("a digest is 16 bytes, or a text of 1 to 64 characters")
 
 
-def _rev_in(generation: Any, digest: Any) -> Rev:
+def rev_in(generation: Any, digest: Any) -> Rev:
+    """Read a revision. Raises EncodingError."""
     if type(generation) is not int or not 1 <= generation <= _GENERATION_MAX:
         raise EncodingError("a generation is a number from 1")
     return Rev(generation, _digest_in(digest))
@@ -218,7 +219,7 @@ def _dot_in(encoded: Any, tables: Tables) -> Dot:
 def _leaf_in(encoded: Any, tables: Tables, older: Older) -> tuple[Dot, Leaf]:
     _, counter, generation, digest, path, clock, kind, body_dot, body_rev, stamp, creations = encoded
     dot = _dot_in(encoded, tables)
-    rev = _rev_in(generation, digest)
+    rev = rev_in(generation, digest)
     if (
         kind not in (0, _DELETED, _NATIVE)
         or type(kind) is not int
@@ -232,7 +233,7 @@ def _leaf_in(encoded: Any, tables: Tables, older: Older) -> tuple[Dot, Leaf]:
         DotSet({dot.actor: ((1, counter),)}) if clock is None else dots_in(clock, tables),
         kind == _DELETED,
         dot if body_dot is None else _dot_in(body_dot, tables),
-        rev if body_rev is None else _rev_in(*body_rev),
+        rev if body_rev is None else rev_in(*body_rev),
         stamp,
         tables.creations(creations),
         kind == _NATIVE,
