@@ -116,6 +116,8 @@ def test_many_subscriptions_over_one_socket(cluster: DemoCluster) -> None:
         ]
         for wrong in refused:
             assert say(wrong)["error"] == "bad_request", wrong
+        open_socket.send(b"\xff\x00")
+        assert json.loads(open_socket.recv(10))["error"] == "bad_request"
         cluster.ask("n2", "PUT", "orders", "1", body={})
         told = json.loads(open_socket.recv(10))
         assert (told["subscription"], told["kind"], told["id"]) == ("mine", "created", "1")

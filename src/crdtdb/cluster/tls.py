@@ -111,7 +111,6 @@ class Credentials:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         if protocol == ssl.PROTOCOL_TLS_SERVER:
             context.verify_mode = verify
-            context.num_tickets = 0  # nobody resumes what was begun under a certificate that isn't good any more
         try:
             context.load_verify_locations(self.authority)
             context.load_cert_chain(self.certificate, self.key)

@@ -6,7 +6,6 @@ Each change is told once to each subscriber, with a place from which another sub
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -17,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from crdtdb.database import Database
 from crdtdb.errors import InvalidDocumentError, InvalidInputError
@@ -29,6 +28,7 @@ from crdtdb.jsontext import parse
 from crdtdb.watching import Notice, Pattern, Watch
 
 _HEARTBEAT_SECONDS = 15.0
+_PAUSE_SECONDS = 0.02
 _SLICE = 100
 _SUBSCRIPTIONS_MAX = 100
 """On one WebSocket."""
@@ -119,8 +119,15 @@ async def _events(bell: Bell, subscription: Subscription) -> AsyncIterator[bytes
                     orjson.dumps(one),
                     one["since"].encode(),
                 )
-            if not told and not await waiter.wait(_HEARTBEAT_SECONDS):
+            if not told and not await _next(waiter):
                 yield b":\n\n"
+
+
+async def _next(waiter: Waiter) -> bool:
+    """Wait for a commit, and a moment more: who follows little of what is written needn't look at each of a thousand."""
+    rung = await waiter.wait(_HEARTBEAT_SECONDS)
+    await anyio.sleep(_PAUSE_SECONDS)
+    return rung
 
 
 class Socket:
@@ -143,8 +150,7 @@ class Socket:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._tell)
-                with suppress(WebSocketDisconnect):
-                    await self._listen()
+                await self._listen()
                 tasks.cancel_scope.cancel()
         finally:
             for _, shown in self._all.values():
@@ -152,9 +158,11 @@ class Socket:
 
     async def _listen(self) -> None:
         while True:
-            text = await self._socket.receive_text()
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
             try:
-                asked = parse(text.encode())
+                asked = parse((message.get("text") or "").encode())
                 if not isinstance(asked, dict):
                     raise InvalidInputError("a message is an object")
                 answer = await self._do(asked)
@@ -189,7 +197,7 @@ class Socket:
                         if name in self._all:
                             await self._socket.send_text(orjson.dumps({"subscription": name, **one}).decode())
                 if not told:
-                    await self._waiter.wait(_HEARTBEAT_SECONDS)
+                    await _next(self._waiter)
         await self._socket.close(1001, "the node is stopping")
 
 
