@@ -8,7 +8,6 @@ smallest missing dot and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 from crdtdb.backends import Snapshot
@@ -22,9 +21,9 @@ from crdtdb.store import keys
 from crdtdb.store.held import Held
 from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.journals import JournalRows
-from crdtdb.store.records import StoreTables, decode_record, read_chain
+from crdtdb.store.records import StoreTables, decode_past, decode_record, read_chain
 from crdtdb.store.transaction import Transaction, uncovered
-from crdtdb.wire.parcels import Parcel, ParcelWriter, Steps
+from crdtdb.wire.parcels import Closed, Parcel, ParcelWriter, Steps
 
 
 class Page(NamedTuple):
@@ -35,7 +34,7 @@ class Page(NamedTuple):
     last: bool
 
 
-_Found = tuple[str, str, State, DotSet, Steps, tuple[Rev, ...]]
+_Found = tuple[str, str, State, DotSet, Steps, tuple[Closed, ...]]
 
 
 class Outgoing:
@@ -116,7 +115,7 @@ class Outgoing:
         closed = self._closed_revs(history, living) if self._closed else ()
         return name, raw.decode(), living, record.residue, self._steps(history), closed
 
-    def _closed_revs(self, history: bytes, state: State) -> tuple[Rev, ...]:
+    def _closed_revs(self, history: bytes, state: State) -> tuple[Closed, ...]:
         """Return the revisions that are known and lie on no leaf's path, newest first: branches that were collected."""
         if not state.leaves:
             return ()
@@ -124,8 +123,12 @@ class Outgoing:
         for leaf in state.leaves.values():
             top = leaf.rev.generation
             on_paths.update(Rev(top - 1 - back, step.digest) for back, step in enumerate(leaf.path.all()))
-        known = (keys.read_revision(key, history) for key, _ in self._snapshot.scan(*keys.rest(history), reverse=True))
-        return tuple(islice((Rev(*rev) for rev in known if Rev(*rev) not in on_paths), REVS_LIMIT))
+        found: list[Closed] = []
+        for key, value in self._snapshot.scan(*keys.rest(history), reverse=True):
+            past = decode_past(key, value, history, self._tables)
+            if past.rev not in on_paths and len(found) < REVS_LIMIT:
+                found.append(Closed(past.rev, past.parent.digest if past.parent is not None else None))
+        return tuple(found)
 
     def _journals(self, number: int, raw: bytes, journals: Journals) -> Journals:
         """Return the journals of a document with the updates that the receiver lacks."""

@@ -17,6 +17,7 @@ from crdtdb.documents.purging import purged_by
 from crdtdb.errors import CrdtdbError
 from crdtdb.store import keys
 from crdtdb.store.records import Past, StoreTables, decode_past, encode_past
+from crdtdb.wire.parcels import Closed
 
 Rows = dict[bytes, bytes | None]
 
@@ -72,13 +73,15 @@ class HistoryRows(NamedTuple):
         key = keys.revision(self.beginning, *rev)
         return {key: encode_past(past.parent, self.tables, False, past.stamp, past.dot, text)}
 
-    def named(self, revs: Iterable[Rev], state: State) -> Rows:
+    def named(self, closed: Iterable[Closed], state: State) -> Rows:
         """Return rows for revisions of which nothing but the name is known: whoever brings them again brings nothing new."""
         leaves = {leaf.rev for leaf in state.leaves.values()}
         return {
-            keys.revision(self.beginning, *rev): encode_past(None, self.tables)
-            for rev in revs
-            if rev not in leaves and not self.known(rev)
+            keys.revision(self.beginning, *one.rev): encode_past(
+                Ancestor(one.parent, None) if one.parent is not None else None, self.tables
+            )
+            for one in closed
+            if one.rev not in leaves and not self.known(one.rev)
         }
 
     def _keep_path(self, leaf: Leaf, after: State, rows: Rows) -> None:

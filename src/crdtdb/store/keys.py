@@ -102,11 +102,6 @@ def revision(history_key: bytes, generation: int, digest: str) -> bytes:
     return history_key + generation.to_bytes(8, "big") + digest.encode()
 
 
-def read_revision(key: bytes, history_key: bytes) -> tuple[int, str]:
-    """Return the generation and digest that the key of a replaced revision names."""
-    return int.from_bytes(key[len(history_key) : len(history_key) + 8], "big"), key[len(history_key) + 8 :].decode()
-
-
 def journals(collection: int, doc_id: bytes) -> bytes:
     """Return the beginning of the keys of a document's journals."""
     return _four(b"t", collection) + len(doc_id).to_bytes(2, "big") + doc_id

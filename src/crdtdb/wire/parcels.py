@@ -7,7 +7,7 @@
     clock     = [[actor, first, last, ...], ...]                the sender's node clock, or the part that matters here
     catalogue = null | [[[name, set], ...], [[actor, counter], ...], residue, [[name, sweep], ...]]
     documents = [[name, id, state as bytes] or [name, id, state as bytes, closed], ...]
-    closed    = [[generation, digest], ...]                     known, and on no leaf's path: collected branches
+    closed    = [[generation, digest, digest of its parent or null], ...]  known, and on no leaf's path: collected branches
 
 Each state is encoded on its own, so that a page can be measured while it is filled and a document read when its turn
 comes.
@@ -26,9 +26,26 @@ from crdtdb.documents.fields import check_received
 from crdtdb.errors import EncodingError
 from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, REVS_LIMIT
 from crdtdb.wire.cbor import decode, encode
-from crdtdb.wire.states import Older, actor_in, decode_state, digest_out, dots_in, dots_out, encode_state, rev_in
+from crdtdb.wire.states import (
+    Older,
+    actor_in,
+    decode_state,
+    digest_in,
+    digest_out,
+    dots_in,
+    dots_out,
+    encode_state,
+    rev_in,
+)
 
 Steps = Callable[[Leaf], tuple[Sequence[Ancestor], bool]]
+
+
+class Closed(NamedTuple):
+    """A revision of a collected branch, and the digest of its parent if that is known."""
+
+    rev: Rev
+    parent: str | None
 
 
 class FrameTables:
@@ -80,15 +97,15 @@ class ParcelWriter:
         return len(self._documents)
 
     def add(
-        self, name: str, doc_id: str, state: State, residue: DotSet, steps: Steps, closed: Sequence[Rev] = ()
+        self, name: str, doc_id: str, state: State, residue: DotSet, steps: Steps, closed: Sequence[Closed] = ()
     ) -> None:
         """Put a document in, and which `closed` revisions of it are known: whoever has none of it is to know them, too."""
         encoded = encode(encode_state(state, residue, self._tables, steps))
         item: list[Any] = [self._names.setdefault(name, len(self._names)), doc_id, encoded]
         if closed:
-            item.append([[rev.generation, digest_out(rev.digest)] for rev in closed])
+            item.append([_closed_out(one) for one in closed])
         self._documents.append(item)
-        self.size += len(encoded) + len(doc_id) + 8 + 20 * len(closed)
+        self.size += len(encoded) + len(doc_id) + 8 + 40 * len(closed)
 
     def add_catalogue(self, catalogue: Catalogue, residue: DotSet, sweeps: Mapping[str, int]) -> None:
         """Put the collections in, with how far documents were collected whole in each.
@@ -120,7 +137,7 @@ class Shipped(NamedTuple):
     name: str
     doc_id: str
     encoded: bytes
-    closed: tuple[Rev, ...] = ()
+    closed: tuple[Closed, ...] = ()
 
 
 class Parcel:
@@ -179,10 +196,18 @@ class Parcel:
         )
 
 
-def _closed_in(encoded: Any) -> tuple[Rev, ...]:
+def _closed_out(closed: Closed) -> list[Any]:
+    parent = digest_out(closed.parent) if closed.parent is not None else None
+    return [closed.rev.generation, digest_out(closed.rev.digest), parent]
+
+
+def _closed_in(encoded: Any) -> tuple[Closed, ...]:
     if type(encoded) is not list or len(encoded) > REVS_LIMIT:
         raise EncodingError(f"closed revisions are an array, of at most {REVS_LIMIT}")
-    return tuple(rev_in(generation, digest) for generation, digest in encoded)
+    return tuple(
+        Closed(rev_in(generation, digest), digest_in(parent) if parent is not None else None)
+        for generation, digest, parent in encoded
+    )
 
 
 def name_in(value: Any) -> str:

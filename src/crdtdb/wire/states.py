@@ -197,7 +197,8 @@ def digest_out(digest: str) -> bytes | str:
     return digest
 
 
-def _digest_in(value: Any) -> str:
+def digest_in(value: Any) -> str:
+    """Read the digest of a revision. Raises EncodingError."""
     if type(value) is bytes and len(value) == 16:
         return value.hex()
     if type(value) is str and 1 <= len(value) <= 64 and value.isascii() and value.isprintable():
@@ -209,7 +210,7 @@ def rev_in(generation: Any, digest: Any) -> Rev:
     """Read a revision. Raises EncodingError."""
     if type(generation) is not int or not 1 <= generation <= _GENERATION_MAX:
         raise EncodingError("a generation is a number from 1")
-    return Rev(generation, _digest_in(digest))
+    return Rev(generation, digest_in(digest))
 
 
 def _dot_in(encoded: Any, tables: Tables) -> Dot:
@@ -246,7 +247,7 @@ def _path_of(encoded: Any, rev: Rev, tables: Tables, older: Older) -> Path:
     more, *links = encoded
     if type(more) is not bool or not 1 <= len(links) <= min(REVS_LIMIT, rev.generation - 1):
         raise EncodingError("a path has at most one step for each generation before")
-    steps = [Ancestor(_digest_in(link[0]), None if link[1] is None else _dot_in(link[1:], tables)) for link in links]
+    steps = [Ancestor(digest_in(link[0]), None if link[1] is None else _dot_in(link[1:], tables)) for link in links]
     return Path(steps, older(Rev(rev.generation - len(steps), steps[-1].digest)) if more else None)
 
 
