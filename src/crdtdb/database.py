@@ -96,8 +96,8 @@ class Database:
             return
         self.compacting.add(name)
         try:
-            self.store.compact(name)
-            self.store.reclaim()
+            self.store.collector.compact(name)
+            self.store.collector.reclaim()
         finally:
             self.compacting.discard(name)
 

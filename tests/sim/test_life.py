@@ -29,7 +29,7 @@ def wait_collected(village: Village, *names: str) -> None:
     village.wait(
         lambda: (
             len({store.held.clock for store in stores}) == 1
-            and all(store.held.stable >= store.held.clock and store.waiting(1) == (0, 0) for store in stores)
+            and all(store.held.stable >= store.held.clock and store.collector.waiting(1) == (0, 0) for store in stores)
         )
     )
 

@@ -19,9 +19,9 @@ def size_of(folder: Path) -> int:
 
 
 def collect(store: Store, told: DotSet | None = None, grace: float = 0) -> None:
-    store.reach_cut(store.held.clock)
+    store.collector.reach_cut(store.held.clock)
     again = True
-    while store.collect(lambda _: told, again, grace):
+    while store.collector.collect(lambda _: told, again, grace):
         again = False
 
 
@@ -36,7 +36,7 @@ def test_disk_space_comes_back(tmp_path: Path) -> None:
         notes.bulk([{"_id": doc_id, "_rev": rev, "_deleted": True} for doc_id, rev in documents])
         assert full > 4_000_000
         collect(db.store)
-        db.store.reclaim()
+        db.store.collector.reclaim()
         left = {key[:1] for key, _ in db.store._backend.scan(b"", b"\xff" * 8)}
         assert left <= {b"!", b"a", b"e", b"k", b"y", b"c", b"n", b"l"}, "names, clocks and counts are all that is left"
         assert not any(value for _, value in db.store._backend.scan(*keys.rest(b"l"))), (
@@ -69,7 +69,7 @@ def test_a_young_checkpoint_holds_its_tombstones() -> None:
         collect(store, checkpoints.told("notes"))
         assert store.read("notes", "seen") is None
         assert store.read("notes", "unseen") is not None
-        assert store.waiting(9) == (0, 1)
+        assert store.collector.waiting(9) == (0, 1)
         now[0] += 3_700_000
         assert checkpoints.told("notes") is None
         collect(store, None)
@@ -111,8 +111,8 @@ def test_the_cut_never_moves_back_and_outlives_a_restart(tmp_path: Path) -> None
     with crdtdb.open(str(tmp_path / "data")) as db:
         db["notes"].put("a", {"v": 1})
         cut = db.store.held.clock
-        db.store.reach_cut(cut)
-        db.store.reach_cut(EMPTY)
+        db.store.collector.reach_cut(cut)
+        db.store.collector.reach_cut(EMPTY)
         assert db.store.held.stable == cut
     with crdtdb.open(str(tmp_path / "data")) as db:
         assert db.store.held.stable == cut
@@ -133,8 +133,8 @@ def test_a_document_made_anew_replaces_its_earlier_life_also_when_others_pass_it
         cy["notes"].delete("x", cy["notes"].get("x").rev)
         crdtdb.sync(ada, cy)
         crdtdb.sync(ada, bob)
-        ada.store.reach_cut(ada.store.held.clock)
-        while ada.store.collect(lambda name: None):
+        ada.store.collector.reach_cut(ada.store.held.clock)
+        while ada.store.collector.collect(lambda name: None):
             pass
         assert ada.store.read("notes", "x") is None
         ada["notes"].put("x", {"likes": 7})

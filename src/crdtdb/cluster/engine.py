@@ -242,11 +242,11 @@ class Engine:
     @property
     def wants_space(self) -> bool:
         """Whether `reclaim` is due. May be asked from any thread."""
-        return self.store.wants_space
+        return self.store.collector.wants_space
 
     def reclaim(self) -> None:
         """Give the space of what was collected back to the disk. May be called from any thread, and takes long."""
-        self.store.reclaim()
+        self.store.collector.reclaim()
 
     def stop(self, now: float) -> None:
         """Say goodbye: nobody needs to suspect a node that stops cleanly."""

@@ -57,9 +57,11 @@ def _of_the_store(store: Store) -> Iterator[Measured]:
     unstable = len_of(held.clock - held.stable)
     yield Measured("writes", "Writes of all actors that this node holds or has seen replaced.", len_of(held.clock))
     yield Measured("unstable_writes", "Those that not every member has acknowledged.", unstable)
-    for what, number in zip(("stability", "clients"), store.waiting(_WAITING_MAX), strict=True):
+    for what, number in zip(("stability", "clients"), store.collector.waiting(_WAITING_MAX), strict=True):
         yield Measured("waiting_documents", "Documents that wait to be collected.", number, {"for": what})
-    yield Measured("collected_documents", "How often a document gave something up.", store.collected, counts=True)
+    yield Measured(
+        "collected_documents", "How often a document gave something up.", store.collector.collected, counts=True
+    )
 
 
 def _of_the_members(engine: Engine, store: Store) -> Iterator[Measured]:

@@ -141,12 +141,12 @@ class ClusterStatus:
         """Return how far the cut is, what waits, and who holds it back, the longest first."""
         engine, held = self._engine, self._store.held
         now = monotonic_seconds()
-        unstable, unread = self._store.waiting(_WAITING_MAX)
+        unstable, unread = self._store.collector.waiting(_WAITING_MAX)
         return {
             "writes": len_of(held.clock),
             "stable": len_of(held.stable),
             "waiting": {"stability": unstable, "clients": unread},
-            "collected": self._store.collected,
+            "collected": self._store.collector.collected,
             "held_back_by": [
                 {
                     "name": one.name,

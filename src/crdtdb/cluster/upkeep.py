@@ -151,7 +151,7 @@ class Upkeep:
         mine = self._store.durable_clock()
         cut = self.stability.advance(others, mine, now)
         if cut is not before:
-            self._store.reach_cut(cut)
+            self._store.collector.reach_cut(cut)
         if cut is not before or cut >= mine:
             self.cut_since = now
         self._lose_what_nobody_holds(cut, mine)
@@ -169,18 +169,18 @@ class Upkeep:
                 may_return.update((one.actor, *one.former, *one.siblings, *self._actors.get(one.name, ())))
             elif one.dot is not None and one.dot in cut:
                 former.update(one.former)
-        missing = (cut.gaps() - mine) | (mine.gaps() | self._store.unheld).restrict(former)
+        missing = (cut.gaps() - mine) | (mine.gaps() | self._store.collector.unheld).restrict(former)
         missing = missing.restrict(set(missing.actors) - may_return)
         few = [actor for actor in missing.actors if len(mine.ranges(actor)) < AHEAD_RANGES_MAX]
         lost = self.stability.held_by_nobody(missing.restrict(few))
         if lost:
             self._outbox.log("WARNING", f"{len_of(lost)} writes are lost: nobody holds them, and who made them is gone")
-            self._store.lose(lost)
+            self._store.collector.lose(lost)
 
     def work(self) -> bool:
         """Collect a slice of what is stable; return whether there is more."""
         again, self._again = self._again, False
-        return self._store.collect(self._told, again, self._config.tombstone_grace) | self._expire()
+        return self._store.collector.collect(self._told, again, self._config.tombstone_grace) | self._expire()
 
     def _expire(self) -> bool:
         """Let go of a slice of the replaced revisions that are too old; return whether there is more."""
@@ -189,7 +189,7 @@ class Upkeep:
             return False
         name, after = self._expiring.pop()
         if name in self._store.held.names:
-            last = self._store.expire(name, after, retention)
+            last = self._store.collector.expire(name, after, retention)
             if last is not None:
                 self._expiring.append((name, last))
         return bool(self._expiring)

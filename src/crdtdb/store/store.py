@@ -14,7 +14,7 @@ from threading import Condition
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from crdtdb.backends import Backend, Snapshot, open_backend
-from crdtdb.causality import EMPTY, Actor, Dot, DotSet
+from crdtdb.causality import Actor, Dot, DotSet
 from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, kind_of, within
 from crdtdb.documents import NO_SCHEMA, HybridClock, Rev, Schema, State, Write
 from crdtdb.documents.local import Local, locals_in, read_local, served
@@ -25,9 +25,8 @@ from crdtdb.limits import REVS_LIMIT
 from crdtdb.store import keys
 from crdtdb.store.attachments import Attachments
 from crdtdb.store.backup import write_backup
-from crdtdb.store.collecting import Told, collect_slice
+from crdtdb.store.collector import Collector
 from crdtdb.store.committer import Committer
-from crdtdb.store.compaction import compact_slice
 from crdtdb.store.comparing import Comparing, Taken, Unclosed, let_go, shows, take_back
 from crdtdb.store.digests import digest_of
 from crdtdb.store.exchange import NO_SNAPSHOT, Outgoing, Received, receive
@@ -46,8 +45,6 @@ from crdtdb.wallclock import WallClock, monotonic_seconds, wall_milliseconds
 from crdtdb.wire.parcels import Parcel
 
 T = TypeVar("T")
-_NEVER = 1 << 62
-_RECLAIM_DOCUMENTS = 10_000
 Durability = Literal["sync", "buffered"]
 
 
@@ -100,15 +97,11 @@ class Store:
         self._schemas: dict[int, Schema] = {}
         self._grown: list[tuple[str, str, Address]] = []
         self._rumors = RumorWriter(self._tables)
-        self._collect_from: bytes | None = b""
-        self._passes = self._reclaimed_at = 0
-        self.unheld = EMPTY
-        """What documents that wait for collection have seen, and this store didn't hold when they were looked at."""
         self.commits = self.written_documents = self.read_documents = 0
         self.commit_seconds = 0.0
         """What was written and read since the store was opened, and how long writing took."""
-        self.collected = 0
-        """How many times a document gave something up since the store was opened."""
+        self.collector = Collector(backend, self._tables, self.submit, lambda: self._held, wall)
+        """What lets go of what nobody needs any more."""
         self.attachments = Attachments(backend, self.submit, draw)
         """The contents of attachments."""
         self.listeners: list[Callable[[Committed], None]] = []
@@ -255,76 +248,6 @@ class Store:
             return None
         older = (read_local(past.rev, past.text) for past in self.past(name, doc_id) if past.text is not None)
         return served(chain(locals_in(record.state), older), self._held.clock)
-
-    def reach_cut(self, cut: DotSet) -> None:
-        """Take note of what every member of the cluster has, durably."""
-        if not self._held.stable >= cut:
-            self._committer.submit(lambda transaction: transaction.reach_cut(cut))
-            self._collect_from, self._passes = b"", self._passes + 1
-
-    def lose(self, dots: DotSet) -> None:
-        """Count dots as held that nobody holds, and that nobody will ever write again. Rule 10."""
-        self._committer.submit(lambda transaction: transaction.advance(dots))
-        self.unheld -= dots
-
-    def collect(self, told: Told, again: bool = False, grace: float = 0.0) -> bool:
-        """Remove a slice of what is stable and nobody needs; return whether there is more to look at.
-
-        A pass begins when the cut has moved, or with `again`. Tombstones younger than `grace` seconds stay.
-        """
-        if again and self._collect_from is None:
-            self._collect_from = b""
-        start, this_pass = self._collect_from, self._passes
-        if start is None:
-            return False
-        since = self._wall() - int(grace * 1000) if grace else _NEVER
-        done = self._committer.submit(
-            lambda transaction: collect_slice(transaction, self._backend, self._tables, told, since, start)
-        )
-        if self._passes == this_pass:  # else the cut has moved meanwhile, and a pass begins anew
-            self._collect_from = done.after
-        self.collected += done.collected
-        self.unheld |= done.unheld
-        return self._collect_from is not None
-
-    @property
-    def wants_space(self) -> bool:
-        """Whether so much was collected that the backend should give the space back."""
-        return self._collect_from is None and self.collected - self._reclaimed_at >= _RECLAIM_DOCUMENTS
-
-    def reclaim(self) -> None:
-        """Let the backend give back the space of what was removed, if it knows how. May take long; everything else goes on."""
-        self._reclaimed_at = self.collected
-        reclaim = getattr(self._backend, "reclaim", None)
-        if reclaim is not None:
-            reclaim()
-
-    def waiting(self, most: int) -> tuple[int, int]:
-        """Return how many documents wait to give something up, for a dot to be stable and for clients, to `most` each."""
-        return (
-            sum(1 for _ in islice(self._backend.scan(*keys.rest(b"g")), most)),
-            sum(1 for _ in islice(self._backend.scan(*keys.rest(b"G")), most)),
-        )
-
-    def compact(self, name: str) -> None:
-        """Let go of the values of a collection's replaced revisions, slice by slice, while everything else goes on."""
-        after: str | None = ""
-
-        def work(transaction: Transaction) -> str | None:
-            return compact_slice(transaction, self._backend, self._tables, name, after or "")
-
-        while after is not None:
-            after = self._committer.submit(work)
-
-    def expire(self, name: str, after: str, seconds: float) -> str | None:
-        """Let go of values of revisions that were replaced, are stable, and older than so many seconds: in some documents.
-
-        Begins behind the id `after`; returns the last that was looked at, None if there are no more.
-        """
-        before = self._wall() - int(seconds * 1000)
-        return self._committer.submit(
-            lambda transaction: compact_slice(transaction, self._backend, self._tables, name, after, before)
-        )
 
     def wait(self, name: str, number: int | None, since: int, timeout: float | None) -> bool:
         """Wait until a collection has a change above `since`; return whether it has, False after `timeout` seconds.

@@ -236,7 +236,7 @@ def _agree(world: World) -> bool:
     if not ready or len(stores) != len(world.nodes) or len({store.held.clock for store in stores}) != 1:
         return False
     # And all that is to be collected is: everything is stable. And all that is to be said of the collections is said.
-    if not all(store.held.stable >= store.held.clock and store.waiting(1) == (0, 0) for store in stores):
+    if not all(store.held.stable >= store.held.clock and store.collector.waiting(1) == (0, 0) for store in stores):
         return False
     return all(node.engine is not None and node.engine.showing.current for node in world.nodes.values())
 
@@ -247,7 +247,7 @@ def _differences(world: World) -> str:
             return "down"
         store = node.database.store
         return (
-            f"{store.held.clock}, not stable {store.held.clock - store.held.stable}, waiting {store.waiting(9)}, "
+            f"{store.held.clock}, not stable {store.held.clock - store.held.stable}, waiting {store.collector.waiting(9)}, "
             f"ways {sorted(node.engine.links.ways)}, {node.engine.readiness}"
         )
 
