@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crdtdb.cli.demo.cluster import DemoCluster
+from crdtdb.cli.demo.cluster import DemoCluster, wait_until
 from tests.interop.stories import need_node, tell
 
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("interop")]
@@ -104,6 +105,39 @@ def test_history_16_the_closed_branch(cluster: DemoCluster) -> None:
 def test_history_15_the_reborn_document(cluster: DemoCluster) -> None:
     make(cluster, "reborn")
     tell(cluster, "reborn")
+
+
+def collected(cluster: DemoCluster, name: str) -> None:
+    """Wait until every node has collected all that there is, once the clients' checkpoints are too old to hold it."""
+    numbers = count()
+
+    def done() -> bool:
+        cluster.ask(
+            "n1", "PUT", "other", f"d{next(numbers)}", body={}
+        )  # the cut moves, and what was held back is looked at again
+        found = [cluster.ask(node, "GET", "_cluster", "stability")["waiting"] for node in cluster.names]
+        return found == [{"stability": 0, "clients": 0}] * len(found) and all(
+            cluster.ask(node, "GET", "_cluster")["collections"][name]["deleted"] == 0 for node in cluster.names
+        )
+
+    assert wait_until(done, 40)
+
+
+def test_histories_15_and_16_after_collection(tmp_path: Path) -> None:
+    flags = ("--tombstone-grace", "0", "--checkpoint-ttl", "3")
+    with DemoCluster(tmp_path, ("n1", "n2"), flags=flags) as cluster:
+        cluster.start_all()
+        make(cluster, "reborn2", "closed2", "other")
+        tell(cluster, "rebornAfterCollection", {"collected": lambda: collected(cluster, "reborn2")})
+        tell(
+            cluster,
+            "closedAfterCollection",
+            {
+                "resolve": lambda: cluster.ask("n1", "POST", "closed2", "a", "_resolve", body={"title": "resolved"}),
+                "collected": lambda: collected(cluster, "closed2"),
+                "wait equal": lambda: cluster.wait_equal(["closed2"]),
+            },
+        )
 
 
 def test_attachments(cluster: DemoCluster) -> None:

@@ -186,6 +186,45 @@ const stories = {
     assert.strictEqual((await ada.get('a')).title, 'x')
   },
 
+  async rebornAfterCollection () {
+    // History 15: create, delete, a PouchDB pulls, collect, create with the same body: the PouchDB sees it.
+    const [server, ada] = [remote('n1', 'reborn2'), local('ada-reborn2')]
+    const first = await server.put({ _id: 'a', title: 'x' })
+    await ada.sync(server)
+    await server.remove('a', first.rev)
+    await ada.sync(server)
+    assert.strictEqual((await refused(ada.get('a'))).status, 404)
+    await ask('collected')
+    const again = await server.put({ _id: 'a', title: 'x' })
+    assert.notStrictEqual(again.rev, first.rev)
+    await ada.sync(server)
+    assert.strictEqual((await ada.get('a')).title, 'x')
+    assert.strictEqual((await ada.get('a'))._rev, again.rev)
+  },
+
+  async closedAfterCollection () {
+    // History 16, after collection: the branch is gone from every node, and bob, who was away, still has it.
+    const [ada, bob] = [local('ada-closed2'), local('bob-closed2')]
+    const server = remote('n1', 'closed2')
+    await ada.put({ _id: 'a', title: 'x' })
+    await ada.sync(server)
+    await bob.sync(server)
+    await ada.put({ ...(await ada.get('a')), title: 'ada' })
+    await bob.put({ ...(await bob.get('a')), title: 'bob' })
+    await ada.sync(server)
+    await bob.sync(server)
+    await ask('resolve')
+    await ask('collected')
+    await bob.replicate.to(server)
+    const now = await server.get('a', { conflicts: true })
+    assert.deepStrictEqual([now.title, now._conflicts], ['resolved', undefined])
+    await bob.sync(server)
+    assert.strictEqual((await bob.get('a')).title, 'resolved')
+    await ask('wait equal')
+    const there = await remote('n2', 'closed2').get('a', { conflicts: true })
+    assert.deepStrictEqual([there.title, there._conflicts], ['resolved', undefined])
+  },
+
   async attachments () {
     const [server, ada] = [remote('n1', 'files'), local('ada-files')]
     const large = Buffer.alloc(700000, 'crdtdb ')
