@@ -102,10 +102,20 @@ def test_the_command_runs_another_while_it_holds_a_lock(cluster: DemoCluster, tm
     assert ledger.read_text().strip() == "6"
     tokens = [int(out) for out, _ in said]
     assert len(set(tokens)) == 6
-    assert end_of(lock(cluster, "n1", "ledger", "sh", "-c", "exit 9"))[0] == 9
+    assert end_of(lock(cluster, "n1", "ledger", "--", "sh", "-c", "exit 9"))[0] == 9
     code, said_of = end_of(lock(cluster, "n1", "ledger", "no-such-command"))
     assert (code, "can't run no-such-command" in said_of) == (2, True)
     assert end_of(lock(cluster, "n1", "ledger"))[0] == 2
+    stopped = lock(
+        cluster, "n1", "ledger", "sh", "-c", "trap 'sleep 1; exit 3' TERM; echo on; while :; do sleep 0.1; done"
+    )
+    assert stopped.stdout is not None
+    assert stopped.stdout.readline() == "on\n"
+    stopped.terminate()
+    code, said_of = end_of(lock(cluster, "n2", "--wait", "0", "ledger", "true"))
+    assert code == 7, "it is held until the command has ended"
+    assert end_of(stopped)[0] == 3
+    assert wait_until(lambda: shown(cluster, "n2") == {}, 10)
     holder = lock(cluster, "n1", "ledger", "sleep", "60")
     assert wait_until(lambda: shown(cluster, "n2") == {"ledger": "n1"}, 10)
     code, said_of = end_of(lock(cluster, "n2", "--wait", "0", "ledger", "true"))

@@ -151,7 +151,7 @@ def rotate_authority(folder: Path, finish: bool) -> None:
 def list_certificates(folder: Path, as_json: bool) -> None:
     """Show what the authority in a folder has signed, and how long each certificate is valid.
 
-    Which were revoked, the cluster knows: crdtdb find system.revocations '{}'
+    Which were revoked, the cluster knows: crdtdb export system.revocations --as ada
 
     \b
     Example:  crdtdb cert list --dir certs

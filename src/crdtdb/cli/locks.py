@@ -55,6 +55,7 @@ def lock(client: NodeClient, name: str, command: tuple[str, ...], ttl: float, wa
     \b
     Example:  crdtdb lock --as ada nightly-report ./report.sh --all
     """
+    command = command[1:] if command[:1] == ("--",) else command
     if not command:
         raise InvalidInputError(f"what is to run while {name!r} is held? crdtdb lock {name} COMMAND …")
     if as_json:
@@ -66,13 +67,15 @@ def lock(client: NodeClient, name: str, command: tuple[str, ...], ttl: float, wa
         process = subprocess.Popen(command, env=environment)  # noqa: S603 - what the user asked to be run
     except OSError as error:
         raise InvalidInputError(f"can't run {command[0]}: {error.strerror}") from error
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # the lock is held until the command has ended
     lost: list[str] = []
     Thread(target=_watch, args=(lines, process, lost), daemon=True).start()
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        code = process.wait()
+    while True:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # the terminal has told the command, too
+            continue
+        break
     if lost:
         raise LockError(f"the lock {name!r} was lost, and {command[0]} terminated: {lost[0]}")
     sys.exit(code if code >= 0 else 128 - code)
