@@ -106,8 +106,8 @@ class Leases:
         return list(self._all.values())
 
     def held(self, name: str, now: float) -> Lease | None:
-        """Return the lease of a lock that is held through this node."""
-        return next((one for one in self._all.values() if one.name == name and one.live(now)), None)
+        """Return the lease of a lock that is held through this node. May be asked from any thread."""
+        return next((one for one in self.all() if one.name == name and one.live(now)), None)
 
     def want(self, lease: Lease) -> None:
         """Begin to ask for a lock."""

@@ -176,9 +176,8 @@ class Voter:
         return calls
 
     def waiting(self, name: str, now: float) -> list[Ticket]:
-        """Return who waits for a lock, in the order in which they are served."""
-        self._first(name, now)
-        return sorted(self._waiting.get(name, ()))
+        """Return who waits for a lock, in the order in which they are served. May be asked from any thread."""
+        return sorted(ticket for ticket, until in dict(self._waiting.get(name, {})).items() if until > now)
 
     def _end_early(self, now: float) -> None:
         if not self._unheard and self._may_end_early:
