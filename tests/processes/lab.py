@@ -33,9 +33,9 @@ _PACKETS_MAX = 20_000
 def why_impossible() -> str | None:
     """Return why there can be no lab here, None if there can."""
     if os.geteuid() != 0:
-        return "network namespaces need root"
+        return "network namespaces need root, which no package brings"
     if not os.access("/dev/net/tun", os.W_OK):
-        return "there is no /dev/net/tun"
+        return "there is no /dev/net/tun, which no package brings"
     if subprocess.run(["which", "ip"], capture_output=True, check=False).returncode:
         return "there is no `ip`: install iproute2"
     return None
