@@ -107,7 +107,9 @@ class Client(threading.Thread):
             body: dict[str, Any] = {"operations": [{"op": "increment", "path": ["n"], "by": 1}]}
             self._did("add", counter, 1, client, "POST", f"/counters/{counter}/_edit", body)
             return
-        doc_id = f"c{self.number}-{self.dice.randrange(30)}"
+        doc_id = (
+            f"c{self.number}-{value // 10 + self.dice.randrange(30)}"  # always some that are new, some that are old
+        )
         if doc_id in self._mine and self._mine[doc_id] is None:
             return  # nobody knows what it is
         rev = self._mine.get(doc_id)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from crdtdb.gossip.voting import Answer
+from crdtdb.gossip.voting import HELD, Answer
 from crdtdb.limits import LOCK_SECONDS_MAX, LOCK_SECONDS_MIN
 from crdtdb.wire.messages import Ticket
 
@@ -215,7 +215,8 @@ def check_ttl(ttl: float) -> bool:
 
 
 def _most_said(reasons: Iterable[str]) -> str:
+    """Return what tells most: who holds it, else what most members say."""
     counted: dict[str, int] = {}
     for reason in reasons:
         counted[reason] = counted.get(reason, 0) + 1
-    return max(counted, key=lambda one: (counted[one], one), default="nobody answered")
+    return max(counted, key=lambda one: (one.startswith(HELD), counted[one], one), default="nobody answered")

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from crdtdb.limits import LOCK_SECONDS_MAX, LOCK_WAITING_MAX, LOCKS_MAX
 from crdtdb.wire.messages import Ticket
 
+HELD = "it is held through"
 ASKING_SECONDS = 5.0
 """How long a promise lasts whose lease hasn't begun, and a request keeps its turn without asking again."""
 
@@ -122,7 +123,7 @@ class Voter:
         waiting[ticket] = now + ASKING_SECONDS
         vote = self._vote(name, now)
         if vote is not None and vote.ticket != ticket:
-            return Answer(False, self.highest, f"it is held through {vote.ticket.node}")
+            return Answer(False, self.highest, f"{HELD} {vote.ticket.node}")
         if self._first(name, now) != ticket:
             return Answer(False, self.highest, "others came before")
         if vote is None:
@@ -135,7 +136,7 @@ class Voter:
         """A lease begins, or goes on: also where this voter never promised it, or no longer does, while nobody else has it."""
         vote = self._vote(name, now)
         if vote is not None and vote.ticket != ticket:
-            return Answer(False, self.highest, f"it is held through {vote.ticket.node}")
+            return Answer(False, self.highest, f"{HELD} {vote.ticket.node}")
         self.highest = max(self.highest, token)
         anew = vote is None or (vote.token, vote.ttl) != (token, ttl)
         held = Vote(ticket, token, ttl, now + ttl)
@@ -151,9 +152,7 @@ class Voter:
         vote = self._vote(name, now)
         if vote is not None and vote.token == token > 0:
             return Answer(True, self.highest)
-        return Answer(
-            False, self.highest, "the lease is over" if vote is None else f"it is held through {vote.ticket.node}"
-        )
+        return Answer(False, self.highest, "the lease is over" if vote is None else f"{HELD} {vote.ticket.node}")
 
     def free(self, name: str, ticket: Ticket, waits: bool, now: float) -> str | None:
         """A request gives its vote back, and goes on waiting or not; return the node that is to be called, if any."""
