@@ -15,7 +15,7 @@ from collections.abc import Collection as Some
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from anyio import lowlevel, to_thread
 
@@ -24,12 +24,12 @@ from crdtdb.collection import Collection as Blocking
 from crdtdb.document import Change, Document, Revision, Sibling
 from crdtdb.editing import DocumentEdit
 from crdtdb.errors import CrdtdbError, StoreClosedError
-from crdtdb.feed import Feed
 from crdtdb.resolvers import Resolver
 from crdtdb.store import Durability
 from crdtdb.watching import KINDS, Notice, Pattern, Watch
 
 _T = TypeVar("_T")
+_Told = TypeVar("_Told", covariant=True)
 _WAIT_SECONDS = 0.5
 
 
@@ -153,7 +153,7 @@ class Collection:
         where: Callable[[Document], bool] | None = None,
     ) -> AsyncIterator[Change]:
         """Yield the changes after `since`; with `live` wait for more, until cancelled or the database is closed."""
-        return _Changes(self.blocking.feed(since, ids=ids, where=where), live)
+        return _Following(self.blocking.feed(since, ids=ids, where=where), live)
 
     def watch(self, ids: str = "*", kinds: Iterable[str] = KINDS, since: str | None = None) -> _Notices:
         """Follow what changes in this collection, as `crdtdb.Collection.watch` does, by `async for`."""
@@ -173,48 +173,44 @@ class _Steps(AsyncIterator[_T]):
         raise StopAsyncIteration
 
 
-class _Changes(AsyncIterator[Change]):
-    def __init__(self, feed: Feed, live: bool) -> None:
-        self._feed, self._live = feed, live
-        self._taken: Iterator[Change] = feed.take()
+class _Followed(Protocol[_Told]):
+    """A place in what changes: `crdtdb.feed.Feed`, `crdtdb.watching.Watch`."""
 
-    async def __anext__(self) -> Change:
+    def take(self) -> Iterator[_Told]: ...
+
+    def wait(self, timeout: float | None) -> bool: ...
+
+
+class _Following(AsyncIterator[_T]):
+    def __init__(self, source: _Followed[_T], live: bool) -> None:
+        self._source, self._live = source, live
+        self._taken: Iterator[_T] = source.take()
+
+    async def __anext__(self) -> _T:
         await lowlevel.checkpoint()
         while True:
-            for change in self._taken:
-                return change
+            for one in self._taken:
+                return one
             if not self._live:
                 raise StopAsyncIteration
             try:
                 # A thread that waits can't be cancelled, so it looks up twice a second.
-                while not await to_thread.run_sync(self._feed.wait, _WAIT_SECONDS, abandon_on_cancel=True):
+                while not await to_thread.run_sync(self._source.wait, _WAIT_SECONDS, abandon_on_cancel=True):
                     pass
             except StoreClosedError:
                 raise StopAsyncIteration from None
-            self._taken = self._feed.take()
+            self._taken = self._source.take()
 
 
-class _Notices(AsyncIterator[Notice]):
+class _Notices(_Following[Notice]):
     def __init__(self, watch: Watch) -> None:
+        super().__init__(watch, live=True)
         self._watch = watch
-        self._taken: Iterator[Notice] = watch.take()
 
     @property
     def place(self) -> str:
         """The place behind the last notice that was taken."""
         return self._watch.place
-
-    async def __anext__(self) -> Notice:
-        await lowlevel.checkpoint()
-        while True:
-            for notice in self._taken:
-                return notice
-            try:
-                while not await to_thread.run_sync(self._watch.wait, _WAIT_SECONDS, abandon_on_cancel=True):
-                    pass
-            except StoreClosedError:
-                raise StopAsyncIteration from None
-            self._taken = self._watch.take()
 
 
 class Database:

@@ -118,7 +118,9 @@ def rotate(name: str, folder: Path, days: float) -> None:
     from crdtdb.cluster.authority import rotate as sign_anew
 
     path, old = sign_anew(folder, name, days)
-    click.echo(f"made {path} and {path.with_suffix('.key')} anew; the certificate {old.serial} is still valid")
+    click.echo(
+        f"made {path} and {path.with_suffix('.key')} anew; the certificate {old.serial} counts until it expires or is revoked"
+    )
 
 
 @cert.command("rotate-authority")

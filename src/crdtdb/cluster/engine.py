@@ -253,7 +253,8 @@ class Engine:
         self.stopping = True
         if self.store.failure is None:
             self.locks.stop(now)
-            self.showing.stop(now)
+            if self.readiness.ready:
+                self.showing.stop(now)
         self._spread_commits()
         self._push_rumors()
         self.links.close_all(Ping(0, (self.membership.leave(),)), now)

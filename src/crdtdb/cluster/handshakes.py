@@ -105,10 +105,8 @@ class Handshakes:
         elif refusal.code == Refusal.COPY or (refusal.code == Refusal.RETIRED and engine.identity.rejoin):
             engine.begin_anew(refusal.reason, now)
             return
-        elif refusal.code == Refusal.RETIRED and not engine.readiness.retired:
-            engine.readiness.retired = True
-            engine.outbox.log("ERROR", f"{address} refuses this node: {refusal.reason}")
         else:
+            engine.readiness.retired |= refusal.code == Refusal.RETIRED
             engine.outbox.log("ERROR", f"{address} refuses this node: {refusal.reason}")
         engine.links.close(link, now)
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from hashlib import blake2b
 from itertools import count
 from random import Random
-from threading import Lock as Mutex
 from typing import Any, NamedTuple
 
 from crdtdb.cluster.links import Link, Links
@@ -45,11 +44,9 @@ _TELL_SECONDS = 0.2
 class _Check(NamedTuple):
     """A question whether a token is that of a lease."""
 
-    name: str
-    token: int
     until: float
     yes: set[str]
-    no: dict[str, str]
+    no: set[str]
     done: Callable[[bool | None], None]
 
 
@@ -68,7 +65,6 @@ class Locks:
         self._digest = b""
         self._checks: dict[int, _Check] = {}
         self._orders: deque[Callable[[float], None]] = deque()
-        self._mutex = Mutex()
         self._next_look = self._next_telling = self._now = now
         self.handlers: dict[type[Any], Callable[[Link, Any, float], None]] = {
             LockAsk: self._ask,
@@ -96,8 +92,7 @@ class Locks:
             raise InvalidInputError(f"wait {wait}: a number of seconds from 0")
         if len(self._leases) + len(self._orders) >= LOCKS_MAX:
             raise UnavailableError(f"{LOCKS_MAX:,} locks are held or wanted through this node already")
-        with self._mutex:
-            ticket = Ticket(self._store.stamp(), self._me, next(self._stamps))
+        ticket = Ticket(self._store.stamp(), self._me, next(self._stamps))
         lease = Lease(name, ticket, ttl, who, renewing, 0.0, changed)
 
         def begin(now: float) -> None:
@@ -144,7 +139,7 @@ class Locks:
         """Return who holds what, as the cluster tells it, and who waits for it here."""
         waiting = self._voter.waiting
         return [
-            {"name": name, **body, "waiting": [one.node for one in waiting(name, self._now) if one.number]}
+            {"name": name, **body, "waiting": [one.node for one in waiting(name, self._now)]}
             for name, body in self._shown.bodies().items()
         ]
 
@@ -234,17 +229,14 @@ class Locks:
             done(None)
             return
         number = next(self._numbers)
-        check = self._checks[number] = _Check(name, token, now + _CHECK_SECONDS, set(), {}, done)
+        check = self._checks[number] = _Check(now + _CHECK_SECONDS, set(), set(), done)
         for member in sorted(self._ids):
             if member != self._me:
                 self._tell_member(member, LockCheck(number, self._digest, name, token))
         self._count(number, check, self._me, self._voter.check(name, token, now))
 
     def _count(self, number: int, check: _Check, member: str, answer: Answer) -> None:
-        if answer.granted:
-            check.yes.add(member)
-        else:
-            check.no[member] = answer.reason
+        (check.yes if answer.granted else check.no).add(member)
         needed = len(self._ids) // 2 + 1
         if len(check.yes) >= needed or len(check.no) >= needed:
             self._checks.pop(number, None)

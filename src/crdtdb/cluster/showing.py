@@ -101,7 +101,6 @@ class Showing:
         self._notifys = Shown(store, NOTIFYS, me, links)
         self._collections = SystemCollection(store, COLLECTIONS)
         self._next_own, self._next_all = now, now + interval
-        self._shown: dict[str, dict[str, Any]] | None = None
 
     def tick(self, now: float) -> None:
         """Say what has changed."""
@@ -127,17 +126,12 @@ class Showing:
             self._notifys.show(mine, now)
 
     def _show_collections(self) -> None:
-        now = self._all()
-        if now == self._shown and not self._collections.changed():
-            return
-        said = dict(self._collections.bodies())
+        now, said = self._all(), dict(self._collections.bodies())
         for name, body in now.items():
             if said.get(name) != body:
                 self._collections.say(name, body)
         for name in said.keys() - now.keys():
             self._collections.unsay(name)
-        self._collections.changed()
-        self._shown = now
 
     def _is_first(self) -> bool:
         return self._me == min((self._me, *self._links.peers()))

@@ -14,6 +14,8 @@ from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import Creations
 from crdtdb.documents import State, totals
 from crdtdb.documents.catalogue import Catalogue
+from crdtdb.documents.local import LOCAL
+from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.store import keys
 from crdtdb.store.records import StoreTables
 from crdtdb.wire.cbor import decode_own, encode
@@ -56,6 +58,11 @@ class Collection(NamedTuple):
             conflicts=self.conflicts + sign * one.conflict,
             size=self.size + sign * one.size,
         )
+
+
+def is_counted(doc_id: str) -> bool:
+    """Whether a document is one of those that a collection's counts are about."""
+    return doc_id != SCHEMA_ID and not doc_id.startswith(LOCAL)
 
 
 class Held(NamedTuple):

@@ -29,7 +29,7 @@ from crdtdb.jsontext import canonical
 from crdtdb.limits import DOCUMENT_LEAVES_MAX
 from crdtdb.store import keys
 from crdtdb.store.contents import Contents
-from crdtdb.store.held import Collection, Held
+from crdtdb.store.held import Collection, Held, is_counted
 from crdtdb.store.history import HistoryRows
 from crdtdb.store.journals import at_rest, value_then
 from crdtdb.store.records import (
@@ -309,8 +309,7 @@ class Transaction:
             return
         if doc_id == SCHEMA_ID:
             self.declared.add(collection.number)
-        counted = doc_id != SCHEMA_ID
-        if counted:
+        if is_counted(doc_id):
             collection = collection.less(before.stored).plus(after)
         self.held = self.held.counting(name, collection._replace(seq=seq))
         self.touched.add(name)
@@ -346,7 +345,7 @@ class Transaction:
             self.contents.keep_only(collection.number, raw, ())
         if before.seq:
             self.rows[keys.change(collection.number, before.seq)] = None
-        counted = doc_id != SCHEMA_ID and not doc_id.startswith(LOCAL) and bool(before.stored.leaves)
+        counted = is_counted(doc_id) and bool(before.stored.leaves)
         self.held = self.held.counting(
             name,
             collection._replace(

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from crdtdb.backends import Backend
-from crdtdb.documents.local import LOCAL
-from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.store import keys
-from crdtdb.store.held import Collection, Held, read_held
+from crdtdb.store.held import Collection, Held, is_counted, read_held
 from crdtdb.store.records import StoreTables, decode_record
 from crdtdb.wire.cbor import encode
-
-_NOT_COUNTED = (LOCAL.encode(), SCHEMA_ID.encode())
 
 
 def upgrade(backend: Backend, version: int) -> None:
@@ -36,7 +32,7 @@ def _recount(backend: Backend, held: Held, tables: StoreTables, before: Collecti
     counts = Collection(before.number, seq=before.seq, sweep=before.sweep)
     for key, value in backend.scan(*keys.rest(keys.document(before.number, b""))):
         raw = key[5:]
-        if not raw.startswith(_NOT_COUNTED[0]) and raw != _NOT_COUNTED[1]:
+        if is_counted(raw.decode()):
             history = keys.history(before.number, raw)
             counts = counts.plus(decode_record(value, held.clock, tables, backend.get, history).state)
     return counts
