@@ -106,14 +106,15 @@ def test_the_command_runs_another_while_it_holds_a_lock(cluster: DemoCluster, tm
     code, said_of = end_of(lock(cluster, "n1", "ledger", "no-such-command"))
     assert (code, "can't run no-such-command" in said_of) == (2, True)
     assert end_of(lock(cluster, "n1", "ledger"))[0] == 2
-    stopped = lock(
-        cluster, "n1", "ledger", "sh", "-c", "trap 'sleep 1; exit 3' TERM; echo on; while :; do sleep 0.1; done"
-    )
+    may_end = tmp_path / "may-end"
+    slowly = f"trap 'while [ ! -e {may_end} ]; do sleep 0.1; done; exit 3' TERM; echo on; while :; do sleep 0.1; done"
+    stopped = lock(cluster, "n1", "ledger", "sh", "-c", slowly)
     assert stopped.stdout is not None
     assert stopped.stdout.readline() == "on\n"
     stopped.terminate()
     code, said_of = end_of(lock(cluster, "n2", "--wait", "0", "ledger", "true"))
-    assert code == 7, "it is held until the command has ended"
+    may_end.touch()
+    assert (code, "held through n1" in said_of) == (7, True), "it is held until the command has ended"
     assert end_of(stopped)[0] == 3
     assert wait_until(lambda: shown(cluster, "n2") == {}, 10)
     holder = lock(cluster, "n1", "ledger", "sleep", "60")

@@ -63,11 +63,23 @@ def lock(client: NodeClient, name: str, command: tuple[str, ...], ttl: float, wa
     lines = client.lines("POST", "_locks", body={"name": name, "ttl": ttl, "wait": wait, "hold": True})
     lease = json.loads(next(lines))
     environment = {**os.environ, "CRDTDB_LOCK_NAME": name, "CRDTDB_LOCK_TOKEN": str(lease["token"])}
+    running: list[subprocess.Popen[bytes]] = []
+    # The lock is held until the command has ended, so SIGTERM ends that: also if it comes while the command begins.
+    told_to_end: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        told_to_end.append(number)
+        for one in running:
+            one.terminate()
+
+    signal.signal(signal.SIGTERM, end)
     try:
         process = subprocess.Popen(command, env=environment)  # noqa: S603 - what the user asked to be run
     except OSError as error:
         raise InvalidInputError(f"can't run {command[0]}: {error.strerror}") from error
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # the lock is held until the command has ended
+    running.append(process)
+    if told_to_end:
+        process.terminate()
     lost: list[str] = []
     Thread(target=_watch, args=(lines, process, lost), daemon=True).start()
     while True:
