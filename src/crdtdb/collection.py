@@ -426,8 +426,10 @@ class Collection:
 
     def _written(self, doc_id: str, written: Written) -> Document:
         state, dot = written
+        assert dot is not None
         shown = view(state)
-        chosen = next(one for one in shown.leaves if dot is not None and one.leaf.rev == state.leaves[dot].rev)
+        chosen = shown.leaves[0] if len(shown.leaves) == 1 else shown.leaf(state.leaves[dot].rev)
+        assert chosen is not None
         return document_of(doc_id, at_rest(state), shown, chosen, self._opener(doc_id))
 
     def _now(self, doc_id: str, written: Written) -> Document:

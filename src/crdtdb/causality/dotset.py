@@ -103,6 +103,10 @@ class DotSet:
         at = bisect_right(ranges, (counter, _UNBOUNDED)) - 1
         return counter <= ranges[at][1]
 
+    def is_up_to(self, dot: Dot) -> bool:
+        """Whether this holds the dots of one actor up to this one, and nothing else."""
+        return len(self._ranges) == 1 and self._ranges.get(dot[0]) == ((1, dot[1]),)
+
     def add(self, dot: Dot) -> DotSet:
         """Return this set with one more dot."""
         actor, counter = dot

@@ -57,10 +57,15 @@ Attached = Mapping[str, New | Stub]
 
 def attachments_in(text: bytes | None) -> dict[str, dict[str, Any]]:
     """Return the attachments of a body, by their names."""
-    if text is None or _IN_TEXT not in text:
+    if text is None or not may_have_attachments(text):
         return {}
     found = load(text).get(KEY)
     return found if isinstance(found, dict) else {}
+
+
+def may_have_attachments(text: bytes) -> bool:
+    """Whether a body may refer to contents; False is certain."""
+    return _IN_TEXT in text
 
 
 def contents_in(text: bytes | None) -> Iterator[Content]:

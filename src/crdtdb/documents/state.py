@@ -16,7 +16,7 @@ Source: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018), do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
@@ -64,12 +64,12 @@ class State(NamedTuple):
     context: DotSet
     journals: Journals = NO_JOURNALS
 
-    def dots(self) -> Iterator[Dot]:
-        """Yield the live dots, those that a store of this state still holds; some of them more than once."""
-        yield from self.leaves
-        yield from self.bodies
+    def dots(self) -> list[Dot]:
+        """Return the live dots, those that a store of this state still holds; some of them more than once."""
+        found = [*self.leaves, *self.bodies]
         for deltas in self.fields.values():
-            yield from deltas
+            found += deltas
+        return found
 
     def actors(self) -> set[Actor]:
         """Return every actor of whose writes this state holds or has replaced something.

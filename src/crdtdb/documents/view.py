@@ -110,8 +110,9 @@ def view(state: State) -> View:
 class Totals(NamedTuple):
     """What a document adds to the counts of its collection."""
 
-    live: bool
-    conflict: bool
+    live: int
+    deleted: int
+    conflicts: int
     """Whether there is more than one body."""
     size: int
     """Bytes of JSON in the bodies that show."""
@@ -122,14 +123,15 @@ def totals(state: State) -> Totals:
     if len(state.leaves) == 1:
         (leaf,) = state.leaves.values()
         body = state.bodies.get(leaf.body_dot) if not leaf.deleted else None
-        return Totals(not leaf.deleted, False, len(body.text) if body is not None else 0)
+        return Totals(not leaf.deleted, leaf.deleted, 0, len(body.text) if body is not None else 0)
     if not state.leaves:
         return _NOTHING
     shown = view(state)
-    return Totals(not shown.deleted, shown.conflict, sum(len(one.text or b"") for one in shown.siblings))
+    size = sum(len(one.text or b"") for one in shown.siblings)
+    return Totals(not shown.deleted, shown.deleted, shown.conflict, size)
 
 
-_NOTHING = Totals(False, False, 0)
+_NOTHING = Totals(0, 0, 0, 0)
 
 
 def replaced_by(shown: Shown, other: Shown) -> bool:

@@ -56,7 +56,10 @@ class Committer:
             if self._closed:
                 raise StoreClosedError("the store is closed")
             self._line_up(entry)
-        return cast("T", self._outcome(entry))
+        self._await(entry)
+        if entry.error is not None:
+            raise entry.error
+        return cast("T", entry.result)
 
     def _line_up(self, entry: _Entry) -> None:
         self._waiting.append(entry)
@@ -66,7 +69,8 @@ class Committer:
         else:
             self._led = entry.leads = True
 
-    def _outcome(self, entry: _Entry) -> Any:
+    def _await(self, entry: _Entry) -> None:
+        """Return when the work of an entry is done, by whoever leads."""
         if entry.gate is not None:
             try:
                 entry.gate.acquire()
@@ -75,9 +79,6 @@ class Committer:
                 raise
         if not entry.done:
             self._lead()
-        if entry.error is not None:
-            raise entry.error
-        return entry.result
 
     def _abandon(self, entry: _Entry) -> None:
         """Leave the line: an interrupt came while waiting. Whoever was to lead next mustn't take the lead along."""
@@ -108,7 +109,7 @@ class Committer:
                 return
             self._closed = True
             self._line_up(entry)  # behind all that came before, and nobody comes after
-        self._outcome(entry)
+        self._await(entry)
         last()
 
     def _lead(self) -> None:

@@ -40,23 +40,17 @@ class Collection(NamedTuple):
     size: int = 0
     """Bytes of JSON in the bodies that show, of all siblings."""
 
-    def plus(self, state: State) -> Collection:
-        """Return the counts with one more document."""
-        return self._with(state, 1)
-
-    def less(self, state: State) -> Collection:
-        """Return the counts without a document."""
-        return self._with(state, -1)
-
-    def _with(self, state: State, sign: int) -> Collection:
-        if not state.leaves:
-            return self
-        one = totals(state)
-        return self._replace(
-            documents=self.documents + sign * one.live,
-            deleted=self.deleted + sign * (not one.live),
-            conflicts=self.conflicts + sign * one.conflict,
-            size=self.size + sign * one.size,
+    def changed(self, before: State, after: State, seq: int) -> Collection:
+        """Return the counts with one state of a document in the place of another, and its change the last one."""
+        old, new = totals(before), totals(after)
+        return Collection(
+            self.number,
+            self.documents - old.live + new.live,
+            self.deleted - old.deleted + new.deleted,
+            seq,
+            self.sweep,
+            self.conflicts - old.conflicts + new.conflicts,
+            self.size - old.size + new.size,
         )
 
 
@@ -78,13 +72,21 @@ class Held(NamedTuple):
 
     def at(self, clock: DotSet) -> Held:
         """Return this with another node clock."""
-        return Held(clock, *self[1:])
+        return Held(
+            clock, self.names, self.marks, self.residue, self.collections, self.next_number, self.stable
+        )
 
     def counting(self, name: str, counts: Collection) -> Held:
         """Return this with other counts of one collection."""
-        collections = dict(self.collections)
-        collections[name] = counts
-        return self._replace(collections=collections)
+        return Held(
+            self.clock,
+            self.names,
+            self.marks,
+            self.residue,
+            {**self.collections, name: counts},
+            self.next_number,
+            self.stable,
+        )
 
     @property
     def catalogue(self) -> Catalogue:

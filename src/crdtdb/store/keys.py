@@ -40,6 +40,7 @@ send and nothing else.
 from __future__ import annotations
 
 from hashlib import blake2b
+from struct import Struct
 
 from crdtdb.crdts import Address
 
@@ -58,43 +59,44 @@ FORMAT_VERSION = 4
 OLDEST_VERSION = 3
 
 
-def _four(prefix: bytes, number: int) -> bytes:
-    return prefix + number.to_bytes(4, "big")
+_numbered = Struct(">cI").pack
+_numbered_twice = Struct(">cIQ").pack
+_sized = Struct(">cIH").pack
 
 
 def actor(number: int) -> bytes:
     """Return the key of an interned actor."""
-    return _four(b"a", number)
+    return _numbered(b"a", number)
 
 
 def creations(number: int) -> bytes:
     """Return the key of an interned set of creations."""
-    return _four(b"e", number)
+    return _numbered(b"e", number)
 
 
 def clock(actor_number: int) -> bytes:
     """Return the key of one actor's part of the node clock."""
-    return _four(b"k", actor_number)
+    return _numbered(b"k", actor_number)
 
 
 def counts(collection: int) -> bytes:
     """Return the key of a collection's counts."""
-    return _four(b"n", collection)
+    return _numbered(b"n", collection)
 
 
 def sweep(collection: int) -> bytes:
     """Return the key of a collection's sweep."""
-    return _four(b"x", collection)
+    return _numbered(b"x", collection)
 
 
 def document(collection: int, doc_id: bytes) -> bytes:
     """Return the key of a document; with an empty id, the beginning of all of them."""
-    return _four(b"d", collection) + doc_id
+    return _numbered(b"d", collection) + doc_id
 
 
 def history(collection: int, doc_id: bytes) -> bytes:
     """Return the beginning of the keys of a document's replaced revisions."""
-    return _four(b"h", collection) + len(doc_id).to_bytes(2, "big") + doc_id
+    return _sized(b"h", collection, len(doc_id)) + doc_id
 
 
 def revision(history_key: bytes, generation: int, digest: str) -> bytes:
@@ -104,7 +106,7 @@ def revision(history_key: bytes, generation: int, digest: str) -> bytes:
 
 def journals(collection: int, doc_id: bytes) -> bytes:
     """Return the beginning of the keys of a document's journals."""
-    return _four(b"t", collection) + len(doc_id).to_bytes(2, "big") + doc_id
+    return _sized(b"t", collection, len(doc_id)) + doc_id
 
 
 def journal(journals_key: bytes, address: Address) -> bytes:
@@ -125,27 +127,27 @@ def update(journal_key: bytes, actor_number: int, counter: int) -> bytes:
 
 def change(collection: int, seq: int) -> bytes:
     """Return the key of a row of the changes feed."""
-    return _four(b"s", collection) + seq.to_bytes(8, "big")
+    return _numbered_twice(b"s", collection, seq)
 
 
 def log(actor_number: int, counter: int) -> bytes:
     """Return the key of a row of the dot log."""
-    return _four(b"l", actor_number) + counter.to_bytes(8, "big")
+    return _numbered_twice(b"l", actor_number, counter)
 
 
 def stable(actor_number: int) -> bytes:
     """Return the key of one actor's part of the stable cut."""
-    return _four(b"y", actor_number)
+    return _numbered(b"y", actor_number)
 
 
 def waiting(actor_number: int, counter: int) -> bytes:
     """Return the key under which a document waits for a dot to be stable."""
-    return _four(b"g", actor_number) + counter.to_bytes(8, "big")
+    return _numbered_twice(b"g", actor_number, counter)
 
 
 def due(collection: int, doc_id: bytes) -> bytes:
     """Return the key under which a document waits for clients to have read it."""
-    return _four(b"G", collection) + doc_id
+    return _numbered(b"G", collection) + doc_id
 
 
 def content(sha256: bytes) -> bytes:
@@ -180,7 +182,7 @@ def reference(sha256: bytes, collection: int, doc_id: bytes) -> bytes:
 
 def references(collection: int, doc_id: bytes) -> bytes:
     """Return the beginning of the keys of a document's references."""
-    return _four(b"q", collection) + len(doc_id).to_bytes(2, "big") + doc_id
+    return _sized(b"q", collection, len(doc_id)) + doc_id
 
 
 def place(collection: int, doc_id: bytes) -> bytes:

@@ -39,6 +39,7 @@ from crdtdb.store.records import Past, Record, StoreTables, decode_past, read_ch
 from crdtdb.store.rumors import RumorWriter
 from crdtdb.store.sequences import Open, OpenSequences, Slot
 from crdtdb.store.sweep import pending, sweep_slice
+from crdtdb.store.texts import Texts
 from crdtdb.store.transaction import Origin, Transaction, Written
 from crdtdb.store.upgrading import upgrade
 from crdtdb.wallclock import WallClock, monotonic_seconds, wall_milliseconds
@@ -86,6 +87,16 @@ class Store:
         self._flushed: DotSet | None = None
         self._identity = load_identity(backend, draw)
         self._stamps = HybridClock()
+        self._sequences = OpenSequences()
+        self._schemas: dict[int, Schema] = {}
+        self._origin = Origin(
+            self._identity.actor,
+            draw,
+            lambda: self._stamps.now(self._wall()),
+            lambda stamp: self._stamps.observe(stamp, self._wall()),
+            self._sequences,
+            self._schema_of,
+        )
         self._committer = Committer(self._begin, self._finish)
         self._bell = Condition()
         self._listening = 0
@@ -93,8 +104,6 @@ class Store:
         self.failure: StoreError | None = None
         """Why a commit could not be written, if one couldn't: whoever runs a node should end it and start it again."""
         self._sweeps = pending(backend)
-        self._sequences = OpenSequences()
-        self._schemas: dict[int, Schema] = {}
         self._grown: list[tuple[str, str, Address]] = []
         self._rumors = RumorWriter(self._tables)
         self.commits = self.written_documents = self.read_documents = 0
@@ -502,16 +511,16 @@ class Store:
     def _decoded(self, held: Held, name: str, raw: bytes, value: bytes) -> Record | None:
         return Moment(self._backend, held, self._tables).decoded(name, raw, value)
 
+    def _take_over(self, texts: Texts) -> None:
+        """Keep open what a commit opened, and take note of what is to be folded."""
+        self._grown += [place for place in texts.grown if place not in self._grown]
+        for slot, opened in texts.opened.items():
+            self._sequences.keep(slot, opened)
+
     def _begin(self) -> Transaction:
-        origin = Origin(
-            self.actor,
-            self._draw,
-            lambda: self._stamps.now(self._wall()),
-            lambda stamp: self._stamps.observe(stamp, self._wall()),
-            self._sequences,
-            self._schema_of,
-        )
-        return Transaction(self._backend, self._held, self._tables, origin)
+        if self._origin.actor != self._identity.actor:
+            self._origin = self._origin._replace(actor=self._identity.actor)
+        return Transaction(self._backend, self._held, self._tables, self._origin)
 
     def _finish(self, transaction: Transaction) -> None:
         rows = transaction.all_rows()
@@ -531,11 +540,10 @@ class Store:
         self._tables.unsaved = {}
         self._held = transaction.held
         self._sweeps += [number for number in transaction.swept if number not in self._sweeps]
-        self._grown += [place for place in transaction.texts.grown if place not in self._grown]
+        if transaction.opened is not None:
+            self._take_over(transaction.opened)
         for number in transaction.declared:
             self._schemas.pop(number, None)
-        for slot, opened in transaction.texts.opened.items():
-            self._sequences.keep(slot, opened)
         self.ring()
         if self.listeners:
             committed = Committed(frozenset(transaction.touched), tuple(transaction.written), transaction.named)

@@ -16,9 +16,12 @@ from crdtdb.crdts import (
     EMPTY_JOURNAL,
     NO_FIELDS,
     Address,
+    Journal,
     OpenSequence,
+    Sequence,
 )
 from crdtdb.documents import NO_SCHEMA, Ancestor, Rev, Schema, State, Write
+from crdtdb.documents.attachments import may_have_attachments
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.collecting import has_garbage
 from crdtdb.documents.foreign import Read
@@ -84,10 +87,22 @@ class Transaction:
         self._present: dict[bytes, bool] = {}
         self.declared: set[int] = set()
         """The numbers of collections whose schema was written."""
-        self.texts = Texts(tables, self._scan, origin.sequences, origin.actor)
-        self.contents = Contents(self.get, self._scan, lambda: self.rows, origin.draw)
+        self.opened: Texts | None = None
+        """The texts and lists that were opened or grew; None if no document had one."""
         self.named = False
         """Whether a collection was made or dropped here, not received."""
+
+    @property
+    def texts(self) -> Texts:
+        """The texts and lists of this transaction."""
+        if self.opened is None:
+            self.opened = Texts(self._tables, self._scan, self._origin.sequences, self._origin.actor)
+        return self.opened
+
+    @property
+    def contents(self) -> Contents:
+        """The contents of attachments as this transaction sees and changes them."""
+        return Contents(self.get, self._scan, lambda: self.rows, self._origin.draw)
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key as this transaction sees it."""
@@ -108,7 +123,8 @@ class Transaction:
             self.rows = {}
             self.held, self.touched, self.named = held, touched, named
             del self.written[written:], self.swept[swept:]
-            self.texts.opened.clear()  # what failed may have changed one of them
+            if self.opened is not None:
+                self.opened.opened.clear()  # what failed may have changed one of them
 
         return rollback
 
@@ -234,18 +250,17 @@ class Transaction:
         self._check_writable(name, doc_id)
         self.create(name)
         before = self.load(name, doc_id)
-        actor = self._origin.actor
-        counter = self.held.clock.highest(actor)
-        number = self.held.collections[name].number
+        actor, held = self._origin.actor, self.held
+        counter, collection, raw = held.clock.highest(actor), held.collections[name], doc_id.encode()
         write = Write(
             doc_id,
             actor,
             counter,
             self._origin.stamp(),
-            self.held.names[name],
-            sweep=self.held.collections[name].sweep,
-            schema=self.schema(name) if doc_id != SCHEMA_ID else NO_SCHEMA,
-            open_sequence=partial(self.texts.open, number, doc_id.encode()),
+            held.names[name],
+            collection.sweep,
+            self.schema(name) if doc_id != SCHEMA_ID else NO_SCHEMA,
+            partial(self._open, collection.number, raw),
         )
         after = change(before.state, write)
         if after is before.state:
@@ -255,64 +270,79 @@ class Transaction:
                 f"document {doc_id!r} would have {len(after.leaves)} leaves, the limit is {DOCUMENT_LEAVES_MAX}: "
                 "resolve its conflicts first"
             )
-        self.texts.check_size(number, doc_id.encode(), after, write)
+        if write.opened:
+            self.texts.check_size(collection.number, raw, after, write)
         if before.residue:
             self.advance(DotSet({actor: ((counter + 1, write.counter),)}))
         else:  # the document's context is the node clock, before and after
-            self.held = self.held.at(after.context)
+            self.held = held.at(after.context)
         self.save(name, doc_id, before, after, before.residue)
-        self.texts.leave(number, doc_id.encode(), after, write)
+        if write.opened:
+            self.texts.leave(collection.number, raw, after, write)
         self.written.append((name, doc_id))
         return Written(after, write.dot)
 
     def save(self, name: str, doc_id: str, before: Record, after: State, residue: DotSet) -> None:
         """Put a document in the place of what was there: its row, its log, its feed, its past and the counts."""
         collection, raw = self.collection(name), doc_id.encode()
+        number, local = collection.number, doc_id.startswith(LOCAL)
         held, living = set(before.stored.dots()), set(after.dots())
         if held:
             self._log(held - living, None)
-        self._log(living - held, keys.place(collection.number, raw))
+        self._log(living - held, keys.place(number, raw))
         if before.seq:
-            self.rows[keys.change(collection.number, before.seq)] = None
-            if before.stored.leaves and not before.state.leaves:
-                self._forget(keys.history(collection.number, raw))
-                self.contents.keep_only(collection.number, raw, (body.text for body in before.state.bodies.values()))
-            for address in before.stored.journals.keys() - before.state.journals.keys():
-                self._forget(keys.journal(keys.journals(collection.number, raw), address))
-        self.contents.refer(
-            collection.number, raw, (body.text for dot, body in after.bodies.items() if dot not in before.state.bodies)
-        )
-        history = self.history(name, doc_id)
+            self._leave(number, raw, before)
+        self._refer(number, raw, before.state, after)
+        history = HistoryRows(keys.history(number, raw), self._tables, self.get)
         self.rows.update(history.kept(before.state, after))
-        local = doc_id.startswith(LOCAL)
         if local:
             self._forget_covered(history, after)
-        seq = collection.seq + (not local)
-        row = keys.document(collection.number, raw)
-        for address, journal in after.journals.items():
-            if journal.updates or journal.snapshots:
-                slot = (collection.number, raw, address)
-                self.rows.update(
-                    self.texts.keep(slot, name, before.state.journals.get(address, EMPTY_JOURNAL), journal)
-                )
+        seq = 0 if local else collection.seq + 1
+        stored = self._without_updates(name, number, raw, before.state, after) if after.journals else after
+        row = keys.document(number, raw)
         if after.leaves or after.bodies or after.fields:
-            stored = after._replace(journals={one: at_rest(held) for one, held in after.journals.items()})
-            at = 0 if local else seq
-            self.rows[row] = encode_record(at, stored, uncovered(residue, self.held.clock), self._tables)
+            rest = uncovered(residue, self.held.clock) if residue else EMPTY
+            self.rows[row] = encode_record(seq, stored, rest, self._tables)
             if not local:
-                self.rows[keys.change(collection.number, seq)] = raw
+                self.rows[keys.change(number, seq)] = raw
         else:
             self.rows[row] = None
-            self._forget(keys.journals(collection.number, raw))
-        self.await_collection(collection.number, raw, after)
+            self._forget(keys.journals(number, raw))
+        self.await_collection(number, raw, after)
         if local:
             return
-        if doc_id == SCHEMA_ID:
-            self.declared.add(collection.number)
         if is_counted(doc_id):
-            collection = collection.less(before.stored).plus(after)
-        self.held = self.held.counting(name, collection._replace(seq=seq))
+            collection = collection.changed(before.stored, after, seq)
+        else:
+            collection = collection._replace(seq=seq)
+            self.declared.add(number)  # what isn't counted and has a row in the feed is the schema
+        self.held = self.held.counting(name, collection)
         self.touched.add(name)
+
+    def _leave(self, number: int, raw: bytes, before: Record) -> None:
+        """Remove what a document's last change left, and what it had before all of it was dropped."""
+        self.rows[keys.change(number, before.seq)] = None
+        if before.stored is before.state:
+            return
+        if before.stored.leaves and not before.state.leaves:
+            self._forget(keys.history(number, raw))
+            self.contents.keep_only(number, raw, (body.text for body in before.state.bodies.values()))
+        for address in before.stored.journals.keys() - before.state.journals.keys():
+            self._forget(keys.journal(keys.journals(number, raw), address))
+
+    def _refer(self, number: int, raw: bytes, before: State, after: State) -> None:
+        """Note which contents of attachments new bodies have."""
+        texts = [body.text for dot, body in after.bodies.items() if dot not in before.bodies]
+        if any(map(may_have_attachments, texts)):
+            self.contents.refer(number, raw, texts)
+
+    def _without_updates(self, name: str, number: int, raw: bytes, before: State, after: State) -> State:
+        """Put the updates of texts and lists into rows of their own; return what stands in the document's row."""
+        for address, journal in after.journals.items():
+            if journal.updates or journal.snapshots:
+                known = before.journals.get(address, EMPTY_JOURNAL)
+                self.rows.update(self.texts.keep((number, raw, address), name, known, journal))
+        return after._replace(journals={address: at_rest(journal) for address, journal in after.journals.items()})
 
     def await_collection(self, number: int, raw: bytes, state: State) -> None:
         """Line a document up for collection, if it has something to give up once that is stable."""
@@ -394,7 +424,10 @@ class Transaction:
 
     def opener(self, name: str, doc_id: str) -> OpenSequence:
         """Return what opens the texts and lists of a document as this transaction sees them."""
-        return partial(self.texts.open, self.collection(name).number, doc_id.encode())
+        return partial(self._open, self.collection(name).number, doc_id.encode())
+
+    def _open(self, number: int, raw: bytes, address: Address, journal: Journal, writer: bytes) -> Sequence:
+        return self.texts.open(number, raw, address, journal, writer)
 
     def read_then(self, name: str, doc_id: str, rev: Rev) -> Read | None:
         """Return a replaced revision as its author read it, None if that isn't known any more."""
@@ -437,8 +470,9 @@ class Transaction:
             self.rows[key] = None
 
     def _log(self, dots: Iterable[Dot], value: bytes | None) -> None:
+        rows, number = self.rows, self._tables.actor_number
         for actor, counter in dots:
-            self.rows[keys.log(self._tables.actor_number(actor), counter)] = value
+            rows[keys.log(number(actor), counter)] = value
 
     def _next_dot(self) -> Dot:
         return Dot(self._origin.actor, self.held.clock.highest(self._origin.actor) + 1)

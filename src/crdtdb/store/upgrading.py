@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crdtdb.backends import Backend
+from crdtdb.documents import NOTHING
 from crdtdb.store import keys
 from crdtdb.store.held import Collection, Held, is_counted, read_held
 from crdtdb.store.records import StoreTables, decode_record
@@ -34,5 +35,6 @@ def _recount(backend: Backend, held: Held, tables: StoreTables, before: Collecti
         raw = key[5:]
         if is_counted(raw.decode()):
             history = keys.history(before.number, raw)
-            counts = counts.plus(decode_record(value, held.clock, tables, backend.get, history).state)
+            state = decode_record(value, held.clock, tables, backend.get, history).state
+            counts = counts.changed(NOTHING, state, counts.seq)
     return counts

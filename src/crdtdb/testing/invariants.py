@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crdtdb.crdts import Address, Journal, Sequence, kind_of
 from crdtdb.crdts.journal import join_journals
-from crdtdb.documents import totals, view
+from crdtdb.documents import NOTHING, totals, view
 from crdtdb.documents.attachments import contents_in
 from crdtdb.documents.local import LOCAL
 from crdtdb.store import Store, keys
@@ -40,9 +40,10 @@ def check_store(store: Store) -> None:
                     assert store.attachments.find(content.sha256) is not None, f"{name}/{raw!r} lacks {content}"
                     assert backend.get(keys.reference(content.sha256, number, raw)) is not None
             if is_counted(raw.decode()):
-                counted = counted.plus(record.state)
+                counted = counted.changed(NOTHING, record.state, counted.seq)
                 assert totals(record.state) == (
                     not shown.deleted,
+                    shown.deleted and bool(record.state.leaves),
                     shown.conflict,
                     sum(len(one.text or b"") for one in shown.siblings),
                 )

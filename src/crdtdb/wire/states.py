@@ -80,25 +80,10 @@ def encode_state(
     """Return the state as plain arrays. `steps` chooses how much of a leaf's path goes in, and whether more exists."""
     number = tables.actor_number
     sets = tables.creations_number
-    leaves = []
-    for dot, leaf in state.leaves.items():
-        known, more = steps(leaf)
-        leaves.append(
-            [
-                number(dot[0]),
-                dot[1],
-                leaf.rev[0],
-                digest_out(leaf.rev[1]),
-                [more, *([digest_out(step.digest), *_dot_out(step.dot, number)] for step in known)] if known else None,
-                _clock_out(leaf.clock, dot, number),
-                _DELETED if leaf.deleted else _NATIVE if leaf.native else 0,
-                None if leaf.body_dot == dot else _dot_out(leaf.body_dot, number),
-                None if leaf.body_rev == leaf.rev else [leaf.body_rev[0], digest_out(leaf.body_rev[1])],
-                leaf.stamp,
-                sets(leaf.creations),
-            ]
-        )
+    leaves = [_leaf_out(dot, leaf, tables, *steps(leaf)) for dot, leaf in state.leaves.items()]
     bodies = [[number(dot[0]), dot[1], sets(body.creations), body.text] for dot, body in state.bodies.items()]
+    if not state.fields and not state.journals:
+        return [leaves, bodies, [], None, dots_out(residue, number) if residue else None]
     fields = [
         [
             address_out(address),
@@ -181,9 +166,7 @@ def _dot_out(dot: Dot | None, number: Callable[[Actor], int]) -> list[int | None
 
 
 def _clock_out(clock: DotSet, dot: Dot, number: Callable[[Actor], int]) -> Encoded | None:
-    if len(list(clock.actors)) == 1 and clock.ranges(dot[0]) == ((1, dot[1]),):
-        return None
-    return dots_out(clock, number)
+    return None if clock.is_up_to(dot) else dots_out(clock, number)
 
 
 def digest_out(digest: str) -> bytes | str:
@@ -215,6 +198,24 @@ def rev_in(generation: Any, digest: Any) -> Rev:
 
 def _dot_in(encoded: Any, tables: Tables) -> Dot:
     return Dot(tables.actor(encoded[0]), _counter(encoded[1], 1))
+
+
+def _leaf_out(dot: Dot, leaf: Leaf, tables: Tables, known: Sequence[Ancestor], more: bool) -> Encoded:
+    number = tables.actor_number
+    rev, _, clock, deleted, body_dot, body_rev, stamp, creations, native = leaf
+    return [
+        number(dot[0]),
+        dot[1],
+        rev[0],
+        digest_out(rev[1]),
+        [more, *([digest_out(step[0]), *_dot_out(step[1], number)] for step in known)] if known else None,
+        _clock_out(clock, dot, number),
+        _DELETED if deleted else _NATIVE if native else 0,
+        None if body_dot == dot else _dot_out(body_dot, number),
+        None if body_rev == rev else [body_rev[0], digest_out(body_rev[1])],
+        stamp,
+        tables.creations_number(creations),
+    ]
 
 
 def _leaf_in(encoded: Any, tables: Tables, older: Older) -> tuple[Dot, Leaf]:
