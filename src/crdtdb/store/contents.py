@@ -21,7 +21,7 @@ from crdtdb.backends import Reader
 from crdtdb.documents.attachments import Content, contents_in
 from crdtdb.errors import CrdtdbError
 from crdtdb.store import keys
-from crdtdb.wire.cbor import decode_own, encode
+from crdtdb.store.rows import decode_row, encode_row
 
 PIECE_BYTES = 256 * 1024
 _BLOB_BYTES = 16
@@ -51,7 +51,7 @@ def find(get: Get, sha256: bytes) -> Kept | None:
     value = get(keys.content(sha256))
     if value is None:
         return None
-    blob, md5, length = decode_own(value)
+    blob, md5, length = decode_row(value)
     return Kept(blob, Content(sha256, md5, length))
 
 
@@ -105,14 +105,14 @@ class Contents:
             rows = self._rows()
             for number in range(-(-len(data) // PIECE_BYTES)):
                 rows[keys.piece(blob, number)] = data[number * PIECE_BYTES : (number + 1) * PIECE_BYTES]
-            rows[keys.content(content.sha256)] = encode([blob, content.md5, content.length])
+            rows[keys.content(content.sha256)] = encode_row([blob, content.md5, content.length])
             rows[keys.upload(blob)] = content.sha256
         return content
 
     def adopt(self, blob: bytes, content: Content) -> None:
         """Keep what was uploaded, or let go of it if it is here already."""
         if find(self._get, content.sha256) is None:
-            self._rows()[keys.content(content.sha256)] = encode([blob, content.md5, content.length])
+            self._rows()[keys.content(content.sha256)] = encode_row([blob, content.md5, content.length])
             self._rows()[keys.upload(blob)] = content.sha256
         else:
             self.discard(blob)

@@ -18,7 +18,7 @@ from crdtdb.documents.local import LOCAL
 from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.store import keys
 from crdtdb.store.records import StoreTables
-from crdtdb.wire.cbor import decode_own, encode
+from crdtdb.store.rows import decode_row, encode_row
 from crdtdb.wire.states import dots_in, dots_out
 
 NOBODY: Creations = frozenset()
@@ -72,9 +72,7 @@ class Held(NamedTuple):
 
     def at(self, clock: DotSet) -> Held:
         """Return this with another node clock."""
-        return Held(
-            clock, self.names, self.marks, self.residue, self.collections, self.next_number, self.stable
-        )
+        return Held(clock, self.names, self.marks, self.residue, self.collections, self.next_number, self.stable)
 
     def counting(self, name: str, counts: Collection) -> Held:
         """Return this with other counts of one collection."""
@@ -117,11 +115,11 @@ def read_held(rows: Reader, tables: StoreTables) -> Held:
     encoded = rows.get(keys.CATALOGUE)
     if encoded is None:
         return Held(clock, {}, frozenset(), EMPTY, {}, 1, stable)
-    names, marks, residue, next_number = decode_own(encoded)
+    names, marks, residue, next_number = decode_row(encoded)
     collections = {}
     for name, _, number in names:
         counts = rows.get(keys.counts(number))
-        collections[name] = Collection(number, *(decode_own(counts) if counts is not None else ()))
+        collections[name] = Collection(number, *(decode_row(counts) if counts is not None else ()))
     return Held(
         clock,
         {name: tables.creations(creations) for name, creations, _ in names},
@@ -136,7 +134,7 @@ def read_held(rows: Reader, tables: StoreTables) -> Held:
 def _dots_at(rows: Reader, prefix: bytes, tables: StoreTables) -> DotSet:
     ranges = {}
     for key, value in rows.scan(*keys.rest(prefix)):
-        flat = decode_own(value)
+        flat = decode_row(value)
         ranges[tables.actors[int.from_bytes(key[1:], "big")]] = tuple(zip(flat[::2], flat[1::2], strict=True))
     return DotSet(ranges)
 
@@ -148,13 +146,13 @@ def held_rows(before: Held, after: Held, tables: StoreTables) -> dict[bytes, byt
         if other is not one:
             for actor, ranges in other.items():
                 if one.ranges(actor) != ranges:
-                    rows[key(tables.actor_number(actor))] = encode([bound for pair in ranges for bound in pair])
+                    rows[key(tables.actor_number(actor))] = encode_row([bound for pair in ranges for bound in pair])
     if after.names is not before.names or after[1:4] != before[1:4] or after.next_number != before.next_number:
-        rows[keys.CATALOGUE] = encode(_catalogue_out(after, tables))
+        rows[keys.CATALOGUE] = encode_row(_catalogue_out(after, tables))
     if after.collections is not before.collections:
         for name, counts in after.collections.items():
             if before.collections.get(name) is not counts:
-                rows[keys.counts(counts.number)] = encode(counts[1:])
+                rows[keys.counts(counts.number)] = encode_row(counts[1:])
     return rows
 
 

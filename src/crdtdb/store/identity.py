@@ -12,7 +12,7 @@ from typing import NamedTuple
 from crdtdb.backends import Backend
 from crdtdb.causality import ACTOR_BYTES, Actor
 from crdtdb.store import keys
-from crdtdb.wire.cbor import decode_own, encode
+from crdtdb.store.rows import decode_row, encode_row
 
 
 class Identity(NamedTuple):
@@ -31,7 +31,7 @@ class Identity(NamedTuple):
     def begun_anew(self, backend: Backend, draw: Callable[[int], bytes], why: str) -> Identity:
         """Return the identity of a store that nobody knows yet, which is kept before it is returned."""
         anew = Identity(draw(ACTOR_BYTES), draw(ACTOR_BYTES), self.place, why, entering=True)
-        backend.write({keys.IDENTITY: encode(list(anew[:3])), keys.ENTERING: b""}, durable=True)
+        backend.write({keys.IDENTITY: encode_row(list(anew[:3])), keys.ENTERING: b""}, durable=True)
         return anew
 
     def entered(self, backend: Backend) -> Identity:
@@ -42,7 +42,7 @@ class Identity(NamedTuple):
     def renewed(self, backend: Backend, draw: Callable[[int], bytes]) -> Identity:
         """Return the identity with a new actor, which is kept before it is returned."""
         renewed = self._replace(actor=draw(ACTOR_BYTES), why="a peer knew more of the old one")
-        backend.write({keys.IDENTITY: encode(list(renewed[:3]))}, durable=True)
+        backend.write({keys.IDENTITY: encode_row(list(renewed[:3]))}, durable=True)
         return renewed
 
     def stopped(self, backend: Backend) -> None:
@@ -57,7 +57,7 @@ def load_identity(backend: Backend, draw: Callable[[int], bytes]) -> Identity:
     if encoded is None:
         identity = Identity(draw(ACTOR_BYTES), draw(ACTOR_BYTES), place, "the store is new")
     else:
-        identity = Identity(*decode_own(encoded))
+        identity = Identity(*decode_row(encoded))
         why = None
         if backend.get(keys.RUNNING) is not None:
             why = "the last stop wasn't clean"
@@ -66,5 +66,5 @@ def load_identity(backend: Backend, draw: Callable[[int], bytes]) -> Identity:
         if why is not None:
             identity = Identity(identity.store_id, draw(ACTOR_BYTES), place, why)
     identity = identity._replace(entering=backend.get(keys.ENTERING) is not None)
-    backend.write({keys.IDENTITY: encode(list(identity[:3])), keys.RUNNING: b""}, durable=True)
+    backend.write({keys.IDENTITY: encode_row(list(identity[:3])), keys.RUNNING: b""}, durable=True)
     return identity

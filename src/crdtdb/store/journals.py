@@ -29,7 +29,7 @@ from crdtdb.jsontext import load
 from crdtdb.limits import JOURNAL_UPDATES_KEPT, JOURNAL_UPDATES_MAX
 from crdtdb.store import keys
 from crdtdb.store.records import Past, StoreTables
-from crdtdb.wire.cbor import decode_own, encode
+from crdtdb.store.rows import decode_row, encode_row
 from crdtdb.wire.states import vector_in, vector_out
 
 Scan = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
@@ -60,7 +60,7 @@ class JournalRows(NamedTuple):
                 vector = join_vectors(vector, snapshots[0].vector)
             else:
                 dot = self._dot(tail)
-                after, content = decode_own(value)
+                after, content = decode_row(value)
                 updates[dot] = Update(after, content)
                 vector = join_vectors(vector, {dot.actor: dot.counter})
         return Journal(vector, frozenset(), updates, tuple(snapshots))
@@ -135,7 +135,7 @@ class JournalRows(NamedTuple):
     def write(self, journal: Journal) -> Rows:
         """Return the rows of what came along with a journal."""
         rows: Rows = {
-            self._key_of(dot): encode([update.after, update.content]) for dot, update in journal.updates.items()
+            self._key_of(dot): encode_row([update.after, update.content]) for dot, update in journal.updates.items()
         }
         if journal.snapshots:
             held = self.all()
@@ -160,13 +160,13 @@ class JournalRows(NamedTuple):
             rows.update(dict.fromkeys((self._key_of(dot) for dot in dots[:-JOURNAL_UPDATES_KEPT]), None))
         contents, vector = self.contents()
         folded = Sequence(kind_of(kind_address), contents).snapshot()
-        rows[keys.snapshot(self.key)] = encode([vector_out(vector, self.tables.actor_number), folded])
+        rows[keys.snapshot(self.key)] = encode_row([vector_out(vector, self.tables.actor_number), folded])
         return rows
 
     def _snapshot_row(self, vector: Vector, merged: Journal) -> Rows:
         contents = list(merged.contents())
         content = contents[0] if len(contents) == 1 else Sequence.joined(*contents)
-        return {keys.snapshot(self.key): encode([vector_out(vector, self.tables.actor_number), content])}
+        return {keys.snapshot(self.key): encode_row([vector_out(vector, self.tables.actor_number), content])}
 
     def _updates(self, actor: Actor, dots: DotSet) -> list[tuple[Dot, Update]]:
         number = self.tables.known_actor_number(actor)
@@ -174,7 +174,7 @@ class JournalRows(NamedTuple):
         for first, last in dots.ranges(actor) if number is not None else ():
             start, stop = keys.update(self.key, number or 0, first), keys.update(self.key, number or 0, last + 1)
             for key, value in self.scan(start, stop):
-                after, content = decode_own(value)
+                after, content = decode_row(value)
                 found.append((self._dot(key[len(self.key) :]), Update(after, content)))
         return found
 
@@ -185,7 +185,7 @@ class JournalRows(NamedTuple):
         return keys.update(self.key, self.tables.actor_number(dot.actor), dot.counter)
 
     def _snapshot(self, value: bytes) -> Snapshot:
-        vector, content = decode_own(value)
+        vector, content = decode_row(value)
         return Snapshot(vector_in(vector, self.tables), content)
 
 

@@ -54,8 +54,8 @@ PROMISE = b"!promise/"
 CATALOGUE = b"c"
 
 FORMAT_NAME = "crdtdb"
-FORMAT_VERSION = 4
-"""1 and 2: before any release. 3: before conflicts and sizes were counted."""
+FORMAT_VERSION = 5
+"""1 and 2: before any release. 3: before conflicts and sizes were counted. 4: before rows were MessagePack."""
 OLDEST_VERSION = 3
 
 

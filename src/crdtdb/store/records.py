@@ -11,7 +11,7 @@ from crdtdb.crdts import Address, Creations
 from crdtdb.documents import Ancestor, Leaf, Rev, State
 from crdtdb.limits import REVS_LIMIT
 from crdtdb.store import keys
-from crdtdb.wire.cbor import decode_own, encode
+from crdtdb.store.rows import decode_row, encode_row
 from crdtdb.wire.states import address_in, address_out, decode_state, dots_in, dots_out, encode_state
 
 Get = Callable[[bytes], bytes | None]
@@ -29,7 +29,7 @@ class StoreTables:
         self._actor_numbers = {actor: number for number, actor in enumerate(self.actors)}
         self.sets: list[Creations] = []
         for _, value in rows.scan(*keys.rest(b"e")):
-            flat = decode_own(value)
+            flat = decode_row(value)
             self.sets.append(
                 frozenset(Dot(self.actors[a], counter) for a, counter in zip(flat[::2], flat[1::2], strict=True))
             )
@@ -56,7 +56,7 @@ class StoreTables:
         if number is None:
             flat = [part for dot in sorted(creations) for part in (self.actor_number(dot.actor), dot.counter)]
             number = len(self.sets)
-            self.unsaved[keys.creations(number)] = encode(flat)
+            self.unsaved[keys.creations(number)] = encode_row(flat)
             self.sets.append(creations)
             self._set_numbers[creations] = number
         return number
@@ -99,7 +99,7 @@ class Past(NamedTuple):
 
 def encode_record(seq: int, state: State, residue: DotSet, tables: StoreTables) -> bytes:
     """Write a document. Of each path the parent goes in; the rows of the replaced revisions are the rest of it."""
-    return encode([seq, *encode_state(state, residue, tables, _parent_alone)])
+    return encode_row([seq, *encode_state(state, residue, tables, _parent_alone)])
 
 
 def _parent_alone(leaf: Leaf) -> tuple[Sequence[Ancestor], bool]:
@@ -111,7 +111,7 @@ def _parent_alone(leaf: Leaf) -> tuple[Sequence[Ancestor], bool]:
 
 def decode_record(value: bytes, clock: DotSet, tables: StoreTables, get: Get, history: bytes) -> Record:
     """Read a document. `get` reads the rows of its older revisions, `history` is where their keys begin."""
-    seq, *encoded = decode_own(value)
+    seq, *encoded = decode_row(value)
 
     def older(rev: Rev) -> Callable[[], Iterable[Ancestor]]:
         return lambda: read_chain(get, tables, history, rev)
@@ -127,7 +127,7 @@ def read_chain(get: Get, tables: StoreTables, history: bytes, rev: Rev) -> Itera
         value = get(keys.revision(history, generation, digest))
         if value is None:
             return
-        parent, actor, counter, *_ = decode_own(value)
+        parent, actor, counter, *_ = decode_row(value)
         if parent is None:
             return
         yield Ancestor(parent, _dot(actor, counter, tables))
@@ -145,7 +145,7 @@ def encode_past(
     sequences: Iterable[Address] = (),
 ) -> bytes:
     """Write a replaced revision."""
-    return encode(
+    return encode_row(
         [
             parent.digest if parent is not None else None,
             *_flat(parent.dot if parent is not None else None, tables),
@@ -163,7 +163,7 @@ def decode_past(key: bytes, value: bytes, history: bytes, tables: StoreTables) -
     """Read a replaced revision."""
     tail = key[len(history) :]
     rev = Rev(int.from_bytes(tail[:8], "big"), tail[8:].decode())
-    parent, actor, counter, deleted, stamp, own, own_counter, text, seen, *sequences = decode_own(value)
+    parent, actor, counter, deleted, stamp, own, own_counter, text, seen, *sequences = decode_row(value)
     return Past(
         rev,
         Ancestor(parent, _dot(actor, counter, tables)) if parent is not None else None,
@@ -186,10 +186,10 @@ def _dot(actor: int | None, counter: int, tables: StoreTables) -> Dot | None:
 
 def encode_sweep(name: str | None, cursor: bytes) -> bytes:
     """Write a sweep: of what is dead in the collection `name`, or of a dropped one; `cursor` is the id to go on from."""
-    return encode([name, cursor])
+    return encode_row([name, cursor])
 
 
 def decode_sweep(value: bytes) -> tuple[str | None, bytes]:
     """Read a sweep."""
-    name, cursor = decode_own(value)
+    name, cursor = decode_row(value)
     return name, cursor

