@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from crdtdb.crdts import Draft, GapError, OpenSequence
+from crdtdb.crdts import Draft, GapError, OpenSequence, open_at_hand
 from crdtdb.document import (
     Change,
     Document,
@@ -107,7 +107,7 @@ class Collection:
 
         state = self._store.write(self.name, doc_id, put_unless).state
         shown = view(state)
-        return document_of(doc_id, state, shown, shown.siblings[0], self._opener(doc_id))
+        return document_of(doc_id, state, shown, shown.siblings[0], self._opener(doc_id, state))
 
     def resolve(self, doc_id: str, body: Mapping[str, Any], rev: str | None = None) -> Document:
         """Replace all siblings by one body. What is written elsewhere at the same time stays beside it as a conflict.
@@ -177,7 +177,7 @@ class Collection:
         target = shown.siblings[0] if named is None else shown.find(named)
         if target is None or target.leaf.deleted:
             raise ConflictError(doc_id, rev, tuple(str(one.rev) for one in shown.siblings))
-        state, opener = record.state, self._opener(doc_id)
+        state, opener = record.state, self._opener(doc_id, record.state)
         session = Session(state.fields, state.journals, target.text or NO_BODY, self._store.schema(self.name), opener)
         editing = DocumentEdit(session, doc_id)
         yield editing
@@ -228,7 +228,7 @@ class Collection:
         if record is None:
             raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
         past = list(self._store.past(self.name, doc_id))
-        return explain(self.name, doc_id, record.state, past, self._opener(doc_id))
+        return explain(self.name, doc_id, record.state, past, self._opener(doc_id, record.state))
 
     def take(self, documents: Iterable[Mapping[str, Any]]) -> list[CrdtdbError | None]:
         """Take revisions that were made elsewhere, in one commit: CouchDB's `new_edits=false`.
@@ -283,7 +283,7 @@ class Collection:
             record.state,
             shown,
             shown.siblings[0],
-            self._opener(doc_id),
+            self._opener(doc_id, record.state),
             with_conflicts=conflicts,
             with_fields=crdt,
         )
@@ -328,7 +328,7 @@ class Collection:
         if shown is None or shown.deleted:
             raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}", deleted=record is not None)
         assert record is not None
-        return siblings_of(record.state, shown, self._opener(doc_id))
+        return siblings_of(record.state, shown, self._opener(doc_id, record.state))
 
     def conflicts(self) -> Iterator[Document]:
         """Yield every document that has more than one body, or a field that was created twice."""
@@ -344,7 +344,7 @@ class Collection:
         if record is None:
             raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
         state = record.state
-        draft = reading(state.fields, state.journals, self._opener(doc_id))
+        draft = reading(state.fields, state.journals, self._opener(doc_id, state))
         found = {one.leaf.rev: _leaf_revision(one, draft) for one in view(state).leaves}
         for past in self._store.past(self.name, doc_id):
             found.setdefault(past.rev, _past_revision(past, self._store.value_of(self.name, doc_id, past)))
@@ -416,13 +416,13 @@ class Collection:
         self._fold()
         return written
 
-    def _opener(self, doc_id: str) -> OpenSequence:
-        return self._store.opener(self.name, doc_id)
+    def _opener(self, doc_id: str, state: State) -> OpenSequence:
+        return self._store.opener(self.name, doc_id) if state.journals else open_at_hand
 
     def _fold(self) -> None:
         """Fold what has grown. A node does it between its other duties; a library has nobody else."""
-        while self._store.fold():
-            pass
+        while self._store.grown:
+            self._store.fold()
 
     def _written(self, doc_id: str, written: Written) -> Document:
         state, dot = written
@@ -430,11 +430,12 @@ class Collection:
         shown = view(state)
         chosen = shown.leaves[0] if len(shown.leaves) == 1 else shown.leaf(state.leaves[dot].rev)
         assert chosen is not None
-        return document_of(doc_id, at_rest(state), shown, chosen, self._opener(doc_id))
+        return document_of(doc_id, at_rest(state), shown, chosen, self._opener(doc_id, state))
 
     def _now(self, doc_id: str, written: Written) -> Document:
         shown = view(written.state)
-        return document_of(doc_id, at_rest(written.state), shown, shown.siblings[0], self._opener(doc_id))
+        opener = self._opener(doc_id, written.state)
+        return document_of(doc_id, at_rest(written.state), shown, shown.siblings[0], opener)
 
     def _take_one(self, transaction: Transaction, prepared: tuple[str, Foreign] | CrdtdbError) -> CrdtdbError | None:
         if isinstance(prepared, CrdtdbError):
@@ -482,7 +483,13 @@ class Collection:
         leaf = shown.find(rev) or shown.leaf(rev)
         if leaf is not None and (leaf.text is not None or leaf.leaf.deleted):
             return document_of(
-                doc_id, record.state, shown, leaf, self._opener(doc_id), with_conflicts=conflicts, with_fields=crdt
+                doc_id,
+                record.state,
+                shown,
+                leaf,
+                self._opener(doc_id, record.state),
+                with_conflicts=conflicts,
+                with_fields=crdt,
             )
         past = self._store.revision(self.name, doc_id, rev)
         value = self._store.value_of(self.name, doc_id, past) if past is not None else None
@@ -510,14 +517,15 @@ class Collection:
         for doc_id, record in self._store.documents(self.name, first, stop, descending):
             shown = view(record.state)
             if not shown.deleted and doc_id != SCHEMA_ID:
-                yield document_of(doc_id, record.state, shown, shown.siblings[0], self._opener(doc_id))
+                state = record.state
+                yield document_of(doc_id, state, shown, shown.siblings[0], self._opener(doc_id, state))
 
     def _settle_one(self, doc_id: str, resolver: Resolver) -> bool:
         record = self._store.read(self.name, doc_id)
         shown = view(record.state) if record is not None else None
         if record is None or shown is None or not shown.conflict:
             return False
-        siblings = siblings_of(record.state, shown, self._opener(doc_id))
+        siblings = siblings_of(record.state, shown, self._opener(doc_id, record.state))
         chosen = resolver(Conflict(doc_id, siblings, self._ancestor(doc_id, shown)))
         if chosen is None:
             return False

@@ -110,7 +110,7 @@ def test_updates_fold_into_a_snapshot_and_a_peer_that_lacks_a_few_gets_those_alo
     assert rows_of_updates(people.ada.store) < 2 * JOURNAL_UPDATES_MAX
     people.bob.hear(people.ada)  # who lacks much gets the snapshot
     assert len(people.same()) == 6 + 3 * JOURNAL_UPDATES_MAX
-    people.notes._store._grown.append(("notes", "a", next(iter(_state(people.ada).journals))))
+    people.notes._store.grown.append(("notes", "a", next(iter(_state(people.ada).journals))))
     before = people.bob.store.held.clock
     keystroke(people.notes, 0, "!")
     people.notes._fold()

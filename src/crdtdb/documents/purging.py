@@ -60,5 +60,5 @@ def is_mark(body: Body) -> bool:
 
 
 def purged_by(body: Body) -> list[Rev]:
-    """Return the revisions that are to be forgotten, none for a body that is no mark."""
-    return [Rev.parse(name) for name in load(body.text)["_purged"]] if is_mark(body) else []
+    """Return the revisions that are to be forgotten after a mark."""
+    return [Rev.parse(name) for name in load(body.text)["_purged"]]

@@ -125,13 +125,13 @@ def totals(state: State) -> Totals:
         body = state.bodies.get(leaf.body_dot) if not leaf.deleted else None
         return Totals(not leaf.deleted, leaf.deleted, 0, len(body.text) if body is not None else 0)
     if not state.leaves:
-        return _NOTHING
+        return NONE
     shown = view(state)
     size = sum(len(one.text or b"") for one in shown.siblings)
     return Totals(not shown.deleted, shown.deleted, shown.conflict, size)
 
 
-_NOTHING = Totals(0, 0, 0, 0)
+NONE = Totals(0, 0, 0, 0)
 
 
 def replaced_by(shown: Shown, other: Shown) -> bool:

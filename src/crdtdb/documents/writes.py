@@ -112,12 +112,12 @@ def put(
     equal body: to clients that know trees of revisions these are branches of their own. Raises ConflictError if `rev` isn't
     a leaf, or is missing while there is a live one; InvalidDocumentError for a value that the field at its place can't hold.
     """
-    if not state.leaves and rev is not None:
-        raise ConflictError(write.doc_id, str(rev), ())
-    shown = view(state)
-    target = _named(shown, write, rev) if state.leaves else None
-    if target is None:
+    if not state.leaves:
+        if rev is not None:
+            raise ConflictError(write.doc_id, str(rev), ())
         return _first(state, write, text, given)
+    shown = view(state)
+    target = _named(shown, write, rev)
     replaced = _twins(state, target) if target.leaf.deleted or exact else _group(state, target)
     adopted, _ = _adopted(state, write, target)
     dot, signed, removed = write.sign(), Signed(), EMPTY

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from crdtdb.errors import StoreClosedError
 from crdtdb.store.transaction import Transaction
@@ -59,7 +59,8 @@ class Committer:
         self._await(entry)
         if entry.error is not None:
             raise entry.error
-        return cast("T", entry.result)
+        result: T = entry.result
+        return result
 
     def _line_up(self, entry: _Entry) -> None:
         self._waiting.append(entry)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from crdtdb.backends import Reader
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import Creations
-from crdtdb.documents import State, totals
+from crdtdb.documents import NONE, State, totals
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.local import LOCAL
 from crdtdb.documents.schema import SCHEMA_ID
@@ -42,7 +42,7 @@ class Collection(NamedTuple):
 
     def changed(self, before: State, after: State, seq: int) -> Collection:
         """Return the counts with one state of a document in the place of another, and its change the last one."""
-        old, new = totals(before), totals(after)
+        old, new = totals(before) if before.leaves else NONE, totals(after)
         return Collection(
             self.number,
             self.documents - old.live + new.live,

@@ -13,7 +13,8 @@ from crdtdb.causality import EMPTY, DotSet
 from crdtdb.crdts import Address, heads
 from crdtdb.documents import Ancestor, Leaf, Rev, State
 from crdtdb.documents.fields import reading, sequences_shown, value_without_sequences
-from crdtdb.documents.purging import purged_by
+from crdtdb.documents.purging import is_mark, purged_by
+from crdtdb.documents.revisions import NO_PATH
 from crdtdb.errors import CrdtdbError
 from crdtdb.store import keys
 from crdtdb.store.records import Past, StoreTables, decode_past, encode_past
@@ -58,10 +59,10 @@ class HistoryRows(NamedTuple):
                     value = _value_of(before, leaf, text)
                     rows[key] = encode_past(leaf.path.parent, self.tables, leaf.deleted, leaf.stamp, dot, *value)
         for dot, leaf in after.leaves.items():
-            if dot not in before.leaves:
+            if leaf.path is not NO_PATH and dot not in before.leaves:
                 self._keep_path(leaf, after, rows)
         for dot, body in after.bodies.items():
-            if dot not in before.bodies:
+            if dot not in before.bodies and is_mark(body):
                 rows.update((keys.revision(self.beginning, *rev), None) for rev in purged_by(body))
         return rows
 

@@ -104,7 +104,8 @@ class Store:
         self.failure: StoreError | None = None
         """Why a commit could not be written, if one couldn't: whoever runs a node should end it and start it again."""
         self._sweeps = pending(backend)
-        self._grown: list[tuple[str, str, Address]] = []
+        self.grown: list[tuple[str, str, Address]] = []
+        """The journals of many updates, which wait to be folded."""
         self._rumors = RumorWriter(self._tables)
         self.commits = self.written_documents = self.read_documents = 0
         self.commit_seconds = 0.0
@@ -334,7 +335,7 @@ class Store:
     def sweep(self) -> bool:
         """Fold a journal, or remove a slice of what dropped collections left; return whether there is more to do."""
         if self.fold():
-            return bool(self._sweeps) or bool(self._grown)
+            return bool(self._sweeps) or bool(self.grown)
         number = next(iter(self._sweeps), None)
         if number is None:
             return False
@@ -345,7 +346,7 @@ class Store:
     def fold(self) -> bool:
         """Fold a journal of many updates, if one is waiting for that; return whether one was."""
         try:
-            name, doc_id, address = self._grown.pop()
+            name, doc_id, address = self.grown.pop()
         except IndexError:
             return False
         self._committer.submit(lambda transaction: transaction.fold(name, doc_id, address))
@@ -513,7 +514,7 @@ class Store:
 
     def _take_over(self, texts: Texts) -> None:
         """Keep open what a commit opened, and take note of what is to be folded."""
-        self._grown += [place for place in texts.grown if place not in self._grown]
+        self.grown += [place for place in texts.grown if place not in self.grown]
         for slot, opened in texts.opened.items():
             self._sequences.keep(slot, opened)
 
@@ -527,7 +528,8 @@ class Store:
         rows.update(held_rows(self._held, transaction.held, self._tables))
         if not rows:
             return
-        rows.update(self._tables.unsaved)
+        if self._tables.unsaved:
+            rows.update(self._tables.unsaved)
         begun = monotonic_seconds()
         try:
             self._backend.write(rows, durable=self._sync)
@@ -537,9 +539,11 @@ class Store:
         self.commits += 1
         self.commit_seconds += monotonic_seconds() - begun
         self.written_documents += len(transaction.written)
-        self._tables.unsaved = {}
+        if self._tables.unsaved:
+            self._tables.unsaved = {}
         self._held = transaction.held
-        self._sweeps += [number for number in transaction.swept if number not in self._sweeps]
+        if transaction.swept:
+            self._sweeps += [number for number in transaction.swept if number not in self._sweeps]
         if transaction.opened is not None:
             self._take_over(transaction.opened)
         for number in transaction.declared:
