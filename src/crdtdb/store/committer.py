@@ -115,7 +115,9 @@ class Committer:
 
     def _lead(self) -> None:
         with self._guard:
-            group, self._waiting = self._waiting[:_GROUP_MAX], self._waiting[_GROUP_MAX:]
+            group, self._waiting = self._waiting, []
+            if len(group) > _GROUP_MAX:
+                group, self._waiting = group[:_GROUP_MAX], group[_GROUP_MAX:]
         try:
             self._run(group)
         except BaseException as error:  # noqa: BLE001 - raised below, in every thread that waits

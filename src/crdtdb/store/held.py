@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from crdtdb.backends import Reader
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import Creations
-from crdtdb.documents import NONE, State, totals
+from crdtdb.documents import NONE, Body, Leaf, State, totals
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.local import LOCAL
 from crdtdb.documents.schema import SCHEMA_ID
@@ -94,12 +94,12 @@ class Held(NamedTuple):
     def living(self, name: str, state: State) -> State:
         """Return what lives of a document's state; nearly always the state itself."""
         current = self.names.get(name, NOBODY)
-        for leaf in state.leaves.values():
-            if leaf.creations is not current:
+        written: list[Leaf | Body] = [*state.leaves.values(), *state.bodies.values()]
+        for one in written:
+            if one.creations is not current and one.creations != current:
                 break
         else:
-            bodies = all(body.creations is current for body in state.bodies.values())
-            if bodies and not state.fields and not state.journals:
+            if not state.fields and not state.journals:
                 return state
         return state.living(lambda creations: self.alive(name, creations))
 
@@ -147,7 +147,8 @@ def held_rows(before: Held, after: Held, tables: StoreTables) -> dict[bytes, byt
             for actor, ranges in other.items():
                 if one.ranges(actor) != ranges:
                     rows[key(tables.actor_number(actor))] = encode_row([bound for pair in ranges for bound in pair])
-    if after.names is not before.names or after[1:4] != before[1:4] or after.next_number != before.next_number:
+    same_names = after.names is before.names and after.marks is before.marks and after.residue is before.residue
+    if not same_names and (after[1:4] != before[1:4] or after.next_number != before.next_number):
         rows[keys.CATALOGUE] = encode_row(_catalogue_out(after, tables))
     if after.collections is not before.collections:
         for name, counts in after.collections.items():

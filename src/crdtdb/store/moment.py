@@ -71,10 +71,15 @@ class Moment(NamedTuple):
         return lowest
 
     def decoded(self, name: str, raw: bytes, value: bytes) -> Record | None:
-        """Read a document's row."""
-        history = keys.history(self.held.collections[name].number, raw)
-        record = decode_record(value, self.held.clock, self.tables, self.rows.get, history)
-        living = self.held.living(name, record.state)
-        if living is record.state:
-            return record
-        return record._replace(state=living) if living.leaves or living.bodies else None
+        """Read a document's row; None if all that is in it was dropped."""
+        return decoded(self.rows, self.held, self.tables, name, raw, value)
+
+
+def decoded(rows: Reader, held: Held, tables: StoreTables, name: str, raw: bytes, value: bytes) -> Record | None:
+    """Read a document's row as it was when `held` was held; None if all that is in it was dropped."""
+    history = keys.history(held.collections[name].number, raw)
+    record = decode_record(value, held.clock, tables, rows.get, history)
+    living = held.living(name, record.state)
+    if living is record.state:
+        return record
+    return record._replace(state=living) if living.leaves or living.bodies else None

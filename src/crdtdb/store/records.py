@@ -111,13 +111,13 @@ def _parent_alone(leaf: Leaf) -> tuple[Sequence[Ancestor], bool]:
 
 def decode_record(value: bytes, clock: DotSet, tables: StoreTables, get: Get, history: bytes) -> Record:
     """Read a document. `get` reads the rows of its older revisions, `history` is where their keys begin."""
-    seq, *encoded = decode_row(value)
+    encoded = decode_row(value)
 
     def older(rev: Rev) -> Callable[[], Iterable[Ancestor]]:
         return lambda: read_chain(get, tables, history, rev)
 
-    state, residue = decode_state(encoded, clock, tables, older)
-    return Record(seq, state, residue, state)
+    state, residue = decode_state(encoded[1:], clock, tables, older)
+    return Record(encoded[0], state, residue, state)
 
 
 def read_chain(get: Get, tables: StoreTables, history: bytes, rev: Rev) -> Iterator[Ancestor]:

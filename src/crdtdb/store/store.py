@@ -34,7 +34,7 @@ from crdtdb.store.format import check_format
 from crdtdb.store.held import Collection, Held, held_rows, read_held
 from crdtdb.store.identity import Identity, load_identity
 from crdtdb.store.journals import JournalRows, value_then
-from crdtdb.store.moment import Moment
+from crdtdb.store.moment import Moment, decoded
 from crdtdb.store.records import Past, Record, StoreTables, decode_past, read_chain
 from crdtdb.store.rumors import RumorWriter
 from crdtdb.store.sequences import Open, OpenSequences, Slot
@@ -95,6 +95,7 @@ class Store:
             lambda: self._stamps.now(self._wall()),
             lambda stamp: self._stamps.observe(stamp, self._wall()),
             self._sequences,
+            self._schemas,
             self._schema_of,
         )
         self._committer = Committer(self._begin, self._finish)
@@ -510,7 +511,7 @@ class Store:
         return found
 
     def _decoded(self, held: Held, name: str, raw: bytes, value: bytes) -> Record | None:
-        return Moment(self._backend, held, self._tables).decoded(name, raw, value)
+        return decoded(self._backend, held, self._tables, name, raw, value)
 
     def _take_over(self, texts: Texts) -> None:
         """Keep open what a commit opened, and take note of what is to be folded."""

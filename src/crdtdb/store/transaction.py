@@ -5,7 +5,7 @@ Several writers' work may go into one transaction, each behind a savepoint, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -60,7 +60,9 @@ class Origin(NamedTuple):
     stamp: Callable[[], int]
     observe: Callable[[int], None]
     sequences: OpenSequences
-    schema: Callable[[str, int, Callable[[bytes], bytes | None]], Schema]
+    schemas: Mapping[int, Schema]
+    """By the numbers of collections, as far as somebody has read them."""
+    read_schema: Callable[[str, int, Callable[[bytes], bytes | None]], Schema]
 
 
 class Written(NamedTuple):
@@ -211,13 +213,11 @@ class Transaction:
 
     def load(self, name: str, doc_id: str) -> Record:
         """Return a document, or an empty one with the context that says what was here before."""
-        collection = self.held.collections.get(name)
-        if collection is None:
-            return self._never()
-        raw = doc_id.encode()
-        value = self.get(keys.document(collection.number, raw))
-        if value is None:
-            return self._never()
+        collection, raw = self.held.collections.get(name), doc_id.encode()
+        value = self.get(keys.document(collection.number, raw)) if collection is not None else None
+        if collection is None or value is None:
+            nothing = State({}, {}, NO_FIELDS, self.held.clock)
+            return Record(0, nothing, EMPTY, nothing)
         history = keys.history(collection.number, raw)
         record = decode_record(value, self.held.clock, self._tables, self.get, history)
         living = self.held.living(name, record.state)
@@ -238,10 +238,6 @@ class Transaction:
 
         return reader
 
-    def _never(self) -> Record:
-        empty = State({}, {}, NO_FIELDS, self.held.clock)
-        return Record(0, empty, EMPTY, empty)
-
     def write(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> Written:
         """Apply one local write to a document of a collection, which is made if need be.
 
@@ -259,7 +255,7 @@ class Transaction:
             self._origin.stamp(),
             held.names[name],
             collection.sweep,
-            self.schema(name) if doc_id != SCHEMA_ID else NO_SCHEMA,
+            self._schema(name, collection.number) if doc_id != SCHEMA_ID else NO_SCHEMA,
             partial(self._open, collection.number, raw),
         )
         after = change(before.state, write)
@@ -286,10 +282,7 @@ class Transaction:
         """Put a document in the place of what was there: its row, its log, its feed, its past and the counts."""
         collection, raw = self.collection(name), doc_id.encode()
         number, local = collection.number, doc_id.startswith(LOCAL)
-        held, living = set(before.stored.dots()), set(after.dots())
-        if held:
-            self._log(held - living, None)
-        self._log(living - held, keys.place(number, raw))
+        self._log_changed(before.stored, after, keys.place(number, raw))
         if before.seq:
             self._leave(number, raw, before)
         self._refer(number, raw, before.state, after)
@@ -450,10 +443,13 @@ class Transaction:
 
     def schema(self, name: str) -> Schema:
         """Return the schema of a collection."""
-        number = self.held.collections[name].number
+        return self._schema(name, self.held.collections[name].number)
+
+    def _schema(self, name: str, number: int) -> Schema:
         if number in self.declared:
             return read_schema(self.load(name, SCHEMA_ID).state)
-        return self._origin.schema(name, number, self.get)
+        known = self._origin.schemas.get(number)
+        return known if known is not None else self._origin.read_schema(name, number, self.get)
 
     def observe(self, stamp: int) -> None:
         """Let the clock of this store's stamps follow one made elsewhere."""
@@ -468,6 +464,14 @@ class Transaction:
             self.rows[key] = None
         for key in [key for key in self.rows if key.startswith(beginning)]:
             self.rows[key] = None
+
+    def _log_changed(self, before: State, after: State, place: bytes) -> None:
+        """Log what lives now and didn't, and remove from the log what doesn't live any more."""
+        held, living = before.dots(), set(after.dots())
+        if held:
+            self._log(set(held) - living, None)
+            living.difference_update(held)
+        self._log(living, place)
 
     def _log(self, dots: Iterable[Dot], value: bytes | None) -> None:
         rows, number = self.rows, self._tables.actor_number

@@ -29,7 +29,7 @@ from typing import Any, Protocol
 
 from crdtdb.causality import ACTOR_BYTES, EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import NO_FIELDS, NO_JOURNALS, Address, Creations, Delta, Journal, Snapshot, Update, Vector
-from crdtdb.documents import Ancestor, Body, Leaf, Path, Rev, State
+from crdtdb.documents import NO_PATH, Ancestor, Body, Leaf, Path, Rev, State
 from crdtdb.errors import EncodingError, TooLargeError
 from crdtdb.limits import (
     DOCUMENT_LEAVES_MAX,
@@ -111,7 +111,7 @@ def decode_state(encoded: Any, context: DotSet, tables: Tables, older: Older) ->
                 f"a document with {len(leaves_in)} leaves and {len(bodies_in)} bodies, the limit is "
                 f"{DOCUMENT_LEAVES_MAX} leaves: resolve its conflicts"
             )
-        leaves = dict(_leaf_in(leaf, tables, older) for leaf in leaves_in)
+        leaves = dict([_leaf_in(leaf, tables, older) for leaf in leaves_in])
         bodies = {_dot_in(body, tables): Body(_bytes(body[3]), tables.creations(body[2])) for body in bodies_in}
         fields = (
             {
@@ -219,20 +219,17 @@ def _leaf_out(dot: Dot, leaf: Leaf, tables: Tables, known: Sequence[Ancestor], m
 
 
 def _leaf_in(encoded: Any, tables: Tables, older: Older) -> tuple[Dot, Leaf]:
-    _, counter, generation, digest, path, clock, kind, body_dot, body_rev, stamp, creations = encoded
-    dot = _dot_in(encoded, tables)
-    rev = rev_in(generation, digest)
-    if (
-        kind not in (0, _DELETED, _NATIVE)
-        or type(kind) is not int
-        or type(stamp) is not int
-        or not 0 <= stamp <= _STAMP_MAX
-    ):
+    number, counter, generation, digest, path, clock, kind, body_dot, body_rev, stamp, creations = encoded
+    actor, rev = tables.actor(number), rev_in(generation, digest)
+    if type(counter) is not int or not 1 <= counter <= _COUNTER_MAX:
+        raise EncodingError("a counter is a number from 1")
+    if type(kind) is not int or not 0 <= kind <= _NATIVE or type(stamp) is not int or not 0 <= stamp <= _STAMP_MAX:
         raise EncodingError("a leaf has a kind and a stamp")
+    dot = Dot(actor, counter)
     return dot, Leaf(
         rev,
-        _path_of(path, rev, tables, older),
-        DotSet({dot.actor: ((1, counter),)}) if clock is None else dots_in(clock, tables),
+        NO_PATH if path is None else _path_in(path, rev, tables, older),
+        DotSet({actor: ((1, counter),)}) if clock is None else dots_in(clock, tables),
         kind == _DELETED,
         dot if body_dot is None else _dot_in(body_dot, tables),
         rev if body_rev is None else rev_in(*body_rev),
@@ -242,9 +239,7 @@ def _leaf_in(encoded: Any, tables: Tables, older: Older) -> tuple[Dot, Leaf]:
     )
 
 
-def _path_of(encoded: Any, rev: Rev, tables: Tables, older: Older) -> Path:
-    if encoded is None:
-        return Path()
+def _path_in(encoded: Any, rev: Rev, tables: Tables, older: Older) -> Path:
     more, *links = encoded
     if type(more) is not bool or not 1 <= len(links) <= min(REVS_LIMIT, rev.generation - 1):
         raise EncodingError("a path has at most one step for each generation before")
