@@ -40,7 +40,7 @@ class DemoCluster:
         for name in names:
             issue(self.certs, "node", name, ["127.0.0.1"])
         issue(self.certs, "client", CLIENT)
-        ports = _free_ports(2 * len(names))
+        ports = free_ports(2 * len(names))
         self.gossip = dict(zip(names, ports[::2], strict=True))
         self.http = dict(zip(names, ports[1::2], strict=True))
         self.cables = Cables()
@@ -192,7 +192,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
         pause.wait(0.03)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that nobody listens on, below those that systems lend to connections going out.
 
     A port of that range could be taken by somebody's connection before the node that is to have it has started.

@@ -1,4 +1,4 @@
-// Pushes, pulls and waits for live changes through one server, and prints what each took. Run by benchmarks/pouchdb.py.
+// Pushes, pulls and waits for live changes through one server, and prints what each took. Run by benchmarks/workloads/syncing.py.
 'use strict'
 
 const fs = require('fs')
@@ -26,8 +26,8 @@ async function timed (action) {
 async function main () {
   const from = new PouchDB(path.join(setup.folder, 'from'))
   const to = new PouchDB(path.join(setup.folder, 'to'))
-  const text = 'x'.repeat(900)
-  await from.bulkDocs([...Array(setup.documents).keys()].map((n) => ({ _id: `d${n}`, n, text })))
+  const documents = JSON.parse(fs.readFileSync(setup.documents))
+  await from.bulkDocs(documents)
   const push = await timed(() => from.replicate.to(remote(), { batch_size: 500 }))
   const pull = await timed(() => to.replicate.from(remote(), { batch_size: 500 }))
   const waits = []
@@ -39,7 +39,9 @@ async function main () {
   }
   live.cancel()
   waits.sort((a, b) => a - b)
-  console.log(JSON.stringify({ push: setup.documents / push, pull: setup.documents / pull, live: waits[10] * 1000 }))
+  console.log(JSON.stringify({
+    push: documents.length / push, pull: documents.length / pull, live: waits[10] * 1000
+  }))
   process.exit(0)
 }
 

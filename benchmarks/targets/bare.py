@@ -1,0 +1,203 @@
+"""Stores of bytes with the same JSON in them and nothing else: no revisions, no conflicts, no replication. The limit here."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import orjson
+import plyvel
+from tinydb import Query, TinyDB
+
+from benchmarks.documents import Document
+from benchmarks.results import Durability
+from benchmarks.targets.base import Session, Target, abilities_of
+from benchmarks.targets.embedded import BATCH
+
+
+class PlyvelSession(Session):
+    """LevelDB with the settings that crdtdb gives it."""
+
+    def __init__(self, place: Path, *, sync: bool) -> None:
+        self._place, self._sync = place, sync
+        self.open()
+
+    def open(self) -> None:
+        """Open the store, which isn't open."""
+        self._db = plyvel.DB(
+            str(self._place),
+            create_if_missing=True,
+            paranoid_checks=True,
+            write_buffer_size=16 << 20,
+            lru_cache_size=32 << 20,
+            bloom_filter_bits=10,
+        )
+
+    def put(self, doc_id: str, document: Document) -> None:
+        self._db.put(doc_id.encode(), orjson.dumps(document), sync=self._sync)
+
+    def get(self, doc_id: str) -> Document:
+        found: Document = orjson.loads(self._db.get(doc_id.encode(), verify_checksums=True))
+        return found
+
+    def update(self, doc_id: str) -> None:
+        found = self.get(doc_id)
+        self.put(doc_id, {**found, "n": found["n"] + 1})
+
+    def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:
+        with self._db.write_batch(sync=self._sync) as batch:
+            for doc_id, document in documents:
+                batch.put(doc_id.encode(), orjson.dumps(document))
+
+    def load(self, path: str) -> None:
+        with Path(path).open("rb") as file:
+            while lines := list(islice(file, BATCH)):
+                self.bulk([(one.pop("_id"), one) for one in map(json.loads, lines)])
+
+    def reopen(self, doc_id: str) -> Document:
+        self.close()
+        self.open()
+        return self.get(doc_id)
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class SQLiteSession(Session):
+    """A table of ids and JSON."""
+
+    def __init__(self, place: Path, *, sync: bool) -> None:
+        self._place, self._sync = place, sync
+        self.open()
+
+    def open(self) -> None:
+        """Open the store, which isn't open."""
+        self._db = sqlite3.connect(self._place, isolation_level=None)
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute(f"pragma synchronous = {'full' if self._sync else 'off'}")
+        self._db.execute("create table if not exists documents (id text primary key, body blob)")
+
+    def put(self, doc_id: str, document: Document) -> None:
+        self._db.execute("insert or replace into documents values (?, ?)", (doc_id, orjson.dumps(document)))
+
+    def get(self, doc_id: str) -> Document:
+        found: Document = orjson.loads(
+            self._db.execute("select body from documents where id = ?", (doc_id,)).fetchone()[0]
+        )
+        return found
+
+    def update(self, doc_id: str) -> None:
+        found = self.get(doc_id)
+        self.put(doc_id, {**found, "n": found["n"] + 1})
+
+    def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:
+        self._db.execute("begin")
+        rows = ((doc_id, orjson.dumps(document)) for doc_id, document in documents)
+        self._db.executemany("insert into documents values (?, ?)", rows)
+        self._db.execute("commit")
+
+    def load(self, path: str) -> None:
+        with Path(path).open("rb") as file:
+            while lines := list(islice(file, BATCH)):
+                self.bulk([(one.pop("_id"), one) for one in map(json.loads, lines)])
+
+    def reopen(self, doc_id: str) -> Document:
+        self.close()
+        self.open()
+        return self.get(doc_id)
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class TinyDBSession(Session):
+    """A file of JSON, which is written as a whole at each write."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self.open()
+
+    def open(self) -> None:
+        """Open the store, which isn't open."""
+        self._db = TinyDB(self._place)
+
+    def put(self, doc_id: str, document: Document) -> None:
+        self._db.insert({"_id": doc_id, **document})
+
+    def get(self, doc_id: str) -> Document:
+        found = self._db.get(Query()["_id"] == doc_id)
+        assert isinstance(found, dict)
+        return dict(found)
+
+    def update(self, doc_id: str) -> None:
+        found = self.get(doc_id)
+        self._db.update({"n": found["n"] + 1}, Query()["_id"] == doc_id)
+
+    def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:
+        self._db.insert_multiple([{"_id": doc_id, **document} for doc_id, document in documents])
+
+    def load(self, path: str) -> None:
+        with Path(path).open("rb") as file:
+            self._db.insert_multiple([json.loads(line) for line in file])
+
+    def reopen(self, doc_id: str) -> Document:
+        self.close()
+        self.open()
+        return self.get(doc_id)
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class Plyvel(Target):
+    """LevelDB by itself."""
+
+    abilities = abilities_of(PlyvelSession)
+
+    def __init__(self, durability: Durability) -> None:
+        self.name, self.durability = "plyvel", durability
+
+    @contextmanager
+    def open(self, place: Path) -> Iterator[PlyvelSession]:
+        session = PlyvelSession(place / "data", sync=self.durability == "fsync")
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+class SQLite(Target):
+    """SQLite by itself."""
+
+    abilities = abilities_of(SQLiteSession)
+
+    def __init__(self, durability: Durability) -> None:
+        self.name, self.durability = "sqlite3", durability
+
+    @contextmanager
+    def open(self, place: Path) -> Iterator[SQLiteSession]:
+        session = SQLiteSession(place / "data.db", sync=self.durability == "fsync")
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+class Tiny(Target):
+    """TinyDB: what a Python programmer reaches for when documents are few."""
+
+    name, durability = "TinyDB", "buffered"
+    abilities = abilities_of(TinyDBSession)
+    most = 200  # a write costs as much as all documents together
+
+    @contextmanager
+    def open(self, place: Path) -> Iterator[TinyDBSession]:
+        session = TinyDBSession(place / "data.json")
+        try:
+            yield session
+        finally:
+            session.close()

@@ -1,0 +1,1 @@
+"""What is done at the targets, and what is measured of crdtdb alone."""
