@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from crdtdb.crdts import Draft, GapError, OpenSequence, open_at_hand
 from crdtdb.document import (
     Change,
@@ -425,7 +427,7 @@ class Collection:
             self._store.fold()
 
     def _written(self, doc_id: str, written: Written) -> Document:
-        state, dot = written
+        state, dot = written.state, written.dot
         assert dot is not None
         shown = view(state)
         chosen = shown.leaves[0] if len(shown.leaves) == 1 else shown.leaf(state.leaves[dot].rev)
@@ -553,8 +555,8 @@ def at_rest(state: State) -> State:
     """Return a state without the updates that a write brought: they are read where they were written."""
     if not state.journals:
         return state
-    return state._replace(
-        journals={one: held._replace(updates={}, snapshots=()) for one, held in state.journals.items()}
+    return replace(
+        state, journals={one: held._replace(updates={}, snapshots=()) for one, held in state.journals.items()}
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from crdtdb.causality import Dot, DotSet
 from crdtdb.documents import (
     NO_PATH,
@@ -67,8 +69,8 @@ def test_history_4_the_hidden_twin() -> None:
     # Once y's deleted leaf is gone too, z's path alone has to hide what is left of q.
     for one in (ada, bob):
         held = {dot: leaf for dot, leaf in one.state().leaves.items() if not leaf.deleted}
-        assert view(one.state()._replace(leaves=held)).siblings[0].text == b'{"is":"z"}'
-        assert not view(one.state()._replace(leaves=held)).conflict
+        assert view(replace(one.state(), leaves=held)).siblings[0].text == b'{"is":"z"}'
+        assert not view(replace(one.state(), leaves=held)).conflict
 
 
 def test_history_4_the_hidden_twin_under_a_cut_path() -> None:
@@ -125,9 +127,9 @@ def test_history_22_the_recurring_digest() -> None:
 
     # A digest on the path hides the leaf of its own generation alone.
     path = Path([Ancestor("e" * 32, None), Ancestor(digest, None)])
-    hidden = state._replace(leaves={low: leaf(low, 2, NO_PATH), high: leaf(high, 4, path)})
+    hidden = replace(state, leaves={low: leaf(low, 2, NO_PATH), high: leaf(high, 4, path)})
     assert [str(shown.rev) for shown in view(hidden).leaves] == [f"4-{digest}"]
-    other = state._replace(leaves={low: leaf(low, 3, NO_PATH), high: leaf(high, 4, path)})
+    other = replace(state, leaves={low: leaf(low, 3, NO_PATH), high: leaf(high, 4, path)})
     assert len(view(other).leaves) == 2
 
 

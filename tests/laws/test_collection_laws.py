@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crdtdb.causality import DotSet
 from crdtdb.crdts import catalogue
@@ -31,8 +32,8 @@ class Member(Replica):
 
     def exchange(self, other: Member) -> None:
         """Take over all that another member holds, with its clock."""
-        mine = self.state()._replace(context=self.clock)
-        theirs = other.state()._replace(context=other.clock)
+        mine = replace(self.state(), context=self.clock)
+        theirs = replace(other.state(), context=other.clock)
         self.states["a"] = merge(mine, theirs)
         self.clock |= other.clock
 
@@ -42,13 +43,13 @@ class Member(Replica):
     def collect(self) -> None:
         roster = {name: Replica(name).actor for name in NAMES if name != self.name}
         cut = self.stability.advance(roster, self.clock, 0)
-        before = self.state()._replace(context=self.clock)
+        before = replace(self.state(), context=self.clock)
         after = collect(before, cut, cut)
         assert shown(after) == shown(before), "collecting changed what shows"
         self.states["a"] = after
 
     def write(self, dice: Random) -> None:
-        self.states["a"] = self.state()._replace(context=self.clock)
+        self.states["a"] = replace(self.state(), context=self.clock)
         siblings = self.view().siblings
         chosen = dice.choice(siblings).rev if siblings else None
         what = dice.choice(["put", "put", "delete", "delete", "resolve", "increment", "reset"])
@@ -100,7 +101,7 @@ def play(seed: int) -> None:
             for other in members:
                 if one is not other:
                     one.exchange(other)
-    texts = [shown(one.state()._replace(context=one.clock)) for one in members]
+    texts = [shown(replace(one.state(), context=one.clock)) for one in members]
     assert all("n" in value for _, value in texts[0]), f"seed {seed}: a body is lost: {texts[0]}"
     assert texts[0] == texts[1] == texts[2], f"seed {seed}: equal clocks, but views differ: {texts}"
     for _ in range(3):
@@ -116,7 +117,7 @@ def play(seed: int) -> None:
     state = members[0].state()
     assert not has_garbage(state)
     if view(state).deleted:
-        assert state == NOTHING._replace(context=state.context), f"seed {seed}: a deleted document leaves something"
+        assert state == replace(NOTHING, context=state.context), f"seed {seed}: a deleted document leaves something"
 
 
 @pytest.mark.parametrize("chunk", range(10))
@@ -172,7 +173,7 @@ def together(*members: Member) -> None:
 
 def wrote(member: Member, act: Callable[[], object]) -> None:
     """Write, under the whole of what a member has seen."""
-    member.states["a"] = member.state()._replace(context=member.clock)
+    member.states["a"] = replace(member.state(), context=member.clock)
     act()
     member.clock |= member.state().context
 

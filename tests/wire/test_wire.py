@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import Creations
@@ -88,7 +89,7 @@ def test_a_state_comes_out_as_it_went_in(history: History) -> None:
         writer.add("notes", "a", state, EMPTY, whole)
         parcel = Parcel(decode(encode(writer.finish(state.context))))
         (found,) = read(parcel)
-        assert found._replace(context=state.context) == state
+        assert replace(found, context=state.context) == state
         assert state.context >= found.context
         assert found.context >= DotSet.of(state.dots())
 

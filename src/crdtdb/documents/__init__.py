@@ -7,7 +7,7 @@ from crdtdb.documents.fields import NO_SCHEMA, NOTHING_GIVEN, Given, Plain, Sche
 from crdtdb.documents.revisions import NO_PATH, Ancestor, Path, Rev, child_digest
 from crdtdb.documents.stamps import HybridClock
 from crdtdb.documents.state import NOTHING, Body, Leaf, State, merge
-from crdtdb.documents.view import NO_BODY, NONE, Shown, View, totals, view
+from crdtdb.documents.view import NO_BODY, NONE, Shown, Totals, View, totals, view
 from crdtdb.documents.writes import Write, delete, edit, put, resolve
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Schema",
     "Shown",
     "State",
+    "Totals",
     "View",
     "Write",
     "child_digest",

@@ -13,6 +13,8 @@ Source: Gonçalves, Almeida, Baquero, Fonte, "DottedDB: Anti-Entropy without Mer
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from crdtdb.causality import Dot, DotSet
 from crdtdb.crdts import Address, Delta, Fields, Journals, Vector
 from crdtdb.crdts.counter import unneeded_baselines
@@ -60,7 +62,7 @@ def has_garbage(state: State) -> bool:
 
 
 def _nothing(state: State) -> State:
-    return NOTHING._replace(context=state.context)
+    return replace(NOTHING, context=state.context)
 
 
 def _all_stable(state: State, stable: DotSet) -> bool:

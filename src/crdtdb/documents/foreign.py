@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import Field, GapError, Place, Spot, catalogue
 from crdtdb.documents.fields import Schema, kind_declared, reading, whole
@@ -96,7 +98,7 @@ def take(
                 bodies.pop(one.body_dot, None)
     if body_of is None and text is not None:
         bodies[dot] = Body(text, write.creations)
-    return state._replace(leaves={**kept, dot: leaf}, bodies=bodies, context=context)
+    return replace(state, leaves={**kept, dot: leaf}, bodies=bodies, context=context)
 
 
 def _longer_path(state: State, write: Write, foreign: Foreign, twins: Mapping[Dot, Leaf]) -> State:
@@ -111,13 +113,14 @@ def _longer_path(state: State, write: Write, foreign: Foreign, twins: Mapping[Do
     kept = {dot: leaf for dot, leaf in state.leaves.items() if dot not in replaced}
     dot = write.sign()
     context = state.context.add(dot)
-    leaf = mine._replace(
+    leaf = replace(
+        mine,
         path=_path(foreign, {}),
         clock=clock_of([one.clock for one in replaced.values()], [one.clock for one in kept.values()], dot, context),
         stamp=write.stamp,
         creations=write.creations,
     )
-    return state._replace(leaves={**kept, dot: leaf}, context=context)
+    return replace(state, leaves={**kept, dot: leaf}, context=context)
 
 
 def _path(foreign: Foreign, leaves: Mapping[Dot, Leaf]) -> Path:

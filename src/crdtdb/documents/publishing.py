@@ -16,6 +16,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from crdtdb.causality import DotSet
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.revisions import DIGEST_BYTES, Rev
@@ -146,7 +148,7 @@ def _merge_revision(state: State, write: Write, branch: Branch, plain: bytes, se
         write.creations,
     )
     bodies = state.bodies if holder is not None else {**state.bodies, dot: Body(branch.text, write.creations)}
-    after = state._replace(leaves={**kept, dot: merged}, bodies=bodies, context=context)
+    after = replace(state, leaves={**kept, dot: merged}, bodies=bodies, context=context)
     return closing(after, write, target, {dot: leaf for dot, leaf in state.leaves.items() if dot in replaced})
 
 

@@ -17,7 +17,9 @@ Source: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018), do
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
+
+from msgspec import Struct
 
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import NO_FIELDS, NO_JOURNALS, Creations, Fields, Journals, join_fields, merge_journals
@@ -25,7 +27,7 @@ from crdtdb.documents.revisions import Path, Rev
 from crdtdb.errors import DotCollisionError
 
 
-class Leaf(NamedTuple):
+class Leaf(Struct, frozen=True, gc=False):
     """A revision that no other replaces.
 
     `clock` holds the writes to this document that it descends from, itself included; it never changes, merge doesn't
@@ -45,7 +47,7 @@ class Leaf(NamedTuple):
     native: bool = False
 
 
-class Body(NamedTuple):
+class Body(Struct, frozen=True, gc=False):
     """Plain JSON in its canonical text, and the creations that its writer saw."""
 
     text: bytes
@@ -55,7 +57,7 @@ class Body(NamedTuple):
 _V = TypeVar("_V", Leaf, Body)
 
 
-class State(NamedTuple):
+class State(Struct, frozen=True, gc=False):
     """One replica's knowledge of one document. Values are never changed in place."""
 
     leaves: Mapping[Dot, Leaf]
@@ -163,7 +165,7 @@ def _same(dot: Dot, mine: Leaf | Body, theirs: Leaf | Body) -> None:
             theirs.body_dot,
         )
     else:
-        equal = mine[0] == theirs[0]
+        equal = isinstance(mine, Body) and isinstance(theirs, Body) and mine.text == theirs.text
     if not equal:
         raise DotCollisionError(
             f"dot {dot!r} names two contents: a counter of this actor was used twice. Both are kept "

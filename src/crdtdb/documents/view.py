@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crdtdb.causality import Dot
 from crdtdb.crdts import heads
@@ -21,7 +23,7 @@ from crdtdb.documents.state import Leaf, State
 NO_BODY = b"{}"
 
 
-class Shown(NamedTuple):
+class Shown(Struct, frozen=True, gc=False):
     """A leaf as the view has it: one entry a rev, with the text of its body where the state still holds it.
 
     `heads` are edits of fields that the leaf's author hadn't seen, and that show all the same, whoever wins.
@@ -42,7 +44,7 @@ class Shown(NamedTuple):
         return derived_rev(self.leaf.rev, self.heads) if self.heads else self.leaf.rev
 
 
-class View(NamedTuple):
+class View(Struct, frozen=True, gc=False):
     """The winner first in every list.
 
     `leaves` are the revisions as CouchDB lists them, live ones first, each kind from the highest down. `siblings` have
@@ -107,7 +109,7 @@ def view(state: State) -> View:
     return View(tuple(leaves), tuple(_distinct(held)))
 
 
-class Totals(NamedTuple):
+class Totals(Struct, frozen=True, gc=False):
     """What a document adds to the counts of its collection."""
 
     live: int
@@ -200,8 +202,8 @@ def _bodies_of_the_deleted(winner: Shown, leaves: list[Shown]) -> list[Shown]:
         [one for one in leaves if one.leaf.deleted and one.text is not None and one.leaf.body_rev != one.leaf.rev]
     )
     if not held:
-        return [winner._replace(text=NO_BODY)]
-    return [winner._replace(text=held[0].text), *held[1:]]
+        return [replace(winner, text=NO_BODY)]
+    return [replace(winner, text=held[0].text), *held[1:]]
 
 
 def _distinct(shown: list[Shown]) -> list[Shown]:

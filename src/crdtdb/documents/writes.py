@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Items
 
+from msgspec.structs import replace
+
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import Address, Creations, Draft, OpenSequence, Sequence, Signature, open_at_hand
 from crdtdb.documents.fields import (
@@ -138,7 +140,7 @@ def put(
     else:
         gone = {leaf.body_dot for leaf in replaced.values() if not leaf.deleted}
         bodies = {held: body for held, body in state.bodies.items() if held not in gone}
-    fresh = state._replace(bodies=bodies)
+    fresh = replace(state, bodies=bodies)
     return _replace(fresh, write, target, replaced, text=text, dot=dot, deltas=signed, removed=removed)
 
 
@@ -184,7 +186,7 @@ def resolve(state: State, write: Write, text: bytes, given: Given = NOTHING_GIVE
         settle_fields(draft)
         text = absorb_mentioned(draft, text, given, write.schema)
         state, signed = drafted(adopted, write, draft)
-    return _replace(state._replace(bodies={}), write, target, replaced, text=text, dot=dot, deltas=signed)
+    return _replace(replace(state, bodies={}), write, target, replaced, text=text, dot=dot, deltas=signed)
 
 
 def edit(
@@ -222,7 +224,7 @@ def edit(
         return _replace(after, write, target, replaced, dot=dot, deltas=signed, native=True)
     gone = {leaf.body_dot for leaf in replaced.values() if not leaf.deleted}
     bodies = {held: one for held, one in after.bodies.items() if held not in gone}
-    return _replace(after._replace(bodies=bodies), write, target, replaced, text=text, dot=dot, deltas=signed)
+    return _replace(replace(after, bodies=bodies), write, target, replaced, text=text, dot=dot, deltas=signed)
 
 
 def drafted(state: State, write: Write, draft: Draft) -> tuple[State, Signed]:
@@ -232,7 +234,7 @@ def drafted(state: State, write: Write, draft: Draft) -> tuple[State, Signed]:
     write.opened.update(opened)
     if draft.signature.origin is not None:
         write.derived.update(opened)
-    return state._replace(fields=fields, journals=journals), signed
+    return replace(state, fields=fields, journals=journals), signed
 
 
 def _adopted(state: State, write: Write, target: Shown) -> tuple[State, bytes]:
@@ -251,7 +253,7 @@ def _adopted(state: State, write: Write, target: Shown) -> tuple[State, bytes]:
         return state, text
     write.mint()
     adopted, _ = drafted(state, write, draft)
-    return adopted._replace(context=adopted.context.add(dot)), rest
+    return replace(adopted, context=adopted.context.add(dot)), rest
 
 
 def _named(shown: View, write: Write, rev: Rev | None) -> Shown:
@@ -317,7 +319,7 @@ def _replace(
         native,
     )
     bodies = {**state.bodies, dot: Body(text, write.creations)} if text is not None else state.bodies
-    replacing = state._replace(leaves={**kept, dot: child}, bodies=bodies, context=context)
+    replacing = replace(state, leaves={**kept, dot: child}, bodies=bodies, context=context)
     return closing(replacing, write, target, replaced)
 
 
@@ -337,7 +339,7 @@ def closing(state: State, write: Write, target: Shown, replaced: Mapping[Dot, Le
             write.stamp,
             write.creations,
         )
-    return state._replace(leaves=leaves, context=context)
+    return replace(state, leaves=leaves, context=context)
 
 
 def _to_close(target: Shown, replaced: Mapping[Dot, Leaf]) -> list[tuple[Dot, Leaf]]:

@@ -22,6 +22,8 @@ from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from crdtdb.backends import Snapshot
 from crdtdb.causality import Actor, Dot, DotSet
 from crdtdb.crdts import REMNANT, GapError
@@ -301,7 +303,7 @@ def take_back(transaction: Transaction, parcel: Parcel, wanted: Iterable[Dot], r
         taken.lost.append(where)
         if not repair:
             continue
-        mine = record.state._replace(context=record.state.context - DotSet.of(back))
+        mine = replace(record.state, context=record.state.context - DotSet.of(back))
         transaction.save(shipped.name, shipped.doc_id, record, merge(mine, state), record.residue)
         taken.mended.append(where)
     return taken

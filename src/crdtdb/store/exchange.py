@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from crdtdb.backends import Snapshot
 from crdtdb.causality import Dot, DotSet
 from crdtdb.crdts import GapError, Journals
@@ -111,7 +113,7 @@ class Outgoing:
             return None
         living = self._held.living(name, record.state)
         if living.journals:
-            living = living._replace(journals=self._journals(number, raw, living.journals))
+            living = replace(living, journals=self._journals(number, raw, living.journals))
         closed = self._closed_revs(history, living) if self._closed else ()
         return name, raw.decode(), living, record.residue, self._steps(history), closed
 

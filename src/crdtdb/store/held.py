@@ -7,7 +7,9 @@ so a reader sees what was committed and nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from crdtdb.backends import Reader
 from crdtdb.causality import EMPTY, Dot, DotSet
@@ -24,7 +26,7 @@ from crdtdb.wire.states import dots_in, dots_out
 NOBODY: Creations = frozenset()
 
 
-class Collection(NamedTuple):
+class Collection(Struct, frozen=True, gc=False):
     """A collection's local number and counts. `seq` is that of the last row in its changes feed.
 
     `sweep` is the highest stamp of a tombstone that was collected with its whole document: what is made anew gets another name.
@@ -39,6 +41,10 @@ class Collection(NamedTuple):
     """Documents with more than one body."""
     size: int = 0
     """Bytes of JSON in the bodies that show, of all siblings."""
+
+    def row(self) -> list[int]:
+        """Return what is kept under the collection's number."""
+        return [self.documents, self.deleted, self.seq, self.sweep, self.conflicts, self.size]
 
     def changed(self, before: State, after: State, seq: int) -> Collection:
         """Return the counts with one state of a document in the place of another, and its change the last one."""
@@ -59,7 +65,7 @@ def is_counted(doc_id: str) -> bool:
     return doc_id != SCHEMA_ID and not doc_id.startswith(LOCAL)
 
 
-class Held(NamedTuple):
+class Held(Struct, frozen=True, gc=False):
     """One commit's outcome. `residue` is what the catalogue has seen beyond the node clock, `stable` what every member has."""
 
     clock: DotSet
@@ -147,13 +153,13 @@ def held_rows(before: Held, after: Held, tables: StoreTables) -> dict[bytes, byt
             for actor, ranges in other.items():
                 if one.ranges(actor) != ranges:
                     rows[key(tables.actor_number(actor))] = encode_row([bound for pair in ranges for bound in pair])
-    same_names = after.names is before.names and after.marks is before.marks and after.residue is before.residue
-    if not same_names and (after[1:4] != before[1:4] or after.next_number != before.next_number):
+    named = (before.names, before.marks, before.residue, before.next_number)
+    if named != (after.names, after.marks, after.residue, after.next_number):
         rows[keys.CATALOGUE] = encode_row(_catalogue_out(after, tables))
     if after.collections is not before.collections:
         for name, counts in after.collections.items():
             if before.collections.get(name) is not counts:
-                rows[keys.counts(counts.number)] = encode_row(counts[1:])
+                rows[keys.counts(counts.number)] = encode_row(counts.row())
     return rows
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from crdtdb.backends import Reader
 from crdtdb.causality import DotSet
 from crdtdb.store import keys
@@ -82,4 +84,4 @@ def decoded(rows: Reader, held: Held, tables: StoreTables, name: str, raw: bytes
     living = held.living(name, record.state)
     if living is record.state:
         return record
-    return record._replace(state=living) if living.leaves or living.bodies else None
+    return replace(record, state=living) if living.leaves or living.bodies else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from crdtdb.backends import Reader
 from crdtdb.causality import Actor, Dot, DotSet
@@ -70,7 +72,7 @@ class StoreTables:
         return self.sets[number]
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """A document as the store holds it. `residue` is what its context has beyond the node clock."""
 
     seq: int
@@ -80,7 +82,7 @@ class Record(NamedTuple):
     """The same before what was written under dropped creations is left out."""
 
 
-class Past(NamedTuple):
+class Past(Struct, frozen=True, gc=False):
     """A revision that is no leaf any more. `text` is None where its body was never here, or it was a deletion.
 
     `text` is its value with what the small fields showed then, if it is known what its author had seen: `seen`. Its texts and

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from crdtdb.backends import Reader
 from crdtdb.causality import Actor
 from crdtdb.crdts import Address, Vector
@@ -67,7 +69,7 @@ class RumorWriter:
             self._told[name, doc_id, address] = (journal.vector, generation)
         while len(self._told) > _TOLD_MAX:
             self._told.popitem(last=False)
-        return (state._replace(journals=journals), links) if journals else (state, links)
+        return (replace(state, journals=journals), links) if journals else (state, links)
 
     def _short_steps(self, history: bytes, rows: Reader, links: int) -> Steps:
         left = iter(range(1, links))

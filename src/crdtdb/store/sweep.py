@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+from msgspec.structs import replace
+
 from crdtdb.backends import Reader
 from crdtdb.store import keys
 from crdtdb.store.records import Record, StoreTables, decode_record, decode_sweep, encode_sweep
@@ -31,7 +33,7 @@ def sweep_slice(transaction: Transaction, rows: Reader, tables: StoreTables, num
         else:
             living = transaction.held.living(name, record.state)
             if living is not record.state:
-                transaction.save(name, raw.decode(), record._replace(state=living), living, record.residue)
+                transaction.save(name, raw.decode(), replace(record, state=living), living, record.residue)
     done = len(slice_) < _SLICE_DOCUMENTS
     transaction.rows[keys.sweep(number)] = None if done else encode_sweep(name, slice_[-1][0] + b"\0")
     return done

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from crdtdb.backends import Backend
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import (
@@ -65,7 +68,7 @@ class Origin(NamedTuple):
     read_schema: Callable[[str, int, Callable[[bytes], bytes | None]], Schema]
 
 
-class Written(NamedTuple):
+class Written(Struct, frozen=True, gc=False):
     """A document after a write, and the dot of the leaf that the write made; None if it changed nothing."""
 
     state: State
@@ -221,7 +224,7 @@ class Transaction:
         history = keys.history(collection.number, raw)
         record = decode_record(value, self.held.clock, self._tables, self.get, history)
         living = self.held.living(name, record.state)
-        return record if living is record.state else record._replace(state=living)
+        return record if living is record.state else replace(record, state=living)
 
     def older(self, name: str, doc_id: str) -> Older:
         """Return what reads the ancestors of a document's revisions, for a path that came without them."""
@@ -307,7 +310,7 @@ class Transaction:
         if is_counted(doc_id):
             collection = collection.changed(before.stored, after, seq)
         else:
-            collection = collection._replace(seq=seq)
+            collection = replace(collection, seq=seq)
             self.declared.add(number)  # what isn't counted and has a row in the feed is the schema
         self.held = self.held.counting(name, collection)
         self.touched.add(name)
@@ -335,7 +338,7 @@ class Transaction:
             if journal.updates or journal.snapshots:
                 known = before.journals.get(address, EMPTY_JOURNAL)
                 self.rows.update(self.texts.keep((number, raw, address), name, known, journal))
-        return after._replace(journals={address: at_rest(journal) for address, journal in after.journals.items()})
+        return replace(after, journals={address: at_rest(journal) for address, journal in after.journals.items()})
 
     def await_collection(self, number: int, raw: bytes, state: State) -> None:
         """Line a document up for collection, if it has something to give up once that is stable."""
@@ -357,7 +360,7 @@ class Transaction:
             self._forget(keys.journal(keys.journals(collection.number, raw), address))
         if after.leaves or after.bodies or after.fields:
             self.rows.update(self.history(name, doc_id).kept(before.state, after))
-            stored = after._replace(journals={one: at_rest(held) for one, held in after.journals.items()})
+            stored = replace(after, journals={one: at_rest(held) for one, held in after.journals.items()})
             self.rows[row] = encode_record(before.seq, stored, EMPTY, self._tables)
             return
         self.rows[row] = None
@@ -371,7 +374,8 @@ class Transaction:
         counted = is_counted(doc_id) and bool(before.stored.leaves)
         self.held = self.held.counting(
             name,
-            collection._replace(
+            replace(
+                collection,
                 deleted=collection.deleted - counted,
                 sweep=max(collection.sweep, *(leaf.stamp for leaf in before.state.leaves.values()), 0),
             ),
@@ -388,12 +392,12 @@ class Transaction:
         """Take over how far another store has collected whole documents."""
         collection = self.held.collections.get(name)
         if collection is not None and sweep > collection.sweep:
-            self.held = self.held.counting(name, collection._replace(sweep=sweep))
+            self.held = self.held.counting(name, replace(collection, sweep=sweep))
 
     def reach_cut(self, cut: DotSet) -> None:
         """Take note of what every member has. It never moves back."""
         if not self.held.stable >= cut:
-            self.held = self.held._replace(stable=self.held.stable | cut)
+            self.held = replace(self.held, stable=self.held.stable | cut)
 
     def fold(self, name: str, doc_id: str, address: Address) -> None:
         """Fold a journal that has much to fold. What it holds stays the same."""

@@ -24,7 +24,7 @@ def _counted(backend: Backend) -> dict[bytes, bytes]:
     tables = StoreTables(backend)
     held = read_held(backend, tables)
     return {
-        keys.counts(one.number): encode_row(list(_recount(backend, held, tables, one)[1:]))
+        keys.counts(one.number): encode_row(_recount(backend, held, tables, one).row())
         for one in held.collections.values()
     }
 

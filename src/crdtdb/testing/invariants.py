@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crdtdb.crdts import Address, Journal, Sequence, kind_of
 from crdtdb.crdts.journal import join_journals
-from crdtdb.documents import NOTHING, totals, view
+from crdtdb.documents import NOTHING, Totals, totals, view
 from crdtdb.documents.attachments import contents_in
 from crdtdb.documents.local import LOCAL
 from crdtdb.store import Store, keys
@@ -41,7 +41,7 @@ def check_store(store: Store) -> None:
                     assert backend.get(keys.reference(content.sha256, number, raw)) is not None
             if is_counted(raw.decode()):
                 counted = counted.changed(NOTHING, record.state, counted.seq)
-                assert totals(record.state) == (
+                assert totals(record.state) == Totals(
                     not shown.deleted,
                     shown.deleted and bool(record.state.leaves),
                     shown.conflict,

@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from crdtdb.causality import Actor, Dot, DotSet
 from crdtdb.crdts import Creations
 from crdtdb.documents import Ancestor, Leaf, Rev, State
@@ -169,7 +171,7 @@ class Parcel:
         """
         state, residue = decode_state(decode(shipped.encoded), DotSet(), self._tables, older)
         check_received(state.fields, state.journals)
-        return state._replace(context=self.clock | residue), self.clock.restrict(state.actors()) | residue
+        return replace(state, context=self.clock | residue), self.clock.restrict(state.actors()) | residue
 
     def _set_in(self, encoded: Any) -> Creations:
         if len(encoded) % 2:

@@ -202,19 +202,19 @@ def _dot_in(encoded: Any, tables: Tables) -> Dot:
 
 def _leaf_out(dot: Dot, leaf: Leaf, tables: Tables, known: Sequence[Ancestor], more: bool) -> Encoded:
     number = tables.actor_number
-    rev, _, clock, deleted, body_dot, body_rev, stamp, creations, native = leaf
+    rev, body_dot, body_rev = leaf.rev, leaf.body_dot, leaf.body_rev
     return [
         number(dot[0]),
         dot[1],
         rev[0],
         digest_out(rev[1]),
         [more, *([digest_out(step[0]), *_dot_out(step[1], number)] for step in known)] if known else None,
-        _clock_out(clock, dot, number),
-        _DELETED if deleted else _NATIVE if native else 0,
+        _clock_out(leaf.clock, dot, number),
+        _DELETED if leaf.deleted else _NATIVE if leaf.native else 0,
         None if body_dot == dot else _dot_out(body_dot, number),
         None if body_rev == rev else [body_rev[0], digest_out(body_rev[1])],
-        stamp,
-        tables.creations_number(creations),
+        leaf.stamp,
+        tables.creations_number(leaf.creations),
     ]
 
 
