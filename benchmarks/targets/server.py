@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
 from itertools import islice
 from pathlib import Path
 from threading import local
@@ -41,6 +41,13 @@ class ServerSession(Session):
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request on this thread's connection. Raises HTTPException for an answer that isn't one of success."""
+        try:
+            return self._ask(method, path, body)
+        except RemoteDisconnected:  # servers close connections on which nothing came for some seconds
+            self._mine.connection = None
+            return self._ask(method, path, body)
+
+    def _connection(self) -> HTTPConnection:
         connection: HTTPConnection | None = getattr(self._mine, "connection", None)
         if connection is None:
             host, port = self._parts.hostname or "", self._parts.port
@@ -48,6 +55,10 @@ class ServerSession(Session):
                 HTTPSConnection(host, port, context=self._tls) if self._tls is not None else HTTPConnection(host, port)
             )
             self._mine.connection = connection
+        return connection
+
+    def _ask(self, method: str, path: str, body: Any) -> Any:
+        connection = self._connection()
         headers = {"content-type": "application/json"}
         if self._parts.username is not None:
             pair = f"{self._parts.username}:{self._parts.password}".encode()

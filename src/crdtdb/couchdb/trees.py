@@ -197,16 +197,25 @@ class Trees:
 
     def find(self, doc_id: str) -> Tree | None:
         """Return a document, None if there was never one."""
+        found = self._read(doc_id)
+        if found is None or self.published(doc_id, *found):
+            return Tree(self.store, self.name, doc_id, *found) if found is not None else None
+        self.publish([doc_id])
+        return self.find(doc_id)
+
+    def at_hand(self, doc_id: str) -> Tree | None:
+        """Return a document if that takes microseconds: None if there is none, it must be published first, or has texts."""
+        found = self._read(doc_id)
+        if found is None or found[0].state.journals or not self.published(doc_id, *found):
+            return None
+        return Tree(self.store, self.name, doc_id, *found)
+
+    def _read(self, doc_id: str) -> tuple[Record, View] | None:
         record = self.store.read(self.name, doc_id)
         if record is None or doc_id == SCHEMA_ID:
             return None
         shown = view(record.state)
-        if not shown.leaves:
-            return None
-        if not self.published(doc_id, record, shown):
-            self.publish([doc_id])
-            return self.find(doc_id)
-        return Tree(self.store, self.name, doc_id, record, shown)
+        return (record, shown) if shown.leaves else None
 
     def known(self, doc_id: str) -> Known:
         """Return what tells which revisions of a document are here."""

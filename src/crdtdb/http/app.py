@@ -78,7 +78,7 @@ def make_app(
     `attachment_bytes_max` bytes.
     """
     app = Starlette(
-        routes=[route for resource in RESOURCES for route in resource.ROUTES],
+        routes=[*documents.SHORTCUTS, *(route for resource in RESOURCES for route in resource.ROUTES)],
         exception_handlers={
             RefusedError: answer_error,
             CrdtdbError: answer_error,

@@ -284,7 +284,7 @@ async def openapi(request: Request) -> JSONAnswer:
     """GET /_openapi : this description."""
     from crdtdb import __version__
 
-    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    routes = [route for route in request.app.routes if isinstance(route, Route) and route.include_in_schema]
     return JSONAnswer(describe(routes, __version__))
 
 

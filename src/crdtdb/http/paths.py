@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -11,6 +12,21 @@ from crdtdb.http.answers import JSONAnswer
 
 _SLASH = "\ud800"
 """Stands for a slash within a segment while a request is routed: what no UTF-8 decodes to."""
+
+
+class _Ordinary(Convertor[str]):
+    """A name that begins with no `_`: of a database or document of its own, and not of something that the API adds."""
+
+    regex = "[^/_][^/]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("ordinary", _Ordinary())
 
 
 class Segments:
