@@ -20,6 +20,11 @@ $(NODE_MODULES)/.ready: tests/interop/package-lock.json
 	cd tests/interop && npm ci --silent --no-audit --no-fund
 	@touch $@
 
+BENCH_MODULES := benchmarks/node_modules
+$(BENCH_MODULES)/.ready: benchmarks/package-lock.json
+	cd benchmarks && npm ci --silent --no-audit --no-fund
+	@touch $@
+
 demo: $(VENV)/.ready    ## three real nodes, a partition, a SIGKILL, a conflict: under a minute
 	$(BIN)/crdtdb demo $(DEMO)
 
@@ -35,8 +40,8 @@ test: lint $(NODE_MODULES)/.ready    ## everything that must hold, in under ten 
 soak: $(VENV)/.ready $(NODE_MODULES)/.ready    ## more seeds, more kills, longer cuts, on all cores: SEEDS=100000
 	CRDTDB_SOAK_SEEDS=$(SEEDS) $(BIN)/pytest -n $(CORES) -m soak --timeout 0 $(PYTEST)
 
-bench: $(VENV)/.ready $(NODE_MODULES)/.ready   ## measure, as ratios within one run
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.ready $(BENCH_MODULES)/.ready   ## measure beside what people would use instead: BENCH="--scale quick"
+	$(BIN)/python -m benchmarks run $(BENCH)
 
 docs: $(VENV)/.ready    ## the documentation as a site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -45,4 +50,4 @@ lock: $(VENV)/.ready    ## choose the newest versions again
 	$(BIN)/python requirements/lock.py
 
 clean:
-	rm -rf $(VENV) $(NODE_MODULES) site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(NODE_MODULES) $(BENCH_MODULES) site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -15,7 +15,7 @@ from benchmarks.targets.pouch import Pouch
 from benchmarks.targets.server import Nodes, PouchServer, Server
 from benchmarks.workloads import choices, documents, replication, tails, texts
 from benchmarks.workloads.cluster import cluster
-from benchmarks.workloads.growth import growth
+from benchmarks.workloads.growth import clocks, growth
 from benchmarks.workloads.spreading import spreading
 from benchmarks.workloads.syncing import syncing
 
@@ -81,6 +81,11 @@ def _replication(choice: Choice, result: Result, tell: Tell) -> None:
     replication.at_rest(result, tell)
 
 
+def _growth(choice: Choice, result: Result, tell: Tell) -> None:
+    growth(result, choice.plan, tell, choice.sizes)
+    clocks(result, choice.plan, tell)
+
+
 def _texts(choice: Choice, result: Result, tell: Tell) -> None:
     texts.edits(result, choice.plan, tell)
     texts.trace(result, choice.plan, tell)
@@ -103,7 +108,7 @@ GROUPS: dict[str, Callable[[Choice, Result, Tell], None]] = {
     "served": _served,
     "replication": _replication,
     "syncing": _syncing,
-    "growth": lambda choice, result, tell: growth(result, choice.plan, tell, choice.sizes),
+    "growth": _growth,
     "texts": _texts,
     "spreading": lambda choice, result, tell: spreading(result, choice.plan, tell),
     "tails": lambda choice, result, tell: tails.tails(result, choice.plan, tell),

@@ -20,10 +20,12 @@ from benchmarks.results import Fact, Point, Result
 from benchmarks.runner import Given, Plan, fill
 from benchmarks.targets.embedded import EmbeddedSession
 from benchmarks.workloads.replication import change, exchange_bytes
+from crdtdb.causality import ACTOR_BYTES, DotSet
 
 _PROBES = 300
 _CHANGED = 100
 _PAGES_AT_ONCE = 50_000
+_ACTORS = (1, 10, 100, 1_000)
 
 _OPENED = """
 import sys, crdtdb, resource, os
@@ -49,6 +51,32 @@ def growth(result: Result, plan: Plan, tell: Callable[[str], None], sizes: list[
                 given += [(doc_id, {}) for doc_id, _ in more]
             _measure(result, plan, session, given, Path(folder), number)
         session.close()
+
+
+def clocks(result: Result, plan: Plan, tell: Callable[[str], None]) -> None:
+    """Measure what the number of actors costs whose writes a store holds: each member is one, and each that it was before."""
+    for actors in _ACTORS:
+        tell(f"growth: {actors:,} actors")
+        took, exchanged = _with_actors(plan, actors)
+        for curve, unit, value in (
+            ("put, by actors in the node clock", "µs", took),
+            ("bytes of an exchange with nothing new, by actors", "bytes", exchanged),
+        ):
+            result.points.append(Point(curve=curve, unit=unit, size=actors, value=value))
+
+
+def _with_actors(plan: Plan, actors: int) -> tuple[float, int]:
+    dice, fresh = Random(actors), plan.source.take(_PROBES, seed=actors)
+    clock = DotSet.vector({dice.randbytes(ACTOR_BYTES): 1_000 for _ in range(actors)})
+    with tempfile.TemporaryDirectory(prefix="crdtdb-bench-") as folder, crdtdb.open("memory:") as other:
+        session = EmbeddedSession(f"{folder}/data", "buffered")
+        store = session.database.store
+        store.advance(clock)
+        took = _median(lambda: None, lambda: session.put(*fresh.pop()))
+        other.store.advance(store.held.clock)
+        exchanged = exchange_bytes(other.store, store)
+        session.close()
+    return took, exchanged
 
 
 def _measure(result: Result, plan: Plan, session: EmbeddedSession, given: Given, folder: Path, number: int) -> None:
