@@ -138,7 +138,7 @@ class Server(Target):
     """A server that runs somewhere; its databases are named `bench-…`, and are deleted afterwards."""
 
     abilities = abilities_of(ServerSession)
-    most = 2_000
+    most = 1_000
 
     def __init__(self, name: str, url: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.name, self.url, self.tls = name, url, tls
@@ -181,6 +181,8 @@ class Nodes(Server):
 
 class PouchServer(Server):
     """pouchdb-server: PouchDB behind express, plain HTTP."""
+
+    most = 300
 
     def __init__(self) -> None:
         super().__init__("pouchdb-server, HTTP")

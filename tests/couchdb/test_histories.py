@@ -85,7 +85,7 @@ def test_history_21_the_attachment_behind() -> None:
 def test_a_store_never_takes_a_document_without_its_contents(two: tuple[Database, Database]) -> None:
     here, there = two
     document = incoming({"_id": "a", "_attachments": {"f": {"data": "aGVsbG8="}}})
-    Writes(here.store, "notes").write(document)
+    here.store.submit(Writes(here.store, "notes").writing(document))
     outgoing = here.store.outgoing(there.store.held.clock)
     page = outgoing.next_page()
     before = there.store.held.clock

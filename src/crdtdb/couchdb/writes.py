@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -31,17 +31,19 @@ class Writes:
     def __init__(self, store: Store, name: str) -> None:
         self._store, self._name = store, name
 
-    def write(self, document: Incoming) -> tuple[str, Rev]:
-        """Write one document. Raises ConflictError, NotFoundError, MissingStubError, TooLargeError."""
-        outcome = self._store.submit(lambda transaction: self._one(transaction, document))
-        assert outcome[1] is not None
-        return outcome[0], outcome[1]
+    def writing(self, document: Incoming) -> Callable[[Transaction], Rev]:
+        """Return what writes one document. It raises ConflictError, NotFoundError, MissingStubError, TooLargeError."""
+        return lambda transaction: self._one(transaction, document)[1]
 
-    def take(self, document: Incoming) -> tuple[str, Rev]:
-        """Take one revision that was made elsewhere."""
+    def taking(self, document: Incoming) -> Callable[[Transaction], Rev]:
+        """Return what takes one revision that was made elsewhere."""
         foreign = document.foreign()
-        self._store.submit(lambda transaction: self._foreign(transaction, document, foreign))
-        return document.doc_id, foreign.rev
+
+        def work(transaction: Transaction) -> Rev:
+            self._foreign(transaction, document, foreign)
+            return foreign.rev
+
+        return work
 
     def bulk(self, documents: list[Incoming | CrdtdbError], new_edits: bool) -> list[Outcome]:
         """Write many documents in one commit; each has an outcome of its own."""

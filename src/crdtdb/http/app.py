@@ -30,6 +30,7 @@ from crdtdb.http import cluster as cluster_resource
 from crdtdb.http.answers import JSONAnswer
 from crdtdb.http.bell import Bell
 from crdtdb.http.errors import answer_error
+from crdtdb.http.gathering import Gathering
 from crdtdb.http.paths import Segments
 from crdtdb.http.port import PEER, ClusterPort
 from crdtdb.limits import ATTACHMENT_BYTES_MAX
@@ -88,6 +89,7 @@ def make_app(
     )
     app.router.redirect_slashes = False
     app.state.database, app.state.cluster = database, cluster
+    app.state.gathering = Gathering(database.store)
     app.state.bell, app.state.attachment_bytes_max = Bell(database.store), attachment_bytes_max
     # The last one is the first that a request meets. A browser asks for permission without its certificate.
     app.add_middleware(Segments)

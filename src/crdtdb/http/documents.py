@@ -16,7 +16,7 @@ from crdtdb.errors import ConflictError
 from crdtdb.http.answers import JSONAnswer, flag, json_parameter, read_body
 from crdtdb.http.multipart import mixed, read_related, related, wants
 from crdtdb.http.paths import id_of
-from crdtdb.http.state import collection_of, trees_of, writes_of
+from crdtdb.http.state import collection_of, gathering_of, trees_of, writes_of
 
 
 def options_of(request: Request) -> Options:
@@ -136,10 +136,10 @@ async def write_document(request: Request, document: Incoming) -> JSONAnswer:
     if named is not None and document.rev is not None and named != document.rev and not document.ancestors:
         raise bad_request("Document rev from request body and query string have different values")
     if request.query_params.get("new_edits") == "false":
-        doc_id, rev = await to_thread.run_sync(writes.take, document)
+        work = writes.taking(document)
     else:
-        doc_id, rev = await to_thread.run_sync(writes.write, document._replace(rev=document.rev or named))
-    return written(doc_id, rev, 201)
+        work = writes.writing(document._replace(rev=document.rev or named))
+    return written(document.doc_id, await gathering_of(request).submit(work), 201)
 
 
 async def delete(request: Request) -> JSONAnswer:
@@ -149,8 +149,8 @@ async def delete(request: Request) -> JSONAnswer:
         tree = await to_thread.run_sync(trees_of(request).find, doc_id)
         if tree is not None and not tree.deleted:
             raise ConflictError(doc_id, None, ())
-    _, gone = await to_thread.run_sync(writes.write, incoming({"_id": doc_id, "_deleted": True})._replace(rev=rev))
-    return written(doc_id, gone, 200)
+    work = writes.writing(incoming({"_id": doc_id, "_deleted": True})._replace(rev=rev))
+    return written(doc_id, await gathering_of(request).submit(work), 200)
 
 
 def named_rev(request: Request) -> Rev | None:

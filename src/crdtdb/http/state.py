@@ -14,6 +14,7 @@ from crdtdb.database import Database
 from crdtdb.document import check_name
 from crdtdb.errors import InvalidIdError, UnavailableError
 from crdtdb.http.bell import Bell
+from crdtdb.http.gathering import Gathering
 from crdtdb.http.paths import part
 from crdtdb.http.port import ClusterPort
 
@@ -31,6 +32,11 @@ def cluster_of(request: Request) -> ClusterPort:
 def bell_of(request: Request) -> Bell:
     """Return what wakes those who wait for changes."""
     return cast("Bell", request.app.state.bell)
+
+
+def gathering_of(request: Request) -> Gathering:
+    """Return what commits the writes of all requests."""
+    return cast("Gathering", request.app.state.gathering)
 
 
 def attachment_bytes_max_of(request: Request) -> int:

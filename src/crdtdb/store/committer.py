@@ -9,7 +9,7 @@ Source: Hendler, Incze, Shavit, Tzafrir, "Flat Combining and the Synchronization
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -61,6 +61,18 @@ class Committer:
             raise entry.error
         result: T = entry.result
         return result
+
+    def submit_all(self, works: Iterable[Work[T]]) -> list[T | BaseException]:
+        """Run each of these as `submit` does, in one commit if nothing is in the way; return a result or an error for each."""
+        entries = [_Entry(work) for work in works]
+        with self._guard:
+            if self._closed:
+                raise StoreClosedError("the store is closed")
+            for entry in entries:
+                self._line_up(entry)
+        for entry in entries:  # whichever is to lead is the first that isn't done
+            self._await(entry)
+        return [entry.error if entry.error is not None else entry.result for entry in entries]
 
     def _line_up(self, entry: _Entry) -> None:
         self._waiting.append(entry)

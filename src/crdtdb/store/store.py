@@ -316,6 +316,10 @@ class Store:
         """Run work in a transaction; return when it is committed."""
         return self._committer.submit(work)
 
+    def submit_all(self, works: Iterable[Callable[[Transaction], T]]) -> list[T | BaseException]:
+        """Run each of these as `submit` does, in one commit if nothing is in the way; return a result or an error for each."""
+        return self._committer.submit_all(works)
+
     def write(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> Written:
         """Apply one write to a document."""
         return self._committer.submit(lambda transaction: transaction.write(name, doc_id, change))

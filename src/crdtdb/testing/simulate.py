@@ -208,7 +208,7 @@ class Clients:
             digests = [steps[: len(steps) - back] for back in range(len(steps))]  # one rev has one line of ancestors
             revisions = {"start": len(digests), "ids": digests}
             document = incoming({"_id": doc_id, "_revisions": revisions, "of": "/".join(digests)})
-            files.take(document)
+            database.store.submit(files.taking(document))
         else:
             database.create("files")
             put_local(database.store, "files", "_local/c", {"n": next(self._bodies)})
