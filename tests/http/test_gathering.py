@@ -93,8 +93,8 @@ async def test_one_that_is_refused_stops_no_other(store: Store) -> None:
             tasks.start_soon(write, number, doc_id)
         await until(lambda: len(gathering._waiting) == 4)
         gate.open.set()
-    kinds = [type(outcomes[number]).__name__ for number in range(5)]
-    assert kinds == ["str", "str", "ConflictError", "ConflictError", "str"]
+    refused = {number for number, outcome in outcomes.items() if isinstance(outcome, ConflictError)}
+    assert refused in ({1, 2}, {2, 3}), "a second time a, and one of the two that put b at the same time"
 
 
 async def test_a_failing_disk_is_told_to_all_of_them(store: Store) -> None:
