@@ -21,6 +21,7 @@ from crdtdb.document import (
     check_rev,
     check_whole,
     document_of,
+    document_once,
     foreign_of,
     siblings_of,
 )
@@ -275,6 +276,9 @@ class Collection:
         record = self._store.read(self.name, doc_id)
         if record is None:
             raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
+        once = record.state.written_once() if named is None and not crdt else None
+        if once is not None:
+            return document_once(doc_id, record.state, once)
         shown = view(record.state)
         if named is not None:
             return self._get_rev(doc_id, record, shown, named, conflicts, crdt)
@@ -429,6 +433,8 @@ class Collection:
     def _written(self, doc_id: str, written: Written) -> Document:
         state, dot = written.state, written.dot
         assert dot is not None
+        if state.written_once() is not None:
+            return document_once(doc_id, state, dot)
         shown = view(state)
         chosen = shown.leaves[0] if len(shown.leaves) == 1 else shown.leaf(state.leaves[dot].rev)
         assert chosen is not None

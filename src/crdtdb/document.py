@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from crdtdb.causality import DotSet
+from crdtdb.causality import Dot, DotSet
 from crdtdb.crdts import Draft, OpenSequence
 from crdtdb.documents import NO_BODY, NOTHING_GIVEN, Given, Rev, Shown, State, View
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
@@ -160,6 +160,12 @@ def document_of(
     if with_fields:
         extra["_crdt"] = kinds_as_json(draft, text)
     return Document(doc_id, f"{rev.generation}-{rev.digest}", text, others, deleted, state, draft, extra)
+
+
+def document_once(doc_id: str, state: State, dot: Dot) -> Document:
+    """Return a document that was written once, under this dot: what `document_of` returns, with less to look at."""
+    generation, digest = state.leaves[dot].rev
+    return Document(doc_id, f"{generation}-{digest}", state.bodies[dot].text, (), False, state)
 
 
 def kinds_as_json(draft: Draft | None, text: bytes) -> list[dict[str, Any]]:

@@ -73,6 +73,13 @@ class State(Struct, frozen=True, gc=False):
             found += deltas
         return found
 
+    def written_once(self) -> Dot | None:
+        """Return the one dot of a document that was written once: a live leaf with a body of its own, and nothing else."""
+        if len(self.leaves) != 1 or len(self.bodies) != 1 or self.fields or self.journals:
+            return None
+        ((dot, leaf),) = self.leaves.items()
+        return dot if leaf.rev.generation == 1 and not leaf.deleted and dot in self.bodies else None
+
     def actors(self) -> set[Actor]:
         """Return every actor of whose writes this state holds or has replaced something.
 

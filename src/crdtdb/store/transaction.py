@@ -23,7 +23,7 @@ from crdtdb.crdts import (
     OpenSequence,
     Sequence,
 )
-from crdtdb.documents import NO_SCHEMA, Ancestor, Rev, Schema, State, Write
+from crdtdb.documents import NO_SCHEMA, NOTHING, Ancestor, Rev, Schema, State, Write
 from crdtdb.documents.attachments import may_have_attachments
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.collecting import has_garbage
@@ -285,6 +285,11 @@ class Transaction:
         """Put a document in the place of what was there: its row, its log, its feed, its past and the counts."""
         collection, raw = self.collection(name), doc_id.encode()
         number, local = collection.number, doc_id.startswith(LOCAL)
+        if not before.seq and not residue and doc_id[0] != "_":
+            dot = after.written_once()
+            if dot is not None:
+                self._save_new(name, collection, raw, after, dot)
+                return
         self._log_changed(before.stored, after, keys.place(number, raw))
         if before.seq:
             self._leave(number, raw, before)
@@ -313,6 +318,17 @@ class Transaction:
             collection = replace(collection, seq=seq)
             self.declared.add(number)  # what isn't counted and has a row in the feed is the schema
         self.held = self.held.counting(name, collection)
+        self.touched.add(name)
+
+    def _save_new(self, name: str, collection: Collection, raw: bytes, after: State, dot: Dot) -> None:
+        """Save a document that was written once, where nothing was: most are. It has no past, and nothing to be collected."""
+        number, seq, text = collection.number, collection.seq + 1, after.bodies[dot].text
+        if may_have_attachments(text):
+            self.contents.refer(number, raw, [text])
+        self.rows[keys.log(self._tables.actor_number(dot.actor), dot.counter)] = keys.place(number, raw)
+        self.rows[keys.document(number, raw)] = encode_record(seq, after, EMPTY, self._tables)
+        self.rows[keys.change(number, seq)] = raw
+        self.held = self.held.counting(name, collection.changed(NOTHING, after, seq))
         self.touched.add(name)
 
     def _leave(self, number: int, raw: bytes, before: Record) -> None:

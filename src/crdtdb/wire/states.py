@@ -112,7 +112,7 @@ def decode_state(encoded: Any, context: DotSet, tables: Tables, older: Older) ->
                 f"{DOCUMENT_LEAVES_MAX} leaves: resolve its conflicts"
             )
         leaves = dict([_leaf_in(leaf, tables, older) for leaf in leaves_in])
-        bodies = {_dot_in(body, tables): Body(_bytes(body[3]), tables.creations(body[2])) for body in bodies_in}
+        bodies = dict([_body_in(body, tables) for body in bodies_in])
         fields = (
             {
                 address_in(address): {
@@ -220,7 +220,12 @@ def _leaf_out(dot: Dot, leaf: Leaf, tables: Tables, known: Sequence[Ancestor], m
 
 def _leaf_in(encoded: Any, tables: Tables, older: Older) -> tuple[Dot, Leaf]:
     number, counter, generation, digest, path, clock, kind, body_dot, body_rev, stamp, creations = encoded
-    actor, rev = tables.actor(number), rev_in(generation, digest)
+    # Most digests are of sixteen bytes; `rev_in` says what else may be, and refuses the rest.
+    usual = (
+        type(digest) is bytes and len(digest) == 16 and type(generation) is int and 0 < generation <= _GENERATION_MAX
+    )
+    rev = Rev(generation, digest.hex()) if usual else rev_in(generation, digest)
+    actor = tables.actor(number)
     if type(counter) is not int or not 1 <= counter <= _COUNTER_MAX:
         raise EncodingError("a counter is a number from 1")
     if type(kind) is not int or not 0 <= kind <= _NATIVE or type(stamp) is not int or not 0 <= stamp <= _STAMP_MAX:
@@ -237,6 +242,13 @@ def _leaf_in(encoded: Any, tables: Tables, older: Older) -> tuple[Dot, Leaf]:
         tables.creations(creations),
         kind == _NATIVE,
     )
+
+
+def _body_in(encoded: Any, tables: Tables) -> tuple[Dot, Body]:
+    number, counter, creations, text = encoded
+    if type(counter) is not int or not 1 <= counter <= _COUNTER_MAX or type(text) is not bytes:
+        raise EncodingError("a body has a counter, a number from 1, and its text as bytes")
+    return Dot(tables.actor(number), counter), Body(text, tables.creations(creations))
 
 
 def _path_in(encoded: Any, rev: Rev, tables: Tables, older: Older) -> Path:
