@@ -46,7 +46,7 @@ class PlyvelSession(Session):
 
     def update(self, doc_id: str) -> None:
         found = self.get(doc_id)
-        self.put(doc_id, {**found, "n": found["n"] + 1})
+        self.put(doc_id, {**found, "touched": found.get("touched", 0) + 1})
 
     def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:
         with self._db.write_batch(sync=self._sync) as batch:
@@ -92,7 +92,7 @@ class SQLiteSession(Session):
 
     def update(self, doc_id: str) -> None:
         found = self.get(doc_id)
-        self.put(doc_id, {**found, "n": found["n"] + 1})
+        self.put(doc_id, {**found, "touched": found.get("touched", 0) + 1})
 
     def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:
         self._db.execute("begin")
@@ -135,7 +135,7 @@ class TinyDBSession(Session):
 
     def update(self, doc_id: str) -> None:
         found = self.get(doc_id)
-        self._db.update({"n": found["n"] + 1}, Query()["_id"] == doc_id)
+        self._db.update({"touched": found.get("touched", 0) + 1}, Query()["_id"] == doc_id)
 
     def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:
         self._db.insert_multiple([{"_id": doc_id, **document} for doc_id, document in documents])

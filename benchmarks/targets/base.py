@@ -41,7 +41,7 @@ class Session:
         raise NotImplementedError
 
     def update(self, doc_id: str) -> None:
-        """Read a document, count its `n` up, and write it in its place."""
+        """Read a document, count its `touched` up, and write it in its place."""
         raise NotImplementedError
 
     def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:

@@ -38,7 +38,7 @@ class EmbeddedSession(Session):
 
     def update(self, doc_id: str) -> None:
         found = self.collection.get(doc_id)
-        self.collection.put(doc_id, {**found, "n": found["n"] + 1}, found.rev)
+        self.collection.put(doc_id, {**found, "touched": found.get("touched", 0) + 1}, found.rev)
 
     def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:
         for one in self.collection.bulk([{"_id": doc_id, **document} for doc_id, document in documents]):

@@ -20,7 +20,7 @@ const abilities = {
   get: (id) => db.get(id),
   async update (id) {
     const found = await db.get(id)
-    await db.put({ ...found, n: found.n + 1 })
+    await db.put({ ...found, touched: (found.touched || 0) + 1 })
   },
   bulk: async (documents) => whole(await db.bulkDocs(documents.map(([id, body]) => ({ _id: id, ...body })))),
   async conflict (id, mine, theirs) {

@@ -83,7 +83,7 @@ class ServerSession(Session):
 
     def update(self, doc_id: str) -> None:
         found = self.get(doc_id)
-        self.ask("PUT", self._document(doc_id), {**found, "n": found["n"] + 1})
+        self.ask("PUT", self._document(doc_id), {**found, "touched": found.get("touched", 0) + 1})
 
     def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:
         self._bulk([{"_id": doc_id, **document} for doc_id, document in documents])

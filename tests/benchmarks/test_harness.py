@@ -13,6 +13,7 @@ from benchmarks.goals import GOALS, Found, Goal
 from benchmarks.report import fitted_exponent, markdown
 from benchmarks.results import Fact, Point, Result, Series, ratio
 from benchmarks.runner import Plan, Workload, run_workload, started
+from benchmarks.suite import GROUPS
 from benchmarks.synced import count_fsyncs
 from benchmarks.targets import Session, Target, Unavailable
 from benchmarks.targets.bare import Plyvel, SQLite, Tiny
@@ -212,6 +213,11 @@ def test_what_is_asked_wrongly_is_said(
     assert answer.exit_code != 0
     assert said in answer.output
     assert "Traceback" not in answer.output
+
+
+def test_every_group_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "measure.md").read_text()
+    assert [name for name in GROUPS if f"`{name}`" not in text] == []
 
 
 def test_made_documents_are_the_same_for_a_seed_and_about_a_kilobyte() -> None:
