@@ -8,7 +8,8 @@ from typing import Any
 from crdtdb.backends import Backend
 from crdtdb.documents.attachments import Content
 from crdtdb.errors import NotFoundError
-from crdtdb.store.contents import PIECE_BYTES, Kept, Rows, Upload, find, pieces, remaining
+from crdtdb.store.batch import Rows
+from crdtdb.store.contents import PIECE_BYTES, Kept, Upload, find, pieces, remaining
 from crdtdb.store.transaction import Transaction
 
 Submit = Callable[[Callable[[Transaction], Any]], Any]

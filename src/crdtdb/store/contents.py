@@ -21,12 +21,12 @@ from crdtdb.backends import Reader
 from crdtdb.documents.attachments import Content, contents_in
 from crdtdb.errors import CrdtdbError
 from crdtdb.store import keys
+from crdtdb.store.batch import Rows
 from crdtdb.store.rows import decode_row, encode_row
 
 PIECE_BYTES = 256 * 1024
 _BLOB_BYTES = 16
 
-Rows = dict[bytes, bytes | None]
 Get = Callable[[bytes], bytes | None]
 Scan = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 

@@ -17,10 +17,9 @@ from crdtdb.documents.purging import is_mark, purged_by
 from crdtdb.documents.revisions import NO_PATH
 from crdtdb.errors import CrdtdbError
 from crdtdb.store import keys
+from crdtdb.store.batch import Rows
 from crdtdb.store.records import Past, StoreTables, decode_past, encode_past
 from crdtdb.wire.parcels import Closed
-
-Rows = dict[bytes, bytes | None]
 
 
 class JunctionMissingError(CrdtdbError):

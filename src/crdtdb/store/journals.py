@@ -28,12 +28,12 @@ from crdtdb.documents.fields import place
 from crdtdb.jsontext import load
 from crdtdb.limits import JOURNAL_UPDATES_KEPT, JOURNAL_UPDATES_MAX
 from crdtdb.store import keys
+from crdtdb.store.batch import Rows
 from crdtdb.store.records import Past, StoreTables
 from crdtdb.store.rows import decode_row, encode_row
 from crdtdb.wire.states import vector_in, vector_out
 
 Scan = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
-Rows = dict[bytes, bytes | None]
 _FOLD_ONE_IN = 256
 
 

@@ -8,7 +8,8 @@ from crdtdb.documents import State, Write
 from crdtdb.errors import TooLargeError
 from crdtdb.limits import SEQUENCE_BYTES_MAX
 from crdtdb.store import keys
-from crdtdb.store.journals import JournalRows, Rows, Scan, is_to_fold
+from crdtdb.store.batch import Rows
+from crdtdb.store.journals import JournalRows, Scan, is_to_fold
 from crdtdb.store.records import StoreTables
 from crdtdb.store.sequences import Open, OpenSequences, Slot
 

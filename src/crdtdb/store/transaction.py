@@ -1,4 +1,4 @@
-"""One commit while it is being made: rows and held values over what the backend has.
+"""One commit while it is being made: documents and collections, and what is held, over the rows of a batch.
 
 Several writers' work may go into one transaction, each behind a savepoint, so that one that fails leaves nothing.
 """
@@ -34,6 +34,7 @@ from crdtdb.errors import NotFoundError, SystemCollectionError, TooLargeError
 from crdtdb.jsontext import canonical
 from crdtdb.limits import DOCUMENT_LEAVES_MAX
 from crdtdb.store import keys
+from crdtdb.store.batch import RowBatch
 from crdtdb.store.contents import Contents
 from crdtdb.store.held import Collection, Held, is_counted
 from crdtdb.store.history import HistoryRows
@@ -75,21 +76,19 @@ class Written(Struct, frozen=True, gc=False):
     dot: Dot | None
 
 
-class Transaction:
-    """Reads see what the transaction wrote. Nothing reaches the backend until the committer writes `rows`."""
+class Transaction(RowBatch):
+    """Documents, collections and what is held, over the rows of one commit."""
 
     def __init__(self, backend: Backend, held: Held, tables: StoreTables, origin: Origin) -> None:
-        self._backend, self._tables, self._origin = backend, tables, origin
+        super().__init__(backend)
+        self._tables, self._origin = tables, origin
         self.held = held
-        self.rows: dict[bytes, bytes | None] = {}
-        self._kept: dict[bytes, bytes | None] = {}
         self.touched: set[str] = set()
         """The collections whose changes feed has new rows."""
         self.written: list[tuple[str, str]] = []
         """The documents that were written here, not received: what a rumor is made of."""
         self.swept: list[int] = []
         self._seeding = False
-        self._present: dict[bytes, bool] = {}
         self.declared: set[int] = set()
         """The numbers of collections whose schema was written."""
         self.opened: Texts | None = None
@@ -101,45 +100,28 @@ class Transaction:
     def texts(self) -> Texts:
         """The texts and lists of this transaction."""
         if self.opened is None:
-            self.opened = Texts(self._tables, self._scan, self._origin.sequences, self._origin.actor)
+            self.opened = Texts(self._tables, self.scan, self._origin.sequences, self._origin.actor)
         return self.opened
 
     @property
     def contents(self) -> Contents:
         """The contents of attachments as this transaction sees and changes them."""
-        return Contents(self.get, self._scan, lambda: self.rows, self._origin.draw)
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return the value of a key as this transaction sees it."""
-        if key in self.rows:
-            return self.rows[key]
-        if key in self._kept:
-            return self._kept[key]
-        return self._backend.get(key)
+        return Contents(self.get, self.scan, lambda: self.rows, self._origin.draw)
 
     def savepoint(self) -> Callable[[], None]:
         """Keep what was written so far; return what takes the transaction back to here."""
-        self._kept.update(self.rows)
-        self.rows = {}
+        self.mark()
         held, touched, written, swept = self.held, set(self.touched), len(self.written), len(self.swept)
         named = self.named
 
         def rollback() -> None:
-            self.rows = {}
+            self.take_back()
             self.held, self.touched, self.named = held, touched, named
             del self.written[written:], self.swept[swept:]
             if self.opened is not None:
                 self.opened.opened.clear()  # what failed may have changed one of them
 
         return rollback
-
-    def all_rows(self) -> dict[bytes, bytes | None]:
-        """Return every row of the transaction."""
-        if not self._kept:
-            return self.rows
-        self._kept.update(self.rows)
-        self.rows = {}
-        return self._kept
 
     # Collections
 
@@ -308,7 +290,7 @@ class Transaction:
                 self.rows[keys.change(number, seq)] = raw
         else:
             self.rows[row] = None
-            self._forget(keys.journals(number, raw))
+            self.remove(keys.journals(number, raw))
         self.await_collection(number, raw, after)
         if local:
             return
@@ -337,10 +319,10 @@ class Transaction:
         if before.stored is before.state:
             return
         if before.stored.leaves and not before.state.leaves:
-            self._forget(keys.history(number, raw))
+            self.remove(keys.history(number, raw))
             self.contents.keep_only(number, raw, (body.text for body in before.state.bodies.values()))
         for address in before.stored.journals.keys() - before.state.journals.keys():
-            self._forget(keys.journal(keys.journals(number, raw), address))
+            self.remove(keys.journal(keys.journals(number, raw), address))
 
     def _refer(self, number: int, raw: bytes, before: State, after: State) -> None:
         """Note which contents of attachments new bodies have."""
@@ -373,17 +355,17 @@ class Transaction:
         self._log(set(before.stored.dots()) - set(after.dots()), None)
         row = keys.document(collection.number, raw)
         for address in before.state.journals.keys() - after.journals.keys():
-            self._forget(keys.journal(keys.journals(collection.number, raw), address))
+            self.remove(keys.journal(keys.journals(collection.number, raw), address))
         if after.leaves or after.bodies or after.fields:
             self.rows.update(self.history(name, doc_id).kept(before.state, after))
             stored = replace(after, journals={one: at_rest(held) for one, held in after.journals.items()})
             self.rows[row] = encode_record(before.seq, stored, EMPTY, self._tables)
             return
         self.rows[row] = None
-        self._forget(keys.history(collection.number, raw))
-        if self._has_any(keys.journals(collection.number, b"")[:5]):
-            self._forget(keys.journals(collection.number, raw))
-        if self._has_any(keys.references(collection.number, b"")[:5]):
+        self.remove(keys.history(collection.number, raw))
+        if self.has_any(keys.journals(collection.number, b"")[:5]):
+            self.remove(keys.journals(collection.number, raw))
+        if self.has_any(keys.references(collection.number, b"")[:5]):
             self.contents.keep_only(collection.number, raw, ())
         if before.seq:
             self.rows[keys.change(collection.number, before.seq)] = None
@@ -396,13 +378,6 @@ class Transaction:
                 sweep=max(collection.sweep, *(leaf.stamp for leaf in before.state.leaves.values()), 0),
             ),
         )
-
-    def _has_any(self, beginning: bytes) -> bool:
-        """Whether there is any row that begins so, asked once: to look for rows among many that were removed costs much."""
-        found = self._present.get(beginning)
-        if found is None:
-            found = self._present[beginning] = any(True for _ in self._backend.scan(*keys.rest(beginning)))
-        return found
 
     def learn_sweep(self, name: str, sweep: int) -> None:
         """Take over how far another store has collected whole documents."""
@@ -420,16 +395,6 @@ class Transaction:
         collection = self.held.collections.get(name)
         if collection is not None and address in self.load(name, doc_id).state.journals:
             self.rows.update(self.texts.journal(collection.number, doc_id.encode(), address).fold(address))
-
-    def _scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield a range as this transaction sees it."""
-        rows: dict[bytes, bytes | None] = dict(self._backend.scan(start, stop))
-        for written in (self._kept, self.rows):
-            rows.update((key, value) for key, value in written.items() if start <= key < stop)
-        for key in sorted(rows):
-            value = rows[key]
-            if value is not None:
-                yield key, value
 
     def history(self, name: str, doc_id: str) -> HistoryRows:
         """Return the replaced revisions of a document."""
@@ -454,7 +419,7 @@ class Transaction:
     def _forget_covered(self, history: HistoryRows, after: State) -> None:
         """Of a local record keep the newest that is served, and those after it."""
         found = any(one.clock <= self.held.clock for one in locals_in(after))
-        for key, value in sorted(self._scan(*keys.rest(history.beginning)), reverse=True):
+        for key, value in sorted(self.scan(*keys.rest(history.beginning)), reverse=True):
             if found:
                 self.rows[key] = None
             else:
@@ -478,12 +443,6 @@ class Transaction:
     def advance(self, dots: DotSet) -> None:
         """Count these dots as held: their effect is here."""
         self.held = self.held.at(self.held.clock | dots)
-
-    def _forget(self, beginning: bytes) -> None:
-        for key, _ in self._backend.scan(*keys.rest(beginning)):
-            self.rows[key] = None
-        for key in [key for key in self.rows if key.startswith(beginning)]:
-            self.rows[key] = None
 
     def _log_changed(self, before: State, after: State, place: bytes) -> None:
         """Log what lives now and didn't, and remove from the log what doesn't live any more."""
