@@ -43,13 +43,12 @@ def _buffered() -> list[Target]:
         Embedded("sqlite", "buffered"),
         SQLite("buffered"),
         Embedded("memory", "none"),
-        Tiny(),
         Pouch(),
     ]
 
 
 def _synced() -> list[Target]:
-    return [Embedded("leveldb", "fsync"), Plyvel("fsync"), Embedded("sqlite", "fsync"), SQLite("fsync")]
+    return [Embedded("leveldb", "fsync"), Plyvel("fsync"), Embedded("sqlite", "fsync"), SQLite("fsync"), Tiny()]
 
 
 def _workloads(workloads: Sequence[Workload], targets: Sequence[Target]) -> Callable[[Choice, Result, Tell], None]:

@@ -190,7 +190,7 @@ class SQLite(Target):
 class Tiny(Target):
     """TinyDB: what a Python programmer reaches for when documents are few."""
 
-    name, durability = "TinyDB", "buffered"
+    name, durability = "TinyDB", "fsync"  # of the whole file, at each write
     abilities = abilities_of(TinyDBSession)
     most = 200  # a write costs as much as all documents together
 

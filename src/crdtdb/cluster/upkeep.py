@@ -37,7 +37,7 @@ class Upkeep:
         self._next_pass = now + config.collection_interval
         self._again = False
         self._next_expiry = now
-        self._expiring: list[tuple[str, str]] = []
+        self._expiring: list[tuple[str, bytes]] = []
         """Collections whose old revisions are being looked at, and the id behind which to go on."""
         self.cut_since = now
         """When the cut last covered everything, or moved."""
@@ -140,7 +140,7 @@ class Upkeep:
             self._again = True
         if self._config.history_retention is not None and now >= self._next_expiry:
             self._next_expiry = now + min(self._config.history_retention / 4, _EXPIRY_SECONDS_MAX)
-            self._expiring = [(name, "") for name in sorted(self._store.held.names)]
+            self._expiring = [(name, b"") for name in sorted(self._store.held.names)]
         if now < self._next_cut:
             return
         self._next_cut = now + self._config.stability_interval

@@ -10,7 +10,7 @@ from crdtdb.backends import Backend
 from crdtdb.causality import EMPTY, DotSet
 from crdtdb.store import keys
 from crdtdb.store.collecting import Told, collect_slice
-from crdtdb.store.compaction import compact_slice
+from crdtdb.store.compaction import let_go, look
 from crdtdb.store.held import Held
 from crdtdb.store.records import StoreTables
 from crdtdb.store.transaction import Transaction
@@ -94,21 +94,24 @@ class Collector:
         )
 
     def compact(self, name: str) -> None:
-        """Let go of the values of a collection's replaced revisions, slice by slice, while everything else goes on."""
-        after: str | None = ""
-
-        def work(transaction: Transaction) -> str | None:
-            return compact_slice(transaction, self._rows, self._tables, name, after or "")
-
+        """Let go of the values of a collection's replaced revisions, bit by bit, while everything else goes on."""
+        after: bytes | None = b""
         while after is not None:
-            after = self._submit(work)
+            after = self._let_go(name, after, None)
 
-    def expire(self, name: str, after: str, seconds: float) -> str | None:
-        """Let go of values of revisions that were replaced, are stable, and older than so many seconds: in some documents.
+    def expire(self, name: str, after: bytes, seconds: float) -> bytes | None:
+        """Let go of values of revisions that were replaced, are stable, and older than so many seconds: of some of them.
 
-        Begins behind the id `after`; returns the last that was looked at, None if there are no more.
+        Begins at the key `after`, b"" for all; returns where to go on, None if there are no more.
         """
-        before = self._wall() - int(seconds * 1000)
-        return self._submit(
-            lambda transaction: compact_slice(transaction, self._rows, self._tables, name, after, before)
-        )
+        return self._let_go(name, after, self._wall() - int(seconds * 1000))
+
+    def _let_go(self, name: str, after: bytes, before: int | None) -> bytes | None:
+        held = self._held()
+        collection = held.collections.get(name)
+        if collection is None:
+            return None
+        due = look(self._rows, self._tables, collection.number, held.stable, after, before)
+        if due:
+            self._submit(lambda transaction: let_go(transaction, self._tables, name, collection.number, due))
+        return due.after

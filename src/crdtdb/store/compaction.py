@@ -2,58 +2,101 @@
 
 Local to a store, and asked for by an operator, or by the age that is configured: what goes can't be read here by its revision
 any more, nor serve as the common ancestor of a three-way merge.
+
+Looking holds up nobody: it reads what is committed. What it finds is then let go in a commit, which looks again at the little
+that may have changed, and is over in milliseconds: writers wait for it.
 """
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Iterator
+from itertools import chain
+from typing import NamedTuple
 
 from crdtdb.backends import Reader
+from crdtdb.causality import DotSet
 from crdtdb.documents.local import LOCAL
 from crdtdb.documents.stamps import milliseconds
 from crdtdb.store import keys
-from crdtdb.store.records import StoreTables, decode_past, encode_past
+from crdtdb.store.records import Past, StoreTables, decode_past, encode_past
 from crdtdb.store.transaction import Transaction
 
-_SLICE_DOCUMENTS = 200
+_ROWS_LOOKED_AT = 1_000
+_REVISIONS_IN_A_COMMIT = 100
+_DOCUMENTS_IN_A_COMMIT = 20
 
 
-def compact_slice(
-    transaction: Transaction, rows: Reader, tables: StoreTables, name: str, after: str, before: int | None = None
-) -> str | None:
-    """Compact some documents of a collection with ids above `after`; return the last id, None if there are no more.
+class Due(NamedTuple):
+    """What a look found. `after` is the key to go on from, None at the end."""
 
-    With `before`, in milliseconds since 1970, only what was written before, and is stable.
+    revisions: dict[bytes, list[bytes]]
+    """The keys of revisions whose values can go, by the ids of their documents."""
+    attached: list[bytes]
+    """The ids of documents with attachments, some of which they may not have any more."""
+    after: bytes | None
+
+    def __bool__(self) -> bool:
+        return bool(self.revisions or self.attached)
+
+
+def look(
+    rows: Reader, tables: StoreTables, collection: int, stable: DotSet, after: bytes, before: int | None = None
+) -> Due:
+    """Look at some of a collection's replaced revisions, and then at its attachments, from the key `after` on.
+
+    With `before`, in milliseconds since 1970, only what was written before, and is stable, can go.
     """
-    collection = transaction.held.collections.get(name)
-    if collection is None:
-        return None
-    start, stop = keys.document(collection.number, after.encode() + b"\0"), keys.document(collection.number + 1, b"")
-    raws = [key[5:] for key, _ in islice(rows.scan(start, stop), _SLICE_DOCUMENTS)]
-    for raw in raws:
-        if raw.startswith(LOCAL.encode()):
-            continue  # their older values still hold until the newest is served
-        _compact(transaction, rows, tables, name, raw.decode(), before)
-    return raws[-1].decode() if len(raws) == _SLICE_DOCUMENTS else None
+    due = Due({}, [], None)
+    found = 0
+    for seen, (key, value) in enumerate(_walk(rows, collection, after), 1):
+        raw = _id_in(key)
+        if key[:1] == b"q":
+            if raw not in due.attached:
+                due.attached.append(raw)
+        elif not raw.startswith(LOCAL.encode()):  # whose older values still hold until the newest is served
+            past = decode_past(key, value, keys.history(collection, raw), tables)
+            if past.text is not None and (before is None or _is_old(past, stable, before)):
+                due.revisions.setdefault(raw, []).append(key)
+                found += 1
+        full = found >= _REVISIONS_IN_A_COMMIT or len(due.attached) >= _DOCUMENTS_IN_A_COMMIT
+        if full or seen >= _ROWS_LOOKED_AT:
+            return due._replace(after=key + b"\0")
+    return due
 
 
-def _compact(
-    transaction: Transaction, rows: Reader, tables: StoreTables, name: str, doc_id: str, before: int | None
-) -> None:
-    state = transaction.load(name, doc_id).state
-    number, raw = transaction.collection(name).number, doc_id.encode()
-    leaves = {leaf.rev for leaf in state.leaves.values()}
-    texts = [body.text for body in state.bodies.values()]
-    history = keys.history(number, raw)
-    for key, _ in rows.scan(*keys.rest(history)):
-        value = transaction.get(key)
-        past = decode_past(key, value, history, tables) if value is not None else None
-        if past is None or past.text is None:
-            continue
-        stable = past.dot is not None and past.dot in transaction.held.stable
-        young = before is not None and (milliseconds(past.stamp) >= before or not stable)
-        if past.rev in leaves or young:
-            texts.append(past.text)
-        else:
-            transaction.rows[key] = encode_past(past.parent, tables, past.deleted, past.stamp, past.dot)
-    transaction.contents.keep_only(number, raw, texts)
+def _walk(rows: Reader, collection: int, after: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the rows of replaced revisions, then those of references to contents, each document's together."""
+    parts = []
+    for prefix in (keys.history(collection, b"")[:5], keys.references(collection, b"")[:5]):
+        start, stop = keys.rest(prefix)
+        if after < stop:
+            parts.append(rows.scan(max(start, after), stop))
+    return chain.from_iterable(parts)
+
+
+def _id_in(key: bytes) -> bytes:
+    return key[7 : 7 + int.from_bytes(key[5:7], "big")]
+
+
+def _is_old(past: Past, stable: DotSet, before: int) -> bool:
+    return past.dot is not None and past.dot in stable and milliseconds(past.stamp) < before
+
+
+def let_go(transaction: Transaction, tables: StoreTables, name: str, collection: int, due: Due) -> None:
+    """Let go of what a look found, if the collection is still the one that was looked at."""
+    now = transaction.held.collections.get(name)
+    if now is None or now.number != collection:
+        return
+    for raw, found in due.revisions.items():
+        leaves = {leaf.rev for leaf in transaction.load(name, raw.decode()).state.leaves.values()}
+        history = keys.history(collection, raw)
+        for key in found:
+            value = transaction.get(key)
+            past = decode_past(key, value, history, tables) if value is not None else None
+            if past is not None and past.text is not None and past.rev not in leaves:
+                transaction.rows[key] = encode_past(past.parent, tables, past.deleted, past.stamp, past.dot)
+    for raw in due.attached:
+        texts = [body.text for body in transaction.load(name, raw.decode()).state.bodies.values()]
+        history = keys.history(collection, raw)
+        older = (decode_past(key, value, history, tables).text for key, value in transaction.scan(*keys.rest(history)))
+        transaction.contents.keep_only(collection, raw, [*texts, *(text for text in older if text is not None)])

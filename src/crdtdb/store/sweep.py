@@ -12,7 +12,7 @@ from crdtdb.store import keys
 from crdtdb.store.records import Record, StoreTables, decode_record, decode_sweep, encode_sweep
 from crdtdb.store.transaction import Transaction
 
-_SLICE_DOCUMENTS = 500
+_SLICE_DOCUMENTS = 50
 
 
 def pending(rows: Reader) -> list[int]:

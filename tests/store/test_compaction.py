@@ -1,0 +1,111 @@
+"""Compaction looks without holding up anybody, and lets go in small commits of what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import crdtdb
+from crdtdb.backends.protocol import Batch
+from crdtdb.database import Database
+from crdtdb.errors import NotFoundError
+from crdtdb.store.compaction import let_go, look
+from crdtdb.testing.invariants import check_store
+
+
+@pytest.fixture
+def db() -> Iterator[Database]:
+    with crdtdb.open("memory:") as database:
+        yield database
+
+
+def rewritten(db: Database, documents: int, times: int) -> None:
+    notes = db["notes"]
+    for n in range(documents):
+        rev = None
+        for value in range(times):
+            rev = notes.put(f"d{n}", {"value": value}, rev).rev
+
+
+def watched(db: Database) -> list[Batch]:
+    batches: list[Batch] = []
+    write = db.store._backend.write
+
+    def spy(batch: Batch, *, durable: bool) -> None:
+        batches.append(dict(batch))
+        write(batch, durable=durable)
+
+    db.store._backend.write = spy  # type: ignore[method-assign]
+    return batches
+
+
+def values(db: Database, doc_id: str) -> list[Any]:
+    return [None if one.body is None else one.body["value"] for one in db["notes"].history(doc_id)]
+
+
+def test_a_writer_waits_for_a_hundred_revisions_at_most(db: Database) -> None:
+    rewritten(db, documents=30, times=21)
+    batches = watched(db)
+    db.compact("notes")
+    assert [len(batch) for batch in batches] == [100] * 6
+    assert all(values(db, f"d{n}") == [20, *[None] * 20] for n in range(30))
+    check_store(db.store)
+
+
+def test_documents_that_were_never_rewritten_cost_no_commit(db: Database) -> None:
+    db["notes"].bulk([{"_id": f"d{n}", "value": n} for n in range(2_500)])
+    batches = watched(db)
+    db.compact("notes")
+    assert batches == []
+
+
+def test_more_rows_than_one_look_reads_are_all_looked_at(db: Database) -> None:
+    rewritten(db, documents=2, times=1_600)
+    db.compact("notes")
+    assert sum(value is not None for n in range(2) for value in values(db, f"d{n}")) == 2
+    batches = watched(db)
+    db.compact("notes")
+    assert batches == [], "there is nothing left"
+
+
+def test_what_changes_between_the_look_and_the_commit_is_looked_at_again(db: Database) -> None:
+    rewritten(db, documents=2, times=3)
+    store, number = db.store, db.store.collection("notes").number
+    due = look(store._backend, store._tables, number, store.held.stable, b"")
+    notes = db["notes"]
+    notes.put("d0", {"value": "new"}, notes.get("d0").rev)
+    notes.delete("d1", notes.get("d1").rev)
+    store.submit(lambda transaction: let_go(transaction, store._tables, "notes", number, due))
+    assert values(db, "d0") == ["new", 2, None, None], "what was a leaf when it was looked at keeps its value"
+    assert values(db, "d1")[1:] == [2, None, None]
+    check_store(store)
+
+
+def test_a_collection_that_was_dropped_and_made_again_meanwhile_is_left_alone(db: Database) -> None:
+    rewritten(db, documents=1, times=3)
+    store, number = db.store, db.store.collection("notes").number
+    due = look(store._backend, store._tables, number, store.held.stable, b"")
+    db.drop("notes")
+    db.sweep()
+    rewritten(db, documents=1, times=3)
+    store.submit(lambda transaction: let_go(transaction, store._tables, "notes", number, due))
+    assert values(db, "d0") == [2, 1, 0]
+
+
+def test_contents_of_attachments_that_no_revision_has_go(db: Database) -> None:
+    notes = db["notes"]
+    for n in range(45):  # more than a commit looks after
+        notes.put(f"d{n}", {"value": n})
+        for text in (b"old", b"new"):
+            notes.attach(f"d{n}", "f", text + b"%d" % n)
+    old = [notes.history(f"d{n}")[1].rev for n in range(45)]
+    db.compact("notes")
+    check_store(db.store)
+    assert [notes.attachment(f"d{n}", "f") for n in range(45)] == [b"new%d" % n for n in range(45)]
+    for n, rev in enumerate(old):
+        with pytest.raises(NotFoundError):
+            notes.attachment(f"d{n}", "f", rev=rev)
+    left = [key for key, _ in db.store._backend.scan(b"A", b"B")]
+    assert len(left) == 45, "one content each, and not two"
