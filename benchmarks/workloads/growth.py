@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -25,6 +26,7 @@ from crdtdb.causality import ACTOR_BYTES, DotSet
 _PROBES = 300
 _CHANGED = 100
 _PAGES_AT_ONCE = 50_000
+_SETTLING_SECONDS = 60
 _ACTORS = (1, 10, 100, 1_000)
 
 _OPENED = """
@@ -48,6 +50,7 @@ def growth(result: Result, plan: Plan, tell: Callable[[str], None], sizes: list[
                 more = plan.source.take(min(size - at, _PAGES_AT_ONCE), seed=1_000_000 * (number + 1) + at)
                 fill(session, more)
                 given += [(doc_id, {}) for doc_id, _ in more]
+            _let_settle(Path(folder) / "data")
             _measure(result, plan, session, given, Path(folder), number)
         session.close()
 
@@ -107,6 +110,15 @@ def _measure(result: Result, plan: Plan, session: EmbeddedSession, given: Given,
     )
 
 
+def _let_settle(place: Path) -> None:
+    """Wait until LevelDB has put what was written where it belongs: until then it holds each write up for a millisecond."""
+    until, unchanged, before = time.monotonic() + _SETTLING_SECONDS, 0, -1
+    while unchanged < 5 and time.monotonic() < until:
+        time.sleep(0.1)
+        now = _bytes_in(place)
+        unchanged, before = (unchanged + 1, before) if now == before else (0, now)
+
+
 def _exchanges(point: Callable[[str, str, float], None], session: EmbeddedSession, given: Given) -> None:
     """Exchange with a store that holds the same but for a few documents: all that it needs is a clock that says so."""
     store = session.database.store
@@ -149,4 +161,8 @@ def _memory(session: EmbeddedSession, ids: list[str]) -> int:
 
 
 def _bytes_in(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
+    total = 0
+    for file in folder.iterdir():
+        with suppress(FileNotFoundError):  # LevelDB removes files while they are being looked at
+            total += file.stat().st_size
+    return total
