@@ -9,7 +9,20 @@ from typing import Any
 from benchmarks.report import fitted_exponent
 from benchmarks.results import Point, Result, Series
 
-_COLOURS = ["#1b6ca8", "#d1495b", "#66a182", "#edae49", "#574b90", "#7d8491", "#2e4057", "#b5838d", "#3d5a80"]
+_COLOURS = [
+    "#1b6ca8",
+    "#d1495b",
+    "#66a182",
+    "#edae49",
+    "#574b90",
+    "#7d8491",
+    "#2e4057",
+    "#b5838d",
+    "#3d5a80",
+    "#9c6644",
+    "#e07a5f",
+    "#81b29a",
+]
 _PERCENTILES = ["p50", "p90", "p99", "p99.9", "max"]
 
 
@@ -37,13 +50,15 @@ def draw(result: Result, folder: Path) -> list[str]:
     return drawn
 
 
-def _figure(count: int, columns: int = 3, height: float = 2.4) -> tuple[Any, list[Any]]:
+def _figure(count: int, columns: int = 3, heights: Sequence[float] | None = None) -> tuple[Any, list[Any]]:
+    """Return a figure of so many axes; `heights` are inches, one for each."""
     from matplotlib.figure import Figure
 
-    rows = -(-count // columns)
-    figure = Figure(figsize=(3.4 * columns, height * rows), layout="constrained")
-    axes = [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
-    return figure, axes
+    sizes = heights or [2.4] * count
+    rows = [max(sizes[at : at + columns]) for at in range(0, count, columns)]
+    figure = Figure(figsize=(12, sum(rows)), layout="constrained")
+    grid = figure.add_gridspec(len(rows), columns, height_ratios=rows)
+    return figure, [figure.add_subplot(grid[place // columns, place % columns]) for place in range(count)]
 
 
 def _by_workload(result: Result, wanted: Callable[[Series], bool]) -> dict[str, list[Series]]:
@@ -64,8 +79,10 @@ def _throughput(result: Result) -> Any:
     workloads = _by_workload(result, lambda one: one.unit != "ms")
     if not workloads:
         return None
+    from matplotlib.ticker import NullFormatter
+
     colours = _colours(result)
-    figure, axes = _figure(len(workloads))
+    figure, axes = _figure(len(workloads), 2, [0.6 + 0.16 * len(series) for series in workloads.values()])
     for axis, (name, series) in zip(axes, workloads.items(), strict=True):
         labels = [f"{one.target}{' (fsync)' if one.durability == 'fsync' else ''}" for one in series]
         lows = [one.median - min(one.values) for one in series]
@@ -78,6 +95,9 @@ def _throughput(result: Result) -> Any:
             error_kw={"elinewidth": 0.8},
         )
         axis.set_xscale("log")
+        axis.set_xlim(min(min(one.values) for one in series) / 3)
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.tick_params(axis="y", labelsize=6)
         axis.invert_yaxis()
         axis.set_title(f"{name}, {series[0].unit}", fontsize=8)
     return figure
@@ -89,7 +109,7 @@ def _latencies(result: Result) -> Any:
     if not workloads:
         return None
     colours = _colours(result)
-    figure, axes = _figure(len(workloads), height=2.8)
+    figure, axes = _figure(len(workloads), heights=[2.8] * len(workloads))
     for axis, (name, series) in zip(axes, workloads.items(), strict=True):
         for one in series:
             style = "-" if one.durability == "fsync" else "--"
@@ -103,12 +123,16 @@ def _latencies(result: Result) -> Any:
 
 def _growth(result: Result) -> Any:
     """Each cost over the number of documents, on logarithmic axes, with the exponent that fits it."""
-    return _curves([one for one in result.points if "bytes" not in one.curve and "rounds" not in one.curve])
+    return _curves([one for one in result.points if not _travels(one)])
 
 
 def _wire(result: Result) -> Any:
     """Bytes and rounds over the size."""
-    return _curves([one for one in result.points if "bytes" in one.curve or "rounds" in one.curve])
+    return _curves([one for one in result.points if _travels(one)])
+
+
+def _travels(point: Point) -> bool:
+    return point.unit == "rounds" or "bytes" in point.curve
 
 
 def _curves(points: Sequence[Point]) -> Any:

@@ -320,6 +320,8 @@ def _replace(
     )
     bodies = {**state.bodies, dot: Body(text, write.creations)} if text is not None else state.bodies
     replacing = replace(state, leaves={**kept, dot: child}, bodies=bodies, context=context)
+    if len(replaced) == 1:  # the target alone: there is no other branch
+        return replacing
     return closing(replacing, write, target, replaced)
 
 

@@ -51,16 +51,31 @@ class Committer:
         Work that raises leaves nothing behind, and its error is raised here. Raises what writing raises; then nothing
         of the group is seen.
         """
-        entry = _Entry(work)
         with self._guard:
             if self._closed:
                 raise StoreClosedError("the store is closed")
-            self._line_up(entry)
+            entry = _Entry(work) if self._led else None
+            if entry is not None:
+                self._line_up(entry)
+            self._led = True
+        if entry is None:  # nobody is there, as nearly always: no line is needed
+            return self._run_lone(work)
         self._await(entry)
         if entry.error is not None:
             raise entry.error
         result: T = entry.result
         return result
+
+    def _run_lone(self, work: Work[T]) -> T:
+        """Run the work of a writer who leads nobody; whoever comes meanwhile leads next."""
+        try:
+            transaction = self._begin()
+            result = work(transaction)
+            self._finish(transaction)
+            return result
+        finally:
+            with self._guard:
+                self._hand_over()
 
     def submit_all(self, works: Iterable[Work[T]]) -> list[T | BaseException]:
         """Run each of these as `submit` does, in one commit if nothing is in the way; return a result or an error for each."""

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from crdtdb.backends import Snapshot
 from crdtdb.causality import Dot, DotSet
 from crdtdb.crdts import GapError, Journals
-from crdtdb.documents import Ancestor, Leaf, Rev, State, merge
+from crdtdb.documents import Ancestor, Body, Leaf, Rev, State, merge
 from crdtdb.documents.catalogue import Catalogue, merge_catalogues
 from crdtdb.errors import TooLargeError
 from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX, REVS_LIMIT
@@ -241,6 +241,8 @@ def _swept(before: State, merged: State) -> int:
 
     Whoever hears of the document from here must learn that, too: see `crdtdb.store.rumors`.
     """
+    if not before.leaves:
+        return 0
     gone = before.leaves.keys() - merged.leaves.keys()
     named = merged.actors() if gone else ()
     return max((before.leaves[dot].stamp for dot in gone if dot.actor not in named), default=0)
@@ -255,11 +257,18 @@ def _bytes_of(state: State) -> int:
 
 def _learn(transaction: Transaction, name: str, state: State) -> None:
     """Take note of creations that came with a document before the catalogue's own news."""
+    known = transaction.held.names.get(name)
+    if not state.fields and not state.journals:
+        written: list[Leaf | Body] = [*state.leaves.values(), *state.bodies.values()]
+        for one in written:
+            if one.creations != known:
+                break
+        else:
+            return
     seen = {leaf.creations for leaf in state.leaves.values()}
     seen.update(body.creations for body in state.bodies.values())
     seen.update(delta.creations for deltas in state.fields.values() for delta in deltas.values())
     seen.update(journal.creations for journal in state.journals.values())
-    known = transaction.held.names.get(name)
     if seen <= {known}:
         return
     catalogue = transaction.held.catalogue.learned(name, frozenset().union(*seen))
@@ -272,19 +281,20 @@ def _count_as_held(transaction: Transaction, state: State) -> None:
 
     An actor with too many gaps gets no further ones: its dots wait in the context of their documents.
     """
-    dots = DotSet.of(state.dots())
     clock = transaction.held.clock
-    if not clock >= dots:
-        room = [actor for actor in dots.actors if len(clock.ranges(actor)) < AHEAD_RANGES_MAX]
-        transaction.advance(dots.restrict(room))
+    news = {dot for dot in state.dots() if dot not in clock}
+    full = {dot.actor for dot in news if len(clock.ranges(dot.actor)) >= AHEAD_RANGES_MAX}
+    if len(news) == 1 and not full:
+        transaction.held = transaction.held.at(clock.add(news.pop()))
+    elif news:
+        transaction.advance(DotSet.of(dot for dot in news if dot.actor not in full))
 
 
 def _differ(mine: State, merged: State) -> bool:
-    return (
-        mine.leaves.keys() != merged.leaves.keys()
-        or mine.bodies.keys() != merged.bodies.keys()
-        or {address: deltas.keys() for address, deltas in mine.fields.items()}
-        != {address: deltas.keys() for address, deltas in merged.fields.items()}
-        or {address: (journal.vector, journal.creations) for address, journal in mine.journals.items()}
-        != {address: (journal.vector, journal.creations) for address, journal in merged.journals.items()}
-    )
+    if mine.leaves.keys() != merged.leaves.keys() or mine.bodies.keys() != merged.bodies.keys():
+        return True
+    return {address: deltas.keys() for address, deltas in mine.fields.items()} != {
+        address: deltas.keys() for address, deltas in merged.fields.items()
+    } or {address: (journal.vector, journal.creations) for address, journal in mine.journals.items()} != {
+        address: (journal.vector, journal.creations) for address, journal in merged.journals.items()
+    }

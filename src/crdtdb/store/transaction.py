@@ -267,10 +267,11 @@ class Transaction(RowBatch):
         """Put a document in the place of what was there: its row, its log, its feed, its past and the counts."""
         collection, raw = self.collection(name), doc_id.encode()
         number, local = collection.number, doc_id.startswith(LOCAL)
-        if not before.seq and not residue and doc_id[0] != "_":
+        rest = uncovered(residue, self.held.clock) if residue else EMPTY
+        if not before.seq and doc_id[0] != "_":
             dot = after.written_once()
             if dot is not None:
-                self._save_new(name, collection, raw, after, dot)
+                self._save_new(name, collection, raw, after, rest, dot)
                 return
         self._log_changed(before.stored, after, keys.place(number, raw))
         if before.seq:
@@ -284,7 +285,6 @@ class Transaction(RowBatch):
         stored = self._without_updates(name, number, raw, before.state, after) if after.journals else after
         row = keys.document(number, raw)
         if after.leaves or after.bodies or after.fields:
-            rest = uncovered(residue, self.held.clock) if residue else EMPTY
             self.rows[row] = encode_record(seq, stored, rest, self._tables)
             if not local:
                 self.rows[keys.change(number, seq)] = raw
@@ -302,13 +302,13 @@ class Transaction(RowBatch):
         self.held = self.held.counting(name, collection)
         self.touched.add(name)
 
-    def _save_new(self, name: str, collection: Collection, raw: bytes, after: State, dot: Dot) -> None:
+    def _save_new(self, name: str, collection: Collection, raw: bytes, after: State, residue: DotSet, dot: Dot) -> None:
         """Save a document that was written once, where nothing was: most are. It has no past, and nothing to be collected."""
         number, seq, text = collection.number, collection.seq + 1, after.bodies[dot].text
         if may_have_attachments(text):
             self.contents.refer(number, raw, [text])
         self.rows[keys.log(self._tables.actor_number(dot.actor), dot.counter)] = keys.place(number, raw)
-        self.rows[keys.document(number, raw)] = encode_record(seq, after, EMPTY, self._tables)
+        self.rows[keys.document(number, raw)] = encode_record(seq, after, residue, self._tables)
         self.rows[keys.change(number, seq)] = raw
         self.held = self.held.counting(name, collection.changed(NOTHING, after, seq))
         self.touched.add(name)

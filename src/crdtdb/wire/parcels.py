@@ -18,8 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from msgspec.structs import replace
-
 from crdtdb.causality import Actor, Dot, DotSet
 from crdtdb.crdts import Creations
 from crdtdb.documents import Ancestor, Leaf, Rev, State
@@ -169,9 +167,9 @@ class Parcel:
         What was replaced is named by what replaced it, so the part is enough to remember. What was collected isn't named: that
         it is gone only the whole clock tells. Raises EncodingError or TooLargeError.
         """
-        state, residue = decode_state(decode(shipped.encoded), DotSet(), self._tables, older)
+        state, residue = decode_state(decode(shipped.encoded), self.clock, self._tables, older)
         check_received(state.fields, state.journals)
-        return replace(state, context=self.clock | residue), self.clock.restrict(state.actors()) | residue
+        return state, self.clock.restrict(state.actors()) | residue
 
     def _set_in(self, encoded: Any) -> Creations:
         if len(encoded) % 2:
