@@ -22,11 +22,12 @@ _RUNS = 20
 _PLACE = [("notes", "a")]
 
 
-def spreading(result: Result, plan: Plan, tell: Callable[[str], None]) -> None:  # noqa: ARG001
+def spreading(result: Result, plan: Plan, tell: Callable[[str], None]) -> None:
     """Count the rounds in clusters of 10 to 1,000 nodes."""
+    runs = max(2, int(_RUNS * min(1.0, plan.share)))
     for size in _SIZES:
         tell(f"spreading: {size:,} nodes")
-        rounds = statistics.median(_rounds(size, seed) for seed in range(_RUNS))
+        rounds = statistics.median(_rounds(size, seed) for seed in range(runs))
         result.points.append(Point(curve=CURVE, unit="rounds", size=size, value=rounds))
         result.points.append(Point(curve="log2 of the nodes", unit="rounds", size=size, value=math.log2(size)))
 
