@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import orjson
 import plyvel
@@ -19,8 +20,10 @@ from benchmarks.targets.base import Session, Target, abilities_of
 from benchmarks.targets.embedded import BATCH
 
 
-class PlyvelSession(Session):
-    """LevelDB with the settings that crdtdb gives it."""
+class BareSession(Session):
+    """What these have in common: to read, change and write; to import in batches; to close and open again."""
+
+    _db: Any
 
     def __init__(self, place: Path, *, sync: bool) -> None:
         self._place, self._sync = place, sync
@@ -28,6 +31,30 @@ class PlyvelSession(Session):
 
     def open(self) -> None:
         """Open the store, which isn't open."""
+        raise NotImplementedError
+
+    def update(self, doc_id: str) -> None:
+        found = self.get(doc_id)
+        self.put(doc_id, {**found, "touched": found.get("touched", 0) + 1})
+
+    def load(self, path: str) -> None:
+        with Path(path).open("rb") as file:
+            while lines := list(islice(file, BATCH)):
+                self.bulk([(one.pop("_id"), one) for one in map(json.loads, lines)])
+
+    def reopen(self, doc_id: str) -> Document:
+        self.close()
+        self.open()
+        return self.get(doc_id)
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class PlyvelSession(BareSession):
+    """LevelDB with the settings that crdtdb gives it."""
+
+    def open(self) -> None:
         self._db = plyvel.DB(
             str(self._place),
             create_if_missing=True,
@@ -44,38 +71,16 @@ class PlyvelSession(Session):
         found: Document = orjson.loads(self._db.get(doc_id.encode(), verify_checksums=True))
         return found
 
-    def update(self, doc_id: str) -> None:
-        found = self.get(doc_id)
-        self.put(doc_id, {**found, "touched": found.get("touched", 0) + 1})
-
     def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:
         with self._db.write_batch(sync=self._sync) as batch:
             for doc_id, document in documents:
                 batch.put(doc_id.encode(), orjson.dumps(document))
 
-    def load(self, path: str) -> None:
-        with Path(path).open("rb") as file:
-            while lines := list(islice(file, BATCH)):
-                self.bulk([(one.pop("_id"), one) for one in map(json.loads, lines)])
 
-    def reopen(self, doc_id: str) -> Document:
-        self.close()
-        self.open()
-        return self.get(doc_id)
-
-    def close(self) -> None:
-        self._db.close()
-
-
-class SQLiteSession(Session):
+class SQLiteSession(BareSession):
     """A table of ids and JSON."""
 
-    def __init__(self, place: Path, *, sync: bool) -> None:
-        self._place, self._sync = place, sync
-        self.open()
-
     def open(self) -> None:
-        """Open the store, which isn't open."""
         self._db = sqlite3.connect(self._place, isolation_level=None)
         self._db.execute("pragma journal_mode = wal")
         self._db.execute(f"pragma synchronous = {'full' if self._sync else 'off'}")
@@ -85,14 +90,9 @@ class SQLiteSession(Session):
         self._db.execute("insert or replace into documents values (?, ?)", (doc_id, orjson.dumps(document)))
 
     def get(self, doc_id: str) -> Document:
-        found: Document = orjson.loads(
-            self._db.execute("select body from documents where id = ?", (doc_id,)).fetchone()[0]
-        )
+        rows = self._db.execute("select body from documents where id = ?", (doc_id,))
+        found: Document = orjson.loads(rows.fetchone()[0])
         return found
-
-    def update(self, doc_id: str) -> None:
-        found = self.get(doc_id)
-        self.put(doc_id, {**found, "touched": found.get("touched", 0) + 1})
 
     def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:
         self._db.execute("begin")
@@ -100,104 +100,62 @@ class SQLiteSession(Session):
         self._db.executemany("insert into documents values (?, ?)", rows)
         self._db.execute("commit")
 
-    def load(self, path: str) -> None:
-        with Path(path).open("rb") as file:
-            while lines := list(islice(file, BATCH)):
-                self.bulk([(one.pop("_id"), one) for one in map(json.loads, lines)])
 
-    def reopen(self, doc_id: str) -> Document:
-        self.close()
-        self.open()
-        return self.get(doc_id)
-
-    def close(self) -> None:
-        self._db.close()
-
-
-class TinyDBSession(Session):
-    """A file of JSON, which is written as a whole at each write."""
-
-    def __init__(self, place: Path) -> None:
-        self._place = place
-        self.open()
+class TinyDBSession(BareSession):
+    """A file of JSON, which is written as a whole at each write, and synced."""
 
     def open(self) -> None:
-        """Open the store, which isn't open."""
         self._db = TinyDB(self._place)
 
     def put(self, doc_id: str, document: Document) -> None:
         self._db.insert({"_id": doc_id, **document})
 
     def get(self, doc_id: str) -> Document:
-        found = self._db.get(Query()["_id"] == doc_id)
-        assert isinstance(found, dict)
-        return dict(found)
+        return dict(self._db.get(Query()["_id"] == doc_id))
 
     def update(self, doc_id: str) -> None:
-        found = self.get(doc_id)
-        self._db.update({"touched": found.get("touched", 0) + 1}, Query()["_id"] == doc_id)
+        touched = self.get(doc_id).get("touched", 0) + 1
+        self._db.update({"touched": touched}, Query()["_id"] == doc_id)
 
     def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:
         self._db.insert_multiple([{"_id": doc_id, **document} for doc_id, document in documents])
 
-    def load(self, path: str) -> None:
-        with Path(path).open("rb") as file:
-            self._db.insert_multiple([json.loads(line) for line in file])
 
-    def reopen(self, doc_id: str) -> Document:
-        self.close()
-        self.open()
-        return self.get(doc_id)
+class _Bare(Target):
+    """A store of bytes at one durability."""
 
-    def close(self) -> None:
-        self._db.close()
+    kind: type[BareSession]
+    abilities = abilities_of(BareSession) | {"put", "get", "bulk"}
+
+    def __init__(self, durability: Durability) -> None:
+        self.durability = durability
+
+    @contextmanager
+    def open(self, place: Path) -> Iterator[BareSession]:
+        session = self.kind(place / "data", sync=self.durability == "fsync")
+        try:
+            yield session
+        finally:
+            session.close()
 
 
-class Plyvel(Target):
+class Plyvel(_Bare):
     """LevelDB by itself."""
 
-    abilities = abilities_of(PlyvelSession)
-
-    def __init__(self, durability: Durability) -> None:
-        self.name, self.durability = "plyvel", durability
-
-    @contextmanager
-    def open(self, place: Path) -> Iterator[PlyvelSession]:
-        session = PlyvelSession(place / "data", sync=self.durability == "fsync")
-        try:
-            yield session
-        finally:
-            session.close()
+    name, kind = "plyvel", PlyvelSession
 
 
-class SQLite(Target):
+class SQLite(_Bare):
     """SQLite by itself."""
 
-    abilities = abilities_of(SQLiteSession)
-
-    def __init__(self, durability: Durability) -> None:
-        self.name, self.durability = "sqlite3", durability
-
-    @contextmanager
-    def open(self, place: Path) -> Iterator[SQLiteSession]:
-        session = SQLiteSession(place / "data.db", sync=self.durability == "fsync")
-        try:
-            yield session
-        finally:
-            session.close()
+    name, kind = "sqlite3", SQLiteSession
 
 
-class Tiny(Target):
+class Tiny(_Bare):
     """TinyDB: what a Python programmer reaches for when documents are few."""
 
-    name, durability = "TinyDB", "fsync"  # of the whole file, at each write
-    abilities = abilities_of(TinyDBSession)
+    name, kind = "TinyDB", TinyDBSession
     most = 200  # a write costs as much as all documents together
 
-    @contextmanager
-    def open(self, place: Path) -> Iterator[TinyDBSession]:
-        session = TinyDBSession(place / "data.json")
-        try:
-            yield session
-        finally:
-            session.close()
+    def __init__(self) -> None:
+        super().__init__("fsync")  # of the whole file, at each write
