@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -165,16 +166,11 @@ def _show(text: str) -> None:
         click.echo(text)
 
 
-class _telling:  # noqa: N801 - used as a statement
+@contextmanager
+def _telling() -> Iterator[Callable[[str], None]]:
     """Tell what is being measured: a line that changes on a terminal, nothing else where none is."""
-
-    def __enter__(self) -> Callable[[str], None]:
-        self._status = Console(stderr=True).status("…")
-        self._status.start()
-        return self._status.update
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
+    with Console(stderr=True).status("…") as status:
+        yield status.update
 
 
 if __name__ == "__main__":

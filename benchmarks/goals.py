@@ -6,19 +6,11 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from benchmarks.results import Result, ratio
+from benchmarks.results import Result, Spread, ratio
 from benchmarks.workloads import documents, replication, spreading, syncing, texts
 
 OURS, BARE, POUCH, COUCH = "crdtdb, leveldb", "plyvel", "PouchDB", "CouchDB"
 NODE = "crdtdb, 1 node, HTTPS"
-
-
-class Found(NamedTuple):
-    """What was measured, and the lowest and highest of the rounds if there were several."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Goal(NamedTuple):
@@ -28,14 +20,14 @@ class Goal(NamedTuple):
     at_least: float
     at_best: float
     unit: str
-    find: Callable[[Result], Found | None]
+    find: Callable[[Result], Spread | None]
 
     @property
     def higher(self) -> bool:
         """Whether more is better."""
         return self.at_best > self.at_least
 
-    def verdict(self, found: Found) -> str:
+    def verdict(self, found: Spread) -> str:
         """Say how far it is reached."""
         sign = 1 if self.higher else -1
         if sign * found.value >= sign * self.at_best:
@@ -43,47 +35,37 @@ class Goal(NamedTuple):
         return "yes" if sign * found.value >= sign * self.at_least else "no"
 
 
-def _rates(workload: str, ours: tuple[str, str], theirs: tuple[str, str]) -> Callable[[Result], Found | None]:
-    def find(result: Result) -> Found | None:
-        mine, other = result.find(workload, *ours), result.find(workload, *theirs)
-        if mine is None or other is None:
-            return None
-        pairs = ratio(mine.values, other.values)
-        return Found(pairs.median, pairs.low, pairs.high)
-
-    return find
+def _rates(workload: str, ours: tuple[str, str], theirs: tuple[str, str]) -> Callable[[Result], Spread | None]:
+    return _across((workload, *ours), (workload, *theirs))
 
 
-def _across(ours: tuple[str, str, str], theirs: tuple[str, str, str]) -> Callable[[Result], Found | None]:
-    def find(result: Result) -> Found | None:
+def _across(ours: tuple[str, str, str], theirs: tuple[str, str, str]) -> Callable[[Result], Spread | None]:
+    def find(result: Result) -> Spread | None:
         mine, other = result.find(*ours), result.find(*theirs)
-        if mine is None or other is None:
-            return None
-        pairs = ratio(mine.values, other.values)
-        return Found(pairs.median, pairs.low, pairs.high)
+        return ratio(mine.values, other.values) if mine is not None and other is not None else None
 
     return find
 
 
-def _fact(beginning: str) -> Callable[[Result], Found | None]:
+def _fact(beginning: str) -> Callable[[Result], Spread | None]:
     """Find a number by how its name begins; the last of several, which is that of the largest size."""
 
-    def find(result: Result) -> Found | None:
+    def find(result: Result) -> Spread | None:
         found = [one for one in result.facts if one.name.startswith(beginning)]
-        return Found(found[-1].value, found[-1].value, found[-1].value) if found else None
+        return Spread(found[-1].value, found[-1].value, found[-1].value) if found else None
 
     return find
 
 
-def _memory(result: Result) -> Found | None:
+def _memory(result: Result) -> Spread | None:
     fact = result.fact(f"memory with {1_000_000:,} documents open")
-    return Found(fact.value, fact.value, fact.value) if fact is not None else None
+    return Spread(fact.value, fact.value, fact.value) if fact is not None else None
 
 
-def _rounds(result: Result) -> Found | None:
+def _rounds(result: Result) -> Spread | None:
     """Find by how many rounds the worst cluster is above log2 of its size."""
     above = [point.value - math.log2(point.size) for point in result.points if point.curve == spreading.CURVE]
-    return Found(max(above), min(above), max(above)) if above else None
+    return Spread(max(above), min(above), max(above)) if above else None
 
 
 _BUFFERED, _SYNCED, _SERVED = (OURS, "buffered"), (OURS, "fsync"), (NODE, "fsync")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from benchmarks.goals import GOALS, OURS, Found, Goal
-from benchmarks.results import Point, Result, Series, ratio
+from benchmarks.goals import GOALS, OURS, Goal
+from benchmarks.results import Point, Result, Series, Spread, ratio
 
 
 def markdown(result: Result, plots: Sequence[str] = ()) -> str:
@@ -67,7 +67,7 @@ def _goals(result: Result) -> str:
     return _table(["what", "measured", "at least", "at best", "reached"], rows)
 
 
-def _found(found: Found, goal: Goal) -> str:
+def _found(found: Spread, goal: Goal) -> str:
     text = f"{_number(found.value)} {goal.unit}".strip()
     if found.low == found.high:
         return text
@@ -80,10 +80,10 @@ def _workload(result: Result, name: str) -> str:
         if one.workload != name:
             continue
         ours = result.find(name, OURS, one.durability)
-        mine = ours is not None and ours is not one
-        pairs = ratio(ours.values, one.values) if ours is not None and mine else None
-        if pairs is not None and one.unit == "ms":
-            pairs = ratio(one.values, ours.values) if ours is not None else None
+        compared = ""
+        if ours is not None and ours is not one:
+            faster, slower = (one, ours) if one.unit == "ms" else (ours, one)  # of times the lower one is better
+            compared = _number(ratio(faster.values, slower.values).value)
         rows.append(
             [
                 one.target,
@@ -92,7 +92,7 @@ def _workload(result: Result, name: str) -> str:
                 _rate(one),
                 f"{_number(min(one.values))} to {_number(max(one.values))}",
                 *(f"{one.latencies[at]:,.0f}" if at in one.latencies else "" for at in ("p50", "p99", "max")),
-                f"{_number(pairs.median)}" if pairs is not None else "",
+                compared,
             ]
         )
     head = ["target", "durability", "documents", "median", "rounds", "p50", "p99", "max", "ratio"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -95,18 +95,18 @@ class Result(msgspec.Struct, kw_only=True):
         return next((one for one in self.facts if one.name == name), None)
 
 
-class Ratio(msgspec.Struct, kw_only=True):
-    """One thing against another: the ratio of each round, and their median."""
+class Spread(NamedTuple):
+    """A value, and the lowest and highest of the rounds that it is the median of."""
 
+    value: float
     low: float
-    median: float
     high: float
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    """Return the ratios of what was measured in the same rounds."""
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
+    """Return the ratio of what was measured in the same rounds."""
     pairs = [one / other for one, other in zip(ours, theirs, strict=False)]
-    return Ratio(low=min(pairs), median=statistics.median(pairs), high=max(pairs))
+    return Spread(statistics.median(pairs), min(pairs), max(pairs))
 
 
 def percentiles(latencies: Sequence[float]) -> dict[str, float]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from benchmarks.__main__ import main
 from benchmarks.documents import GENERATED, Documents
-from benchmarks.goals import GOALS, Found, Goal
+from benchmarks.goals import GOALS, Goal
 from benchmarks.report import fitted_exponent, markdown
-from benchmarks.results import Fact, Point, Result, Series, ratio
+from benchmarks.results import Fact, Point, Result, Series, Spread, ratio
 from benchmarks.runner import Plan, Workload, run_workload, started
 from benchmarks.suite import GROUPS
 from benchmarks.synced import count_fsyncs
@@ -137,7 +137,7 @@ def test_fsyncs_are_counted() -> None:
 
 def test_ratios_are_of_the_same_round() -> None:
     pairs = ratio([10, 100, 30], [5, 200, 10])
-    assert (pairs.low, pairs.median, pairs.high) == (0.5, 2, 3)
+    assert (pairs.low, pairs.value, pairs.high) == (0.5, 2, 3)
 
 
 def test_exponents_are_fitted() -> None:
@@ -153,8 +153,8 @@ def test_exponents_are_fitted() -> None:
 def test_a_goal_says_how_far_it_is_reached() -> None:
     more = Goal("more", 0.5, 0.8, "", lambda _: None)
     less = Goal("less", 150, 60, "bytes", lambda _: None)
-    assert [more.verdict(Found(value, value, value)) for value in (0.4, 0.5, 0.9)] == ["no", "yes", "the best"]
-    assert [less.verdict(Found(value, value, value)) for value in (151, 150, 60)] == ["no", "yes", "the best"]
+    assert [more.verdict(Spread(value, value, value)) for value in (0.4, 0.5, 0.9)] == ["no", "yes", "the best"]
+    assert [less.verdict(Spread(value, value, value)) for value in (151, 150, 60)] == ["no", "yes", "the best"]
 
 
 def test_a_result_is_kept_and_read_again(tmp_path: Path) -> None:

@@ -87,11 +87,31 @@ def test_a_collection_that_was_dropped_and_made_again_meanwhile_is_left_alone(db
     rewritten(db, documents=1, times=3)
     store, number = db.store, db.store.collection("notes").number
     due = look(store._backend, store._tables, number, store.held.stable, b"")
-    db.drop("notes")
-    db.sweep()
+    store.submit(lambda transaction: transaction.drop("notes"))  # its rows wait for the sweep
     rewritten(db, documents=1, times=3)
+    batches = watched(db)
     store.submit(lambda transaction: let_go(transaction, store._tables, "notes", number, due))
+    assert batches == [], "what the sweep is to remove isn't written again"
     assert values(db, "d0") == [2, 1, 0]
+
+
+def test_a_leaf_keeps_the_value_that_its_readers_were_told(db: Database) -> None:
+    """It has a row among the replaced revisions once fields have changed that its author hadn't seen."""
+    notes = db["notes"]
+    rev = notes.put("a", {"value": 0, "likes": crdtdb.Counter(0)}).rev
+    with crdtdb.open("memory:") as other:
+        crdtdb.sync(db, other)
+        notes.put("a", {"value": "here", "likes": 0}, rev)
+        other["notes"].put("a", {"value": "there", "likes": 0}, rev)
+        crdtdb.sync(db, other)
+    loser = notes.siblings("a")[1].rev
+    with notes.edit("a") as edit:
+        edit["likes"].increment()
+    (row,) = [one for one in db.store.past("notes", "a") if str(one.rev) == loser]
+    assert row.text is not None
+    db.compact("notes")
+    assert row in db.store.past("notes", "a")
+    check_store(db.store)
 
 
 def test_contents_of_attachments_that_no_revision_has_go(db: Database) -> None:

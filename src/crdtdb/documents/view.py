@@ -115,7 +115,7 @@ class Totals(Struct, frozen=True, gc=False):
     live: int
     deleted: int
     conflicts: int
-    """Whether there is more than one body."""
+    """1 if there is more than one body."""
     size: int
     """Bytes of JSON in the bodies that show."""
 

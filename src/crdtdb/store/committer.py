@@ -51,31 +51,16 @@ class Committer:
         Work that raises leaves nothing behind, and its error is raised here. Raises what writing raises; then nothing
         of the group is seen.
         """
+        entry = _Entry(work)
         with self._guard:
             if self._closed:
                 raise StoreClosedError("the store is closed")
-            entry = _Entry(work) if self._led else None
-            if entry is not None:
-                self._line_up(entry)
-            self._led = True
-        if entry is None:  # nobody is there, as nearly always: no line is needed
-            return self._run_lone(work)
+            self._line_up(entry)
         self._await(entry)
         if entry.error is not None:
             raise entry.error
         result: T = entry.result
         return result
-
-    def _run_lone(self, work: Work[T]) -> T:
-        """Run the work of a writer who leads nobody; whoever comes meanwhile leads next."""
-        try:
-            transaction = self._begin()
-            result = work(transaction)
-            self._finish(transaction)
-            return result
-        finally:
-            with self._guard:
-                self._hand_over()
 
     def submit_all(self, works: Iterable[Work[T]]) -> list[T | BaseException]:
         """Run each of these as `submit` does, in one commit if nothing is in the way; return a result or an error for each."""
@@ -159,19 +144,22 @@ class Committer:
             with self._guard:
                 self._hand_over()
 
-    def _run_alone(self, transaction: Transaction, entry: _Entry) -> None:
-        """Run a lone writer's work, whose failure takes the whole transaction with it: no savepoint is needed."""
-        try:
-            entry.result = entry.work(transaction)
-            self._finish(transaction)
-        except Exception as error:  # noqa: BLE001 - it is raised in the thread whose work it is
-            entry.error = error
+    def _transact(self, work: Work[T]) -> T:
+        """Run work in a transaction of its own, which its failure takes with it: no savepoint is needed."""
+        transaction = self._begin()
+        result = work(transaction)
+        self._finish(transaction)
+        return result
 
     def _run(self, group: list[_Entry]) -> None:
-        transaction = self._begin()
         if len(group) == 1:
-            self._run_alone(transaction, group[0])
+            (lone,) = group
+            try:
+                lone.result = self._transact(lone.work)
+            except Exception as error:  # noqa: BLE001 - it is raised in the thread whose work it is
+                lone.error = error
             return
+        transaction = self._begin()
         for entry in group:
             rollback = transaction.savepoint()
             try:
