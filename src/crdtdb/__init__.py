@@ -4,14 +4,17 @@ Edits made at the same time on different nodes merge by themselves where they ca
 side as an explicit conflict: never silently lost, the same on every node.
 """
 
+from crdtdb.changing import Changed, ChangedMany
 from crdtdb.collection import Collection
 from crdtdb.crdts import Counter, Flag, List, Map, MultiValue, Register, Set, Text
 from crdtdb.database import Database, Synced, open, sync  # noqa: A004 - crdtdb.open
+from crdtdb.designs import IndexInfo
 from crdtdb.document import Change, Document, Revision, Sibling
 from crdtdb.editing import DocumentEdit, FieldEdit, ObjectEdit
 from crdtdb.errors import (
     BackendMissingError,
     BackupError,
+    BookmarkError,
     CertificateError,
     ConfigurationError,
     ConflictError,
@@ -26,8 +29,10 @@ from crdtdb.errors import (
     LockError,
     MissingStubError,
     NotFoundError,
+    NoUsableIndexError,
     ProtocolError,
     SchemaError,
+    SelectorError,
     StoreClosedError,
     StoreCorruptedError,
     StoreError,
@@ -39,6 +44,7 @@ from crdtdb.errors import (
     TooLargeError,
     UnavailableError,
 )
+from crdtdb.finding import Finder
 from crdtdb.resolvers import Conflict, Resolver, first_write_wins, last_write_wins, three_way_merge
 
 __version__ = "0.1.0"
@@ -46,8 +52,11 @@ __version__ = "0.1.0"
 __all__ = [
     "BackendMissingError",
     "BackupError",
+    "BookmarkError",
     "CertificateError",
     "Change",
+    "Changed",
+    "ChangedMany",
     "Collection",
     "ConfigurationError",
     "Conflict",
@@ -61,7 +70,9 @@ __all__ = [
     "DotCollisionError",
     "EncodingError",
     "FieldEdit",
+    "Finder",
     "Flag",
+    "IndexInfo",
     "InvalidDocumentError",
     "InvalidIdError",
     "InvalidInputError",
@@ -71,6 +82,7 @@ __all__ = [
     "Map",
     "MissingStubError",
     "MultiValue",
+    "NoUsableIndexError",
     "NotFoundError",
     "ObjectEdit",
     "ProtocolError",
@@ -78,6 +90,7 @@ __all__ = [
     "Resolver",
     "Revision",
     "SchemaError",
+    "SelectorError",
     "Set",
     "Sibling",
     "StoreClosedError",

@@ -67,6 +67,11 @@ class Document(Mapping[str, Any]):
         return tuple(conflicts(self._draft, load(self._text))) if self._draft is not None else ()
 
     @property
+    def state(self) -> State:
+        """What the store holds of the document."""
+        return self._state
+
+    @property
     def clock(self) -> DotSet:
         """The writes that this document descends from. Compare two with `>=`: neither is, if they are concurrent."""
         return self._state.clock()

@@ -50,6 +50,18 @@ class InvalidDocumentError(InvalidInputError):
     """A value that isn't JSON as crdtdb keeps it: NaN, a lone surrogate, an integer beyond 64 bit, an unknown type."""
 
 
+class SelectorError(InvalidInputError):
+    """A selector that isn't one: an operator that doesn't exist, or an argument that it can't take."""
+
+
+class NoUsableIndexError(InvalidInputError):
+    """A query that was to be answered from an index only, and there is none that serves it."""
+
+
+class BookmarkError(InvalidInputError):
+    """A bookmark that isn't of this query, or of an index that isn't used any more."""
+
+
 class SchemaError(InvalidInputError):
     """A schema that contradicts what is declared already, or isn't one."""
 

@@ -49,6 +49,15 @@ BULK_DOCUMENTS_MAX: Final = 100_000
 ATTACHMENT_BYTES_MAX: Final = 1024 * 1024 * 1024
 """Unless a node's configuration says otherwise."""
 
+# Queries.
+FIND_SORTED_MAX: Final = 100_000
+"""Documents that a query without a limit sorts in memory, some hundred bytes for each."""
+
+CHANGE_MANY_MAX: Final = 10_000
+"""Documents that one update or deletion by a selector may change."""
+FIND_LIMIT: Final = 25
+"""Documents that an answer of `_find` has, unless more are asked for."""
+
 # Fields.
 FIELD_PATH_STEPS_MAX: Final = 32
 FIELD_KEY_BYTES_MAX: Final = 1_024

@@ -222,7 +222,8 @@ async def test_documents(client: httpx.AsyncClient) -> None:
         ("GET", "/notes/_changes?since=x", None, 400, "bad_request"),
         ("POST", "/notes/_bulk_docs", b'{"docs": 1}', 400, "bad_request"),
         ("POST", "/notes/x/_resolve", b"{}", 404, "not_found"),
-        ("PATCH", "/notes/x", b"{}", 405, "method_not_allowed"),
+        ("TRACE", "/notes/x", b"{}", 405, "method_not_allowed"),
+        ("PATCH", "/notes/x", b"{}", 404, "not_found"),
     ],
 )
 async def test_bad_requests_have_couchdbs_words(

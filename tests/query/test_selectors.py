@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from crdtdb.errors import SelectorError, TooLargeError
 from crdtdb.query.collation import sort_key
-from crdtdb.query.selectors import SelectorError, compile_selector, path_of
+from crdtdb.query.selectors import compile_selector, path_of
 
 DOCUMENT: dict[str, Any] = {
     "n": 5,
@@ -65,6 +66,38 @@ DOCUMENT: dict[str, Any] = {
         ({"$nor": [{"n": 6}, {"on": False}]}, True),
         ({"$not": {"n": 6}}, True),
         ({"n": {"$not": {"$gt": 4}}}, False),
+        ({"$not": {"$not": {"n": 5}}}, True),
+        ({"$not": {"$or": [{"n": 5}, {"on": False}]}}, False),
+        ({"$not": {"$and": [{"n": 5}, {"on": False}]}}, True),
+        ({"$not": {"$nor": [{"n": 5}, {"on": False}]}}, True),
+        ({"$nor": [{"n": 5}]}, False),
+        ({"n": {"$not": {"$gt": 4, "$lt": 5}}}, True),
+        ({"$not": {"missing": {"$gt": 3}}}, False),  # a negation asks for something that is there, as in CouchDB
+        ({"$not": {"missing": {"$exists": True}}}, True),
+        ({"missing": {"$not": {"$exists": True}}}, True),
+        ({"missing": {"$not": {"$regex": "x"}}}, False),
+        ({"title": {"$not": {"$regex": "x"}}}, True),
+        ({"missing": {"$exists": False, "$ne": 3}}, False),
+        ({"missing": {"$or": [{"$exists": False}, {"$gt": 3}]}}, True),
+        ({"tags": {"$not": {"$elemMatch": {"$eq": "z"}}}}, True),
+        ({"tags": {"$elemMatch": {"$in": ["b", "z"]}}}, True),
+        ({"tags": {"$all": []}}, False),
+        ({"tags": {"$all": [["a", "b"]]}}, True),
+        ({"tags": {"$in": [["a", "b"]]}}, True),
+        ({"tags": {"$nin": ["b"]}}, False),
+        ({"tags": {"$allMatch": {"$type": "string"}}}, True),
+        ({"on": {"$type": "boolean"}}, True),
+        ({"n": {"$type": "number"}}, True),
+        ({"deep": {"$type": "object"}}, True),
+        ({"none": {"$type": "null"}}, True),
+        ({"deep": {"$eq": {"er": {"x": 1.5}}}}, True),
+        ({"deep": {}}, False),
+        ({"n": {"$mod": [-3, 2]}}, True),
+        ({"none": {"$lt": False}}, True),
+        ({"people": {"$elemMatch": {"$not": {"age": {"$gt": 9}}}}}, True),
+        ({"$and": []}, True),
+        ({"$or": []}, False),
+        ({"$not": {}}, False),
     ],
 )
 def test_selectors(selector: dict[str, Any], matches: bool) -> None:
@@ -84,6 +117,19 @@ def test_selectors(selector: dict[str, Any], matches: bool) -> None:
         {"n": {"$regex": "("}},
         {"$and": {}},
         {"n": {"$beginsWith": 1}},
+        {"n": {"$text": "word"}},
+        {"n": {"$size": -1}},
+        {"n": {"$type": []}},
+        {"n": {"$mod": [2.0, 1]}},
+        {"n": {"$regex": "x" * 20_000}},
+        {"n": {"$regex": None}},
+        {"n": {"$all": "a"}},
+        {"n": {"$nin": "a"}},
+        {"n": {"$eq": {1}}},
+        {5: 1},
+        {"$not": {"$exists": True, "$what": 1}},
+        None,
+        "n",
     ],
 )
 def test_what_is_no_selector_is_refused(selector: Any) -> None:
@@ -97,6 +143,42 @@ def test_a_selector_that_is_too_deep_is_refused() -> None:
         selector = {"$not": selector}
     with pytest.raises(SelectorError, match="deep"):
         compile_selector(selector)
+
+
+def test_a_selector_of_too_many_conditions_is_refused() -> None:
+    with pytest.raises(SelectorError, match="more than 10,000"):
+        compile_selector({"$or": [{"n": number} for number in range(10_001)]})
+
+
+def test_a_regular_expression_that_takes_for_ever_is_stopped() -> None:
+    matches = compile_selector({"title": {"$regex": "^(a|a|aa)+$"}})
+    with pytest.raises(TooLargeError, match="took over 1 s"):
+        matches({"title": "a" * 60 + "!"})
+    assert matches({"title": "aaa"})
+
+
+def test_the_opposite_of_an_operator_is_its_negation_where_something_is() -> None:
+    values: list[Any] = [None, True, -7, 5, 5.5, "5", "abc", [], ["abc"], [5, "abc"], {}, {"x": 1}]
+    operators: list[dict[str, Any]] = [
+        *({name: value} for name in ("$lt", "$lte", "$gt", "$gte", "$eq", "$ne") for value in values),
+        {"$in": [5, "abc"]},
+        {"$nin": [5, "abc"]},
+        {"$all": ["abc"]},
+        {"$size": 1},
+        {"$mod": [5, 0]},
+        {"$type": "string"},
+        {"$regex": "b"},
+        {"$beginsWith": "a"},
+        {"$elemMatch": {"$eq": 5}},
+        {"$allMatch": {"$eq": "abc"}},
+        {"$keyMapMatch": {"$eq": "x"}},
+    ]
+    for operator in operators:
+        straight, negated = compile_selector({"f": operator}), compile_selector({"f": {"$not": operator}})
+        for value in values:
+            assert straight({"f": value}) is not negated({"f": value}), (operator, value)
+        assert not straight({})
+        assert not negated({})
 
 
 def test_values_have_couchdbs_order() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import crdtdb
 from crdtdb.backends import open_backend
-from crdtdb.store import Store
+from crdtdb.store import Store, keys
 from crdtdb.store.format import check_format
 from crdtdb.store.keys import FORMAT_VERSION, OLDEST_VERSION
 from crdtdb.testing.invariants import check_store
@@ -71,3 +71,22 @@ def test_the_next_fixture_can_be_made(tmp_path: Path) -> None:
         found = described(db)
     with crdtdb.open(str(tmp_path / "store")) as db:
         assert described(db) == found
+
+
+def test_indexes_that_design_documents_define_are_built_after_an_upgrade(tmp_path: Path) -> None:
+    path = str(tmp_path / "data")
+    with crdtdb.open(path) as db:
+        notes = db["notes"]
+        notes.bulk([{"_id": f"d{n}", "n": n} for n in range(20)])
+        notes.create_index(["n"])
+        expected = [doc.id for doc in notes.find({"n": {"$gt": 10}})]
+    backend = open_backend(path)
+    rows: dict[bytes, bytes | None] = {keys.FORMAT: b"crdtdb 5"}
+    for kind in (b"i", b"I", b"j"):
+        rows.update(dict.fromkeys((key for key, _ in backend.scan(*keys.rest(kind))), None))
+    backend.write(rows, durable=True)
+    backend.close()
+    with crdtdb.open(path) as db:
+        found = db["notes"].find({"n": {"$gt": 10}})
+        assert found.plan.index is not None
+        assert [doc.id for doc in found] == expected

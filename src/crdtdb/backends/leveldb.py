@@ -46,10 +46,21 @@ class _Reads:
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Yield keys and values in the range."""
         try:
-            with self._source.iterator(start=start, stop=stop, reverse=reverse, verify_checksums=True) as rows:
+            if reverse:
+                yield from self._backwards(start, stop)
+                return
+            with self._source.iterator(start=start, stop=stop, verify_checksums=True) as rows:
                 yield from rows
         except (plyvel.Error, RuntimeError) as error:
             _fail(error, "scanning")
+
+    def _backwards(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield a range from its end. Plyvel, told its start, yields nothing if that is the only key in it."""
+        with self._source.iterator(stop=stop, reverse=True, verify_checksums=True) as rows:
+            for row in rows:
+                if row[0] < start:
+                    return
+                yield row
 
 
 class _LevelDBSnapshot(_Reads):

@@ -25,6 +25,8 @@ from crdtdb.http import (
     metrics,
     notify,
     openapi,
+    patches,
+    queries,
 )
 from crdtdb.http import cluster as cluster_resource
 from crdtdb.http.answers import JSONAnswer
@@ -44,6 +46,8 @@ RESOURCES = (
     databases,
     bulk,
     changes,
+    queries,
+    patches,
     conflicts,
     fields,
     local_documents,
@@ -63,7 +67,7 @@ _CORS_HEADERS = (
     "if-none-match",
     "x-lock",
 )
-_CORS_METHODS = ("GET", "PUT", "POST", "HEAD", "DELETE")
+_CORS_METHODS = ("GET", "PUT", "PATCH", "POST", "HEAD", "DELETE")
 
 
 def make_app(

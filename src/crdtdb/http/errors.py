@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from crdtdb.couchdb.words import RefusedError
 from crdtdb.errors import (
+    BookmarkError,
     ConflictError,
     CrdtdbError,
     InvalidDocumentError,
@@ -19,7 +20,9 @@ from crdtdb.errors import (
     LockError,
     MissingStubError,
     NotFoundError,
+    NoUsableIndexError,
     SchemaError,
+    SelectorError,
     StoreError,
     StoreFullError,
     SystemCollectionError,
@@ -39,6 +42,9 @@ _ANSWERS: tuple[tuple[type[CrdtdbError], int, str], ...] = (
     (InvalidIdError, 400, "illegal_docid"),
     (InvalidDocumentError, 400, "bad_request"),
     (InvalidRevError, 400, "bad_request"),
+    (SelectorError, 400, "invalid_selector"),
+    (NoUsableIndexError, 400, "no_usable_index"),
+    (BookmarkError, 400, "invalid_bookmark"),
     (SchemaError, 412, "schema_contradicted"),
     (InvalidInputError, 400, "bad_request"),
     (LockError, 412, "lock_lost"),

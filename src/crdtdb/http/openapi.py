@@ -93,6 +93,8 @@ _TAKES: dict[str, dict[str, Any]] = {
     },
     "DELETE /_locks/{lock}": {"token": {"type": "integer", "minimum": 0}},
     "POST /{db}/{id}/_resolve": _NAMED,
+    "PATCH /{db}/{id}": _NAMED,
+    "PATCH /{db}/_design/{design}": _NAMED,
     "PUT /{db}/_schema": {"replace": _FLAG},
 }
 
@@ -102,6 +104,49 @@ _PATTERN = {
         "collection": {"type": "string", "minLength": 1},
         "id": {"type": "string", "minLength": 1},
         "kinds": {"type": "array", "minItems": 1, "items": {"enum": list(KINDS)}},
+    },
+    "additionalProperties": False,
+}
+
+_SORT = {
+    "oneOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": {"enum": ["asc", "desc"]}},
+    ]
+}
+_SELECTOR = {
+    "type": "object",
+    "properties": {
+        "n": {"type": "object", "properties": {"$gt": {}, "$in": {"type": "array"}, "$exists": {"type": "boolean"}}},
+        "title": {"type": "object", "properties": {"$regex": {"type": "string"}, "$not": {"type": "object"}}},
+        "$or": {"type": "array", "items": {"type": "object"}},
+    },
+}
+_QUERY: dict[str, Any] = {
+    "type": "object",
+    "required": ["selector"],
+    "properties": {
+        "selector": _SELECTOR,
+        "fields": {"type": "array", "items": {"type": "string"}},
+        "sort": {"type": "array", "items": _SORT},
+        "limit": _NUMBER,
+        "skip": _NUMBER,
+        "bookmark": {"type": ["string", "null"]},
+        "use_index": {"type": ["string", "array"], "items": {"type": "string"}},
+        "allow_fallback": {"type": "boolean"},
+        "conflicts": {"type": "boolean"},
+        "execution_stats": {"type": "boolean"},
+        "count": {"type": "boolean"},
+    },
+}
+_MANY: dict[str, Any] = {
+    "type": "object",
+    "required": ["selector"],
+    "properties": {
+        "selector": _SELECTOR,
+        "patch": {"type": "object"},
+        "limit": {"type": "integer", "minimum": 1},
+        "bookmark": {"type": ["string", "null"]},
     },
     "additionalProperties": False,
 }
@@ -175,6 +220,34 @@ _BRINGS: dict[str, dict[str, Any]] = {
             }
         },
     },
+    "POST /{db}/_find": _QUERY,
+    "POST /{db}/_explain": _QUERY,
+    "POST /{db}/_index": {
+        "type": "object",
+        "required": ["index"],
+        "properties": {
+            "index": {
+                "type": "object",
+                "required": ["fields"],
+                "properties": {
+                    "fields": {"type": "array", "items": _SORT},
+                    "partial_filter_selector": {"type": "object"},
+                },
+            },
+            "ddoc": {"type": "string"},
+            "name": {"type": "string"},
+            "type": {"enum": ["json"]},
+        },
+    },
+    "POST /{db}/_index/_bulk_delete": {
+        "type": "object",
+        "required": ["docids"],
+        "properties": {"docids": {"type": "array", "items": {"type": "string"}}},
+    },
+    "POST /{db}/_update_many": {**_MANY, "required": ["selector", "patch"]},
+    "POST /{db}/_delete_many": _MANY,
+    "PATCH /{db}/{id}": {"type": "object"},
+    "PATCH /{db}/_design/{design}": {"type": "object"},
     "POST /{db}/_revs_diff": _REVS,
     "POST /{db}/_missing_revs": _REVS,
     "POST /{db}/_purge": _REVS,

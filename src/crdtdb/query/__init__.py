@@ -1,1 +1,1 @@
-"""Finding documents: the selectors of Mango, and the order of values in which they compare."""
+"""Finding documents: selectors of Mango, the order of values, definitions of indexes, and how a query uses one. Pure."""

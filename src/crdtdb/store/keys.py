@@ -29,6 +29,10 @@
     u blob                               an upload that nobody refers to yet: its sha256, or empty while it is under way
     l actor# counter                     the dot log: collection# id, or empty for a dot of the catalogue
     y actor#                             that actor's ranges in the stable cut: [first, last, ...]
+    i collection# index#                 an index: [design document, name, definition, id to go on building from or null]
+    I index# key id length               an entry of it: the value's sort key, then the id of the document, and how long that is
+    j index# id                          the keys of a document's entries
+    X index#                             an index that was dropped, whose rows are to be removed
     g actor# counter                     a document that can give something up once this dot is stable: collection# id
     G collection# id                     one that could now, were it not held back for a client
 
@@ -54,8 +58,9 @@ PROMISE = b"!promise/"
 CATALOGUE = b"c"
 
 FORMAT_NAME = "crdtdb"
-FORMAT_VERSION = 5
-"""1 and 2: before any release. 3: before conflicts and sizes were counted. 4: before rows were MessagePack."""
+FORMAT_VERSION = 6
+"""1 and 2: before any release. 3: before conflicts and sizes were counted. 4: before rows were MessagePack.
+5: before indexes."""
 OLDEST_VERSION = 3
 
 
@@ -183,6 +188,37 @@ def reference(sha256: bytes, collection: int, doc_id: bytes) -> bytes:
 def references(collection: int, doc_id: bytes) -> bytes:
     """Return the beginning of the keys of a document's references."""
     return _sized(b"q", collection, len(doc_id)) + doc_id
+
+
+def index(collection: int, number: int) -> bytes:
+    """Return the key of what is known of an index."""
+    return b"i" + collection.to_bytes(4, "big") + number.to_bytes(4, "big")
+
+
+def entries(number: int) -> bytes:
+    """Return the beginning of the keys of an index's entries."""
+    return _numbered(b"I", number)
+
+
+def entry(number: int, key: bytes, doc_id: bytes) -> bytes:
+    """Return the key of a document's entry in an index."""
+    return b"%b%b%b%b" % (_numbered(b"I", number), key, doc_id, len(doc_id).to_bytes(2, "big"))
+
+
+def read_entry(entry_key: bytes) -> tuple[bytes, bytes]:
+    """Read the key of an entry: the document's key in the index, and its id."""
+    size = int.from_bytes(entry_key[-2:], "big")
+    return entry_key[5 : -2 - size], entry_key[-2 - size : -2]
+
+
+def entered(number: int, doc_id: bytes) -> bytes:
+    """Return the key of the list of a document's entries."""
+    return _numbered(b"j", number) + doc_id
+
+
+def leftover(number: int) -> bytes:
+    """Return the key that marks a dropped index."""
+    return _numbered(b"X", number)
 
 
 def place(collection: int, doc_id: bytes) -> bytes:

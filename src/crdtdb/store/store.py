@@ -33,6 +33,7 @@ from crdtdb.store.exchange import NO_SNAPSHOT, Outgoing, Received, receive
 from crdtdb.store.format import check_format
 from crdtdb.store.held import Collection, Held, held_rows, read_held
 from crdtdb.store.identity import Identity, load_identity
+from crdtdb.store.indexes import Index, drop_slice, pending_drops, read_indexes
 from crdtdb.store.journals import JournalRows, value_then
 from crdtdb.store.moment import Moment, decoded
 from crdtdb.store.records import Past, Record, StoreTables, decode_past, read_chain
@@ -104,7 +105,8 @@ class Store:
         self._closed = False
         self.failure: StoreError | None = None
         """Why a commit could not be written, if one couldn't: whoever runs a node should end it and start it again."""
-        self._sweeps = pending(backend)
+        self._sweeps, self._drops = pending(backend), pending_drops(backend)
+        self._indexes = read_indexes(backend)
         self.grown: list[tuple[str, str, Address]] = []
         """The journals of many updates, which wait to be folded."""
         self._rumors = RumorWriter(self._tables)
@@ -341,12 +343,20 @@ class Store:
         """Fold a journal, or remove a slice of what dropped collections left; return whether there is more to do."""
         if self.fold():
             return bool(self._sweeps) or bool(self.grown)
+        if self._drops:
+            return self._sweep_index(self._drops[0])
         number = next(iter(self._sweeps), None)
         if number is None:
-            return False
+            return self.build()
         if self._committer.submit(lambda transaction: sweep_slice(transaction, self._backend, self._tables, number)):
             self._committer.alone(lambda: self._swept(number))
-        return bool(self._sweeps)
+        return bool(self._sweeps) or self._unbuilt() is not None
+
+    def _sweep_index(self, number: int) -> bool:
+        """Remove a slice of what a dropped index left."""
+        if self._committer.submit(lambda transaction: drop_slice(transaction, self._backend, number)):
+            self._committer.alone(lambda: self._drops.remove(number) if number in self._drops else None)
+        return True
 
     def fold(self) -> bool:
         """Fold a journal of many updates, if one is waiting for that; return whether one was."""
@@ -356,6 +366,45 @@ class Store:
             return False
         self._committer.submit(lambda transaction: transaction.fold(name, doc_id, address))
         return True
+
+    # Indexes
+
+    def indexes(self, name: str) -> tuple[Index, ...]:
+        """Return the indexes of a collection, those that are still being built too."""
+        collection = self._held.collections.get(name)
+        return self._indexes.get(collection.number, ()) if collection is not None else ()
+
+    def is_swept(self, name: str) -> bool:
+        """Whether nothing of a collection waits to be removed that was dropped: until then its indexes may show that."""
+        collection = self._held.collections.get(name)
+        return collection is None or collection.number not in self._sweeps
+
+    def build(self, name: str | None = None) -> bool:
+        """Build a slice of an index, of any collection or this one; return whether there is more to build."""
+        unbuilt = self._unbuilt(name)
+        if unbuilt is not None:
+            self._committer.submit(lambda transaction: transaction.build(*unbuilt))
+        return self._unbuilt(name) is not None
+
+    def _unbuilt(self, name: str | None = None) -> tuple[str, Index] | None:
+        if not any(self._indexes.values()):
+            return None
+        for one, collection in (
+            self._held.collections.items() if name is None else [(name, self._held.collections.get(name))]
+        ):
+            for index in self._indexes.get(collection.number, ()) if collection is not None else ():
+                if index.cursor is not None:
+                    return one, index
+        return None
+
+    def reading(self) -> tuple[Snapshot, Moment]:
+        """Return everything as it is at one moment, whether it is durable or not. Close the snapshot afterwards."""
+
+        def take() -> tuple[Snapshot, Moment]:
+            snapshot = self._backend.snapshot()
+            return snapshot, Moment(snapshot, self._held, self._tables)
+
+        return self._committer.alone(take)
 
     def _swept(self, number: int) -> None:
         if number in self._sweeps:  # another thread may have swept the last slice as well
@@ -526,9 +575,10 @@ class Store:
     def _begin(self) -> Transaction:
         if self._origin.actor != self._identity.actor:
             self._origin = self._origin._replace(actor=self._identity.actor)
-        return Transaction(self._backend, self._held, self._tables, self._origin)
+        return Transaction(self._backend, self._held, self._tables, self._origin, self._indexes)
 
     def _finish(self, transaction: Transaction) -> None:
+        transaction.index()
         rows = transaction.all_rows()
         rows.update(held_rows(self._held, transaction.held, self._tables))
         if not rows:
@@ -546,7 +596,8 @@ class Store:
         self.written_documents += len(transaction.written)
         if self._tables.unsaved:
             self._tables.unsaved = {}
-        self._held = transaction.held
+        self._held, self._indexes = transaction.held, transaction.indexing.indexes
+        self._drops += [number for number in transaction.indexing.dropped if number not in self._drops]
         if transaction.swept:
             self._sweeps += [number for number in transaction.swept if number not in self._sweeps]
         if transaction.opened is not None:

@@ -48,6 +48,14 @@ class Texts:
             raise GapError("the journal of the text or list has been folded: what it was then isn't known any more")
         return Sequence(kind_of(address), [*contents, *journal.contents()], writer)
 
+    def look(self, slot: Slot, journal: Journal) -> Sequence:
+        """Return one to be read, as this transaction leaves it, which stays open as it is."""
+        mine = self.opened.get(slot)
+        if mine is not None and mine.vector == journal.vector:
+            return mine.sequence
+        contents, _ = self.journal(*slot).contents(journal.vector)
+        return Sequence(kind_of(slot[2]), [*contents, *journal.contents()], self._actor)
+
     def keep(self, slot: Slot, name: str, before: Journal, journal: Journal) -> Rows:
         """Return the rows of what a journal gained, and let the text or list that is open take it over."""
         if is_to_fold(journal):

@@ -38,6 +38,7 @@ from crdtdb.store.batch import RowBatch
 from crdtdb.store.contents import Contents
 from crdtdb.store.held import Collection, Held, is_counted
 from crdtdb.store.history import HistoryRows
+from crdtdb.store.indexes import Index, Indexes, Indexing, is_design, is_indexed, shown, slice_of
 from crdtdb.store.journals import at_rest, value_then
 from crdtdb.store.records import (
     Record,
@@ -79,8 +80,11 @@ class Written(Struct, frozen=True, gc=False):
 class Transaction(RowBatch):
     """Documents, collections and what is held, over the rows of one commit."""
 
-    def __init__(self, backend: Backend, held: Held, tables: StoreTables, origin: Origin) -> None:
+    def __init__(self, backend: Backend, held: Held, tables: StoreTables, origin: Origin, indexes: Indexes) -> None:
         super().__init__(backend)
+        self.indexing = Indexing(self, indexes)
+        self._changed: list[tuple[int, str, State]] = []
+        """The documents that were saved, where an index may have to follow."""
         self._tables, self._origin = tables, origin
         self.held = held
         self.touched: set[str] = set()
@@ -112,12 +116,18 @@ class Transaction(RowBatch):
         """Keep what was written so far; return what takes the transaction back to here."""
         self.mark()
         held, touched, written, swept = self.held, set(self.touched), len(self.written), len(self.swept)
-        named = self.named
+        named, changed, indexes, dropped = (
+            self.named,
+            len(self._changed),
+            self.indexing.indexes,
+            len(self.indexing.dropped),
+        )
 
         def rollback() -> None:
             self.take_back()
             self.held, self.touched, self.named = held, touched, named
-            del self.written[written:], self.swept[swept:]
+            del self.written[written:], self.swept[swept:], self._changed[changed:], self.indexing.dropped[dropped:]
+            self.indexing.indexes = indexes
             if self.opened is not None:
                 self.opened.opened.clear()  # what failed may have changed one of them
 
@@ -175,6 +185,7 @@ class Transaction(RowBatch):
                 number = collections.pop(name).number
                 self.rows[keys.counts(number)] = None
                 self._sweep(number, None)
+                self.indexing.drop_all(number)
             elif creations - now:
                 self._sweep(collections[name].number, name)
         for name in catalogue.names:
@@ -272,6 +283,7 @@ class Transaction(RowBatch):
             dot = after.written_once()
             if dot is not None:
                 self._save_new(name, collection, raw, after, rest, dot)
+                self._follow(number, doc_id, after)
                 return
         self._log_changed(before.stored, after, keys.place(number, raw))
         if before.seq:
@@ -301,6 +313,7 @@ class Transaction(RowBatch):
             self.declared.add(number)  # what isn't counted and has a row in the feed is the schema
         self.held = self.held.counting(name, collection)
         self.touched.add(name)
+        self._follow(number, doc_id, stored)
 
     def _save_new(self, name: str, collection: Collection, raw: bytes, after: State, residue: DotSet, dot: Dot) -> None:
         """Save a document that was written once, where nothing was: most are. It has no past, and nothing to be collected."""
@@ -312,6 +325,48 @@ class Transaction(RowBatch):
         self.rows[keys.change(number, seq)] = raw
         self.held = self.held.counting(name, collection.changed(NOTHING, after, seq))
         self.touched.add(name)
+
+    # Indexes
+
+    def _follow(self, number: int, doc_id: str, after: State) -> None:
+        """Take note of a document that indexes must follow. They do at the end of the commit: it may change once more."""
+        if is_design(doc_id) or (is_indexed(doc_id) and self.indexing.indexes.get(number)):
+            self._changed.append((number, doc_id, after))
+
+    def index(self) -> None:
+        """Let the indexes follow what was saved. To be called once, when all work is done."""
+        latest = {(number, doc_id): state for number, doc_id, state in self._changed}
+        for (number, doc_id), state in latest.items():
+            if is_design(doc_id):
+                self.indexing.redefine(number, doc_id, self._shown(number, doc_id, state), self._next_index)
+        for (number, doc_id), state in latest.items():
+            if is_indexed(doc_id) and self.indexing.indexes.get(number):
+                self.indexing.enter(number, doc_id.encode(), self._shown(number, doc_id, state))
+
+    def build(self, name: str, index: Index) -> None:
+        """Enter the next documents of an index that is being built."""
+        collection = self.held.collections.get(name)
+        kept = self.indexing.indexes.get(index.collection, ())
+        now = next((one for one in kept if one.number == index.number), None)
+        if collection is None or collection.number != index.collection or now is None or now.cursor is None:
+            return  # it was dropped meanwhile, or somebody else has built it
+        found: list[tuple[bytes, dict[str, object] | None]] = []
+        for raw in slice_of(self._backend, now):
+            doc_id = raw.decode()
+            state = self.load(name, doc_id).state if is_indexed(doc_id) else NOTHING
+            found.append((raw, self._shown(index.collection, doc_id, state)))
+        self.indexing.build(now, found)
+
+    def _shown(self, number: int, doc_id: str, state: State) -> dict[str, object] | None:
+        return shown(doc_id, state, partial(self._look, number, doc_id.encode()))
+
+    def _look(self, number: int, raw: bytes, address: Address, journal: Journal, _: bytes) -> Sequence:
+        return self.texts.look((number, raw, address), journal)
+
+    def _next_index(self) -> int:
+        number = self.held.next_number
+        self.held = replace(self.held, next_number=number + 1)
+        return number
 
     def _leave(self, number: int, raw: bytes, before: Record) -> None:
         """Remove what a document's last change left, and what it had before all of it was dropped."""

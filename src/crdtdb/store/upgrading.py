@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import count
+
+from msgspec.structs import replace
+
 from crdtdb.backends import Backend
+from crdtdb.crdts import open_at_hand
 from crdtdb.documents import NOTHING
+from crdtdb.query.definitions import DESIGN
 from crdtdb.store import keys
-from crdtdb.store.held import Collection, Held, is_counted, read_held
+from crdtdb.store.batch import RowBatch
+from crdtdb.store.held import Collection, Held, held_rows, is_counted, read_held
+from crdtdb.store.indexes import Indexing, shown
 from crdtdb.store.records import StoreTables, decode_record
 from crdtdb.store.rows import encode_row
 
@@ -15,8 +23,24 @@ def upgrade(backend: Backend, version: int) -> None:
     rows: dict[bytes, bytes | None] = {}
     if version == 3:
         rows.update(_counted(backend))
+    rows.update(_indexed(backend))
     rows[keys.FORMAT] = b"%s %d" % (keys.FORMAT_NAME.encode(), keys.FORMAT_VERSION)
     backend.write(rows, durable=True)
+
+
+def _indexed(backend: Backend) -> dict[bytes, bytes | None]:
+    """Begin to build the indexes that design documents define: before format 6 nothing did."""
+    tables = StoreTables(backend)
+    held = read_held(backend, tables)
+    batch = RowBatch(backend)
+    indexing, numbers = Indexing(batch, {}), count(held.next_number)
+    for one in held.collections.values():
+        for key, value in backend.scan(*keys.rest(keys.document(one.number, DESIGN.encode()))):
+            raw = key[5:]
+            state = decode_record(value, held.clock, tables, backend.get, keys.history(one.number, raw)).state
+            indexing.redefine(one.number, raw.decode(), shown(raw.decode(), state, open_at_hand), lambda: next(numbers))
+    after = replace(held, next_number=next(numbers))
+    return {**batch.all_rows(), **held_rows(held, after, tables)} if batch.rows else {}
 
 
 def _counted(backend: Backend) -> dict[bytes, bytes]:

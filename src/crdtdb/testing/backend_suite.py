@@ -65,6 +65,11 @@ def _scans_in_byte_order(backend: Backend) -> None:
     assert [key for key, _ in backend.scan(b"a", b"b", reverse=True)] == [b"ab", b"a\0", b"a"]
     assert list(backend.scan(b"b", b"a")) == [], "an empty range yields nothing"
     assert list(backend.scan(b"c", b"c\0")) == []
+    bounds = sorted({*keys, b"", b"aa", b"c", b"\xfe", b"\xff\xff\xff"})
+    for start, stop in ((one, other) for one in bounds for other in bounds if one < other):
+        within = [key for key in keys if start <= key < stop]
+        assert [key for key, _ in backend.scan(start, stop)] == within
+        assert [key for key, _ in backend.scan(start, stop, reverse=True)] == within[::-1], (start, stop)
     many = {b"m%06d" % n: b"v" * 10 for n in range(3_000)}
     backend.write(many, durable=False)
     assert dict(backend.scan(b"m", b"n")) == many

@@ -9,9 +9,10 @@ from crdtdb.documents.attachments import contents_in
 from crdtdb.documents.local import LOCAL
 from crdtdb.store import Store, keys
 from crdtdb.store.held import Collection, is_counted
+from crdtdb.store.indexes import is_indexed, shown
 from crdtdb.store.journals import JournalRows
 from crdtdb.store.records import decode_record
-from crdtdb.store.rows import decode_row
+from crdtdb.store.rows import decode_row, encode_row
 
 
 def check_store(store: Store) -> None:
@@ -34,7 +35,7 @@ def check_store(store: Store) -> None:
             local = raw.startswith(LOCAL.encode())
             if not local:
                 feed[keys.change(number, record.seq)] = raw
-            shown = view(record.state)
+            seen = view(record.state)
             for body in record.state.bodies.values():
                 for content in contents_in(body.text):
                     assert store.attachments.find(content.sha256) is not None, f"{name}/{raw!r} lacks {content}"
@@ -42,10 +43,10 @@ def check_store(store: Store) -> None:
             if is_counted(raw.decode()):
                 counted = counted.changed(NOTHING, record.state, counted.seq)
                 assert totals(record.state) == Totals(
-                    not shown.deleted,
-                    shown.deleted and bool(record.state.leaves),
-                    shown.conflict,
-                    sum(len(one.text or b"") for one in shown.siblings),
+                    not seen.deleted,
+                    seen.deleted and bool(record.state.leaves),
+                    seen.conflict,
+                    sum(len(one.text or b"") for one in seen.siblings),
                 )
             for dot in record.state.dots():
                 assert dot in record.state.context, f"{name}/{raw!r}: its context doesn't cover its own {dot}"
@@ -64,6 +65,7 @@ def check_store(store: Store) -> None:
         journal_rows = {key for key, _ in backend.scan(*keys.rest(keys.journals(number, b"")[:5]))}
         assert journal_rows == journals, f"{name}: rows of journals that no document has: {journal_rows - journals}"
         assert collection == counted, f"{name}: it says {collection}, and there is {counted}"
+    _check_indexes(store)
     assert log == expected_log, f"the dot log has rows {log.keys() ^ expected_log.keys()}"
     for actor, ranges in held.clock.items():
         row = backend.get(keys.clock(tables.actor_number(actor)))
@@ -71,6 +73,28 @@ def check_store(store: Store) -> None:
         assert stored == [bound for pair in ranges for bound in pair], (
             f"the clock of {actor.hex()[:8]} at rest is {stored}"
         )
+
+
+def _check_indexes(store: Store) -> None:
+    """Check that each index has an entry for each document that is to have one, and that no other rows are there."""
+    backend, held = store._backend, store.held
+    found: dict[bytes, bytes] = {}
+    building = set()
+    for name in held.collections:
+        for index in store.indexes(name):
+            if index.cursor is not None:
+                building.add(index.number)
+                continue
+            for doc_id, record in store.documents(name):
+                document = shown(doc_id, record.state, store.opener(name, doc_id)) if is_indexed(doc_id) else None
+                key = index.definition.key(document) if document is not None else None
+                if key is not None:
+                    raw = doc_id.encode()
+                    found[keys.entry(index.number, key, raw)] = b""
+                    found[keys.entered(index.number, raw)] = encode_row([key])
+    rows = {key: value for kind in (b"I", b"j") for key, value in backend.scan(*keys.rest(kind))}
+    rows = {key: value for key, value in rows.items() if int.from_bytes(key[1:5], "big") not in building}
+    assert rows == found, f"the indexes have rows {rows.keys() ^ found.keys()}"
 
 
 def _check_journal(rows: JournalRows, address: Address, journal: Journal) -> set[bytes]:
