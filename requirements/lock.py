@@ -15,7 +15,7 @@ def main() -> None:
     """Compile the project's dependencies, its extras and the development group."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
-    own = [extras[name] for name in ("node", "testing", "demo")]
+    own = [extras[name] for name in ("node", "javascript", "testing", "demo")]
     wanted = [*project["project"]["dependencies"], *(one for extra in own for one in extra)]
     wanted += [one for one in project["dependency-groups"]["dev"] if not one.startswith("crdtdb")]
     compiled = subprocess.run(

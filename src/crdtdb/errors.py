@@ -138,6 +138,14 @@ class ConfigurationError(CrdtdbError, ValueError):
     """A flag, environment variable or configuration file that makes no sense."""
 
 
+class ScriptError(CrdtdbError):
+    """A function of a design document threw, took too much time or memory, or isn't one. Nothing else was harmed."""
+
+
+class ScriptingMissingError(CrdtdbError):
+    """JavaScript of design documents was asked for, and its engine isn't installed."""
+
+
 class LockError(CrdtdbError):
     """A lock isn't held, or not any more, or not under the token that was given; or it couldn't be had in time."""
 

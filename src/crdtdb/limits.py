@@ -58,6 +58,14 @@ CHANGE_MANY_MAX: Final = 10_000
 FIND_LIMIT: Final = 25
 """Documents that an answer of `_find` has, unless more are asked for."""
 
+# JavaScript of design documents.
+SCRIPT_SECONDS_MAX: Final = 5.0
+"""CPU that one call of a function may take."""
+SCRIPT_MEMORY_BYTES_MAX: Final = 64 * 1024 * 1024
+"""What one function may hold."""
+SCRIPT_PROCESSES_MAX: Final = 2
+"""Processes of a node in which JavaScript runs; each may hold 32 functions."""
+
 # Fields.
 FIELD_PATH_STEPS_MAX: Final = 32
 FIELD_KEY_BYTES_MAX: Final = 1_024

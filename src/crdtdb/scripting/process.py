@@ -1,0 +1,127 @@
+"""One process in which JavaScript runs: requests to it, answers from it, and its end if they don't come."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from struct import Struct
+
+from crdtdb.errors import ScriptError, ScriptingMissingError
+from crdtdb.limits import SCRIPT_MEMORY_BYTES_MAX, SCRIPT_SECONDS_MAX
+from crdtdb.wallclock import monotonic_seconds
+
+_WORKER = Path(__file__).with_name("worker.py")
+_size = Struct(">I")
+_ANSWER_BYTES_MAX = 64 * 1024 * 1024
+_PATIENCE = 4.0
+"""How many times as long as its CPU time a call may take: the machine may be busy."""
+_READ_BYTES = 256 * 1024
+
+
+def check_installed() -> None:
+    """Raise ScriptingMissingError if there is no engine."""
+    if find_spec("quickjs") is None:
+        raise ScriptingMissingError(
+            "JavaScript of design documents needs its engine: pip install 'crdtdb[javascript]', and start the node again"
+        )
+
+
+class Process:
+    """A child process. One thread at a time may use it."""
+
+    def __init__(self, seconds: float = SCRIPT_SECONDS_MAX, memory: int = SCRIPT_MEMORY_BYTES_MAX) -> None:
+        """Start it. A call may take so many seconds of CPU, and a function hold so many bytes. Raises ScriptingMissingError."""
+        check_installed()
+        self._seconds = seconds
+        # A session of its own: Ctrl-C is for the node, which then ends its processes itself.
+        self._child = subprocess.Popen(
+            [sys.executable, "-I", str(_WORKER), str(seconds), str(memory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={},
+        )
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes requests."""
+        return self._child.poll() is None
+
+    def call(self, name: bytes, definition: bytes, what: bytes, arguments: Sequence[bytes]) -> Iterator[bytes | str]:
+        """Call a function with each of some arguments; yield an answer for each: JSON, or why there is none.
+
+        Raises ScriptError if the process ended, or had to be ended.
+        """
+        parts = (name, definition, what, *arguments)
+        request = _size.pack(len(parts)) + b"".join(_size.pack(len(part)) + part for part in parts)
+        sent, buffer = 0, bytearray()
+        view = memoryview(request)
+        for number in range(len(arguments)):
+            deadline = monotonic_seconds() + self._seconds * _PATIENCE
+            while (answer := _taken(buffer)) is None:
+                sent += self._exchange(view[sent:], buffer, deadline, number)
+            yield answer[1:] if answer[:1] == b"+" else answer[1:].decode("utf-8", "replace")
+
+    def _exchange(self, rest: memoryview, buffer: bytearray, deadline: float, number: int) -> int:
+        """Write and read what is possible; return how many bytes of the request were taken."""
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        source, target = self._child.stdout.fileno(), self._child.stdin.fileno()
+        left = deadline - monotonic_seconds()
+        readable, writable, _ = select.select([source], [target] if rest else [], [], max(0.0, left))
+        if readable:
+            data = os.read(source, _READ_BYTES)
+            buffer += data
+            if not data or len(buffer) > _ANSWER_BYTES_MAX:
+                self.end()
+                raise ScriptError(
+                    "the process of JavaScript ended: it held too much"
+                    if not data
+                    else f"an answer of JavaScript has more than {_ANSWER_BYTES_MAX:,} bytes"
+                )
+        if writable:
+            try:
+                # As much as a pipe surely takes at once: more might wait for a child that waits to be read.
+                return os.write(target, rest[: select.PIPE_BUF])
+            except BrokenPipeError as error:
+                self.end()
+                raise ScriptError("the process of JavaScript ended: it held too much") from error
+        if not readable and not writable and left <= 0:
+            self.end()
+            raise ScriptError(
+                f"call {number + 1} of JavaScript took over {self._seconds * _PATIENCE:.0f} s, and was ended"
+            )
+        return 0
+
+    def end(self) -> None:
+        """End the process, at once. Twice does no harm."""
+        self._child.kill()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+        self._child.wait()
+
+
+def _taken(buffer: bytearray) -> bytes | None:
+    """Take an answer from what was read, None if it isn't whole yet."""
+    if len(buffer) < _size.size:
+        return None
+    (size,) = _size.unpack_from(buffer)
+    if len(buffer) < _size.size + size:
+        return None
+    answer = bytes(buffer[_size.size : _size.size + size])
+    del buffer[: _size.size + size]
+    return answer

@@ -1,0 +1,179 @@
+"""Calling functions of design documents: a few processes, started when they are needed, and what their answers mean."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from threading import Condition
+from typing import Any, NamedTuple
+
+import orjson
+
+from crdtdb.errors import ScriptError
+from crdtdb.limits import SCRIPT_PROCESSES_MAX
+from crdtdb.scripting.process import Process, check_installed
+
+_log = logging.getLogger("crdtdb.scripts")
+_ARGUMENTS_MAX = 100
+Emission = tuple[Any, Any]
+"""A key and a value."""
+
+
+class Function(NamedTuple):
+    """A function as a design document has it. `modules` is what `require` finds, None if there is none."""
+
+    where: str
+    """What to call it in an error, such as `_design/app/_view/by-age`."""
+    source: str
+    modules: Mapping[str, Any] | None = None
+
+    def definition(self) -> bytes:
+        """Return what defines it for the engine."""
+        return orjson.dumps({"source": self.source, "modules": self.modules})
+
+    def digest(self) -> str:
+        """Return what is equal for equal functions."""
+        return sha256(self.definition()).hexdigest()
+
+
+class Refusal(NamedTuple):
+    """Why a document isn't to be written: `word` is "forbidden" or "unauthorized"."""
+
+    word: str
+    reason: str
+
+
+class Scripts:
+    """Runs functions in up to some processes at a time. Safe for threads; those that come when all are busy wait."""
+
+    def __init__(self, processes: int = SCRIPT_PROCESSES_MAX, start: Callable[[], Process] = Process) -> None:
+        self._most, self._start = processes, start
+        self._idle: list[Process] = []
+        self._busy = 0
+        self._closed = False
+        self._free = Condition()
+
+    def check_installed(self) -> None:
+        """Raise ScriptingMissingError if there is no engine."""
+        check_installed()
+
+    def map(self, function: Function, documents: Sequence[Mapping[str, Any]]) -> list[list[Emission]]:
+        """Return what a function emits for each document. One that throws over a document emits nothing for it: that is logged.
+
+        Raises ScriptError if it takes too much time or memory.
+        """
+        found: list[list[Emission]] = []
+        for document, answer in zip(
+            documents, self._call(function, b"map", [orjson.dumps(one) for one in documents]), strict=True
+        ):
+            thrown = answer.get("thrown", answer.get("reason"))
+            if thrown is not None:
+                _log.warning("%s threw over document %r: %s", function.where, document.get("_id"), thrown)
+            found.append([(key, value) for key, value in answer.get("result", ())])
+        return found
+
+    def reduce(self, function: Function, keys: Sequence[Any] | None, values: Sequence[Any], again: bool) -> Any:
+        """Return what a function reduces values to. Raises ScriptError."""
+        (answer,) = self._call(function, b"reduce", [orjson.dumps([keys, values, again])])
+        return self._result(function, answer)
+
+    def filter(
+        self, function: Function, documents: Sequence[Mapping[str, Any]], request: Mapping[str, Any]
+    ) -> list[bool]:
+        """Return whether a function lets each document pass. Raises ScriptError."""
+        asked = orjson.dumps(request)
+        arguments = [b"[%b,%b]" % (orjson.dumps(one), asked) for one in documents]
+        return [bool(self._result(function, answer)) for answer in self._call(function, b"filter", arguments)]
+
+    def validate(
+        self,
+        function: Function,
+        document: Mapping[str, Any],
+        before: Mapping[str, Any] | None,
+        user: Mapping[str, Any],
+        security: Mapping[str, Any],
+    ) -> Refusal | None:
+        """Return why a function refuses a document, None if it doesn't. Raises ScriptError."""
+        (answer,) = self._call(function, b"validate", [orjson.dumps([document, before, user, security])])
+        if "refused" in answer:
+            return Refusal(answer["refused"], answer["reason"])
+        self._result(function, answer)
+        return None
+
+    def close(self) -> None:
+        """End all processes. Calls under way fail."""
+        with self._free:
+            self._closed = True
+            for process in self._idle:
+                process.end()
+            self._idle.clear()
+            self._free.notify_all()
+
+    @staticmethod
+    def _result(function: Function, answer: dict[str, Any]) -> Any:
+        if "result" not in answer:
+            raise ScriptError(f"{function.where} threw: {answer.get('thrown', answer.get('reason'))}")
+        return answer["result"]
+
+    def _call(self, function: Function, what: bytes, arguments: list[bytes]) -> Iterator[dict[str, Any]]:
+        definition, name = function.definition(), function.digest().encode()
+        with self._process() as process:
+            for start in range(0, len(arguments), _ARGUMENTS_MAX):
+                batch = arguments[start : start + _ARGUMENTS_MAX]
+                for raw in self._answers(function, process, name, definition, what, batch):
+                    answer: dict[str, Any] = orjson.loads(raw)
+                    for line in answer["logged"]:
+                        _log.info("%s says: %s", function.where, line)
+                    yield answer
+
+    @staticmethod
+    def _answers(
+        function: Function, process: Process, name: bytes, definition: bytes, what: bytes, batch: list[bytes]
+    ) -> Iterator[bytes]:
+        try:
+            for answer in process.call(name, definition, what, batch):
+                if isinstance(answer, str):
+                    process.end()  # what else was asked for would have to be waited for
+                    raise ScriptError(f"{function.where}: {_explained(answer)}")
+                yield answer
+        except ScriptError as error:
+            if not str(error).startswith(function.where):
+                raise ScriptError(f"{function.where}: {error}") from error
+            raise
+
+    @contextmanager
+    def _process(self) -> Iterator[Process]:
+        """Give a process of which nobody else makes use meanwhile."""
+        with self._free:
+            self._free.wait_for(lambda: self._closed or self._idle or self._busy < self._most)
+            if self._closed:
+                raise ScriptError("the node is stopping")
+            process = self._idle.pop() if self._idle else None
+            self._busy += 1
+        whole = False
+        try:
+            if process is None or not process.alive:
+                process = self._start()
+            yield process
+            whole = True
+        finally:
+            with self._free:
+                self._busy -= 1
+                if process is not None:
+                    if whole and process.alive and not self._closed:
+                        self._idle.append(process)
+                    else:
+                        process.end()  # it may still owe answers to who went away
+                self._free.notify()
+
+
+def _explained(message: str) -> str:
+    """Return what the engine says, in words for who wrote the function."""
+    first = message.splitlines()[0] if message else "it failed"
+    if "interrupted" in first:
+        return "it took too long, and was stopped"
+    if "out of memory" in first or "too long" in first or first == "null":  # not even the error found room
+        return "it took too much memory, and was stopped"
+    return first
