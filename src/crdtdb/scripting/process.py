@@ -68,13 +68,13 @@ class Process:
         request = _size.pack(len(parts)) + b"".join(_size.pack(len(part)) + part for part in parts)
         sent, buffer = 0, bytearray()
         view = memoryview(request)
-        for number in range(len(arguments)):
+        for _ in arguments:
             deadline = monotonic_seconds() + self._seconds * _PATIENCE
             while (answer := _taken(buffer)) is None:
-                sent += self._exchange(view[sent:], buffer, deadline, number)
+                sent += self._exchange(view[sent:], buffer, deadline)
             yield answer[1:] if answer[:1] == b"+" else answer[1:].decode("utf-8", "replace")
 
-    def _exchange(self, rest: memoryview, buffer: bytearray, deadline: float, number: int) -> int:
+    def _exchange(self, rest: memoryview, buffer: bytearray, deadline: float) -> int:
         """Write and read what is possible; return how many bytes of the request were taken."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
@@ -87,9 +87,9 @@ class Process:
             if not data or len(buffer) > _ANSWER_BYTES_MAX:
                 self.end()
                 raise ScriptError(
-                    "the process of JavaScript ended: it held too much"
+                    "its process ended: it held too much, or somebody killed it"
                     if not data
-                    else f"an answer of JavaScript has more than {_ANSWER_BYTES_MAX:,} bytes"
+                    else f"its answer has more than {_ANSWER_BYTES_MAX:,} bytes"
                 )
         if writable:
             try:
@@ -97,12 +97,10 @@ class Process:
                 return os.write(target, rest[: select.PIPE_BUF])
             except BrokenPipeError as error:
                 self.end()
-                raise ScriptError("the process of JavaScript ended: it held too much") from error
+                raise ScriptError("its process ended: it held too much, or somebody killed it") from error
         if not readable and not writable and left <= 0:
             self.end()
-            raise ScriptError(
-                f"call {number + 1} of JavaScript took over {self._seconds * _PATIENCE:.0f} s, and was ended"
-            )
+            raise ScriptError(f"it took too long, and was ended after {self._seconds * _PATIENCE:.0f} s")
         return 0
 
     def end(self) -> None:
