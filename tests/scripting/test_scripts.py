@@ -166,10 +166,7 @@ def test_a_process_that_is_killed_is_replaced(scripts: Scripts) -> None:
     scripts.map(function("doc => emit(1)"), DOCS[:1])
     (process,) = scripts._idle
     os.kill(process.pid, signal.SIGKILL)
-    while process.alive:
-        pass
-    while process.alive:
-        pass
+    process._child.wait(10)
     assert scripts.map(function("doc => emit(1)"), DOCS[:1]) == [[(1, None)]]
 
 

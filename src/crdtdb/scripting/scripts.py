@@ -154,7 +154,10 @@ class Scripts:
             self._busy += 1
         whole = False
         try:
-            if process is None or not process.alive:
+            if process is not None and not process.alive:
+                process.end()
+                process = None
+            if process is None:
                 process = self._start()
             yield process
             whole = True
