@@ -50,6 +50,7 @@ from crdtdb.limits import BULK_DOCUMENTS_MAX
 from crdtdb.query.definitions import IndexDefinition, check_definition
 from crdtdb.resolvers import Conflict, Resolver
 from crdtdb.store import Past, Record, Store, Transaction, Written
+from crdtdb.views import PythonMapper, PythonView, ViewIndex, reducer_named
 from crdtdb.watching import KINDS, Pattern, Watch, escape
 
 _D = TypeVar("_D")
@@ -457,6 +458,22 @@ class Collection:
     def drop_index(self, ddoc: str, name: str) -> None:
         """Drop an index, here and, by replication, everywhere. Raises NotFoundError."""
         designs.drop(self, ddoc, name)
+
+    def view(
+        self,
+        name: str,
+        function: Callable[[Document], Iterable[tuple[Any, Any]]],
+        *,
+        reduce: str | None = None,
+        version: int | str = 1,
+    ) -> PythonView:
+        """Return a view: what `function` yields for each document, pairs of a key and a value, in the order of the keys.
+
+        It is kept in this store under its name and version: give another version when the function changes. It follows what
+        changed when it is asked. `reduce` is "_count", "_sum", "_stats" or "_approx_count_distinct". Raises InvalidInputError.
+        """
+        mapper = PythonMapper(name, version, function)
+        return PythonView(ViewIndex(self._store, self.name, mapper, reducer_named(reduce)))
 
     def siblings(self, doc_id: str) -> list[Sibling]:
         """Return all bodies that a document has, the winner first. Raises NotFoundError if it has none."""

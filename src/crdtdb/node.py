@@ -29,6 +29,7 @@ from crdtdb.http.app import make_app
 from crdtdb.http.bell import Waiter, ringing
 from crdtdb.http.server import HTTPServer
 from crdtdb.limits import SHUTDOWN_SECONDS_MAX
+from crdtdb.scripting import Scripts
 from crdtdb.wallclock import monotonic_seconds, wall_milliseconds
 
 _log = logging.getLogger("crdtdb.node")
@@ -163,7 +164,14 @@ async def _serving(config: NodeConfig, credentials: Credentials, database: Datab
     runtime = Runtime(engine, credentials)
     status = ClusterStatus(cluster, engine, store, access, credentials, checkpoints)
     http_host, http_port = host_and_port("--http", config.http)
-    app = make_app(database, status, cors_origins=config.cors, attachment_bytes_max=config.attachment_bytes_max)
+    scripts = Scripts()
+    app = make_app(
+        database,
+        status,
+        cors_origins=config.cors,
+        attachment_bytes_max=config.attachment_bytes_max,
+        scripts=scripts,
+    )
     server = HTTPServer(app, http_host, http_port, credentials.http_server, certified_by)
     status.also_measured += [runtime.measured, server.measured]
     url = f"https://{_bracketed(http_host)}:{server.port}"
@@ -185,6 +193,7 @@ async def _serving(config: NodeConfig, credentials: Credentials, database: Datab
                     server.stop()
                     await runtime.stop()
                     await stopped.wait()
+            scripts.close()
             tasks.cancel_scope.cancel()  # whatever didn't end by itself
 
 

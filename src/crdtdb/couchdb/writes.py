@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from crdtdb.couchdb.guarding import Guard
 from crdtdb.couchdb.incoming import Attachment, Data, Follows, Incoming, Uploaded
 from crdtdb.documents import NO_BODY, Rev, State, Write, delete, put, resolve, view
 from crdtdb.documents.attaching import attach_to
@@ -15,6 +16,7 @@ from crdtdb.documents.purging import purge
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError
 from crdtdb.store import Store, Transaction, Upload
 
+T = TypeVar("T")
 Outcome = tuple[str, Rev | None] | CrdtdbError
 """The id and the new revision of a document that was written, None if there is none to tell; or what refused it."""
 
@@ -28,8 +30,18 @@ class Purged(NamedTuple):
 class Writes:
     """The writes to one collection. Whatever fails leaves nothing behind."""
 
-    def __init__(self, store: Store, name: str) -> None:
-        self._store, self._name = store, name
+    def __init__(self, store: Store, name: str, guard: Guard | None = None) -> None:
+        """Of a `guard`, if there is one, every write is asked first."""
+        self._store, self._name, self._guard = store, name, guard
+
+    @property
+    def guarded(self) -> bool:
+        """Whether somebody is asked first."""
+        return self._guard is not None
+
+    def submit(self, work: Callable[[Transaction], T]) -> T:
+        """Commit what `writing` or `taking` returned, if nobody has anything against it. Raises RefusedError, ScriptError."""
+        return self._store.submit(work) if self._guard is None else self._guard.submit(work)
 
     def writing(self, document: Incoming) -> Callable[[Transaction], Rev]:
         """Return what writes one document. It raises ConflictError, NotFoundError, MissingStubError, TooLargeError."""
@@ -48,9 +60,9 @@ class Writes:
     def bulk(self, documents: list[Incoming | CrdtdbError], new_edits: bool) -> list[Outcome]:
         """Write many documents in one commit; each has an outcome of its own."""
 
-        def work(transaction: Transaction) -> list[Outcome]:
+        def work(chosen: list[Incoming | CrdtdbError], transaction: Transaction) -> list[Outcome]:
             outcomes: list[Outcome] = []
-            for document in documents:
+            for document in chosen:
                 if isinstance(document, CrdtdbError):
                     outcomes.append(document)
                     continue
@@ -68,7 +80,9 @@ class Writes:
                     outcomes.append(error)
             return outcomes
 
-        return self._store.submit(work)
+        if self._guard is None:
+            return self._store.submit(partial(work, documents))
+        return self._guard.bulk(documents, lambda chosen: partial(work, chosen))
 
     def attach(self, doc_id: str, rev: Rev | None, name: str, attachment: Attachment | None) -> Rev:
         """Put one attachment into a document, which is made if need be; or take it away, if None is given.
@@ -86,7 +100,7 @@ class Writes:
             assert written.dot is not None
             return written.state.leaves[written.dot].rev
 
-        return self._store.submit(work)
+        return self.submit(work)
 
     def resolve(self, document: Incoming, rev: Rev | None) -> Rev:
         """Replace all siblings by one body, which may keep the attachments of any. Raises NotFoundError, ConflictError."""
@@ -105,7 +119,7 @@ class Writes:
             assert written.dot is not None
             return written.state.leaves[written.dot].rev
 
-        return self._store.submit(work)
+        return self.submit(work)
 
     def purge(self, revs: Mapping[str, list[Rev]]) -> Purged:
         """Forget revisions that are leaves, everywhere; return which."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import orjson
@@ -93,6 +94,17 @@ def json_parameter(request: Request, *names: str) -> Any:
             except InvalidDocumentError as error:
                 raise bad_request("invalid UTF-8 JSON") from error
     return None
+
+
+def parsed_parameter(request: Request, name: str, as_json: Collection[str]) -> Any:
+    """Return a query parameter: JSON, if its name is one of these. Raises RefusedError."""
+    value = request.query_params[name]
+    if name not in as_json:
+        return value
+    try:
+        return parse(value)
+    except InvalidDocumentError as error:
+        raise bad_request("invalid UTF-8 JSON") from error
 
 
 def text(request: Request, *names: str) -> str | None:

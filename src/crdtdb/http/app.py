@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crdtdb.couchdb import RefusedError
+from crdtdb.couchdb.designing import Designs
 from crdtdb.database import Database
 from crdtdb.errors import CrdtdbError
 from crdtdb.http import (
@@ -27,6 +28,7 @@ from crdtdb.http import (
     openapi,
     patches,
     queries,
+    views,
 )
 from crdtdb.http import cluster as cluster_resource
 from crdtdb.http.answers import JSONAnswer
@@ -36,6 +38,7 @@ from crdtdb.http.gathering import Gathering
 from crdtdb.http.paths import Segments
 from crdtdb.http.port import PEER, ClusterPort
 from crdtdb.limits import ATTACHMENT_BYTES_MAX
+from crdtdb.scripting import Scripts
 
 RESOURCES = (
     openapi,
@@ -47,6 +50,7 @@ RESOURCES = (
     bulk,
     changes,
     queries,
+    views,
     patches,
     conflicts,
     fields,
@@ -76,11 +80,12 @@ def make_app(
     *,
     cors_origins: Sequence[str] = (),
     attachment_bytes_max: int = ATTACHMENT_BYTES_MAX,
+    scripts: Scripts | None = None,
 ) -> Starlette:
     """Return the application for a node's database.
 
     Pages from `cors_origins` may use it with the browser's client certificate. An attachment has at most
-    `attachment_bytes_max` bytes.
+    `attachment_bytes_max` bytes. JavaScript of design documents runs by `scripts`, which whoever gives them closes.
     """
     app = Starlette(
         routes=[*documents.SHORTCUTS, *(route for resource in RESOURCES for route in resource.ROUTES)],
@@ -93,6 +98,8 @@ def make_app(
     )
     app.router.redirect_slashes = False
     app.state.database, app.state.cluster = database, cluster
+    app.state.scripts = scripts if scripts is not None else Scripts()
+    app.state.designs = Designs(database.store, app.state.scripts)
     app.state.gathering = Gathering(database.store)
     app.state.bell, app.state.attachment_bytes_max = Bell(database.store), attachment_bytes_max
     # The last one is the first that a request meets. A browser asks for permission without its certificate.

@@ -11,12 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from crdtdb.couchdb import ChangesFeed, RefusedError, Tree, Wanted
+from crdtdb.couchdb import ChangesFeed, Tree, Wanted
 from crdtdb.couchdb.words import bad_request, query_parse_error
 from crdtdb.http.answers import JSONAnswer, flag, json_parameter, number, read_optional_object
 from crdtdb.http.bell import Waiter
 from crdtdb.http.documents import options_of
-from crdtdb.http.state import bell_of, trees_of
+from crdtdb.http.state import bell_of, designs_of, name_of, scripts_of, trees_of, user_of
+from crdtdb.query.definitions import DESIGN
 from crdtdb.query.selectors import compile_selector
 from crdtdb.wallclock import monotonic_seconds
 
@@ -171,9 +172,35 @@ def _filter(request: Request, body: dict[str, Any]) -> tuple[Callable[[Tree], bo
             raise bad_request("filter=_selector needs a POST with a `selector`")
         matches = compile_selector(body["selector"])
         return (lambda tree: matches(tree.document(None))), None
-    if "/" not in chosen:
-        raise bad_request("filter parameter must be of the form `designname/filtername`")
-    raise RefusedError(404, "not_found", "missing")
+    return _by_function(request, chosen, body), None
+
+
+def _by_function(request: Request, chosen: str, body: dict[str, Any]) -> Callable[[Tree], bool]:
+    """Return what asks a function of a design document: a filter, or for `_view` whether a view emits anything."""
+    named = request.query_params.get("view", "") if chosen == "_view" else chosen
+    ddoc, slash, function_name = named.partition("/")
+    if not slash:
+        what = (
+            "`view` must be of the form `designname/viewname`"
+            if chosen == "_view"
+            else ("filter parameter must be of the form `designname/filtername`")
+        )
+        raise bad_request(what)
+    scripts, design = scripts_of(request), designs_of(request).get(name_of(request), DESIGN + ddoc)
+    if chosen == "_view":
+        emitting = design.view(function_name).map
+        scripts.check_installed()
+        return lambda tree: not tree.deleted and bool(scripts.map(emitting, [tree.document(None)])[0])
+    function = design.filter(function_name)
+    scripts.check_installed()
+    asked = {
+        "query": dict(request.query_params),
+        "method": request.method,
+        "path": request.url.path.strip("/").split("/"),
+        "body": body,
+        "userCtx": user_of(request),
+    }
+    return lambda tree: scripts.filter(function, [tree.document(None)], asked)[0]
 
 
 ROUTES = [Route("/{db}/_changes", changes, methods=["GET", "POST"])]

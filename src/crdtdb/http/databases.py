@@ -15,7 +15,7 @@ from crdtdb.couchdb.words import bad_request
 from crdtdb.database import Database
 from crdtdb.http.answers import JSONAnswer, flag, number, read_body, read_object, text
 from crdtdb.http.documents import write_document
-from crdtdb.http.state import cluster_of, collection_of, database_of, drawn_id, name_of, ready
+from crdtdb.http.state import cluster_of, collection_of, database_of, designs_of, drawn_id, name_of, ready
 from crdtdb.limits import REVS_LIMIT
 
 _UUIDS_MAX = 1_000
@@ -152,8 +152,8 @@ async def compact(request: Request) -> JSONAnswer:
 
 
 async def clean_views(request: Request) -> JSONAnswer:
-    """POST /{db}/_view_cleanup : there are no views whose files could be left over."""
-    collection_of(request)
+    """POST /{db}/_view_cleanup : drop the rows of views that no design document has any more."""
+    await to_thread.run_sync(designs_of(request).clean, collection_of(request).name)
     return JSONAnswer({"ok": True}, 202)
 
 

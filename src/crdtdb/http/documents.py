@@ -16,7 +16,7 @@ from crdtdb.errors import ConflictError
 from crdtdb.http.answers import JSONAnswer, flag, json_parameter, read_body
 from crdtdb.http.multipart import mixed, read_related, related, wants
 from crdtdb.http.paths import id_of
-from crdtdb.http.state import collection_of, gathering_of, trees_of, writes_of
+from crdtdb.http.state import collection_of, commit, trees_of, writes_of
 
 
 def options_of(request: Request) -> Options:
@@ -139,7 +139,7 @@ async def write_document(request: Request, document: Incoming) -> JSONAnswer:
         work = writes.taking(document)
     else:
         work = writes.writing(document._replace(rev=document.rev or named))
-    return written(document.doc_id, await gathering_of(request).submit(work), 201)
+    return written(document.doc_id, await commit(request, writes, work), 201)
 
 
 async def delete(request: Request) -> JSONAnswer:
@@ -150,7 +150,7 @@ async def delete(request: Request) -> JSONAnswer:
         if tree is not None and not tree.deleted:
             raise ConflictError(doc_id, None, ())
     work = writes.writing(incoming({"_id": doc_id, "_deleted": True})._replace(rev=rev))
-    return written(doc_id, await gathering_of(request).submit(work), 200)
+    return written(doc_id, await commit(request, writes, work), 200)
 
 
 def named_rev(request: Request) -> Rev | None:

@@ -22,6 +22,8 @@ from crdtdb.errors import (
     NotFoundError,
     NoUsableIndexError,
     SchemaError,
+    ScriptError,
+    ScriptingMissingError,
     SelectorError,
     StoreError,
     StoreFullError,
@@ -48,6 +50,8 @@ _ANSWERS: tuple[tuple[type[CrdtdbError], int, str], ...] = (
     (SchemaError, 412, "schema_contradicted"),
     (InvalidInputError, 400, "bad_request"),
     (LockError, 412, "lock_lost"),
+    (ScriptingMissingError, 501, "not_implemented"),
+    (ScriptError, 500, "script_error"),
     (UnavailableError, 503, "service_unavailable"),
     (StoreFullError, 507, "insufficient_storage"),
     (StoreError, 500, "internal_server_error"),
@@ -76,7 +80,7 @@ def words(error: Exception) -> tuple[int, str, str]:
 async def answer_error(request: Request, error: Exception) -> JSONAnswer:
     """Answer a request that went wrong."""
     status, word, reason = words(error)
-    if status >= 500 and status != 503:
+    if status >= 500 and status not in (501, 503):
         known = isinstance(error, CrdtdbError)
         path = request.scope.get("raw_path", b"").decode("ascii", "replace")
         _log.error("%s %s: %s", request.method, path, error, exc_info=None if known else error)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.routing import Route
 
 from crdtdb.collection import Collection
+from crdtdb.couchdb.guarding import GuardedStore
 from crdtdb.document import Document
 from crdtdb.errors import InvalidInputError
 from crdtdb.http.answers import JSONAnswer, flag, read_object
 from crdtdb.http.paths import id_of
-from crdtdb.http.state import cluster_of, collection_of, ready
+from crdtdb.http.state import cluster_of, collection_of, database_of, guard_of, ready
+from crdtdb.store import Store
 
 
 async def edit(request: Request) -> JSONAnswer:
@@ -24,6 +26,9 @@ async def edit(request: Request) -> JSONAnswer:
     operations, rev = body.get("operations"), body.get("rev", request.query_params.get("rev"))
     if not isinstance(operations, list) or set(body) - {"operations", "rev"}:
         raise InvalidInputError("the body is an object with an array `operations` and, if it is to be checked, a `rev`")
+    guard = guard_of(request)
+    if guard is not None:
+        collection = Collection(cast("Store", GuardedStore(database_of(request).store, guard)), collection.name)
     written = await to_thread.run_sync(_edit, collection, doc_id, operations, rev)
     return JSONAnswer({"ok": True, "id": doc_id, "rev": written.rev}, 201, {"etag": f'"{written.rev}"'})
 

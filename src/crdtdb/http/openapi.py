@@ -61,6 +61,11 @@ _FEED = {
     "include_docs": _FLAG,
     "conflicts": _FLAG,
 }
+_VIEW = {
+    **{name: {"type": "string"} for name in ("key", "startkey", "endkey")},
+    **dict.fromkeys(("inclusive_end", "descending", "reduce", "group", "include_docs", "update", "update_seq"), _FLAG),
+    **dict.fromkeys(("limit", "skip", "group_level"), _NUMBER),
+}
 _NAMED = {"rev": _REV}
 
 _TAKES: dict[str, dict[str, Any]] = {
@@ -87,6 +92,8 @@ _TAKES: dict[str, dict[str, Any]] = {
     "PUT /{db}/_design/{design}/{attachment}": _NAMED,
     "DELETE /{db}/_design/{design}/{attachment}": _NAMED,
     "GET /{db}/_conflicts": {"limit": _NUMBER},
+    "GET /{db}/_design/{design}/_view/{view}": _VIEW,
+    "POST /{db}/_design/{design}/_view/{view}": _VIEW,
     "GET /_notify": {
         **{name: {"type": "string"} for name in ("collection", "id", "kinds", "since")},
         "include_docs": _FLAG,
@@ -220,6 +227,12 @@ _BRINGS: dict[str, dict[str, Any]] = {
             }
         },
     },
+    "POST /{db}/_design/{design}/_view/{view}": {"type": "object", "properties": {"keys": {"type": "array"}}},
+    "POST /{db}/_design/{design}/_view/{view}/queries": {
+        "type": "object",
+        "required": ["queries"],
+        "properties": {"queries": {"type": "array", "minItems": 1, "items": {"type": "object"}}},
+    },
     "POST /{db}/_find": _QUERY,
     "POST /{db}/_explain": _QUERY,
     "POST /{db}/_index": {
@@ -288,6 +301,7 @@ _STATUSES = {
     "423": "somebody else holds the lock",
     "416": "a range that isn't there",
     "403": "only an administrator may do that, or nobody",
+    "501": "there is no engine of JavaScript",
     "503": "the node takes no writes now",
     "507": "the disk is full",
 }

@@ -20,7 +20,7 @@ from crdtdb.http.documents import named_rev, written
 from crdtdb.http.errors import as_result
 from crdtdb.http.paths import id_of
 from crdtdb.http.queries import as_told, finder_for
-from crdtdb.http.state import gathering_of, trees_of, writes_of
+from crdtdb.http.state import commit, trees_of, writes_of
 
 _KNOWN = frozenset({"selector", "patch", "limit", "bookmark", "use_index", "allow_fallback"})
 _LIMIT = 1_000
@@ -33,7 +33,7 @@ async def patch(request: Request) -> JSONAnswer:
     while True:
         document = await to_thread.run_sync(_patched, trees, doc_id, named, wanted)
         try:
-            return written(doc_id, await gathering_of(request).submit(writes.writing(document)), 201)
+            return written(doc_id, await commit(request, writes, writes.writing(document)), 201)
         except ConflictError:
             if named is not None:
                 raise

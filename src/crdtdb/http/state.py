@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
+from anyio import to_thread
 from starlette.requests import Request
 
 from crdtdb.collection import Collection
 from crdtdb.couchdb import RefusedError, Trees, Writes
+from crdtdb.couchdb.designing import Designs
+from crdtdb.couchdb.guarding import Author, Guard
 from crdtdb.couchdb.words import missing_database
 from crdtdb.database import Database
 from crdtdb.document import check_name
@@ -16,7 +20,11 @@ from crdtdb.errors import InvalidIdError, UnavailableError
 from crdtdb.http.bell import Bell
 from crdtdb.http.gathering import Gathering
 from crdtdb.http.paths import part
-from crdtdb.http.port import ClusterPort
+from crdtdb.http.port import PEER, ClusterPort
+from crdtdb.scripting import Scripts
+from crdtdb.store import Transaction
+
+T = TypeVar("T")
 
 
 def database_of(request: Request) -> Database:
@@ -79,7 +87,41 @@ def trees_of(request: Request) -> Trees:
 def writes_of(request: Request) -> Writes:
     """Return what writes to the collection in the path. Raises RefusedError; UnavailableError while no writes are taken."""
     ready(request)
-    return Writes(database_of(request).store, collection_of(request).name)
+    return Writes(database_of(request).store, collection_of(request).name, guard_of(request))
+
+
+def scripts_of(request: Request) -> Scripts:
+    """Return what runs JavaScript."""
+    return cast("Scripts", request.app.state.scripts)
+
+
+def designs_of(request: Request) -> Designs:
+    """Return the design documents in JavaScript."""
+    return cast("Designs", request.app.state.designs)
+
+
+def guard_of(request: Request) -> Guard | None:
+    """Return what the writes of a request must pass, None if no design document of the collection has a say in them."""
+    name = name_of(request)
+    validators = designs_of(request).validators(name)
+    if not validators:
+        return None
+    author = Author(user_of(request), {})
+    return Guard(database_of(request).store, name, validators, scripts_of(request), author)
+
+
+def user_of(request: Request) -> dict[str, Any]:
+    """Return who asks, as functions of design documents are told."""
+    certified = request.scope.get(PEER)
+    roles = ["_admin"] if certified is not None and certified.role == "admin" else []
+    return {"db": name_of(request), "name": certified.name if certified is not None else None, "roles": roles}
+
+
+async def commit(request: Request, writes: Writes, work: Callable[[Transaction], T]) -> T:
+    """Commit one write of a request: together with those of others, or by itself if somebody must be asked first."""
+    if writes.guarded:
+        return await to_thread.run_sync(writes.submit, work)
+    return await gathering_of(request).submit(work)
 
 
 def ready(request: Request) -> None:

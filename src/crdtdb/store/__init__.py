@@ -15,6 +15,7 @@ from crdtdb.store.pulling import pull
 from crdtdb.store.records import Past, Record
 from crdtdb.store.store import Committed, Durability, Store
 from crdtdb.store.transaction import SYSTEM, Transaction, Written
+from crdtdb.store.views import Emission, ViewRow, ViewState, read_view, scan_view
 
 __all__ = [
     "PIECE_BYTES",
@@ -26,6 +27,7 @@ __all__ = [
     "ContentMissingError",
     "Difference",
     "Durability",
+    "Emission",
     "Held",
     "Identity",
     "JunctionMissingError",
@@ -42,8 +44,12 @@ __all__ = [
     "Told",
     "Transaction",
     "Upload",
+    "ViewRow",
+    "ViewState",
     "Written",
     "compare",
     "differing",
     "pull",
+    "read_view",
+    "scan_view",
 ]

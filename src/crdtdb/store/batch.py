@@ -24,6 +24,11 @@ class RowBatch:
         self._kept: Rows = {}
         self._present: dict[bytes, bool] = {}
 
+    @property
+    def committed(self) -> Reader:
+        """The rows as they were before this batch."""
+        return self._backend
+
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key."""
         if key in self.rows:

@@ -8,7 +8,7 @@ every document that was there before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -17,13 +17,14 @@ from msgspec.structs import replace
 
 from crdtdb.backends import Reader
 from crdtdb.crdts import OpenSequence
-from crdtdb.documents import NO_BODY, State, view
+from crdtdb.documents import NO_BODY, Shown, State, view
 from crdtdb.documents.fields import overlay, reading, values
 from crdtdb.jsontext import load
 from crdtdb.query.definitions import DESIGN, IndexDefinition, check_definition, read_definitions
 from crdtdb.store import keys
 from crdtdb.store.batch import RowBatch, Rows
 from crdtdb.store.rows import decode_row, encode_row
+from crdtdb.store.views import views_of
 
 _SLICE_DOCUMENTS = 100
 _SLICE_ROWS = 1_000
@@ -63,11 +64,18 @@ def shown(doc_id: str, state: State, open_sequence: OpenSequence) -> dict[str, A
     seen = view(state)
     if seen.deleted:
         return None
-    winner = seen.siblings[0]
-    body: dict[str, Any] = load(winner.text or NO_BODY)
+    return shown_leaf(doc_id, state, seen.siblings[0], open_sequence)
+
+
+def shown_leaf(doc_id: str, state: State, leaf: Shown, open_sequence: OpenSequence) -> dict[str, Any]:
+    """Return what one leaf of a document shows, as `shown` does; a deleted one with `_deleted`."""
+    named = {"_id": doc_id, "_rev": str(leaf.rev)}
+    body: dict[str, Any] = load(leaf.text or NO_BODY)
+    if leaf.leaf.deleted:
+        return {**body, **named, "_deleted": True}
     if state.fields:
         overlay(body, values(reading(state.fields, state.journals, open_sequence)))
-    return {**body, "_id": doc_id, "_rev": str(winner.rev)}
+    return {**body, **named}
 
 
 def is_indexed(doc_id: str) -> bool:
@@ -105,6 +113,15 @@ class Indexing:
         for index in self.indexes.get(collection, ()):
             self._drop(index)
         self._set(collection, ())
+        self.drop_views(collection, ())
+
+    def drop_views(self, collection: int, keep: Collection[bytes]) -> None:
+        """Drop the views of a collection, but for those of these signatures."""
+        for signature, view_state in list(views_of(self._batch.committed, collection)):
+            if signature not in keep:
+                self._batch.rows[keys.view(collection, signature)] = None
+                self._batch.rows[keys.leftover(view_state.number)] = b""
+                self.dropped.append(view_state.number)
 
     def _drop(self, index: Index) -> None:
         self._batch.rows[keys.index(index.collection, index.number)] = None

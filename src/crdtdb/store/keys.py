@@ -30,8 +30,9 @@
     l actor# counter                     the dot log: collection# id, or empty for a dot of the catalogue
     y actor#                             that actor's ranges in the stable cut: [first, last, ...]
     i collection# index#                 an index: [design document, name, definition, id to go on building from or null]
-    I index# key id length               an entry of it: the value's sort key, then the id of the document, and how long that is
+    I index# key id length               an entry: a value's sort key, then the document's id as a sort key has it
     j index# id                          the keys of a document's entries
+    v collection# signature              a view: [index#, seq, rows]; its entries lie under `I` and `j` like an index's
     X index#                             an index that was dropped, whose rows are to be removed
     g actor# counter                     a document that can give something up once this dot is stable: collection# id
     G collection# id                     one that could now, were it not held back for a client
@@ -202,13 +203,24 @@ def entries(number: int) -> bytes:
 
 def entry(number: int, key: bytes, doc_id: bytes) -> bytes:
     """Return the key of a document's entry in an index."""
-    return b"%b%b%b%b" % (_numbered(b"I", number), key, doc_id, len(doc_id).to_bytes(2, "big"))
+    place = id_place(doc_id)
+    return b"%b%b%b%b" % (_numbered(b"I", number), key, place, len(place).to_bytes(2, "big"))
+
+
+def id_place(doc_id: bytes) -> bytes:
+    """Return an id as it stands behind a key: ordered as ids are, whatever follows."""
+    return doc_id.replace(b"\x00", b"\x00\xff") + b"\x00"
 
 
 def read_entry(entry_key: bytes) -> tuple[bytes, bytes]:
     """Read the key of an entry: the document's key in the index, and its id."""
     size = int.from_bytes(entry_key[-2:], "big")
-    return entry_key[5 : -2 - size], entry_key[-2 - size : -2]
+    return entry_key[5 : -2 - size], entry_key[-2 - size : -3].replace(b"\x00\xff", b"\x00")
+
+
+def view(collection: int, signature: bytes) -> bytes:
+    """Return the key of a view; with an empty signature, the beginning of all of a collection's."""
+    return _numbered(b"v", collection) + signature
 
 
 def entered(number: int, doc_id: bytes) -> bytes:

@@ -7,7 +7,7 @@ changes feed, counts) is one atomic batch, and nothing of it is seen before it i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from threading import Condition
@@ -41,8 +41,9 @@ from crdtdb.store.rumors import RumorWriter
 from crdtdb.store.sequences import Open, OpenSequences, Slot
 from crdtdb.store.sweep import pending, sweep_slice
 from crdtdb.store.texts import Texts
-from crdtdb.store.transaction import Origin, Transaction, Written
+from crdtdb.store.transaction import Emitted, Origin, Transaction, Written
 from crdtdb.store.upgrading import upgrade
+from crdtdb.store.views import ViewState, read_view
 from crdtdb.wallclock import WallClock, monotonic_seconds, wall_milliseconds
 from crdtdb.wire.parcels import Parcel
 
@@ -107,6 +108,7 @@ class Store:
         """Why a commit could not be written, if one couldn't: whoever runs a node should end it and start it again."""
         self._sweeps, self._drops = pending(backend), pending_drops(backend)
         self._indexes = read_indexes(backend)
+        self._designs: dict[int, int] = {}
         self.grown: list[tuple[str, str, Address]] = []
         """The journals of many updates, which wait to be folded."""
         self._rumors = RumorWriter(self._tables)
@@ -397,6 +399,28 @@ class Store:
                     return one, index
         return None
 
+    def designs(self, name: str) -> tuple[int, int] | None:
+        """Return what is another value whenever a design document of a collection changes; None if there is no collection."""
+        collection = self._held.collections.get(name)
+        return (collection.number, self._designs.get(collection.number, 0)) if collection is not None else None
+
+    # Views
+
+    def view(self, name: str, signature: bytes) -> ViewState | None:
+        """Return how far a view has come, None if nobody has asked it yet."""
+        collection = self._held.collections.get(name)
+        return read_view(self._backend.get, collection.number, signature) if collection is not None else None
+
+    def put_emissions(
+        self, name: str, collection: int, signature: bytes, since: int, seq: int, emitted: Emitted
+    ) -> ViewState | None:
+        """Put what documents emit in a view, if nobody else has done so meanwhile. See `Transaction.put_emissions`."""
+        return self._committer.submit(lambda one: one.put_emissions(name, collection, signature, since, seq, emitted))
+
+    def drop_views(self, name: str, keep: Set[bytes] = frozenset()) -> None:
+        """Drop the views of a collection, but for those of these signatures."""
+        self._committer.submit(lambda transaction: transaction.drop_views(name, keep))
+
     def reading(self) -> tuple[Snapshot, Moment]:
         """Return everything as it is at one moment, whether it is durable or not. Close the snapshot afterwards."""
 
@@ -602,6 +626,8 @@ class Store:
             self._sweeps += [number for number in transaction.swept if number not in self._sweeps]
         if transaction.opened is not None:
             self._take_over(transaction.opened)
+        for number in transaction.designed:
+            self._designs[number] = self._designs.get(number, 0) + 1
         for number in transaction.declared:
             self._schemas.pop(number, None)
         self.ring()

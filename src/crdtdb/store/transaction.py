@@ -6,6 +6,7 @@ Several writers' work may go into one transaction, each behind a savepoint, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection as Collected
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -51,8 +52,11 @@ from crdtdb.store.records import (
 )
 from crdtdb.store.sequences import OpenSequences
 from crdtdb.store.texts import Texts
+from crdtdb.store.views import Emission, ViewState, put_emissions, read_view
 from crdtdb.wire.states import Older
 
+Emitted = Iterable[tuple[bytes, list[Emission]]]
+"""What each document emits, by the UTF-8 of its id."""
 SYSTEM = "system."
 """How the names of the collections begin that the database keeps for itself."""
 
@@ -97,6 +101,8 @@ class Transaction(RowBatch):
         """The numbers of collections whose schema was written."""
         self.opened: Texts | None = None
         """The texts and lists that were opened or grew; None if no document had one."""
+        self.designed: set[int] = set()
+        """The numbers of collections whose design documents changed."""
         self.named = False
         """Whether a collection was made or dropped here, not received."""
 
@@ -339,6 +345,7 @@ class Transaction(RowBatch):
         for (number, doc_id), state in latest.items():
             if is_design(doc_id):
                 self.indexing.redefine(number, doc_id, self._shown(number, doc_id, state), self._next_index)
+                self.designed.add(number)
         for (number, doc_id), state in latest.items():
             if is_indexed(doc_id) and self.indexing.indexes.get(number):
                 self.indexing.enter(number, doc_id.encode(), self._shown(number, doc_id, state))
@@ -356,6 +363,31 @@ class Transaction(RowBatch):
             state = self.load(name, doc_id).state if is_indexed(doc_id) else NOTHING
             found.append((raw, self._shown(index.collection, doc_id, state)))
         self.indexing.build(now, found)
+
+    def put_emissions(
+        self, name: str, collection: int, signature: bytes, since: int, seq: int, emitted: Emitted
+    ) -> ViewState | None:
+        """Put what documents emit in a view that has come to the seq `since`, and has come to `seq` then.
+
+        None, and nothing is written, if the collection was dropped meanwhile, or somebody else has moved the view.
+        """
+        now = self.held.collections.get(name)
+        if now is None or now.number != collection:
+            return None
+        before = read_view(self.get, collection, signature)
+        if before is None:
+            before = ViewState(self._next_index())
+        return put_emissions(self, collection, signature, before, seq, emitted) if before.seq == since else None
+
+    def drop_views(self, name: str, keep: Collected[bytes]) -> None:
+        """Drop the views of a collection, but for those of these signatures."""
+        found = self.held.collections.get(name)
+        if found is not None:
+            self.indexing.drop_views(found.number, keep)
+
+    def reader(self, name: str, doc_id: str) -> OpenSequence:
+        """Return what opens the texts and lists of a document to be read, and leaves them as they are."""
+        return partial(self._look, self.collection(name).number, doc_id.encode())
 
     def _shown(self, number: int, doc_id: str, state: State) -> dict[str, object] | None:
         return shown(doc_id, state, partial(self._look, number, doc_id.encode()))

@@ -1,0 +1,291 @@
+"""Design documents in JavaScript over the application itself: views, filters and validation, in real processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+import crdtdb
+from crdtdb.http.app import make_app
+from crdtdb.scripting import Scripts
+from crdtdb.scripting.process import Process
+from tests.http.test_api import Cluster, anyio_backend, certified, db_of
+
+__all__ = ["anyio_backend"]
+pytestmark = [pytest.mark.anyio, pytest.mark.processes]
+
+DESIGN = {
+    "views": {
+        "lib": {"words": "exports.first = function (text) { return text[0] }"},
+        "by-n": {"map": "function (doc) { if (doc.n !== undefined) emit(doc.n, doc.name) }", "reduce": "_count"},
+        "tags": {
+            "map": "function (doc) { (doc.tags || []).forEach(tag => emit([tag, doc.n], doc.n)) }",
+            "reduce": "function (keys, values, rereduce) { return sum(values) }",
+        },
+        "plain": {"map": "doc => emit(require('views/lib/words').first(doc._id), {_id: 'd0'})"},
+        "looping": {"map": "doc => { while (true) {} }"},
+        "throwing": {"map": "doc => { if (doc.n === 1) throw new Error('no ones'); emit(doc.n) }"},
+        "odd": {"map": "doc => emit(1, 'x')", "reduce": "_sum"},
+        "unknown": {"map": "doc => emit(1)", "reduce": "_median"},
+        "badly": {"map": "doc => emit(1)", "reduce": "function () { throw new Error('it is broken') }"},
+    },
+    "filters": {
+        "least": "function (doc, req) { return doc.n >= Number(req.query.least) && req.userCtx.name === 'ada' }",
+        "broken": "function (doc) { throw 'broken' }",
+    },
+}
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    scripts = Scripts(start=lambda: Process(seconds=0.3))
+    with crdtdb.open("memory:") as db:
+        app = certified(make_app(db, Cluster(), scripts=scripts))
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="https://node") as made:
+            made.db = db  # type: ignore[attr-defined]
+            await made.put("/notes")
+            docs = [{"_id": f"d{n}", "n": n % 4, "name": f"n{n}", "tags": ["x", "y"][: n % 3]} for n in range(10)]
+            await made.post("/notes/_bulk_docs", json={"docs": docs})
+            assert (await made.put("/notes/_design/app", json=DESIGN)).status_code == 201
+            yield made
+    scripts.close()
+
+
+async def ask(client: httpx.AsyncClient, view: str, **query: Any) -> Any:
+    answer = await client.get(f"/notes/_design/app/_view/{view}", params={k: json.dumps(v) for k, v in query.items()})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_rows_of_a_view(client: httpx.AsyncClient) -> None:
+    whole = await ask(client, "by-n", reduce=False)
+    assert (whole["total_rows"], whole["offset"]) == (10, 0)
+    assert [(one["key"], one["id"]) for one in whole["rows"]] == sorted((n % 4, f"d{n}") for n in range(10))
+    assert whole["rows"][0] == {"id": "d0", "key": 0, "value": "n0"}
+    some = await ask(client, "by-n", reduce=False, startkey=1, endkey=2, skip=1, limit=3, descending=False)
+    assert [one["id"] for one in some["rows"]] == ["d5", "d9", "d2"]
+    assert [one["id"] for one in (await ask(client, "by-n", reduce=False, key=3))["rows"]] == ["d3", "d7"]
+    assert [one["id"] for one in (await ask(client, "by-n", reduce=False, keys=[3, 0], limit=3))["rows"]] == [
+        "d3",
+        "d7",
+        "d0",
+    ]
+    by_post = await client.post("/notes/_design/app/_view/by-n?reduce=false", json={"keys": [3]})
+    assert [one["id"] for one in by_post.json()["rows"]] == ["d3", "d7"]
+    documents = await ask(client, "by-n", reduce=False, key=3, include_docs=True)
+    assert documents["rows"][0]["doc"] == (await client.get("/notes/d3")).json()
+    linked = await ask(client, "plain", include_docs=True, limit=1)
+    assert linked["rows"] == [
+        {"id": "d0", "key": "d", "value": {"_id": "d0"}, "doc": (await client.get("/notes/d0")).json()}
+    ]
+    await client.put("/notes/late", json={"n": 3})
+    assert [one["id"] for one in (await ask(client, "by-n", reduce=False, key=3, update=False))["rows"]] == [
+        "d3",
+        "d7",
+    ]
+    assert [one["id"] for one in (await ask(client, "by-n", reduce=False, key=3))["rows"]] == ["d3", "d7", "late"]
+    rev = (await client.get("/notes/d3")).json()["_rev"]
+    await client.delete(f"/notes/d3?rev={rev}")
+    assert [one["id"] for one in (await ask(client, "by-n", reduce=False, key=3))["rows"]] == ["d7", "late"]
+
+
+async def test_reduced_rows(client: httpx.AsyncClient) -> None:
+    assert (await ask(client, "by-n"))["rows"] == [{"key": None, "value": 10}]
+    assert (await ask(client, "by-n", group=True))["rows"] == [{"key": n, "value": (3, 3, 2, 2)[n]} for n in range(4)]
+    assert (await ask(client, "tags"))["rows"] == [{"key": None, "value": 10}]
+    assert (await ask(client, "tags", group_level=1))["rows"] == [
+        {"key": ["x"], "value": 7},
+        {"key": ["y"], "value": 3},
+    ]
+    grouped = await ask(client, "tags", group=True, limit=1, skip=1)
+    assert grouped["rows"] == [{"key": ["x", 1], "value": 2}]
+    keys = await ask(client, "by-n", group=True, keys=[3, 1])
+    assert keys["rows"] == [{"key": 3, "value": 2}, {"key": 1, "value": 3}]
+    several = await client.post(
+        "/notes/_design/app/_view/by-n/queries", json={"queries": [{"key": 1}, {"reduce": False, "limit": 1}]}
+    )
+    assert several.json()["results"] == [
+        {"rows": [{"key": None, "value": 3}]},
+        {"total_rows": 10, "offset": 0, "rows": [{"id": "d0", "key": 0, "value": "n0"}]},
+    ]
+
+
+async def test_many_rows_are_reduced_in_steps(client: httpx.AsyncClient) -> None:
+    docs = [{"_id": f"m{n:05}", "tags": ["many"], "n": 1} for n in range(3_000)]
+    await client.post("/notes/_bulk_docs", json={"docs": docs})
+    assert (await ask(client, "tags", startkey=["many"], endkey=["many", {}]))["rows"] == [
+        {"key": None, "value": 3_000}
+    ]
+    rows = (await ask(client, "tags", reduce=False, startkey=["many"], endkey=["many", {}]))["rows"]
+    assert [one["id"] for one in rows] == [one["_id"] for one in docs]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "error"),
+    [
+        ("app/_view/nothing", 404, "not_found"),
+        ("nothing/_view/by-n", 404, "not_found"),
+        ("app/_view/lib", 404, "not_found"),
+        ("app/_view/by-n?limit=-1", 400, "query_parse_error"),
+        ("app/_view/by-n?what=1", 400, "query_parse_error"),
+        ("app/_view/by-n?key={", 400, "bad_request"),
+        ("app/_view/by-n?reduce=maybe", 400, "query_parse_error"),
+        ("app/_view/by-n?reduce=false&startkey=2&endkey=1", 400, "query_parse_error"),
+        ("app/_view/by-n?reduce=false&group=true", 400, "query_parse_error"),
+        ("app/_view/by-n?include_docs=true", 400, "query_parse_error"),
+        ("app/_view/by-n?keys=[1]", 400, "query_parse_error"),
+        ("app/_view/by-n?keys=1&group=true", 400, "bad_request"),
+        ("app/_view/plain?reduce=true", 400, "query_parse_error"),
+        ("app/_view/plain?group_level=1", 400, "query_parse_error"),
+        ("app/_view/by-n?startkey=1&startkey_docid=1&limit=x", 400, "query_parse_error"),
+        ("app/_view/unknown", 400, "bad_request"),
+        ("app/_view/odd", 400, "bad_request"),
+        ("app/_view/badly", 500, "script_error"),
+        ("app/_view/looping", 500, "script_error"),
+        ("app/_show/thing", 404, "not_found"),
+    ],
+)
+async def test_what_is_refused(client: httpx.AsyncClient, path: str, status: int, error: str) -> None:
+    answer = await client.get(f"/notes/_design/{path}")
+    assert (answer.status_code, answer.json()["error"]) == (status, error), answer.text
+    assert (await ask(client, "by-n"))["rows"] == [{"key": None, "value": 10}], "the others go on"
+
+
+async def test_functions_that_fail_say_where(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    looping = (await client.get("/notes/_design/app/_view/looping")).json()
+    assert looping["reason"] == "_design/app/_view/looping: it took too long, and was stopped"
+    assert "looping: it took too long" in caplog.text
+    badly = (await client.get("/notes/_design/app/_view/badly")).json()
+    assert badly["reason"] == "_design/app/_view/badly (reduce) threw: Error: it is broken"
+    rows = (await ask(client, "throwing"))["rows"]
+    assert {one["key"] for one in rows} == {0, 2, 3}
+    assert "_design/app/_view/throwing threw over document 'd1': Error: no ones" in caplog.text
+
+
+async def test_without_the_engine_it_says_what_to_install(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crdtdb.scripting.process.find_spec", lambda name: None)
+    for path in ("_design/app/_view/by-n", "_changes?filter=app/least&least=1", "_changes?filter=_view&view=app/by-n"):
+        answer = await client.get(f"/notes/{path}")
+        assert (answer.status_code, answer.json()["error"]) == (501, "not_implemented")
+        assert "pip install 'crdtdb[javascript]'" in answer.json()["reason"]
+    assert (await client.get("/notes/d1")).status_code == 200
+    await client.put("/notes/_design/guard", json={"validate_doc_update": "function () {}"})
+    assert (await client.put("/notes/new", json={})).status_code == 501, "who can't be asked hasn't agreed"
+
+
+async def test_views_are_shared_kept_and_cleaned(client: httpx.AsyncClient) -> None:
+    db = db_of(client)
+    await ask(client, "by-n")
+    info = (await client.get("/notes/_design/app/_info")).json()["view_index"]["views"]
+    assert (info["by-n"]["rows"], info["by-n"]["behind"], info["tags"]["rows"]) == (10, 0, 0)
+    same = {"views": {"other": {"map": DESIGN["views"]["by-n"]["map"]}, "lib": DESIGN["views"]["lib"]}}  # type: ignore[index]
+    await client.put("/notes/_design/same", json=same)
+    info = (await client.get("/notes/_design/same/_info")).json()["view_index"]["views"]
+    assert info["other"]["rows"] == 10, "a function that is known has its rows already"
+    for design in ("app", "same"):
+        rev = (await client.get(f"/notes/_design/{design}")).json()["_rev"]
+        await client.delete(f"/notes/_design/{design}?rev={rev}")
+    assert (await client.post("/notes/_view_cleanup")).status_code == 202
+    while db.store.sweep():
+        pass
+    for kind in (b"v", b"I", b"j", b"X"):
+        assert list(db.store._backend.scan(kind, kind + b"\xff")) == []
+
+
+async def test_filters(client: httpx.AsyncClient) -> None:
+    answer = (await client.get("/notes/_changes?filter=app/least&least=3")).json()
+    assert [one["id"] for one in answer["results"]] == ["d3", "d7"]
+    answer = (await client.get("/notes/_changes?filter=_view&view=app/by-n")).json()
+    assert len(answer["results"]) == 10
+    for query, status in (
+        ("filter=app/nothing", 404),
+        ("filter=nothing/least", 404),
+        ("filter=least", 400),
+        ("filter=_view", 400),
+        ("filter=_view&view=app/nothing", 404),
+    ):
+        assert (await client.get(f"/notes/_changes?{query}")).status_code == status
+
+
+GUARD = {
+    "validate_doc_update": """function (doc, before, user, security) {
+        if (doc._deleted) { if (user.roles.indexOf('_admin') < 0) throw({forbidden: 'only admins delete'}); return }
+        if (before && before.owner !== user.name) throw({forbidden: 'it is of ' + before.owner})
+        if (doc.owner !== user.name) throw({unauthorized: 'sign it, ' + user.name})
+        if (doc.mistake) throw new Error('a mistake')
+    }"""
+}
+
+
+async def test_validation(client: httpx.AsyncClient) -> None:
+    notes = db_of(client)["notes"]
+    notes.put("theirs", {"owner": "bob"})
+    await client.put("/notes/_design/guard", json=GUARD)
+    assert (await client.put("/notes/mine", json={"owner": "ada"})).status_code == 201
+    mine = (await client.get("/notes/mine")).json()
+    for method, path, body, status, reason in (
+        ("PUT", "new", {"owner": "bob"}, 401, "sign it, ada"),
+        (
+            "PUT",
+            "new",
+            {"owner": "ada", "mistake": True},
+            500,
+            "_design/guard/validate_doc_update threw: Error: a mistake",
+        ),
+        ("POST", "", {"n": 1}, 401, "sign it, ada"),
+        ("PATCH", "theirs", {"n": 1}, 403, "it is of bob"),
+        ("PATCH", "mine", {"owner": "bob"}, 401, "sign it, ada"),
+        ("DELETE", f"mine?rev={mine['_rev']}", None, 403, "only admins delete"),
+        ("PUT", f"mine/file?rev={mine['_rev']}", "bytes", 201, None),
+        ("PUT", f"theirs/file?rev={notes.get('theirs').rev}", "bytes", 403, "it is of bob"),
+        ("POST", "theirs/_resolve", {"owner": "ada"}, 403, "it is of bob"),
+        ("POST", "_update_many", {"selector": {"_id": "mine"}, "patch": {"n": 2}}, 200, None),
+        ("PUT", "_design/other", {"owner": "nobody"}, 201, None),
+        ("PUT", "_local/x", {"owner": "nobody"}, 201, None),
+    ):
+        content = None if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        answer = await client.request(method, f"/notes/{path}", content=content)
+        assert answer.status_code == status, (path, answer.text)
+        if reason is not None:
+            assert answer.json()["reason"] == reason
+    assert (await client.get("/notes/mine")).json()["n"] == 2
+    assert notes.get("theirs") == {"owner": "bob"}
+    assert "new" not in notes
+
+
+async def test_validation_of_many_at_once(client: httpx.AsyncClient) -> None:
+    await client.put("/notes/_design/guard", json=GUARD)
+    docs = [{"_id": f"v{n}", "owner": ("ada", "bob")[n % 2]} for n in range(4)]
+    answer = (await client.post("/notes/_bulk_docs", json={"docs": [*docs, {"_id": "_bad"}]})).json()
+    assert [one.get("error", "ok") for one in answer] == ["ok", "unauthorized", "ok", "unauthorized", "illegal_docid"]
+    foreign = [{"_id": "f", "_rev": f"1-{who}", "owner": who} for who in ("ada", "bob")]
+    refused = await client.post("/notes/_bulk_docs", json={"docs": foreign, "new_edits": False})
+    assert [(one["id"], one["error"]) for one in refused.json()] == [("f", "unauthorized"), ("f", "unauthorized")]
+    one = await client.post("/notes/_bulk_docs", json={"docs": foreign[:1], "new_edits": False})
+    assert one.json() == []
+    losing = {"_id": "f", "_rev": "1-a", "owner": "bob"}
+    refused = await client.post("/notes/_bulk_docs", json={"docs": [losing], "new_edits": False})
+    assert [one["error"] for one in refused.json()] == ["unauthorized"], "a branch that loses is looked at as well"
+    assert (await client.get("/notes/f?open_revs=all")).json()[0]["ok"]["owner"] == "ada"
+
+
+async def test_validation_of_edits_of_fields(client: httpx.AsyncClient) -> None:
+    notes = db_of(client).collection("notes", schema={"likes": crdtdb.Counter, "text": crdtdb.Text})
+    notes.put("a", {"likes": 0, "text": "x"})
+    limit = "if (doc.likes > 2 || doc.text.length > 3) throw({forbidden: 'too many: ' + doc.likes + doc.text})"
+    await client.put("/notes/_design/guard", json={"validate_doc_update": f"function (doc) {{ {limit} }}"})
+    like = {"operations": [{"path": "likes", "operation": "increment", "by": 2}]}
+    assert (await client.post("/notes/a/_edit", json=like)).status_code == 201
+    refused = await client.post("/notes/a/_edit", json=like)
+    assert (refused.status_code, refused.json()["reason"]) == (403, "too many: 4x")
+    write = {"operations": [{"path": "text", "operation": "insert", "at": 1, "text": "yzzz"}]}
+    refused = await client.post("/notes/a/_edit", json=write)
+    assert (refused.status_code, refused.json()["reason"]) == (403, "too many: 2xyzzz")
+    assert notes.get("a") == {"likes": 2, "text": "x"}
