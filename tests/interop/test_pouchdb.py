@@ -43,6 +43,21 @@ def test_the_eventual_conflict_read_and_resolved_both_ways(cluster: DemoCluster)
     cluster.ask("n1", "DELETE", "notes")
 
 
+def test_pouchdb_find_finds_at_a_node_what_it_finds_by_itself(cluster: DemoCluster) -> None:
+    make(cluster, "people")
+    assert tell(cluster, "find") > 30
+
+
+def test_map_and_reduce_at_a_node_are_those_of_pouchdb(cluster: DemoCluster) -> None:
+    make(cluster, "rows")
+    assert tell(cluster, "mapReduce") > 20
+
+
+def test_validation_and_filters_of_a_replication(cluster: DemoCluster) -> None:
+    make(cluster, "guarded")
+    tell(cluster, "guarded")
+
+
 def test_every_doc_is_a_delta(cluster: DemoCluster) -> None:
     make(cluster, "deltas")
     tell(cluster, "deltas")

@@ -4,8 +4,11 @@
 const assert = require('assert')
 const { Agent } = require('undici')
 const { ask, leaves, local, refused, remote, setup, tell, tls, until } = require('./common')
+const queries = require('./queries')
 
 const stories = {
+  ...queries,
+
   async immediateConflict () {
     const db = remote('n1', 'notes')
     const first = await db.put({ _id: 'a', title: 'x' })
