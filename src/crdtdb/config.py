@@ -68,6 +68,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_json: bool = False
     cors: tuple[str, ...] = ()
     """Origins of pages that may use the API from a browser, such as https://app.example."""
+    logins: bool = False
+    """Let users in by a name and a password, without a certificate."""
     attachment_bytes_max: int = ATTACHMENT_BYTES_MAX
     collections: dict[str, CollectionConfig] = {}
 

@@ -171,6 +171,7 @@ async def _serving(config: NodeConfig, credentials: Credentials, database: Datab
         cors_origins=config.cors,
         attachment_bytes_max=config.attachment_bytes_max,
         scripts=scripts,
+        logins=config.logins,
     )
     server = HTTPServer(app, http_host, http_port, credentials.http_server, certified_by)
     status.also_measured += [runtime.measured, server.measured]

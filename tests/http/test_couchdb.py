@@ -373,7 +373,7 @@ async def test_what_belongs_to_a_database(client: httpx.AsyncClient) -> None:
     assert (await client.put("/notes/_revs_limit", content=b"5")).status_code == 400
     assert (await client.post("/notes/_ensure_full_commit")).status_code == 201
     assert (await client.post("/notes/_view_cleanup")).status_code == 202
-    assert set((await client.get("/notes/_security")).json()) == {"admins", "members"}
+    assert set((await client.get("/notes/_security")).json()) == {"admins", "members", "readers"}
     infos = (await client.post("/_dbs_info", json={"keys": ["notes", "never"]})).json()
     assert [one.get("error") for one in infos] == [None, "not_found"]
     assert (await client.put("/a%2Fb")).status_code == 201

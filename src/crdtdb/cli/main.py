@@ -53,6 +53,8 @@ _COMMANDS = {
     "delete": ("crdtdb.cli.documents", "delete"),
     "conflicts": ("crdtdb.cli.documents", "conflicts"),
     "resolve": ("crdtdb.cli.documents", "resolve"),
+    "user": ("crdtdb.cli.users", "user"),
+    "access": ("crdtdb.cli.users", "access"),
     "patch": ("crdtdb.cli.queries", "patch"),
     "find": ("crdtdb.cli.queries", "find"),
     "index": ("crdtdb.cli.queries", "index"),

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from crdtdb.couchdb.guarding import Guard
 from crdtdb.couchdb.incoming import Attachment, Data, Follows, Incoming, Uploaded
+from crdtdb.couchdb.words import RefusedError
 from crdtdb.documents import NO_BODY, Rev, State, Write, delete, put, resolve, view
 from crdtdb.documents.attaching import attach_to
 from crdtdb.documents.attachments import Attached, New, Stub, attachments_in, with_attachments
 from crdtdb.documents.foreign import Foreign, take
 from crdtdb.documents.purging import purge
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError
+from crdtdb.query.definitions import DESIGN
 from crdtdb.store import Store, Transaction, Upload
 
 T = TypeVar("T")
@@ -30,9 +32,13 @@ class Purged(NamedTuple):
 class Writes:
     """The writes to one collection. Whatever fails leaves nothing behind."""
 
-    def __init__(self, store: Store, name: str, guard: Guard | None = None) -> None:
-        """Of a `guard`, if there is one, every write is asked first."""
-        self._store, self._name, self._guard = store, name, guard
+    def __init__(self, store: Store, name: str, guard: Guard | None = None, designs: bool = True) -> None:
+        """Of a `guard`, if there is one, every write is asked first. Without `designs` design documents may not be written."""
+        self._store, self._name, self._guard, self._designs = store, name, guard, designs
+
+    def _check(self, doc_id: str) -> None:
+        if doc_id.startswith(DESIGN) and not self._designs:
+            raise RefusedError(403, "forbidden", "Design documents are written by an admin of the collection.")
 
     @property
     def guarded(self) -> bool:
@@ -139,6 +145,7 @@ class Writes:
     # Inside
 
     def _one(self, transaction: Transaction, document: Incoming) -> tuple[str, Rev]:
+        self._check(document.doc_id)
         rev = document.rev
 
         def change(state: State, write: Write) -> State:
@@ -157,6 +164,7 @@ class Writes:
         return document.doc_id, written.state.leaves[written.dot].rev
 
     def _foreign(self, transaction: Transaction, document: Incoming, foreign: Foreign) -> None:
+        self._check(document.doc_id)
         transaction.create(self._name)
         history = transaction.history(self._name, document.doc_id)
         read = partial(transaction.read_then, self._name, document.doc_id)

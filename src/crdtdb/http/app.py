@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import BaseRoute
 
 from crdtdb.couchdb import RefusedError
 from crdtdb.couchdb.designing import Designs
@@ -28,20 +28,25 @@ from crdtdb.http import (
     openapi,
     patches,
     queries,
+    sessions,
     views,
 )
 from crdtdb.http import cluster as cluster_resource
-from crdtdb.http.answers import JSONAnswer
+from crdtdb.http.authentication import Authentication
 from crdtdb.http.bell import Bell
 from crdtdb.http.errors import answer_error
 from crdtdb.http.gathering import Gathering
 from crdtdb.http.paths import Segments
-from crdtdb.http.port import PEER, ClusterPort
+from crdtdb.http.permissions import asking_first
+from crdtdb.http.port import ClusterPort
 from crdtdb.limits import ATTACHMENT_BYTES_MAX
 from crdtdb.scripting import Scripts
+from crdtdb.security import Permissions
+from crdtdb.users import Users
 
 RESOURCES = (
     openapi,
+    sessions,
     cluster_resource,
     metrics,
     locks,
@@ -81,14 +86,17 @@ def make_app(
     cors_origins: Sequence[str] = (),
     attachment_bytes_max: int = ATTACHMENT_BYTES_MAX,
     scripts: Scripts | None = None,
+    logins: bool = False,
 ) -> Starlette:
     """Return the application for a node's database.
 
     Pages from `cors_origins` may use it with the browser's client certificate. An attachment has at most
     `attachment_bytes_max` bytes. JavaScript of design documents runs by `scripts`, which whoever gives them closes.
+    With `logins` users may come by a password, without a certificate.
     """
+    permissions, users = Permissions(database.store), Users(database.store)
     app = Starlette(
-        routes=[*documents.SHORTCUTS, *(route for resource in RESOURCES for route in resource.ROUTES)],
+        routes=[asking_first(route, permissions) for route in (*documents.SHORTCUTS, *all_routes())],
         exception_handlers={
             RefusedError: answer_error,
             CrdtdbError: answer_error,
@@ -98,6 +106,9 @@ def make_app(
     )
     app.router.redirect_slashes = False
     app.state.database, app.state.cluster = database, cluster
+    app.state.permissions, app.state.users = permissions, users
+    app.state.logins = users if logins else None
+    app.state.same_site = "none" if cors_origins else "strict"
     app.state.scripts = scripts if scripts is not None else Scripts()
     app.state.designs = Designs(database.store, app.state.scripts)
     app.state.gathering = Gathering(database.store)
@@ -105,7 +116,13 @@ def make_app(
     # The last one is the first that a request meets. A browser asks for permission without its certificate.
     app.add_middleware(Segments)
     app.add_middleware(locks.LocksChecked, locks=cluster.locks)
-    app.add_middleware(_CertificatesOnly, cluster=cluster, origins=cors_origins)
+    app.add_middleware(
+        Authentication,
+        cluster=cluster,
+        users=app.state.logins,
+        origins=frozenset(cors_origins),
+        same_site=app.state.same_site,
+    )
     if cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -119,32 +136,7 @@ def make_app(
     return app
 
 
-class _CertificatesOnly:
-    """Lets nobody in without a certificate of the cluster, and nobody whose certificate counts no more."""
-
-    def __init__(self, app: ASGIApp, cluster: ClusterPort, origins: Sequence[str]) -> None:
-        self._app, self._cluster, self._origins = app, cluster, frozenset(origins)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            certified = scope.get(PEER)
-            why: str | None = "A client certificate of this cluster is needed: `crdtdb cert client`."
-            if certified is not None:
-                why = self._cluster.why_refused(certified)
-            if why is not None:
-                await JSONAnswer({"error": "unauthorized", "reason": why}, 401)(scope, receive, send)
-                return
-        if scope["type"] == "websocket" and not self._may_open(scope):
-            await send(
-                {"type": "websocket.close", "code": 1008, "reason": "a client certificate and an allowed origin"}
-            )
-            return
-        await self._app(scope, receive, send)
-
-    def _may_open(self, scope: Scope) -> bool:
-        """Whether a WebSocket may be opened: a browser sends its certificate along for whatever page asks it to."""
-        certified = scope.get(PEER)
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        origin = headers.get(b"origin")
-        allowed = origin is None or origin in self._origins or origin == f"https://{headers.get(b'host', '')}"
-        return certified is not None and self._cluster.why_refused(certified) is None and allowed
+def all_routes() -> Iterator[BaseRoute]:
+    """Yield the routes of all resources, the most particular first."""
+    for resource in RESOURCES:
+        yield from resource.ROUTES

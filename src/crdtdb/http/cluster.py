@@ -16,7 +16,7 @@ from crdtdb.couchdb import RefusedError
 from crdtdb.couchdb.words import bad_request
 from crdtdb.errors import NotFoundError
 from crdtdb.http.answers import JSONAnswer, read_object
-from crdtdb.http.port import PEER
+from crdtdb.http.permissions import who_in
 from crdtdb.http.state import cluster_of, database_of, ready
 
 _acts = logging.getLogger("crdtdb.acts")
@@ -25,8 +25,9 @@ _acts = logging.getLogger("crdtdb.acts")
 
 def admin(request: Request, act: str) -> None:
     """Let administrators alone do something, and write it down. Raises RefusedError."""
-    role, name = request.scope[PEER][1:3]
-    if role != "admin":
+    who = who_in(request)
+    role, name = "admin" if who.admin else "client", who.name
+    if not who.admin:
         _acts.warning("%s %r may not %s", role, name, act)
         raise RefusedError(
             403, "forbidden", f"Only an administrator may {act}: sign a certificate by `crdtdb cert admin NAME`."
@@ -61,7 +62,7 @@ async def revoke(request: Request) -> JSONAnswer:
     admin(request, f"revoke the certificate {serial[:60]} of {given[1] or 'somebody'} {given[0]!r}")
     ready(request)
     name, role, why = given
-    by = request.scope[PEER][2]
+    by = who_in(request).name
     new = await to_thread.run_sync(lambda: cluster_of(request).revoke(serial.lower(), name, role, why, by))
     return JSONAnswer({"ok": True, "serial": serial.lower(), "new": new})
 

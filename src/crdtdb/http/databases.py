@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -15,10 +16,21 @@ from crdtdb.couchdb.words import bad_request
 from crdtdb.database import Database
 from crdtdb.http.answers import JSONAnswer, flag, number, read_body, read_object, text
 from crdtdb.http.documents import write_document
-from crdtdb.http.state import cluster_of, collection_of, database_of, designs_of, drawn_id, name_of, ready
+from crdtdb.http.permissions import reader, who_in
+from crdtdb.http.state import (
+    cluster_of,
+    collection_of,
+    database_of,
+    designs_of,
+    drawn_id,
+    name_of,
+    permissions_of,
+    ready,
+)
 from crdtdb.limits import REVS_LIMIT
 
 _UUIDS_MAX = 1_000
+_acts = logging.getLogger("crdtdb.acts")
 _INFOS_MAX = 1_000
 
 
@@ -68,7 +80,10 @@ def _names(request: Request) -> list[str]:
     low, high = text(request, "startkey", "start_key"), text(request, "endkey", "end_key")
     if flag(request, "descending"):
         low, high = high, low
-    names = [name for name in names if (low is None or name >= low) and (high is None or name <= high)]
+    may_read = reader(permissions_of(request), who_in(request))
+    names = [
+        name for name in names if may_read(name) and (low is None or name >= low) and (high is None or name <= high)
+    ]
     skip, limit = number(request, "skip", 0) or 0, number(request, "limit")
     return names[skip : None if limit is None else skip + limit]
 
@@ -83,11 +98,11 @@ async def all_information(request: Request) -> JSONAnswer:
             raise bad_request("`keys` member must exist.")
     if len(names) > _INFOS_MAX:
         raise bad_request(f"at most {_INFOS_MAX} databases at once")
-    database = database_of(request)
+    database, may_read = database_of(request), reader(permissions_of(request), who_in(request))
     return JSONAnswer(
         [
             {"key": name, "info": _information(database, name)}
-            if name in database
+            if name in database and may_read(name)
             else {"key": name, "error": "not_found"}
             for name in names
         ]
@@ -178,9 +193,17 @@ async def set_revs_limit(request: Request) -> JSONAnswer:
 
 
 async def security(request: Request) -> JSONAnswer:
-    """GET /{db}/_security : everybody with a certificate of the cluster is in."""
-    collection_of(request)
-    return JSONAnswer({"admins": {"names": [], "roles": []}, "members": {"names": [], "roles": []}})
+    """GET /{db}/_security : who may do what: its admins, the members, who may write, and the readers."""
+    return JSONAnswer(dict(permissions_of(request).of(collection_of(request).name)))
+
+
+async def set_security(request: Request) -> JSONAnswer:
+    """PUT /{db}/_security : say who may do what, everywhere."""
+    body, name = await read_object(request), collection_of(request).name
+    ready(request)
+    await to_thread.run_sync(permissions_of(request).say, name, body)
+    _acts.info("%s %r: security of %s: %s", who_in(request).by, who_in(request).name, name, body)
+    return JSONAnswer({"ok": True})
 
 
 async def digest(request: Request) -> JSONAnswer:
@@ -204,6 +227,7 @@ ROUTES = [
     Route("/{db}/_revs_limit", revs_limit, methods=["GET"]),
     Route("/{db}/_revs_limit", set_revs_limit, methods=["PUT"]),
     Route("/{db}/_security", security, methods=["GET"]),
+    Route("/{db}/_security", set_security, methods=["PUT"]),
     Route("/{db}", create, methods=["PUT"]),
     Route("/{db}", information, methods=["GET"]),
     Route("/{db}", drop, methods=["DELETE"]),

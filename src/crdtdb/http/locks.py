@@ -24,7 +24,8 @@ from crdtdb.http.answers import JSONAnswer, number, read_object
 from crdtdb.http.bell import Waiter, ringing
 from crdtdb.http.errors import words
 from crdtdb.http.paths import part
-from crdtdb.http.port import PEER, LocksPort
+from crdtdb.http.permissions import who_in
+from crdtdb.http.port import LocksPort
 from crdtdb.http.state import bell_of, cluster_of, ready
 from crdtdb.wallclock import monotonic_seconds
 
@@ -47,7 +48,7 @@ async def want(request: Request) -> Response:
         raise bad_request('the body is {"name": "invoice/7", "ttl": 30, "wait": 10, "hold": false}, times in seconds')
     ready(request)
     desk, waiter = cluster_of(request).locks, Waiter()
-    lease = desk.want(name, float(ttl), float(wait), request.scope[PEER][2], hold, ringing(waiter))
+    lease = desk.want(name, float(ttl), float(wait), who_in(request).name, hold, ringing(waiter))
     try:
         await _decided(request, lease, waiter)
         if lease.stage is not Stage.HELD:
@@ -88,8 +89,8 @@ async def release(request: Request) -> JSONAnswer:
 
 def _own(request: Request, token: int) -> Lease:
     lease = cluster_of(request).locks.held(part(request, "lock"), token)
-    role, name = request.scope[PEER][1:3]
-    if lease.who != name and role != "admin":
+    who = who_in(request)
+    if lease.who != who.name and not who.admin:
         raise RefusedError(403, "forbidden", f"The lease is {lease.who!r}'s: nobody else may renew or release it.")
     return lease
 

@@ -21,10 +21,13 @@ from starlette.websockets import WebSocket
 from crdtdb.database import Database
 from crdtdb.errors import InvalidDocumentError, InvalidInputError
 from crdtdb.http.answers import flag, read_object
+from crdtdb.http.authentication import WHO
 from crdtdb.http.bell import Bell, Waiter
-from crdtdb.http.port import PEER, SubscriptionsPort
-from crdtdb.http.state import bell_of, cluster_of, database_of
+from crdtdb.http.permissions import MayRead, reader, who_in
+from crdtdb.http.port import SubscriptionsPort
+from crdtdb.http.state import bell_of, cluster_of, database_of, permissions_of
 from crdtdb.jsontext import parse
+from crdtdb.security import Principal
 from crdtdb.watching import Notice, Pattern, Watch
 
 _HEARTBEAT_SECONDS = 15.0
@@ -37,8 +40,9 @@ _SUBSCRIPTIONS_MAX = 100
 class Subscription:
     """What one subscriber asked for. Reads in a worker thread, some changes at a time."""
 
-    def __init__(self, database: Database, asked: dict[str, Any]) -> None:
-        """Raises InvalidInputError for what makes no sense."""
+    def __init__(self, database: Database, asked: dict[str, Any], may_read: MayRead) -> None:
+        """Of collections that its subscriber may not read it tells nothing. Raises InvalidInputError."""
+        self._may_read = may_read
         unknown = asked.keys() - {"patterns", "since", "include_docs", "subscribe"}
         patterns, since = asked.get("patterns", [{}]), asked.get("since")
         self.include_docs = asked.get("include_docs", False)
@@ -56,7 +60,8 @@ class Subscription:
         return await to_thread.run_sync(self._take)
 
     def _take(self) -> list[dict[str, Any]]:
-        return [self._told(notice) for notice in islice(self._watch.take(), _SLICE)]
+        chosen = (notice for notice in self._watch.take() if self._may_read(notice.collection))
+        return [self._told(notice) for notice in islice(chosen, _SLICE)]
 
     def _told(self, notice: Notice) -> dict[str, Any]:
         told: dict[str, Any] = {"kind": notice.kind, "collection": notice.collection, "since": self._watch.place}
@@ -86,7 +91,8 @@ async def events(request: Request) -> StreamingResponse:
         asked = {"patterns": [pattern], "since": query.get("since"), "include_docs": flag(request, "include_docs")}
     if "last-event-id" in request.headers:
         asked["since"] = request.headers["last-event-id"]
-    subscription = await to_thread.run_sync(Subscription, database_of(request), asked)
+    may_read = reader(permissions_of(request), who_in(request))
+    subscription = await to_thread.run_sync(Subscription, database_of(request), asked, may_read)
     return _Events(request, subscription)
 
 
@@ -97,7 +103,7 @@ class _Events(StreamingResponse):
         headers = {"cache-control": "no-cache"}
         super().__init__(_events(bell_of(request), subscription), media_type="text/event-stream", headers=headers)
         self._subscriptions = cluster_of(request).subscriptions
-        self._who, self._patterns = request.scope[PEER][2], subscription.patterns
+        self._who, self._patterns = who_in(request).name, subscription.patterns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = self._subscriptions.add(self._who, self._patterns, "events")
@@ -141,7 +147,8 @@ class Socket:
     def __init__(self, socket: WebSocket, database: Database, bell: Bell, subscriptions: SubscriptionsPort) -> None:
         self._socket, self._database, self._bell, self._subscriptions = socket, database, bell, subscriptions
         self._all: dict[str, tuple[Subscription, str]] = {}
-        self._who = socket.scope[PEER][2]
+        who: Principal = socket.scope[WHO]
+        self._who, self._may_read = who.name, reader(socket.app.state.permissions, who)
         self._waiter = Waiter()
 
     async def run(self) -> None:
@@ -181,7 +188,7 @@ class Socket:
             return {"unsubscribed": name}
         if name in self._all or len(self._all) >= _SUBSCRIPTIONS_MAX:
             raise InvalidInputError(f"{name[:80]!r} is subscribed already, or {_SUBSCRIPTIONS_MAX} others are")
-        subscription = await to_thread.run_sync(Subscription, self._database, asked)
+        subscription = await to_thread.run_sync(Subscription, self._database, asked, self._may_read)
         self._all[name] = subscription, self._subscriptions.add(self._who, subscription.patterns, "websocket")
         self._waiter.ring()
         return {"subscribed": name, "since": subscription.place}

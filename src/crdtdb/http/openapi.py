@@ -115,6 +115,11 @@ _PATTERN = {
     "additionalProperties": False,
 }
 
+_NAMED_ONES = {
+    "type": "object",
+    "properties": {one: {"type": "array", "items": {"type": "string", "minLength": 1}} for one in ("names", "roles")},
+    "additionalProperties": False,
+}
 _SORT = {
     "oneOf": [
         {"type": "string", "minLength": 1},
@@ -268,6 +273,21 @@ _BRINGS: dict[str, dict[str, Any]] = {
         "type": "object",
         "properties": {"doc_ids": {"type": "array", "items": {"type": "string"}}, "selector": {"type": "object"}},
     },
+    "POST /_session": {
+        "type": "object",
+        "required": ["name", "password"],
+        "properties": {"name": {"type": "string"}, "password": {"type": "string"}},
+    },
+    "PUT /_users/{name}": {
+        "type": "object",
+        "required": ["password"],
+        "properties": {"password": {"type": "string"}, "roles": {"type": "array", "items": {"type": "string"}}},
+    },
+    "PUT /{db}/_security": {
+        "type": "object",
+        "properties": dict.fromkeys(("admins", "members", "readers"), _NAMED_ONES),
+        "additionalProperties": False,
+    },
     "PUT /{db}/_revs_limit": {"type": "integer"},
     "PUT /{db}/_schema": {
         "type": "object",
@@ -298,6 +318,7 @@ _STATUSES = {
     "409": "another revision is current",
     "412": "the database exists, a stub is missing, or the schema says otherwise",
     "413": "larger than the limit",
+    "429": "too many wrong passwords",
     "423": "somebody else holds the lock",
     "416": "a range that isn't there",
     "403": "only an administrator may do that, or nobody",

@@ -20,8 +20,10 @@ from crdtdb.errors import InvalidIdError, UnavailableError
 from crdtdb.http.bell import Bell
 from crdtdb.http.gathering import Gathering
 from crdtdb.http.paths import part
-from crdtdb.http.port import PEER, ClusterPort
+from crdtdb.http.permissions import level_in, who_in
+from crdtdb.http.port import ClusterPort
 from crdtdb.scripting import Scripts
+from crdtdb.security import Level, Permissions
 from crdtdb.store import Transaction
 
 T = TypeVar("T")
@@ -87,7 +89,8 @@ def trees_of(request: Request) -> Trees:
 def writes_of(request: Request) -> Writes:
     """Return what writes to the collection in the path. Raises RefusedError; UnavailableError while no writes are taken."""
     ready(request)
-    return Writes(database_of(request).store, collection_of(request).name, guard_of(request))
+    designs = level_in(request) >= Level.ADMIN
+    return Writes(database_of(request).store, collection_of(request).name, guard_of(request), designs)
 
 
 def scripts_of(request: Request) -> Scripts:
@@ -106,15 +109,27 @@ def guard_of(request: Request) -> Guard | None:
     validators = designs_of(request).validators(name)
     if not validators:
         return None
-    author = Author(user_of(request), {})
+    author = Author(user_of(request), permissions_of(request).of(name))
     return Guard(database_of(request).store, name, validators, scripts_of(request), author)
 
 
 def user_of(request: Request) -> dict[str, Any]:
     """Return who asks, as functions of design documents are told."""
-    certified = request.scope.get(PEER)
-    roles = ["_admin"] if certified is not None and certified.role == "admin" else []
-    return {"db": name_of(request), "name": certified.name if certified is not None else None, "roles": roles}
+    who = who_in(request)
+    roles = {*who.roles, *(["_admin"] if level_in(request) >= Level.ADMIN and _is_named(request) else [])}
+    return {"db": name_of(request), "name": who.name, "roles": sorted(roles)}
+
+
+def _is_named(request: Request) -> bool:
+    """Whether who asks is an administrator, or a named admin of the collection: not just anybody, where nobody is named."""
+    who = who_in(request)
+    admins = permissions_of(request).of(name_of(request))["admins"]
+    return who.admin or who.name in admins["names"] or not who.roles.isdisjoint(admins["roles"])
+
+
+def permissions_of(request: Request) -> Permissions:
+    """Return who may do what."""
+    return cast("Permissions", request.app.state.permissions)
 
 
 async def commit(request: Request, writes: Writes, work: Callable[[Transaction], T]) -> T:

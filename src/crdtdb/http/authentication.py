@@ -1,0 +1,195 @@
+"""Who asks: a certificate of the cluster; or, where a node lets users in, a session's cookie or a password. Nobody else.
+
+A browser sends a certificate or a cookie along for whatever page asks it to: a request that changes something and names the
+page it comes from is taken only from the node's own pages, and from those that the configuration allows.
+"""
+
+from __future__ import annotations
+
+import binascii
+import logging
+from base64 import b64decode
+from http.cookies import CookieError, SimpleCookie
+
+from anyio import to_thread
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from crdtdb.certified import Certified
+from crdtdb.http.answers import JSONAnswer
+from crdtdb.http.port import PEER, ClusterPort
+from crdtdb.security import Principal
+from crdtdb.users import SESSION_SECONDS, Users
+
+WHO = "crdtdb.who"
+"""The key in the ASGI scope under which the routes find who asks, a `Principal`; None for nobody, at `/_session` alone."""
+COOKIE = "AuthSession"
+_ANYBODY = b"/_session"
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_CREDENTIALS_MAX = 4_096
+_NEEDED = "A client certificate of this cluster is needed: `crdtdb cert client`."
+_log = logging.getLogger("crdtdb.acts")
+
+
+class _RefusedError(Exception):
+    def __init__(self, status: int, word: str, reason: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(reason)
+        self.answer = JSONAnswer({"error": word, "reason": reason}, status, headers or {})
+
+
+class Authentication:
+    """Lets nobody in whom the node doesn't know, and tells the routes who it is."""
+
+    def __init__(
+        self, app: ASGIApp, cluster: ClusterPort, users: Users | None, origins: frozenset[str], same_site: str
+    ) -> None:
+        """Users may come by a password unless `users` is None. Pages of `origins` may change things.
+
+        `same_site` is how far browsers may send the cookie along: "strict", or "none" where other sites' pages may use it.
+        """
+        self._app, self._cluster, self._users, self._origins = app, cluster, users, origins
+        self._same_site = same_site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            if not self._may_open(scope):
+                await send(
+                    {"type": "websocket.close", "code": 1008, "reason": "a client certificate and an allowed origin"}
+                )
+                return
+            scope = {**scope, WHO: _of_certificate(scope[PEER])}
+        elif scope["type"] == "http":
+            try:
+                who, renewed = await self._who(scope)
+                self._check_origin(scope, who)
+            except _RefusedError as error:
+                await error.answer(scope, receive, send)
+                return
+            scope, send = {**scope, WHO: who}, _renewing(send, renewed, self._same_site)
+        await self._app(scope, receive, send)
+
+    async def _who(self, scope: Scope) -> tuple[Principal | None, str | None]:
+        """Return who asks, and a new session if the one that was shown is half over."""
+        certified: Certified | None = scope.get(PEER)
+        if certified is not None:
+            why = self._cluster.why_refused(certified)
+            if why is not None:
+                raise _RefusedError(401, "unauthorized", why)
+            return _of_certificate(certified), None
+        found: tuple[Principal | None, str | None] | None = None
+        if self._users is not None:
+            headers = Headers(scope=scope)
+            found = await self._by_password(scope, headers, self._users) or self._by_cookie(headers, self._users)
+        if found is None and (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0] == _ANYBODY:
+            return None, None
+        if found is None:
+            offered = {"www-authenticate": 'Basic realm="crdtdb"'} if self._users is not None else None
+            also = " Or log in: this node takes users' passwords." if self._users is not None else ""
+            raise _RefusedError(401, "unauthorized", _NEEDED + also, offered)
+        return found
+
+    async def _by_password(self, scope: Scope, headers: Headers, users: Users) -> tuple[Principal, None] | None:
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        try:
+            if len(given) > _CREDENTIALS_MAX:
+                raise ValueError("too long")
+            name, colon, password = b64decode(given, validate=True).decode().partition(":")
+        except (ValueError, binascii.Error):
+            name, colon, password = "", "", ""
+        if not colon:
+            raise _RefusedError(401, "unauthorized", "The header Authorization isn't Basic with a name and a password.")
+        return await log_in(scope, users, name, password), None
+
+    @staticmethod
+    def _by_cookie(headers: Headers, users: Users) -> tuple[Principal, str | None] | None:
+        session = session_in(headers)
+        found = users.of_session(session) if session is not None else None
+        if found is None:
+            return None
+        principal, left = found
+        return principal, users.session(principal.name) if left < SESSION_SECONDS / 2 else None
+
+    def _check_origin(self, scope: Scope, who: Principal | None) -> None:
+        """Refuse what a page of somebody else's would change with this browser's certificate or cookie."""
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        if (
+            scope["method"] in _SAFE
+            or origin is None
+            or origin in self._origins
+            or (who is not None and who.by == "password")
+        ):
+            return
+        if origin != f"https://{headers.get('host', '')}":
+            raise _RefusedError(
+                403, "forbidden", f"Pages of {origin[:200]} may change nothing here: see the setting `cors`."
+            )
+
+    def _may_open(self, scope: Scope) -> bool:
+        """Whether a WebSocket may be opened: by certificate, and from a page that is allowed."""
+        certified: Certified | None = scope.get(PEER)
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        allowed = origin is None or origin in self._origins or origin == f"https://{headers.get('host', '')}"
+        return certified is not None and self._cluster.why_refused(certified) is None and allowed
+
+
+def _of_certificate(certified: Certified) -> Principal:
+    return Principal(certified.name, "certificate", admin=certified.role == "admin")
+
+
+async def log_in(scope: Scope, users: Users, name: str, password: str) -> Principal:
+    """Return who has a name and a password. Raises an answer of 401, or of 429 after too many failures."""
+    client = scope.get("client") or ("?", 0)
+    keys = (f"name {name[:200]}", f"address {client[0]}")
+    wait = users.attempts.wait(*keys)
+    if wait > 0:
+        raise _RefusedError(
+            429,
+            "too_many_requests",
+            f"Too many wrong passwords: try again in {wait:.0f} s.",
+            {"retry-after": str(int(wait) + 1)},
+        )
+    found = await to_thread.run_sync(users.verify, name, password)
+    if found is None:
+        users.attempts.failed(*keys)
+        _log.warning("a wrong name or password: %r from %s", name[:80], client[0])
+        raise _RefusedError(401, "unauthorized", "Name or password is incorrect.")
+    return found
+
+
+Refused = _RefusedError
+"""Carries the answer for who may not come in."""
+
+
+def session_in(headers: Headers) -> str | None:
+    """Return the session that a request shows."""
+    cookies = SimpleCookie()
+    try:
+        cookies.load(headers.get("cookie", ""))
+    except CookieError:
+        return None
+    found = cookies.get(COOKIE)
+    return found.value if found is not None and found.value else None
+
+
+def cookie_of(session: str, same_site: str) -> str:
+    """Return the header that sets, or with an empty session takes away, the cookie."""
+    seconds = SESSION_SECONDS if session else 0
+    return f"{COOKIE}={session}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite={same_site.capitalize()}"
+
+
+def _renewing(send: Send, session: str | None, same_site: str) -> Send:
+    if session is None:
+        return send
+
+    async def with_cookie(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            if "set-cookie" not in headers:
+                headers.append("set-cookie", cookie_of(session, same_site))
+        await send(message)
+
+    return with_cookie
