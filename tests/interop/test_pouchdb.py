@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
+import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
+from crdtdb.cluster.authority import issue
 from tests.interop.stories import need_node, tell
 
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("interop")]
@@ -20,7 +26,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("interop")]
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoCluster]:
     need_node()
     folder: Path = tmp_path_factory.mktemp("interop")
-    with DemoCluster(folder, ("n1", "n2")) as made:
+    with DemoCluster(folder, ("n1", "n2"), flags=("--logins",)) as made:
         made.start_all()
         yield made
 
@@ -56,6 +62,33 @@ def test_map_and_reduce_at_a_node_are_those_of_pouchdb(cluster: DemoCluster) -> 
 def test_validation_and_filters_of_a_replication(cluster: DemoCluster) -> None:
     make(cluster, "guarded")
     tell(cluster, "guarded")
+
+
+def test_people_with_passwords_and_no_certificate(cluster: DemoCluster) -> None:
+    make(cluster, "guarded-notes", "open-notes")
+    issue(cluster.certs, "admin", "root")
+    where = ("--url", cluster.url("n1"), "--certs", str(cluster.certs), "--as", "root")
+    for name, password, role in (("mia", "a long password", "editors"), ("guest", "a guest password", "guests")):
+        crdtdb("user", "add", name, "--role", role, "--password-stdin", *where, given=password)
+    security = {"members": {"roles": ["editors"]}, "readers": {"roles": ["guests"]}, "admins": {"names": ["ada"]}}
+    crdtdb("access", "guarded-notes", json.dumps(security), *where)
+    assert json.loads(crdtdb("user", "list", "--json", *where)) == [
+        {"name": "guest", "roles": ["guests"]},
+        {"name": "mia", "roles": ["editors"]},
+    ]
+    tell(cluster, "people")
+    crdtdb("user", "remove", "mia", *where)
+    known = ssl.create_default_context(cafile=cluster.certs / "ca.pem")
+    answer = httpx.get(f"{cluster.url('n1')}/guarded-notes", auth=("mia", "a long password"), verify=known)
+    assert answer.status_code == 401
+
+
+def crdtdb(*arguments: str, given: str = "") -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "crdtdb", *arguments], input=given + "\n", capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_every_doc_is_a_delta(cluster: DemoCluster) -> None:

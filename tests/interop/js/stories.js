@@ -4,9 +4,11 @@
 const assert = require('assert')
 const { Agent } = require('undici')
 const { ask, leaves, local, refused, remote, setup, tell, tls, until } = require('./common')
+const people = require('./people')
 const queries = require('./queries')
 
 const stories = {
+  ...people,
   ...queries,
 
   async immediateConflict () {
