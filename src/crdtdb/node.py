@@ -29,10 +29,12 @@ from crdtdb.http.app import make_app
 from crdtdb.http.bell import Waiter, ringing
 from crdtdb.http.server import HTTPServer
 from crdtdb.limits import SHUTDOWN_SECONDS_MAX
+from crdtdb.replicator import Replicator
 from crdtdb.scripting import Scripts
 from crdtdb.wallclock import monotonic_seconds, wall_milliseconds
 
 _log = logging.getLogger("crdtdb.node")
+_REPLICATION_TTL = 15.0
 _LOOK_SECONDS = 1.0
 _WARN_AGAIN_SECONDS = 86_400.0
 
@@ -173,6 +175,7 @@ async def _serving(config: NodeConfig, credentials: Credentials, database: Datab
         scripts=scripts,
         logins=config.logins,
     )
+    replicator = app.state.replicator = Replicator(database, cluster, config.name, app)
     server = HTTPServer(app, http_host, http_port, credentials.http_server, certified_by)
     status.also_measured += [runtime.measured, server.measured]
     url = f"https://{_bracketed(http_host)}:{server.port}"
@@ -186,8 +189,10 @@ async def _serving(config: NodeConfig, credentials: Credentials, database: Datab
         tasks.start_soon(_watch_certificates, credentials, access, server)
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await anyio.sleep(0.005)
+        node = Node(database, status, address, url)
+        tasks.start_soon(replicator.run, lambda name: node.lock(name, _REPLICATION_TTL, wait=_REPLICATION_TTL))
         try:
-            yield Node(database, status, address, url)
+            yield node
         finally:
             if store.failure is None:
                 with anyio.move_on_after(SHUTDOWN_SECONDS_MAX - 1, shield=True):

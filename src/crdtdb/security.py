@@ -16,6 +16,8 @@ from crdtdb.system import SystemCollection
 
 ACCESS = "system.access"
 USERS = "system.users"
+REPLICATOR = "system.replicator"
+"""How other databases are reached, with what passwords."""
 _KINDS = ("admins", "members", "readers")
 _LISTED_MAX = 1_000
 _NAME_MAX = 256
@@ -108,7 +110,7 @@ class Permissions:
     def level(self, principal: Principal, name: str) -> Level:
         """Return what somebody may do with a collection."""
         if name.startswith(SYSTEM):
-            # Nobody but the database writes them; what users are known by is for administrators.
-            hidden = name == USERS or principal.by != "certificate"
+            # Nobody but the database writes them; what has passwords in it is for administrators.
+            hidden = name in (USERS, REPLICATOR) or principal.by != "certificate"
             return Level.ADMIN if principal.admin else Level.NONE if hidden else Level.READ
         return level_of(principal, self.of(name))

@@ -17,6 +17,11 @@ def monotonic_seconds() -> float:
     return time.monotonic()
 
 
+def http_date(milliseconds: int) -> str:
+    """Write a time in milliseconds as HTTP does: `Mon, 23 Nov 2026 09:20:11 GMT`."""
+    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(milliseconds // 1000))
+
+
 def iso(milliseconds: int) -> str:
     """Write a time in milliseconds as people read it: `2026-11-23T09:20:11.250Z`."""
     seconds, rest = divmod(milliseconds, 1000)

@@ -55,6 +55,7 @@ _COMMANDS = {
     "resolve": ("crdtdb.cli.documents", "resolve"),
     "user": ("crdtdb.cli.users", "user"),
     "access": ("crdtdb.cli.users", "access"),
+    "replicate": ("crdtdb.cli.replicate", "replicate"),
     "patch": ("crdtdb.cli.queries", "patch"),
     "find": ("crdtdb.cli.queries", "find"),
     "index": ("crdtdb.cli.queries", "index"),

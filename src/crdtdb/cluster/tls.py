@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from crdtdb.certified import Certified
@@ -128,6 +129,24 @@ class Credentials:
             else:
                 found.append((status.st_mtime_ns, status.st_size, status.st_ino))
         return found
+
+
+def client_context(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
+    """Return the context for requests to a server of another authority, with a certificate of its, if it asks for one.
+
+    All are PEM; without `ca` the machine's own authorities count. Raises CertificateError.
+    """
+    try:
+        context = ssl.create_default_context(cadata=ca)
+        if cert is not None:
+            with TemporaryDirectory() as folder:  # ssl takes certificates from files alone
+                path = Path(folder) / "client.pem"
+                path.touch(0o600)
+                path.write_text(cert + "\n" + (key or ""))
+                context.load_cert_chain(path)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise CertificateError(f"the certificates that were given can't be used: {error}") from error
+    return context
 
 
 def certified_by(ssl_object: ssl.SSLObject | None) -> Certified | None:

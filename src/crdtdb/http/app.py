@@ -28,6 +28,7 @@ from crdtdb.http import (
     openapi,
     patches,
     queries,
+    replicate,
     sessions,
     views,
 )
@@ -47,6 +48,7 @@ from crdtdb.users import Users
 RESOURCES = (
     openapi,
     sessions,
+    replicate,
     cluster_resource,
     metrics,
     locks,
@@ -109,6 +111,7 @@ def make_app(
     app.state.permissions, app.state.users = permissions, users
     app.state.logins = users if logins else None
     app.state.same_site = "none" if cors_origins else "strict"
+    app.state.replicator = None  # a node puts its own there
     app.state.scripts = scripts if scripts is not None else Scripts()
     app.state.designs = Designs(database.store, app.state.scripts)
     app.state.gathering = Gathering(database.store)

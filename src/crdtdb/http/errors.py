@@ -32,6 +32,7 @@ from crdtdb.errors import (
     UnavailableError,
 )
 from crdtdb.http.answers import JSONAnswer
+from crdtdb.replicating.errors import PeerError, ReplicationError
 
 _log = logging.getLogger("crdtdb.http")
 
@@ -52,6 +53,8 @@ _ANSWERS: tuple[tuple[type[CrdtdbError], int, str], ...] = (
     (LockError, 412, "lock_lost"),
     (ScriptingMissingError, 501, "not_implemented"),
     (ScriptError, 500, "script_error"),
+    (ReplicationError, 424, "replication_failed"),
+    (PeerError, 502, "peer_unreachable"),
     (UnavailableError, 503, "service_unavailable"),
     (StoreFullError, 507, "insufficient_storage"),
     (StoreError, 500, "internal_server_error"),
@@ -80,7 +83,7 @@ def words(error: Exception) -> tuple[int, str, str]:
 async def answer_error(request: Request, error: Exception) -> JSONAnswer:
     """Answer a request that went wrong."""
     status, word, reason = words(error)
-    if status >= 500 and status not in (501, 503):
+    if status >= 500 and status not in (501, 502, 503):
         known = isinstance(error, CrdtdbError)
         path = request.scope.get("raw_path", b"").decode("ascii", "replace")
         _log.error("%s %s: %s", request.method, path, error, exc_info=None if known else error)

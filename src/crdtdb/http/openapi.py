@@ -115,6 +115,19 @@ _PATTERN = {
     "additionalProperties": False,
 }
 
+_SIDE = {"type": "string", "enum": ["notes", "copy", "nothing"]}
+_REPLICATION: dict[str, Any] = {
+    "type": "object",
+    "required": ["source", "target"],
+    "properties": {
+        "source": _SIDE,
+        "target": _SIDE,
+        "create_target": {"type": "boolean"},
+        "doc_ids": {"type": "array", "items": {"type": "string"}},
+        "selector": {"type": "object"},
+    },
+    "additionalProperties": False,
+}
 _NAMED_ONES = {
     "type": "object",
     "properties": {one: {"type": "array", "items": {"type": "string", "minLength": 1}} for one in ("names", "roles")},
@@ -273,6 +286,9 @@ _BRINGS: dict[str, dict[str, Any]] = {
         "type": "object",
         "properties": {"doc_ids": {"type": "array", "items": {"type": "string"}}, "selector": {"type": "object"}},
     },
+    "POST /_replicate": _REPLICATION,
+    "POST /_replicator": _REPLICATION,
+    "PUT /_replicator/{id}": _REPLICATION,
     "POST /_session": {
         "type": "object",
         "required": ["name", "password"],
@@ -319,6 +335,7 @@ _STATUSES = {
     "412": "the database exists, a stub is missing, or the schema says otherwise",
     "413": "larger than the limit",
     "429": "too many wrong passwords",
+    "424": "the other side of a replication refuses",
     "423": "somebody else holds the lock",
     "416": "a range that isn't there",
     "403": "only an administrator may do that, or nobody",

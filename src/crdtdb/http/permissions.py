@@ -66,6 +66,13 @@ NEEDS: dict[str, Need] = {
     "POST /_cluster/revoke": Need.CERTIFICATE,  # of an administrator: the act is named, and written down
     "POST /_cluster/audit": Need.CERTIFICATE,  # of an administrator: the act is named, and written down
     "GET /_cluster/backup": Need.CERTIFICATE,
+    "POST /_replicate": Need.ADMINISTRATOR,
+    "GET /_scheduler/jobs": Need.ADMINISTRATOR,
+    "GET /_replicator": Need.ADMINISTRATOR,
+    "POST /_replicator": Need.ADMINISTRATOR,
+    "GET /_replicator/{id}": Need.ADMINISTRATOR,
+    "PUT /_replicator/{id}": Need.ADMINISTRATOR,
+    "DELETE /_replicator/{id}": Need.ADMINISTRATOR,
     "GET /_users": Need.ADMINISTRATOR,
     "PUT /_users/{name}": Need.ADMINISTRATOR,
     "DELETE /_users/{name}": Need.ADMINISTRATOR,

@@ -1,0 +1,328 @@
+"""The replications of a node: those that somebody asks for, and those that `system.replicator` describes.
+
+A described one is run by one node of the cluster: whoever holds its lock. If that node goes, another goes on from the
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from crdtdb.cluster.tls import client_context
+from crdtdb.database import Database
+from crdtdb.document import check_name
+from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, LockError, NotFoundError, UnavailableError
+from crdtdb.http.authentication import WHO
+from crdtdb.jsontext import canonical
+from crdtdb.replicating import Endpoint, Inside, Peer, PeerError, Progress, Replication, Wanted
+from crdtdb.security import REPLICATOR, Principal
+from crdtdb.system import SystemCollection
+from crdtdb.wallclock import iso, wall_milliseconds
+
+Locked = Callable[[str], AbstractAsyncContextManager[object]]
+_log = logging.getLogger("crdtdb.replications")
+_LOOK_SECONDS = 1.0
+_FIELDS = frozenset(
+    {
+        "_id",
+        "_rev",
+        "source",
+        "target",
+        "continuous",
+        "create_target",
+        "cancel",
+        "doc_ids",
+        "selector",
+        "filter",
+        "query_params",
+        "since_seq",
+    }
+)
+_STATE = "_replication_state"
+_HIDDEN = "***"
+
+
+class Job:
+    """A replication under way."""
+
+    def __init__(self, spec: Mapping[str, Any], named: str | None = None) -> None:
+        self.spec, self.named = spec, named
+        self.progress = Progress()
+        self.scope = anyio.CancelScope()
+        self.id = ""
+        self.state = "initializing"
+
+    def told(self) -> dict[str, Any]:
+        """Return what is said of it, without passwords."""
+        hidden = without_secrets(self.spec)
+        return {
+            "id": self.id,
+            "doc_id": self.named,
+            "source": hidden.get("source"),
+            "target": hidden.get("target"),
+            "continuous": bool(self.spec.get("continuous")),
+            "state": self.state,
+            "start_time": iso(self.progress.begun) if self.progress.begun else None,
+            "info": {
+                **self.progress.counts(),
+                "changes_pending": self.progress.changes_pending,
+                "checkpointed_source_seq": self.progress.source_seq,
+                "error": self.progress.waiting,
+            },
+        }
+
+
+class Replicator:
+    """Runs replications in tasks of a node."""
+
+    def __init__(self, database: Database, cluster: str, name: str, app: Callable[..., Any]) -> None:
+        """`cluster` and `name` say which node this is; `app` is its application, which local databases are asked through."""
+        self._database, self._cluster, self._name, self._app = database, cluster, name, app
+        self._kept = SystemCollection(database.store, REPLICATOR)
+        self._tasks: TaskGroup | None = None
+        self.jobs: dict[str, Job] = {}
+        """By what they were asked for as, or by the id of what describes them."""
+
+    # What somebody asks for
+
+    async def replicate(self, spec: Mapping[str, Any], who: Principal) -> dict[str, Any]:
+        """Replicate, and return CouchDB's answer when it is done; at once for one that is continuous, or is to be cancelled.
+
+        Raises InvalidInputError, NotFoundError, ReplicationError, PeerError.
+        """
+        check_spec(spec)
+        key = canonical({name: value for name, value in spec.items() if name not in ("cancel", "_id", "_rev")}).hex()
+        if spec.get("cancel"):
+            job = self.jobs.get(key)
+            if job is None:
+                raise NotFoundError("there is no such replication here")
+            job.scope.cancel()
+            return {"ok": True, "_local_id": job.id}
+        if key in self.jobs:
+            return {"ok": True, "_local_id": self.jobs[key].id}
+        job = self.jobs[key] = Job(spec)
+        if spec.get("continuous"):
+            async with self._endpoints(spec, who) as (source, target):
+                job.id = Replication(source, target, _wanted(spec)).id
+            self._group.start_soon(self._run_on, key, job, who)
+            return {"ok": True, "_local_id": job.id}
+        try:
+            return answer_of(await self._run(job, who))
+        finally:
+            del self.jobs[key]
+
+    async def _run_on(self, key: str, job: Job, who: Principal) -> None:
+        """Run a continuous one until it is cancelled, or fails for good."""
+        try:
+            with job.scope:
+                await self._run(job, who)
+        except CrdtdbError as error:
+            _log.error("replication %s ended: %s", job.id, error)
+        finally:
+            self.jobs.pop(key, None)
+
+    async def _run(self, job: Job, who: Principal) -> Progress:
+        async with self._endpoints(job.spec, who) as (source, target):
+            replication = Replication(source, target, _wanted(job.spec), lambda _: None)
+            job.id, job.progress, job.state = replication.id, replication.progress, "running"
+            _log.info("replication %s: %s to %s", job.id, source.name, target.name)
+            return await replication.run()
+
+    @property
+    def _group(self) -> TaskGroup:
+        if self._tasks is None:
+            raise UnavailableError("the node is starting, or about to end")
+        return self._tasks
+
+    @asynccontextmanager
+    async def _endpoints(self, spec: Mapping[str, Any], who: Principal) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
+        async with AsyncExitStack() as stack:
+            source = await stack.enter_async_context(Endpoint(self._peer(spec["source"], who)))
+            target = await stack.enter_async_context(Endpoint(self._peer(spec["target"], who)))
+            yield source, target
+
+    def _peer(self, given: Any, who: Principal) -> Peer:
+        said: Mapping[str, Any] = {"url": given} if isinstance(given, str) else given
+        url, tls, auth = said["url"], said.get("tls"), (said.get("auth") or {}).get("basic")
+        if "://" not in url:
+            name = check_name(url)
+            inside = Inside(self._app, self._group, {WHO: who})
+            return Peer(
+                f"https://{self._name}/{name.replace('/', '%2F')}", transport=inside, identity=f"{self._cluster}/{name}"
+            )
+        peer = Peer.of(url, headers=said.get("headers") or {})
+        if auth is not None:
+            peer = peer._replace(auth=(auth["username"], auth["password"]))
+        if tls is not None:
+            peer = peer._replace(verify=client_context(tls.get("ca"), tls.get("cert"), tls.get("key")))
+        return peer
+
+    # What is described
+
+    def documents(self) -> dict[str, dict[str, Any]]:
+        """Return what describes replications, by its ids, without passwords."""
+        collection = self._database.collection(REPLICATOR)
+        return {one.id: {"_id": one.id, "_rev": one.rev, **without_secrets(one)} for one in collection.all()}
+
+    def put(self, doc_id: str, spec: Mapping[str, Any]) -> str:
+        """Describe a replication, or describe it anew; return its revision. Raises InvalidInputError, ConflictError."""
+        check_spec(spec)
+        known = self.documents().get(doc_id)
+        if (known["_rev"] if known is not None else None) != spec.get("_rev"):
+            raise ConflictError(doc_id, spec.get("_rev"), (known["_rev"],) if known is not None else ())
+        self._kept.say(doc_id, {key: value for key, value in spec.items() if not key.startswith("_")})
+        return self._database.collection(REPLICATOR).get(doc_id).rev
+
+    def delete(self, doc_id: str, rev: str | None) -> None:
+        """Describe one no more: it ends. Raises NotFoundError, ConflictError."""
+        known = self.documents().get(doc_id)
+        if known is None:
+            raise NotFoundError(f"there is no replication {doc_id!r}")
+        if known["_rev"] != rev:
+            raise ConflictError(doc_id, rev, (known["_rev"],))
+        self._kept.unsay(doc_id)
+
+    async def run(self, locked: Locked) -> None:
+        """Run what is described, for as long as the node does. `locked` gives a lock of the cluster, or raises LockError."""
+        running: dict[str, tuple[dict[str, Any], anyio.CancelScope]] = {}
+        who = Principal("replicator", "certificate", admin=True)
+        async with anyio.create_task_group() as self._tasks:
+            while True:
+                if self._kept.changed():
+                    wanted = {doc_id: body for doc_id, body in self._kept.bodies() if _STATE not in body}
+                    for doc_id, (body, scope) in list(running.items()):
+                        if wanted.get(doc_id) != body:
+                            scope.cancel()
+                            del running[doc_id]
+                    for doc_id, body in wanted.items():
+                        if doc_id not in running:
+                            running[doc_id] = body, anyio.CancelScope()
+                            self._tasks.start_soon(self._described, doc_id, *running[doc_id], who, locked)
+                await anyio.sleep(_LOOK_SECONDS)
+
+    async def _described(
+        self, doc_id: str, spec: dict[str, Any], scope: anyio.CancelScope, who: Principal, locked: Locked
+    ) -> None:
+        """Run one that is described, whenever this node is the one to do it, until it is done."""
+        with scope:
+            while True:
+                job = Job(spec, doc_id)
+                try:
+                    async with locked(f"replicator/{doc_id}"):
+                        if self._kept_as(doc_id) != spec:
+                            return  # another node has done it, or it was described anew
+                        self.jobs[doc_id] = job
+                        state: dict[str, Any] = {
+                            _STATE: "completed",
+                            "_replication_stats": (await self._run(job, who)).counts(),
+                        }
+                except (LockError, UnavailableError):
+                    continue  # another node runs it
+                except PeerError as error:
+                    _log.warning("replication %r begins again: %s", doc_id, error)
+                    await anyio.sleep(_LOOK_SECONDS)
+                    continue
+                except CrdtdbError as error:
+                    _log.error("replication %r failed: %s", doc_id, error)
+                    state = {_STATE: "failed", "_replication_state_reason": str(error)}
+                finally:
+                    self.jobs.pop(doc_id, None)
+                state["_replication_state_time"] = iso(wall_milliseconds())
+                await to_thread.run_sync(self._kept.say, doc_id, {**spec, **state})
+                return
+
+    def _kept_as(self, doc_id: str) -> dict[str, Any] | None:
+        return next((body for one, body in self._kept.bodies() if one == doc_id), None)
+
+
+def check_spec(spec: Mapping[str, Any]) -> None:
+    """Raise InvalidInputError unless this says what is to be replicated."""
+    unknown = spec.keys() - _FIELDS
+    if unknown:
+        raise InvalidInputError(f"a replication has {', '.join(sorted(_FIELDS))}, not {str(min(unknown))[:80]!r}")
+    for side in ("source", "target"):
+        _check_side(side, spec.get(side))
+    for flag in ("continuous", "create_target", "cancel"):
+        if not isinstance(spec.get(flag, False), bool):
+            raise InvalidInputError(f"`{flag}` is true or false")
+    ids = spec.get("doc_ids")
+    if ids is not None and (not isinstance(ids, list) or not all(isinstance(one, str) for one in ids)):
+        raise InvalidInputError("`doc_ids` is an array of ids")
+    for name, kind in (("selector", dict), ("query_params", dict), ("filter", str)):
+        if spec.get(name) is not None and not isinstance(spec[name], kind):
+            raise InvalidInputError(f"`{name}` is {'an object' if kind is dict else 'text such as app/mine'}")
+    _wanted(spec)
+
+
+def _check_side(side: str, given: Any) -> None:
+    said: Any = {"url": given} if isinstance(given, str) else given
+    known = isinstance(said, Mapping) and not said.keys() - {"url", "auth", "headers", "tls"}
+    if not known or not isinstance(said.get("url"), str):
+        raise InvalidInputError(
+            f"`{side}` is a collection's name, a URL, or an object with `url` and perhaps `auth`, `headers`, `tls`"
+        )
+    if "://" in said["url"]:
+        Peer.of(said["url"])
+    else:
+        check_name(said["url"])
+    auth = said.get("auth")
+    basic = auth.get("basic") if isinstance(auth, Mapping) else None
+    if auth is not None and not (isinstance(basic, Mapping) and {"username", "password"} <= basic.keys()):
+        raise InvalidInputError(f'`{side}.auth` is {{"basic": {{"username": …, "password": …}}}}')
+    for part in ("headers", "tls"):
+        found = said.get(part) or {}
+        if not isinstance(found, Mapping) or not all(isinstance(one, str) for one in found.values()):
+            raise InvalidInputError(f"`{side}.{part}` is an object of texts")
+
+
+def _wanted(spec: Mapping[str, Any]) -> Wanted:
+    ids = spec.get("doc_ids")
+    wanted = Wanted(
+        continuous=bool(spec.get("continuous")),
+        create_target=bool(spec.get("create_target")),
+        doc_ids=tuple(ids) if ids is not None else None,
+        selector=spec.get("selector"),
+        filter=spec.get("filter"),
+        query_params=spec.get("query_params") or {},
+    )
+    return replace(wanted, since_seq=spec["since_seq"]) if "since_seq" in spec else wanted
+
+
+def without_secrets(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description as it may be shown."""
+    found = dict(spec)
+    for side in ("source", "target"):
+        given = found.get(side)
+        if isinstance(given, str) and "://" in given:
+            found[side] = _hidden(given)
+        elif isinstance(given, Mapping):
+            shown = {key: value for key, value in given.items() if key == "url"}
+            shown["url"] = _hidden(str(shown.get("url")))
+            found[side] = {**shown, **{key: _HIDDEN for key in given if key != "url"}}
+    return found
+
+
+def _hidden(url: str) -> str:
+    scheme, slashes, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
+    return f"{scheme}{slashes}{user.partition(':')[0]}:{_HIDDEN}@{place}" if at else url
+
+
+def answer_of(progress: Progress) -> dict[str, Any]:
+    """Return what CouchDB answers when a replication is done."""
+    return {
+        "ok": True,
+        "session_id": progress.session,
+        "source_last_seq": progress.source_seq,
+        "replication_id_version": 4,
+        "history": [{"session_id": progress.session, "end_last_seq": progress.source_seq, **progress.counts()}],
+        **({"failures": progress.failures} if progress.failures else {}),
+    }
