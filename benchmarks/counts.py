@@ -174,6 +174,19 @@ def _many(bench: Bench) -> None:
     bench.notes.bulk([{"_id": f"{n:05}", **_BODY} for n in range(_MANY)])
 
 
+def _indexed(bench: Bench) -> None:
+    bench.notes.create_index(["n"], ddoc="d", name="n")
+
+
+def _tenths(bench: Bench) -> None:
+    bench.notes.bulk([{"_id": f"{n:05}", **_BODY, "n": n % 10} for n in range(_MANY)])
+
+
+def _indexed_many(bench: Bench) -> None:
+    _tenths(bench)
+    _indexed(bench)
+
+
 def _conflict(bench: Bench) -> None:
     _put(bench)
     crdtdb.sync(bench.database, bench.other)
@@ -228,6 +241,10 @@ _OPERATIONS: dict[str, tuple[Step, Step]] = {
     f"read {_MANY} changes": (_many, lambda bench: list(bench.notes.changes(since=0))),
     f"list {_MANY} documents": (_many, lambda bench: list(bench.notes.all())),
     "open, and read one": (_many, _open),
+    "put a new document, one index": (_indexed, _put),
+    f"find 10 of {_MANY} through an index": (_indexed_many, lambda bench: list(bench.notes.find({"n": 5}))),
+    f"find 10 of {_MANY} without an index": (_tenths, lambda bench: list(bench.notes.find({"n": 5}))),
+    f"build an index over {_MANY}": (_tenths, _indexed),
     "send nothing new": (_equal, _send),
     f"send 10 changed of {_MANY}": (_ahead, _send),
     f"receive {_MANY}": (_other_has_many, _receive),

@@ -13,7 +13,7 @@ from benchmarks.targets.bare import Plyvel, SQLite, Tiny
 from benchmarks.targets.embedded import Embedded
 from benchmarks.targets.pouch import Pouch
 from benchmarks.targets.server import Nodes, PouchServer, Server
-from benchmarks.workloads import choices, documents, replication, tails, texts
+from benchmarks.workloads import choices, documents, queries, replication, tails, texts
 from benchmarks.workloads.cluster import cluster
 from benchmarks.workloads.growth import clocks, growth
 from benchmarks.workloads.spreading import spreading
@@ -90,6 +90,13 @@ def _texts(choice: Choice, result: Result, tell: Tell) -> None:
     texts.trace(result, choice.plan, tell)
 
 
+def _queries(choice: Choice, result: Result, tell: Tell) -> None:
+    queries.queries(result, choice.plan, tell, choice.sizes)
+    reachable = [one for one in choice.servers if one.tls is None]
+    with started([Nodes(1), PouchServer(), *reachable], result) as up:
+        queries.migrations(result, choice.plan, tell, [one for one in up if isinstance(one, Server)])
+
+
 def _cluster(choice: Choice, result: Result, tell: Tell) -> None:
     nodes = Nodes(3)
     with started([nodes], result):
@@ -108,6 +115,7 @@ GROUPS: dict[str, Callable[[Choice, Result, Tell], None]] = {
     "replication": _replication,
     "syncing": _syncing,
     "growth": _growth,
+    "queries": _queries,
     "texts": _texts,
     "spreading": lambda choice, result, tell: spreading(result, choice.plan, tell),
     "tails": lambda choice, result, tell: tails.tails(result, choice.plan, tell),

@@ -35,8 +35,8 @@ class ServerSession(Session):
     """One database of a server, over several connections that are kept open."""
 
     def __init__(self, url: str, database: str, tls: ssl.SSLContext | None) -> None:
-        self.url, self.database = url, database
-        self._parts, self._tls, self._mine = urlsplit(url), tls, local()
+        self.url, self.database, self.tls = url, database, tls
+        self._parts, self._mine = urlsplit(url), local()
         self._pool = ThreadPoolExecutor(CONNECTIONS)
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
@@ -52,7 +52,7 @@ class ServerSession(Session):
         if connection is None:
             host, port = self._parts.hostname or "", self._parts.port
             connection = (
-                HTTPSConnection(host, port, context=self._tls) if self._tls is not None else HTTPConnection(host, port)
+                HTTPSConnection(host, port, context=self.tls) if self.tls is not None else HTTPConnection(host, port)
             )
             self._mine.connection = connection
         return connection

@@ -10,7 +10,7 @@ where those that come together share one fsync.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Some
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,10 +20,14 @@ from typing import Any, Protocol, Self, TypeVar
 from anyio import lowlevel, to_thread
 
 from crdtdb import database
+from crdtdb.changing import Change as Wanted
+from crdtdb.changing import ChangedMany
 from crdtdb.collection import Collection as Blocking
+from crdtdb.designs import IndexInfo
 from crdtdb.document import Change, Document, Revision, Sibling
 from crdtdb.editing import DocumentEdit
 from crdtdb.errors import CrdtdbError, StoreClosedError
+from crdtdb.finding import Finder
 from crdtdb.resolvers import Resolver
 from crdtdb.store import Durability
 from crdtdb.watching import KINDS, Notice, Pattern, Watch
@@ -144,6 +148,38 @@ class Collection:
         )
         return _Steps(documents)
 
+    def find(self, selector: Mapping[str, Any], **options: Any) -> _Found:
+        """Find the documents that a selector means, as `crdtdb.Collection.find` does, by `async for`."""
+        return _Found(self.blocking.find(selector, **options))
+
+    def explain(self, selector: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+        """Return how `find` would answer."""
+        return self.blocking.explain(selector, **options)
+
+    async def create_index(self, fields: Sequence[str | Mapping[str, str]], **options: Any) -> IndexInfo:
+        """Make an index unless there is one, and build it. Raises InvalidInputError."""
+        return await to_thread.run_sync(partial(self.blocking.create_index, fields, **options))
+
+    def indexes(self) -> list[IndexInfo]:
+        """Return the indexes."""
+        return self.blocking.indexes()
+
+    async def drop_index(self, ddoc: str, name: str) -> None:
+        """Drop an index. Raises NotFoundError."""
+        await to_thread.run_sync(self.blocking.drop_index, ddoc, name)
+
+    async def patch(self, doc_id: str, patch: Mapping[str, Any], rev: str | None = None) -> Document:
+        """Change some values of a document. Raises NotFoundError, ConflictError."""
+        return await to_thread.run_sync(self.blocking.patch, doc_id, patch, rev)
+
+    async def update_many(self, selector: Mapping[str, Any], change: Wanted, **options: Any) -> ChangedMany:
+        """Change what a selector means, as `crdtdb.Collection.update_many` does."""
+        return await to_thread.run_sync(partial(self.blocking.update_many, selector, change, **options))
+
+    async def delete_many(self, selector: Mapping[str, Any], **options: Any) -> ChangedMany:
+        """Delete what a selector means, as `crdtdb.Collection.delete_many` does."""
+        return await to_thread.run_sync(partial(self.blocking.delete_many, selector, **options))
+
     def changes(
         self,
         since: int = 0,
@@ -171,6 +207,29 @@ class _Steps(AsyncIterator[_T]):
         for step in self._steps:
             return step
         raise StopAsyncIteration
+
+
+class _Found(AsyncIterator[Document]):
+    """What a query finds: each step in a worker thread, as a query without an index may read for long."""
+
+    def __init__(self, finder: Finder) -> None:
+        self._finder, self._found = finder, iter(finder)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What could be better about the query."""
+        return self._finder.warnings
+
+    @property
+    def bookmark(self) -> str | None:
+        """Where a query begins that goes on behind the last document."""
+        return self._finder.bookmark
+
+    async def __anext__(self) -> Document:
+        found = await to_thread.run_sync(next, self._found, None)
+        if found is None:
+            raise StopAsyncIteration
+        return found
 
 
 class _Followed(Protocol[_Told]):

@@ -110,6 +110,6 @@ def listed(store: Store, collection: str) -> list[IndexInfo]:
             one.definition.partial.given if one.definition.partial is not None else None,
             one.cursor is not None,
         )
-        for one in store.indexes(collection)
+        for one in store.derived.indexes(collection)
     ]
     return [BY_ID, *sorted(found, key=lambda one: (one.ddoc or "", one.name))]

@@ -104,10 +104,10 @@ class Finder:
     def __init__(self, store: Store, name: str, query: Query) -> None:
         """Plan a query. An index that is still being built is built first. Raises NoUsableIndexError, BookmarkError."""
         self._store, self._name, self.query = store, name, query
-        while store.build(name):
+        while store.derived.build(name):
             pass
         self.statistics = Statistics()
-        indexes = store.indexes(name) if store.is_swept(name) else ()
+        indexes = store.derived.indexes(name) if store.is_swept(name) else ()
         self._numbers = {one.definition: one.number for one in indexes}
         self.plan: Plan = plan(
             query.selector, query.sort, query.descending, list(self._numbers), query.use, query.fallback

@@ -110,7 +110,7 @@ class ViewIndex:
     @property
     def state(self) -> ViewState | None:
         """How far the view has come, None if nobody has asked it yet."""
-        return self._store.view(self._name, self._mapper.signature)
+        return self._store.derived.view(self._name, self._mapper.signature)
 
     def update(self) -> None:
         """Let the view follow what has changed by now, batch by batch. Raises what its function raises."""
@@ -127,7 +127,7 @@ class ViewIndex:
             batch = list(islice(self._store.changes(self._name, since), _BATCH_DOCUMENTS))
             seq = batch[-1][0] if len(batch) == _BATCH_DOCUMENTS else max(collection.seq, batch[-1][0] if batch else 0)
             emitted = self._emitted([(doc_id, record) for _, doc_id, record in batch])
-            moved = self._store.put_emissions(
+            moved = self._store.derived.put_emissions(
                 self._name, collection.number, self._mapper.signature, since, seq, emitted
             )
             if moved is None and self._store.held.collections.get(self._name, collection).number != collection.number:

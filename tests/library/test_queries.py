@@ -275,7 +275,7 @@ def test_an_index_is_right_when_it_is_built_while_writes_go_on(db: crdtdb.Databa
 
     def build() -> None:
         try:
-            while db.store.build("people"):
+            while db.store.derived.build("people"):
                 pass
         except BaseException as error:
             failed.append(error)
@@ -300,10 +300,10 @@ def test_an_index_that_is_half_built_goes_on_after_a_restart(tmp_path: Path) -> 
     with crdtdb.open(path, durability="buffered") as db:
         found = people(db, 500)
         found.define_index(check_definition({"fields": ["age"]}, "d", "i"))
-        db.store.build("people")
+        db.store.derived.build("people")
         assert found.indexes()[1].building
         store = db.store
-        index = store.indexes("people")[0]
+        index = store.derived.indexes("people")[0]
         assert index.cursor not in (b"", None)
     with crdtdb.open(path, durability="buffered") as db:
         assert not db["people"].indexes()[1].building

@@ -112,7 +112,7 @@ def check_views(db: crdtdb.Database) -> None:
     """Look for rows of views that are gone."""
     backend = db.store._backend
     living = {
-        db.store.view(name, key[5:]).number  # type: ignore[union-attr]
+        db.store.derived.view(name, key[5:]).number  # type: ignore[union-attr]
         for name, one in db.store.held.collections.items()
         for key, _ in backend.scan(*keys.rest(keys.view(one.number, b"")))
     }
@@ -218,7 +218,7 @@ def test_two_who_ask_at_the_same_time_and_one_who_writes(db: crdtdb.Database) ->
 
 
 def check_store_without_views(db: crdtdb.Database) -> None:
-    db.store.drop_views("notes")
+    db.store.derived.drop_views("notes")
     while db.store.sweep():
         pass
     check_store(db.store)

@@ -97,7 +97,7 @@ class Designs:
 
     def of(self, name: str) -> Mapping[str, Design]:
         """Return those of a collection by their ids."""
-        version = self._store.designs(name)
+        version = self._store.derived.designs(name)
         known = self._known.get(name)
         if known is not None and known[0] == version:
             return known[1]
@@ -131,7 +131,7 @@ class Designs:
     def clean(self, name: str) -> None:
         """Drop the rows of views that no design document has any more."""
         kept = {one.signature for design in self.of(name).values() for one in design.views.values()}
-        self._store.drop_views(name, kept)
+        self._store.derived.drop_views(name, kept)
 
     def _fold(self, reduce: str | Function | None) -> Fold | None:
         if reduce is None:

@@ -193,7 +193,7 @@ async def design_info(request: Request) -> JSONAnswer:
     design = designs_of(request).get(trees.name, doc_id)
     shown = {}
     for name, functions in design.views.items():
-        state = trees.store.view(trees.name, functions.signature)
+        state = trees.store.derived.view(trees.name, functions.signature)
         shown[name] = {
             "signature": functions.signature.hex(),
             "rows": state.rows if state is not None else 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -53,15 +54,19 @@ class Inside(httpx.AsyncBaseTransport):
             raise AssertionError
 
         async def run() -> None:
-            with send, gone:
+            with send, gone, suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # nobody reads on
                 await self._app(scope, receiving, send.send)
 
         self._tasks.start_soon(run)
         try:
             head = await receive.receive()
-        except anyio.EndOfStream as error:
+        except BaseException as error:
+            gone.cancel()
             receive.close()
-            raise httpx.RemoteProtocolError("the application ended without an answer") from error
+            send.close()
+            if isinstance(error, anyio.EndOfStream):
+                raise httpx.RemoteProtocolError("the application ended without an answer") from error
+            raise
         return httpx.Response(head["status"], headers=head["headers"], stream=_Body(receive, gone))
 
 

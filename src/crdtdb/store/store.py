@@ -7,7 +7,7 @@ changes feed, counts) is one atomic batch, and nothing of it is seen before it i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from threading import Condition
@@ -28,12 +28,12 @@ from crdtdb.store.backup import write_backup
 from crdtdb.store.collector import Collector
 from crdtdb.store.committer import Committer
 from crdtdb.store.comparing import Comparing, Taken, Unclosed, let_go, shows, take_back
+from crdtdb.store.derived import Derived
 from crdtdb.store.digests import digest_of
 from crdtdb.store.exchange import NO_SNAPSHOT, Outgoing, Received, receive
 from crdtdb.store.format import check_format
 from crdtdb.store.held import Collection, Held, held_rows, read_held
 from crdtdb.store.identity import Identity, load_identity
-from crdtdb.store.indexes import Index, drop_slice, pending_drops, read_indexes
 from crdtdb.store.journals import JournalRows, value_then
 from crdtdb.store.moment import Moment, decoded
 from crdtdb.store.records import Past, Record, StoreTables, decode_past, read_chain
@@ -41,9 +41,8 @@ from crdtdb.store.rumors import RumorWriter
 from crdtdb.store.sequences import Open, OpenSequences, Slot
 from crdtdb.store.sweep import pending, sweep_slice
 from crdtdb.store.texts import Texts
-from crdtdb.store.transaction import Emitted, Origin, Transaction, Written
+from crdtdb.store.transaction import Origin, Transaction, Written
 from crdtdb.store.upgrading import upgrade
-from crdtdb.store.views import ViewState, read_view
 from crdtdb.wallclock import WallClock, monotonic_seconds, wall_milliseconds
 from crdtdb.wire.parcels import Parcel
 
@@ -106,9 +105,7 @@ class Store:
         self._closed = False
         self.failure: StoreError | None = None
         """Why a commit could not be written, if one couldn't: whoever runs a node should end it and start it again."""
-        self._sweeps, self._drops = pending(backend), pending_drops(backend)
-        self._indexes = read_indexes(backend)
-        self._designs: dict[int, int] = {}
+        self._sweeps = pending(backend)
         self.grown: list[tuple[str, str, Address]] = []
         """The journals of many updates, which wait to be folded."""
         self._rumors = RumorWriter(self._tables)
@@ -117,6 +114,8 @@ class Store:
         """What was written and read since the store was opened, and how long writing took."""
         self.collector = Collector(backend, self._tables, self.submit, lambda: self._held, wall)
         """What lets go of what nobody needs any more."""
+        self.derived = Derived(backend, self.submit, lambda: self._held)
+        """What is derived from documents: indexes and views."""
         self.attachments = Attachments(backend, self.submit, draw)
         """The contents of attachments."""
         self.listeners: list[Callable[[Committed], None]] = []
@@ -345,20 +344,12 @@ class Store:
         """Fold a journal, or remove a slice of what dropped collections left; return whether there is more to do."""
         if self.fold():
             return bool(self._sweeps) or bool(self.grown)
-        if self._drops:
-            return self._sweep_index(self._drops[0])
         number = next(iter(self._sweeps), None)
         if number is None:
-            return self.build()
+            return self.derived.work()
         if self._committer.submit(lambda transaction: sweep_slice(transaction, self._backend, self._tables, number)):
             self._committer.alone(lambda: self._swept(number))
-        return bool(self._sweeps) or self._unbuilt() is not None
-
-    def _sweep_index(self, number: int) -> bool:
-        """Remove a slice of what a dropped index left."""
-        if self._committer.submit(lambda transaction: drop_slice(transaction, self._backend, number)):
-            self._committer.alone(lambda: self._drops.remove(number) if number in self._drops else None)
-        return True
+        return bool(self._sweeps) or self.derived.waits
 
     def fold(self) -> bool:
         """Fold a journal of many updates, if one is waiting for that; return whether one was."""
@@ -369,57 +360,10 @@ class Store:
         self._committer.submit(lambda transaction: transaction.fold(name, doc_id, address))
         return True
 
-    # Indexes
-
-    def indexes(self, name: str) -> tuple[Index, ...]:
-        """Return the indexes of a collection, those that are still being built too."""
-        collection = self._held.collections.get(name)
-        return self._indexes.get(collection.number, ()) if collection is not None else ()
-
     def is_swept(self, name: str) -> bool:
         """Whether nothing of a collection waits to be removed that was dropped: until then its indexes may show that."""
         collection = self._held.collections.get(name)
         return collection is None or collection.number not in self._sweeps
-
-    def build(self, name: str | None = None) -> bool:
-        """Build a slice of an index, of any collection or this one; return whether there is more to build."""
-        unbuilt = self._unbuilt(name)
-        if unbuilt is not None:
-            self._committer.submit(lambda transaction: transaction.build(*unbuilt))
-        return self._unbuilt(name) is not None
-
-    def _unbuilt(self, name: str | None = None) -> tuple[str, Index] | None:
-        if not any(self._indexes.values()):
-            return None
-        for one, collection in (
-            self._held.collections.items() if name is None else [(name, self._held.collections.get(name))]
-        ):
-            for index in self._indexes.get(collection.number, ()) if collection is not None else ():
-                if index.cursor is not None:
-                    return one, index
-        return None
-
-    def designs(self, name: str) -> tuple[int, int] | None:
-        """Return what is another value whenever a design document of a collection changes; None if there is no collection."""
-        collection = self._held.collections.get(name)
-        return (collection.number, self._designs.get(collection.number, 0)) if collection is not None else None
-
-    # Views
-
-    def view(self, name: str, signature: bytes) -> ViewState | None:
-        """Return how far a view has come, None if nobody has asked it yet."""
-        collection = self._held.collections.get(name)
-        return read_view(self._backend.get, collection.number, signature) if collection is not None else None
-
-    def put_emissions(
-        self, name: str, collection: int, signature: bytes, since: int, seq: int, emitted: Emitted
-    ) -> ViewState | None:
-        """Put what documents emit in a view, if nobody else has done so meanwhile. See `Transaction.put_emissions`."""
-        return self._committer.submit(lambda one: one.put_emissions(name, collection, signature, since, seq, emitted))
-
-    def drop_views(self, name: str, keep: Set[bytes] = frozenset()) -> None:
-        """Drop the views of a collection, but for those of these signatures."""
-        self._committer.submit(lambda transaction: transaction.drop_views(name, keep))
 
     def reading(self) -> tuple[Snapshot, Moment]:
         """Return everything as it is at one moment, whether it is durable or not. Close the snapshot afterwards."""
@@ -599,7 +543,7 @@ class Store:
     def _begin(self) -> Transaction:
         if self._origin.actor != self._identity.actor:
             self._origin = self._origin._replace(actor=self._identity.actor)
-        return Transaction(self._backend, self._held, self._tables, self._origin, self._indexes)
+        return Transaction(self._backend, self._held, self._tables, self._origin, self.derived.all)
 
     def _finish(self, transaction: Transaction) -> None:
         transaction.index()
@@ -620,14 +564,12 @@ class Store:
         self.written_documents += len(transaction.written)
         if self._tables.unsaved:
             self._tables.unsaved = {}
-        self._held, self._indexes = transaction.held, transaction.indexing.indexes
-        self._drops += [number for number in transaction.indexing.dropped if number not in self._drops]
+        self._held = transaction.held
+        self.derived.committed(transaction)
         if transaction.swept:
             self._sweeps += [number for number in transaction.swept if number not in self._sweeps]
         if transaction.opened is not None:
             self._take_over(transaction.opened)
-        for number in transaction.designed:
-            self._designs[number] = self._designs.get(number, 0) + 1
         for number in transaction.declared:
             self._schemas.pop(number, None)
         self.ring()

@@ -84,7 +84,7 @@ def _check_indexes(store: Store) -> None:
     """Those whose rows aren't looked at: indexes that aren't whole yet, and views, which follow when they are asked."""
     for name, collection in held.collections.items():
         aside |= {state.number for _, state in views_of(backend, collection.number)}
-        for index in store.indexes(name):
+        for index in store.derived.indexes(name):
             if index.cursor is not None:
                 aside.add(index.number)
                 continue

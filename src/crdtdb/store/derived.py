@@ -1,0 +1,91 @@
+"""What a store derives from its documents, and keeps for itself: the rows of indexes and views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+
+from crdtdb.backends import Backend
+from crdtdb.store.collector import Submit
+from crdtdb.store.held import Held
+from crdtdb.store.indexes import Index, Indexes, drop_slice, pending_drops, read_indexes
+from crdtdb.store.transaction import Emitted, Transaction
+from crdtdb.store.views import ViewState, read_view
+
+
+class Derived:
+    """Indexes, which follow documents in their commits, and views, which follow when they are asked."""
+
+    def __init__(self, rows: Backend, submit: Submit, held: Callable[[], Held]) -> None:
+        """`held` returns what was committed last."""
+        self._rows, self._submit, self._held = rows, submit, held
+        self.all: Indexes = read_indexes(rows)
+        """The indexes by the numbers of their collections, as the last commit left them."""
+        self._drops = pending_drops(rows)
+        self._designs: dict[int, int] = {}
+
+    def committed(self, transaction: Transaction) -> None:
+        """Take over what a commit did, while the next one waits."""
+        self.all = transaction.indexing.indexes
+        self._drops += [number for number in transaction.indexing.dropped if number not in self._drops]
+        for number in transaction.designed:
+            self._designs[number] = self._designs.get(number, 0) + 1
+
+    def indexes(self, name: str) -> tuple[Index, ...]:
+        """Return the indexes of a collection, those that are still being built too."""
+        collection = self._held().collections.get(name)
+        return self.all.get(collection.number, ()) if collection is not None else ()
+
+    def designs(self, name: str) -> tuple[int, int] | None:
+        """Return what is another value whenever a design document of a collection changes; None if there is no collection."""
+        collection = self._held().collections.get(name)
+        return (collection.number, self._designs.get(collection.number, 0)) if collection is not None else None
+
+    # Work that waits
+
+    def work(self) -> bool:
+        """Remove a slice of an index that was dropped, or else build a slice of a new one; return whether there is more."""
+        if not self._drops:
+            return self.build()
+        number = self._drops[0]
+        if self._submit(lambda transaction: drop_slice(transaction, self._rows, number)) and number in self._drops:
+            self._drops.remove(number)
+        return self.waits
+
+    def build(self, name: str | None = None) -> bool:
+        """Build a slice of an index, of any collection or this one; return whether there is more to build."""
+        unbuilt = self._unbuilt(name)
+        if unbuilt is not None:
+            self._submit(lambda transaction: transaction.build(*unbuilt))
+        return self._unbuilt(name) is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to remove, or to build."""
+        return bool(self._drops) or self._unbuilt() is not None
+
+    def _unbuilt(self, name: str | None = None) -> tuple[str, Index] | None:
+        if not any(self.all.values()):
+            return None
+        collections = self._held().collections
+        for one in collections if name is None else (name,):
+            for index in self.indexes(one):
+                if index.cursor is not None:
+                    return one, index
+        return None
+
+    # Views
+
+    def view(self, name: str, signature: bytes) -> ViewState | None:
+        """Return how far a view has come, None if nobody has asked it yet."""
+        collection = self._held().collections.get(name)
+        return read_view(self._rows.get, collection.number, signature) if collection is not None else None
+
+    def put_emissions(
+        self, name: str, collection: int, signature: bytes, since: int, seq: int, emitted: Emitted
+    ) -> ViewState | None:
+        """Put what documents emit in a view, if nobody else has done so meanwhile. See `Transaction.put_emissions`."""
+        return self._submit(lambda one: one.put_emissions(name, collection, signature, since, seq, emitted))
+
+    def drop_views(self, name: str, keep: Set[bytes] = frozenset()) -> None:
+        """Drop the views of a collection, but for those of these signatures."""
+        self._submit(lambda transaction: transaction.drop_views(name, keep))
