@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from crdtdb.designs import BY_ID, IndexInfo
-from crdtdb.document import Document, document_of
+from crdtdb.document import Document, document_of, document_once
 from crdtdb.documents import view
 from crdtdb.errors import BookmarkError, InvalidInputError, TooLargeError
 from crdtdb.jsontext import canonical
@@ -244,6 +244,9 @@ class Finder:
         return document if document is not None and self.query.selector(_Named(document)) else None
 
     def _document(self, doc_id: str, record: Record) -> Document | None:
+        once = record.state.written_once()
+        if once is not None:
+            return document_once(doc_id, record.state, once)
         shown = view(record.state)
         if shown.deleted:
             return None

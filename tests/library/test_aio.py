@@ -69,3 +69,30 @@ async def test_a_follower_can_be_cancelled() -> None:
             async for _ in db.collection("notes").changes(live=True):
                 pass
         assert scope.cancelled_caught
+
+
+async def test_queries(tmp_path: Path) -> None:
+    async with crdtdb.aio.open(str(tmp_path / "data"), durability="buffered") as db:
+        notes = db.collection("notes")
+        await notes.bulk([{"_id": f"d{n:02}", "n": n} for n in range(30)])
+        without = notes.find({"n": {"$gte": 28}})
+        assert [one.id async for one in without] == ["d28", "d29"]
+        assert without.warnings
+        made = await notes.create_index(["n"], ddoc="d", name="n")
+        assert [made] == notes.indexes()[1:]
+        page = notes.find({"n": {"$gte": 0}}, sort=["n"], limit=5)
+        first = [one.id async for one in page]
+        rest = [one.id async for one in notes.find({"n": {"$gte": 0}}, sort=["n"], bookmark=page.bookmark)]
+        assert first + rest == [f"d{n:02}" for n in range(30)]
+        stopped = notes.find({"n": {"$gte": 0}}, sort=["n"])
+        assert (await anext(stopped)).id == "d00"
+        again = notes.find({"n": {"$gte": 0}}, sort=["n"], limit=1, bookmark=stopped.bookmark)
+        assert [one.id async for one in again] == ["d01"], (
+            "the bookmark is behind what was taken, and not behind what was read"
+        )
+        assert notes.explain({"n": 5})["index"]["name"] == "n"
+        assert (await notes.patch("d00", {"n": None, "x": 1})) == {"x": 1}
+        assert len((await notes.update_many({"n": {"$gt": 27}}, {"last": True})).results) == 2
+        assert len((await notes.delete_many({"last": True})).results) == 2
+        await notes.drop_index("d", "n")
+        assert len(notes.indexes()) == 1

@@ -14,8 +14,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import regex
-
 from crdtdb.documents.fields import Unread
 from crdtdb.errors import SelectorError, TooLargeError
 from crdtdb.query.collation import sort_key
@@ -310,6 +308,8 @@ def _mod(argument: Any) -> Test:
 def _regex(argument: Any) -> Test:
     if not isinstance(argument, str) or len(argument) > _PATTERN_BYTES_MAX:
         raise SelectorError(f"$regex takes a regular expression of at most {_PATTERN_BYTES_MAX:,} characters")
+    import regex  # most selectors have none, and to import it takes as long as the rest of this package
+
     try:
         pattern = regex.compile(argument)
     except (regex.error, RecursionError, OverflowError) as error:
