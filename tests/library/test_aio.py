@@ -72,7 +72,7 @@ async def test_a_follower_can_be_cancelled() -> None:
 
 
 async def test_queries(tmp_path: Path) -> None:
-    async with crdtdb.aio.open(str(tmp_path / "data"), durability="buffered") as db:
+    async with aio.open(str(tmp_path / "data"), durability="buffered") as db:
         notes = db.collection("notes")
         await notes.bulk([{"_id": f"d{n:02}", "n": n} for n in range(30)])
         without = notes.find({"n": {"$gte": 28}})
