@@ -510,3 +510,14 @@ def test_what_a_dropped_collection_left_is_not_found_before_it_is_swept(db: crdt
     assert [one.id for one in db["notes"].find({"n": mine})] == ["a"]
     two.close()
     three.close()
+
+
+def test_an_object_with_a_text_in_it_can_be_indexed(db: crdtdb.Database) -> None:
+    notes = db.collection("notes", schema={"o": {"text": crdtdb.Text, "n": crdtdb.Counter}})
+    notes.create_index(["o"], partial={"o": {"$type": "object"}})
+    notes.put("a", {"o": {"text": "Hello", "n": 1}})
+    with notes.edit("a") as edit:
+        edit["o"]["text"].insert(5, "!")
+    check_rows(db)
+    assert [one.id for one in notes.find({"o": {"text": "Hello!", "n": 1}})] == ["a"]
+    assert notes.find({"o": {"$type": "object", "$gt": {}}}).plan.index is not None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from hashlib import sha1
 from typing import Any, NamedTuple
 
-from crdtdb.errors import InvalidInputError
+from crdtdb.errors import CrdtdbError, InvalidInputError
 from crdtdb.jsontext import canonical
 from crdtdb.query.collation import sort_key
 from crdtdb.query.selectors import ABSENT, Path, Selector, compile_selector, path_of, value_at
@@ -136,7 +136,7 @@ def read_definitions(ddoc: str, body: Mapping[str, Any]) -> list[IndexDefinition
                     {"fields": listed, **({"partial_filter_selector": partial} if partial else {})}, ddoc, name
                 )
             )
-        except InvalidInputError:
+        except CrdtdbError:
             continue
     return found
 
@@ -144,7 +144,8 @@ def read_definitions(ddoc: str, body: Mapping[str, Any]) -> list[IndexDefinition
 def _declared(view: Mapping[str, Any], fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the fields in the order of the definition: objects of documents are kept in the order of their keys."""
     options = view.get("options")
-    listed = options.get("def", {}).get("fields") if isinstance(options, Mapping) else None
+    definition = options.get("def") if isinstance(options, Mapping) else None
+    listed = definition.get("fields") if isinstance(definition, Mapping) else None
     if not isinstance(listed, list):
         return fields
     names = [next(iter(one)) if isinstance(one, Mapping) and one else one for one in listed]

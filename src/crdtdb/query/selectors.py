@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from crdtdb.documents.fields import Unread
+from crdtdb.documents.fields import Unread, read_all
 from crdtdb.errors import SelectorError, TooLargeError
 from crdtdb.query.collation import sort_key
 
@@ -127,7 +127,7 @@ def value_at(document: Any, path: Path) -> Any:
             document = document[int(key)]
         else:
             return ABSENT
-    return document.read() if isinstance(document, Unread) else document
+    return read_all(document) if isinstance(document, (Unread, dict)) else document
 
 
 class _Compiler:
