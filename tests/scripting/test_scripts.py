@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from threading import Thread
@@ -233,3 +234,16 @@ def test_without_the_engine_it_says_what_to_install(scripts: Scripts, monkeypatc
 
 def test_the_limit_is_what_it_says() -> None:
     assert SCRIPT_MEMORY_BYTES_MAX == 64 * 1024 * 1024
+
+
+def test_descriptors_may_have_high_numbers(scripts: Scripts) -> None:
+    """As in a node with many connections: `select` would refuse them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4_096), hard))
+    opened = [os.dup(0) for _ in range(1_100)]
+    try:
+        assert scripts.map(function("doc => emit(1)"), DOCS[:1]) == [[(1, None)]]
+    finally:
+        for one in opened:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -80,7 +80,12 @@ class Process:
         assert self._child.stdout is not None
         source, target = self._child.stdout.fileno(), self._child.stdin.fileno()
         left = deadline - monotonic_seconds()
-        readable, writable, _ = select.select([source], [target] if rest else [], [], max(0.0, left))
+        poll = select.poll()  # select itself takes no descriptors above 1,023, and a node has many connections
+        poll.register(source, select.POLLIN)
+        if rest:
+            poll.register(target, select.POLLOUT)
+        ready = {descriptor for descriptor, _ in poll.poll(max(0.0, left * 1000))}
+        readable, writable = source in ready, target in ready
         if readable:
             data = os.read(source, _READ_BYTES)
             buffer += data
