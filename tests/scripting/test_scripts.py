@@ -247,3 +247,26 @@ def test_descriptors_may_have_high_numbers(scripts: Scripts) -> None:
         for one in opened:
             os.close(one)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_closing_doesnt_wait_for_a_function_that_loops() -> None:
+    patient = Scripts(start=lambda: Process(seconds=60))
+    failed: list[BaseException] = []
+
+    def loop() -> None:
+        try:
+            patient.map(function("doc => { while (true) {} }"), DOCS[:1])
+        except BaseException as error:
+            failed.append(error)
+
+    thread = Thread(target=loop)
+    thread.start()
+    while not any(one is not None for one in patient._busy):
+        pass
+    begun = monotonic_seconds()
+    patient.close()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert monotonic_seconds() - begun < 10
+    assert [type(one) for one in failed] == [ScriptError]
+    assert patient._idle == patient._busy == []

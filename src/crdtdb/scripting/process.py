@@ -108,6 +108,10 @@ class Process:
             raise ScriptError(f"it took too long, and was ended after {self._seconds * _PATIENCE:.0f} s")
         return 0
 
+    def kill(self) -> None:
+        """Kill it, whoever uses it: who waits for an answer gets a ScriptError."""
+        self._child.kill()
+
     def end(self) -> None:
         """End the process, at once. Twice does no harm."""
         self._child.kill()

@@ -51,7 +51,8 @@ class Scripts:
     def __init__(self, processes: int = SCRIPT_PROCESSES_MAX, start: Callable[[], Process] = Process) -> None:
         self._most, self._start = processes, start
         self._idle: list[Process] = []
-        self._busy = 0
+        self._busy: list[Process | None] = []
+        """Those that somebody uses; None for one that is being started."""
         self._closed = False
         self._free = Condition()
 
@@ -108,6 +109,9 @@ class Scripts:
             self._closed = True
             for process in self._idle:
                 process.end()
+            for busy in self._busy:
+                if busy is not None:
+                    busy.kill()
             self._idle.clear()
             self._free.notify_all()
 
@@ -143,27 +147,35 @@ class Scripts:
                 raise ScriptError(f"{function.where}: {error}") from error
             raise
 
+    def _replaced(self, dead: Process | None) -> Process:
+        """Start a process in the place of one that was found dead, or that isn't there yet."""
+        if dead is not None:
+            dead.end()
+        started = self._start()
+        with self._free:
+            self._busy[self._busy.index(dead)] = started
+            if self._closed:
+                started.kill()
+        return started
+
     @contextmanager
     def _process(self) -> Iterator[Process]:
         """Give a process of which nobody else makes use meanwhile."""
         with self._free:
-            self._free.wait_for(lambda: self._closed or self._idle or self._busy < self._most)
+            self._free.wait_for(lambda: self._closed or self._idle or len(self._busy) < self._most)
             if self._closed:
                 raise ScriptError("the node is stopping")
             process = self._idle.pop() if self._idle else None
-            self._busy += 1
+            self._busy.append(process)
         whole = False
         try:
-            if process is not None and not process.alive:
-                process.end()
-                process = None
-            if process is None:
-                process = self._start()
+            if process is None or not process.alive:
+                process = self._replaced(process)
             yield process
             whole = True
         finally:
             with self._free:
-                self._busy -= 1
+                self._busy.remove(process)
                 if process is not None:
                     if whole and process.alive and not self._closed:
                         self._idle.append(process)
