@@ -204,6 +204,9 @@ async def test_filters(client: httpx.AsyncClient) -> None:
     assert [one["id"] for one in answer["results"]] == ["d3", "d7"]
     answer = (await client.get("/notes/_changes?filter=_view&view=app/by-n")).json()
     assert len(answer["results"]) == 10
+    broken = await client.get("/notes/_changes?filter=app/broken")
+    assert (broken.status_code, broken.json()["error"]) == (500, "script_error")
+    assert broken.json()["reason"] == "_design/app/_filter/broken threw: broken"
     for query, status in (
         ("filter=app/nothing", 404),
         ("filter=nothing/least", 404),

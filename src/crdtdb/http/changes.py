@@ -47,7 +47,19 @@ async def changes(request: Request) -> Response:
         newest = await to_thread.run_sync(feed.newest, limit)
         return JSONAnswer({"results": newest, "last_seq": feed.last_seq, "pending": 0})
     rows = _once(request, feed, waiting if kind == "longpoll" else None, limit)
-    return StreamingResponse(rows, media_type="application/json")
+    return StreamingResponse(await _begun(rows), media_type="application/json")
+
+
+async def _begun(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Return these parts when the first is there: what goes wrong at once, such as a filter, gets an answer of its own."""
+    first = await anext(parts)
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        yield first
+        async for part in parts:
+            yield part
+
+    return all_of_them()
 
 
 class _Waiting:
@@ -81,13 +93,14 @@ async def _once(
     request: Request, feed: ChangesFeed, waiting: _Waiting | None, limit: int | None
 ) -> AsyncIterator[bytes]:
     """Yield one JSON object, written as its rows are read; a long poll waits until there is one."""
-    bell = bell_of(request)
-    yield b'{"results":[\n'
-    sent = 0
+    bell, sent, begun = bell_of(request), 0, False
     with bell.waiting(feed.name) as waiter:
         while limit is None or sent < limit:
             waiter.arm()
             rows = await to_thread.run_sync(feed.take, None if limit is None else limit - sent)
+            if not begun:
+                yield b'{"results":[\n'
+                begun = True
             for row in rows:
                 yield (b",\n" if sent else b"") + orjson.dumps(row)
                 sent += 1
