@@ -34,7 +34,7 @@ lint: $(VENV)/.ready    ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint $(NODE_MODULES)/.ready    ## everything that must hold, in under ten minutes
+test: lint $(NODE_MODULES)/.ready $(BENCH_MODULES)/.ready    ## everything that must hold, in under ten minutes
 	$(BIN)/pytest -n $(JOBS) -m "not soak" $(PYTEST)
 
 soak: $(VENV)/.ready $(NODE_MODULES)/.ready    ## more seeds, more kills, longer cuts, on all cores: SEEDS=100000

@@ -81,6 +81,16 @@ def test_people_with_passwords_and_no_certificate(cluster: DemoCluster) -> None:
     known = ssl.create_default_context(cafile=cluster.certs / "ca.pem")
     answer = httpx.get(f"{cluster.url('n1')}/guarded-notes", auth=("mia", "a long password"), verify=known)
     assert answer.status_code == 401
+    issue(cluster.certs, "client", "late", days=0.5 / 86_400)
+    known.load_cert_chain(cluster.certs / "late.pem", cluster.certs / "late.key")
+    assert wait_until(lambda: is_refused(f"{cluster.url('n1')}/_up", known), 10)
+
+
+def is_refused(url: str, context: ssl.SSLContext) -> bool:
+    try:
+        return httpx.get(url, verify=context).status_code == 401
+    except httpx.HTTPError:
+        return True  # TLS itself lets it in no more
 
 
 def crdtdb(*arguments: str, given: str = "") -> str:

@@ -205,6 +205,18 @@ async function mapReduce () {
     const error = await refused(server.query(view, options))
     assert.strictEqual(error.status, status, `${view} ${JSON.stringify(options)} ${error}`)
   }
+  await server.put({
+    _id: '_design/bad',
+    views: { loop: { map: 'function (doc) { while (true) {} }' }, eat: { map: 'function (doc) { var a = []; while (true) a.push("x" + a.join()) }' } }
+  })
+  const [looping, eating, meanwhile] = await Promise.all([
+    refused(server.query('bad/loop')), refused(server.query('bad/eat')), server.query('v/by-age', { key: 5 })
+  ])
+  for (const error of [looping, eating]) {
+    assert.deepStrictEqual([error.status, error.name], [500, 'script_error'])
+    assert.match(error.reason, /^_design\/bad\/_view\/(loop|eat): it took too (long|much memory), and was stopped$/)
+  }
+  assert.strictEqual(meanwhile.rows.length, 1)
   assert.deepStrictEqual(await server.viewCleanup(), { ok: true })
   const some = local('some')
   await some.replicate.from(server, { filter: '_view', view: 'v/odd' })

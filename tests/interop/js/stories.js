@@ -128,8 +128,9 @@ const stories = {
     await remote('n1', 'moves').bulkDocs([...Array(300).keys()].map((n) => ({ _id: `d${n}`, n })))
     await ada.replicate.from(remote('n1', 'moves'))
     await ask('wait equal')
+    const since = (await remote('n1', 'moves').info()).update_seq
     await remote('n2', 'moves').put({ _id: 'later', n: 1 })
-    const changes = await remote('n2', 'moves').changes({ since: (await remote('n1', 'moves').info()).update_seq })
+    const changes = await remote('n2', 'moves').changes({ since })
     const again = await ada.replicate.from(remote('n2', 'moves'))
     assert.strictEqual(again.docs_read, 1)
     assert.strictEqual((await ada.get('later')).n, 1)
