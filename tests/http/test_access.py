@@ -196,6 +196,10 @@ async def test_sessions(app: ASGIApp, filled: crdtdb.Database) -> None:
         assert (found["userCtx"], found["info"]["authenticated"]) == ({"name": "mia", "roles": ["editors"]}, "cookie")
         assert (await client.put("/notes/by-mia", json={})).status_code == 201
         assert (await client.put("/notes/_design/x", json={})).status_code == 403
+        odd = {"cookie": f'other={{"a": [1, "x"]}}; =; ;; {cookie.partition(";")[0]}; last="q;'}
+        client.cookies.clear()
+        assert (await client.get("/_session", headers=odd)).json()["userCtx"]["name"] == "mia", "whatever else is there"
+        assert (await client.get("/_session", headers={"cookie": "AuthSession="})).json()["userCtx"]["name"] is None
         gone = await client.delete("/_session")
         assert gone.headers["set-cookie"].startswith("AuthSession=; Path=/; Max-Age=0")
         assert (await client.get("/notes/a")).status_code == 401

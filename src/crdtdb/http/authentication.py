@@ -9,10 +9,10 @@ from __future__ import annotations
 import binascii
 import logging
 from base64 import b64decode
-from http.cookies import CookieError, SimpleCookie
 
 from anyio import to_thread
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crdtdb.certified import Certified
@@ -169,13 +169,7 @@ Refused = _RefusedError
 
 def session_in(headers: Headers) -> str | None:
     """Return the session that a request shows."""
-    cookies = SimpleCookie()
-    try:
-        cookies.load(headers.get("cookie", ""))
-    except CookieError:
-        return None
-    found = cookies.get(COOKIE)
-    return found.value if found is not None and found.value else None
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE) or None
 
 
 def cookie_of(session: str, same_site: str) -> str:
