@@ -17,7 +17,8 @@ import crdtdb
 from crdtdb.certified import Certified
 from crdtdb.errors import InvalidInputError
 from crdtdb.http.app import all_routes, make_app
-from crdtdb.http.permissions import NEEDS
+from crdtdb.http.notify import Subscription
+from crdtdb.http.permissions import NEEDS, reader
 from crdtdb.http.port import PEER
 from crdtdb.security import Level, Permissions, Principal, check_security, level_of
 from crdtdb.users import SESSION_SECONDS, Attempts, Users
@@ -344,6 +345,23 @@ async def test_what_one_may_not_read_isnt_told(app: ASGIApp, filled: crdtdb.Data
     async with client_of(app, ("admin", "root")) as client:
         assert (await client.get("/system.users/mia")).json()["roles"] == ["editors"]
         assert (await client.put("/system.users/mia", json={})).status_code == 403, "the database alone writes it"
+
+
+async def test_notices_tell_nothing_of_what_one_may_not_read(filled: crdtdb.Database) -> None:
+    permissions, everything = Permissions(filled.store), {"patterns": [{}, {"collection": "system.*"}], "since": "0"}
+    told = {}
+    for who in (
+        Principal("eve", "certificate"),
+        Principal("ada", "certificate"),
+        Principal("root", "certificate", admin=True),
+    ):
+        subscription = Subscription(filled, everything, reader(permissions, who))
+        told[who.name] = {one["collection"] for one in await subscription.take()}
+    assert {"open", "system.access"} <= told["eve"]
+    assert "notes" not in told["eve"]
+    assert "notes" in told["ada"]
+    assert "system.users" not in told["ada"]
+    assert {"notes", "system.users"} <= told["root"]
 
 
 async def test_a_page_of_somebody_elses_changes_nothing(filled: crdtdb.Database) -> None:

@@ -19,7 +19,7 @@ import crdtdb
 from crdtdb.errors import InvalidInputError
 from crdtdb.query.collation import sort_key
 from crdtdb.query.reducing import Distinct
-from crdtdb.store import keys
+from crdtdb.store import keys, scan_view
 from crdtdb.testing.invariants import check_store
 
 IDS = st.sampled_from(["a", "a\0", "b", "c", "é"])
@@ -264,3 +264,19 @@ def test_about_how_many_are_distinct() -> None:
             if n % 3 == 0:
                 distinct.add([n, "x"], "", None)
         assert abs(distinct.result() - number) <= max(1, number * 0.06)
+
+
+def test_who_comes_late_with_older_rows_changes_nothing(db: crdtdb.Database) -> None:
+    """Two asked at the same time; the slower one's function saw the document as it was before."""
+    db["notes"].put("a", {"n": 1})
+    number, store, signature = db.store.collection("notes").number, db.store.derived, b"s" * 16
+    assert store.put_emissions("notes", number, signature, 0, 5, [(b"a", [(2, None)])]) is not None
+    assert store.put_emissions("notes", number, signature, 0, 4, [(b"a", [(1, None)])]) is None
+    assert store.put_emissions("notes", number + 1, signature, 5, 6, []) is None, (
+        "of a collection that was dropped since"
+    )
+    state = store.view("notes", signature)
+    assert state is not None
+    assert (state.seq, state.rows) == (5, 1)
+    rows = [row for _, row in scan_view(db.store._backend, state.number, b"", b"\xff", False)]
+    assert [(row.id, row.key) for row in rows] == [("a", 2)]
