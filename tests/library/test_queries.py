@@ -27,11 +27,12 @@ from crdtdb.errors import (
     TooLargeError,
 )
 from crdtdb.finding import project
+from crdtdb.jsontext import canonical
 from crdtdb.query.collation import sort_key
 from crdtdb.query.definitions import check_definition
 from crdtdb.query.planner import NO_INDEX, SORTED
 from crdtdb.query.selectors import ABSENT, compile_selector, path_of, value_at
-from crdtdb.store import Transaction, pull
+from crdtdb.store import Transaction, keys, pull
 from crdtdb.testing.invariants import check_store
 
 IDS = st.sampled_from(["a", "b", "c\0", "d", "é"])
@@ -521,3 +522,18 @@ def test_an_object_with_a_text_in_it_can_be_indexed(db: crdtdb.Database) -> None
     check_rows(db)
     assert [one.id for one in notes.find({"o": {"text": "Hello!", "n": 1}})] == ["a"]
     assert notes.find({"o": {"$type": "object", "$gt": {}}}).plan.index is not None
+
+
+def test_an_index_of_a_collection_that_is_dropped_in_the_same_commit_leaves_nothing(db: crdtdb.Database) -> None:
+    people(db, 5)
+    view = check_definition({"fields": ["age"]}, "d", "i").view()
+    body = canonical({"language": "query", "views": {"i": view}})
+
+    def write(transaction: Transaction) -> None:
+        transaction.write("people", "_design/d", lambda state, write: put(state, write, None, body))
+
+    db.store.submit_all([write, lambda transaction: transaction.drop("people")])
+    while db.store.sweep():
+        pass
+    for kind in (b"i", b"I", b"j", b"X"):
+        assert list(db.store._backend.scan(*keys.rest(kind))) == []

@@ -341,7 +341,10 @@ class Transaction(RowBatch):
 
     def index(self) -> None:
         """Let the indexes follow what was saved. To be called once, when all work is done."""
-        latest = {(number, doc_id): state for number, doc_id, state in self._changed}
+        if not self._changed:
+            return
+        living = {one.number for one in self.held.collections.values()}
+        latest = {(number, doc_id): state for number, doc_id, state in self._changed if number in living}
         for (number, doc_id), state in latest.items():
             if is_design(doc_id):
                 self.indexing.redefine(number, doc_id, self._shown(number, doc_id, state), self._next_index)
