@@ -175,18 +175,9 @@ def _puts(result: Result, plan: Plan, tell: Callable[[str], None]) -> None:
         for name, one in series.items():
             tell(f"{name}, round {number}")
             given = plan.source.take(_PUTS, seed=number)
-            with (
-                tempfile.TemporaryDirectory(prefix="crdtdb-bench-") as folder,
-                crdtdb.open(folder, durability="buffered") as db,
-            ):
-                db["bench"].put("first", {"n": 0})
-                if name == PUT_INDEXED:
-                    db["bench"].create_index(["n"])
-                began = time.perf_counter()
-                for doc_id, body in given:
-                    db["bench"].put(doc_id, body)
-                if number:
-                    one.values.append(_PUTS / (time.perf_counter() - began))
+            took = _putting(given, indexed=name == PUT_INDEXED)
+            if number:
+                one.values.append(_PUTS / took)
     result.series += series.values()
 
 

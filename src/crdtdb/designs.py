@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from crdtdb.document import Document
 from crdtdb.errors import InvalidInputError, NotFoundError
-from crdtdb.query.definitions import DESIGN, LANGUAGE, IndexDefinition, read_definitions
+from crdtdb.query.definitions import DESIGN, LANGUAGE, IndexDefinition, definition_json, read_definitions
 from crdtdb.query.planner import ALL
 from crdtdb.store import Store
 
@@ -23,13 +23,16 @@ class IndexInfo(NamedTuple):
     building: bool = False
     """Whether this store hasn't read all documents for it yet."""
 
+    @classmethod
+    def of(cls, one: IndexDefinition, building: bool = False) -> IndexInfo:
+        """Return what is told of an index."""
+        partial = one.partial.given if one.partial is not None else None
+        return cls(one.ddoc, one.name, one.fields, one.descending, partial, building)
+
     @property
     def json(self) -> dict[str, Any]:
         """As CouchDB lists it."""
-        way = "desc" if self.descending else "asc"
-        definition: dict[str, Any] = {"fields": [{field: way} for field in self.fields]}
-        if self.partial is not None:
-            definition["partial_filter_selector"] = dict(self.partial)
+        definition = definition_json(self.fields, self.descending, self.partial)
         kind = "special" if self.ddoc is None else "json"
         return {"ddoc": self.ddoc, "name": self.name, "type": kind, "partitioned": False, "def": definition}
 
@@ -84,15 +87,13 @@ def create(documents: Documents, wanted: IndexDefinition) -> bool:
 def drop(documents: Documents, ddoc: str, name: str) -> None:
     """Take an index out of its design document, which goes with its last. Raises NotFoundError."""
     ddoc = ddoc if ddoc.startswith(DESIGN) else DESIGN + ddoc
-    while True:
-        found = documents.get(ddoc)
-        if not any(one.name == name for one in read_definitions(ddoc, found)):
-            raise NotFoundError(f"{ddoc!r} has no index {name!r}")
-        if len(found["views"]) > 1:
-            documents.upsert(ddoc, lambda body: _without(body, name))
-        else:
-            documents.delete(ddoc, found.rev)
-        return
+    found = documents.get(ddoc)
+    if not any(one.name == name for one in read_definitions(ddoc, found)):
+        raise NotFoundError(f"{ddoc!r} has no index {name!r}")
+    if len(found["views"]) > 1:
+        documents.upsert(ddoc, lambda body: _without(body, name))
+    else:
+        documents.delete(ddoc, found.rev)
 
 
 def _without(body: dict[str, Any], name: str) -> dict[str, Any]:
@@ -101,15 +102,5 @@ def _without(body: dict[str, Any], name: str) -> dict[str, Any]:
 
 def listed(store: Store, collection: str) -> list[IndexInfo]:
     """Return the indexes of a collection: that over ids first, the others by their names."""
-    found = [
-        IndexInfo(
-            one.definition.ddoc,
-            one.definition.name,
-            one.definition.fields,
-            one.definition.descending,
-            one.definition.partial.given if one.definition.partial is not None else None,
-            one.cursor is not None,
-        )
-        for one in store.derived.indexes(collection)
-    ]
+    found = [IndexInfo.of(one.definition, one.cursor is not None) for one in store.derived.indexes(collection)]
     return [BY_ID, *sorted(found, key=lambda one: (one.ddoc or "", one.name))]

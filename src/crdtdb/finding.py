@@ -209,12 +209,8 @@ class Finder:
         if self.plan.index is None:
             yield from self._all(moment, place)
             return
-        number, range_, reverse = self._numbers[self.plan.index], self.plan.range, self.plan.reverse
-        prefix = keys.entries(number)
-        start, stop = prefix + range_.start, prefix + range_.stop
-        if place is not None:
-            start, stop = (start, min(stop, prefix + place)) if reverse else (max(start, prefix + place + b"\0"), stop)
-        for key, _ in moment.rows.scan(start, stop, reverse=reverse):
+        prefix, range_ = keys.entries(self._numbers[self.plan.index]), self.plan.range
+        for key, _ in self._behind(moment, prefix, range_.start, range_.stop, place):
             self.statistics.keys_examined += 1
             doc_id = keys.read_entry(key)[1].decode()
             record = moment.read(self._name, doc_id)
@@ -224,12 +220,8 @@ class Finder:
     def _all(self, moment: Moment, place: bytes | None) -> Iterator[tuple[bytes, str, Record]]:
         collection = moment.held.collections[self._name].number
         prefix = keys.document(collection, b"")
-        start, stop = (prefix + text_bound(key) for key in (self.plan.range.start, self.plan.range.stop))
-        if place is not None:
-            start, stop = (
-                (start, min(stop, prefix + place)) if self.plan.reverse else (max(start, prefix + place + b"\0"), stop)
-            )
-        for key, value in moment.rows.scan(start, stop, reverse=self.plan.reverse):
+        start, stop = map(text_bound, (self.plan.range.start, self.plan.range.stop))
+        for key, value in self._behind(moment, prefix, start, stop, place):
             raw = key[len(prefix) :]
             if raw.startswith(b"_"):
                 continue
@@ -237,6 +229,16 @@ class Finder:
             record = moment.decoded(self._name, raw, value)
             if record is not None:
                 yield raw, raw.decode(), record
+
+    def _behind(
+        self, moment: Moment, prefix: bytes, start: bytes, stop: bytes, place: bytes | None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows of a range in the order of the plan, those that come behind a place."""
+        if place is not None and self.plan.reverse:
+            stop = min(stop, place)
+        elif place is not None:
+            start = max(start, place + b"\0")
+        return moment.rows.scan(prefix + start, prefix + stop, reverse=self.plan.reverse)
 
     def _matching(self, doc_id: str, record: Record) -> Document | None:
         self.statistics.docs_examined += 1
@@ -332,14 +334,9 @@ def explained(finder: Finder, name: str) -> dict[str, Any]:
     """Return how a query is answered, as CouchDB's `_explain` does."""
     query, plan_ = finder.query, finder.plan
     index = plan_.index
-    if index is None:
-        shown = BY_ID
-    else:
-        partial = index.partial.given if index.partial is not None else None
-        shown = IndexInfo(index.ddoc, index.name, index.fields, index.descending, partial)
     return {
         "dbname": name,
-        "index": shown.json,
+        "index": (BY_ID if index is None else IndexInfo.of(index)).json,
         "selector": query.selector.given,
         "opts": {"use_index": [part for part in query.use or () if part], "sort": list(query.sort)},
         "limit": query.limit,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,31 +17,31 @@ from crdtdb.store import Store
 from crdtdb.views import PythonMapper, PythonView, ViewIndex, reducer_named
 
 
-class Querying:
+class Querying(ABC):
     """What a collection answers by looking through its documents. `Collection` has the operations on single ones."""
 
     _store: Store
     name: str
 
+    @abstractmethod
     def get(self, doc_id: str, rev: str | None = None) -> Document:
         """Return a document."""
-        raise NotImplementedError
 
+    @abstractmethod
     def put(self, doc_id: str, body: Mapping[str, Any], rev: str | None = None) -> Document:
         """Write a document."""
-        raise NotImplementedError
 
+    @abstractmethod
     def delete(self, doc_id: str, rev: str | None = None) -> Document:
         """Delete a document."""
-        raise NotImplementedError
 
+    @abstractmethod
     def upsert(self, doc_id: str, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]) -> Document | None:
         """Replace a document by what `change` makes of it, unless that is None."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bulk(self, documents: Iterable[Mapping[str, Any]]) -> list[Document | CrdtdbError]:
         """Write many documents in one commit."""
-        raise NotImplementedError
 
     # Queries
 

@@ -131,7 +131,7 @@ class Replicator:
 
     async def _run(self, job: Job, who: Principal) -> Progress:
         async with self._endpoints(job.spec, who) as (source, target):
-            replication = Replication(source, target, _wanted(job.spec), lambda _: None)
+            replication = Replication(source, target, _wanted(job.spec))
             job.id, job.progress, job.state = replication.id, replication.progress, "running"
             _log.info("replication %s: %s to %s", job.id, source.name, target.name)
             return await replication.run()
@@ -225,7 +225,8 @@ class Replicator:
                             "_replication_stats": (await self._run(job, who)).counts(),
                         }
                 except (LockError, UnavailableError):
-                    continue  # another node runs it
+                    await anyio.sleep(_LOOK_SECONDS)  # another node runs it, or this one can't now
+                    continue
                 except PeerError as error:
                     _log.warning("replication %r begins again: %s", doc_id, error)
                     await anyio.sleep(_LOOK_SECONDS)

@@ -18,13 +18,12 @@ from crdtdb.errors import InvalidInputError
 from crdtdb.jsontext import canonical
 from crdtdb.query.collation import LAST, sort_key
 from crdtdb.query.reducing import BUILT_IN, Reducer
+from crdtdb.query.selectors import ABSENT
 from crdtdb.store import Emission, Moment, Record, Store, ViewRow, ViewState, keys, read_view, scan_view
 from crdtdb.store.indexes import is_indexed
 
 _BATCH_DOCUMENTS = 100
 _SIGNATURE_BYTES = 16
-ABSENT: Any = object()
-"""Stands for a key that wasn't given, where None is a key."""
 
 
 class Mapper(Protocol):

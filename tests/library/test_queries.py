@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 import crdtdb
 from crdtdb.documents import Rev, put
@@ -34,8 +33,8 @@ from crdtdb.query.planner import NO_INDEX, SORTED
 from crdtdb.query.selectors import ABSENT, compile_selector, path_of, value_at
 from crdtdb.store import Transaction, keys, pull
 from crdtdb.testing.invariants import check_store
+from tests.library.machines import IDS, TwoDatabases
 
-IDS = st.sampled_from(["a", "b", "c\0", "d", "é"])
 VALUES = st.sampled_from([None, True, 1, 1.0, 2, 3, "", "x", "xy", "y\0", [], [1, "x"], {"in": 1}, {"in": 2}])
 BODIES = st.fixed_dictionaries(
     {}, optional={"n": VALUES, "t": VALUES, "o": st.fixed_dictionaries({}, optional={"in": VALUES})}
@@ -81,47 +80,25 @@ def naive(notes: crdtdb.Collection, selector: dict[str, Any], sort: list[Any]) -
     return sorted(found, reverse=any(isinstance(one, dict) for one in sort))
 
 
-class Queries(RuleBasedStateMachine):
+class Queries(TwoDatabases):
     """Random writes, conflicts, edits, deletes, merges, indexes made and dropped, and restarts, on two databases."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = str(Path(self.folder.name) / "data")
-
-    @initialize()
-    def begin(self) -> None:
-        self.db = crdtdb.open(self.path, durability="buffered")
-        self.other = crdtdb.open("memory:")
-        self.db.collection("notes", schema={"likes": crdtdb.Counter, "text": crdtdb.Text})
-        crdtdb.sync(self.db, self.other)
+    schema: ClassVar = {"likes": crdtdb.Counter, "text": crdtdb.Text}
 
     @rule(doc_id=IDS, body=BODIES, there=st.booleans())
     def write(self, doc_id: str, body: dict[str, Any], there: bool) -> None:
-        (self.other if there else self.db)["notes"].upsert(doc_id, lambda _: body)
+        self.notes(there).upsert(doc_id, lambda _: body)
 
     @rule(doc_id=IDS, there=st.booleans(), text=st.sampled_from(["Hello", "world", ""]))
     def edit(self, doc_id: str, there: bool, text: str) -> None:
-        notes = (self.other if there else self.db)["notes"]
+        notes = self.notes(there)
         if doc_id in notes:
             notes.upsert(doc_id, lambda body: {**body, "likes": body.get("likes", 0) + 1, "text": text})
-
-    @rule(doc_id=IDS, there=st.booleans())
-    def delete(self, doc_id: str, there: bool) -> None:
-        notes = (self.other if there else self.db)["notes"]
-        if doc_id in notes:
-            notes.delete(doc_id, notes.get(doc_id).rev)
-
-    @rule()
-    def merge(self) -> None:
-        crdtdb.sync(self.db, self.other)
 
     @rule(which=st.sampled_from(range(len(INDEXES))), there=st.booleans())
     def create_index(self, which: int, there: bool) -> None:
         fields, partial = INDEXES[which]
-        (self.other if there else self.db)["notes"].create_index(
-            fields, ddoc=f"d{which % 2}", name=f"i{which}", partial=partial
-        )
+        self.notes(there).create_index(fields, ddoc=f"d{which % 2}", name=f"i{which}", partial=partial)
 
     @precondition(lambda self: len(self.db["notes"].indexes()) > 1)
     @rule(data=st.data())
@@ -135,19 +112,14 @@ class Queries(RuleBasedStateMachine):
         db = self.other if there else self.db
         if "notes" in db:
             db.drop("notes")
-        db.collection("notes", schema={"likes": crdtdb.Counter, "text": crdtdb.Text})
-
-    @rule()
-    def restart(self) -> None:
-        self.db.close()
-        self.db = crdtdb.open(self.path, durability="buffered")
+        db.collection("notes", schema=self.schema)
 
     @rule(selectors=st.lists(st.sampled_from(SELECTORS), max_size=3), sort=st.sampled_from(SORTS), there=st.booleans())
     def every_query_finds_what_a_scan_finds(
         self, selectors: list[dict[str, Any]], sort: list[Any], there: bool
     ) -> None:
         for selector in selectors:
-            self.check((self.other if there else self.db)["notes"], selector, sort)
+            self.check(self.notes(there), selector, sort)
 
     def check(self, notes: crdtdb.Collection, selector: dict[str, Any], sort: list[Any]) -> None:
         expected = naive(notes, selector, sort)
@@ -179,11 +151,6 @@ class Queries(RuleBasedStateMachine):
         if hasattr(self, "db"):
             for db in (self.db, self.other):
                 check_rows(db)
-
-    def teardown(self) -> None:
-        if hasattr(self, "db"):
-            self.db.close()
-        self.folder.cleanup()
 
 
 def check_rows(db: crdtdb.Database) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import invariant, rule
 
 import crdtdb
 from crdtdb.errors import InvalidInputError
@@ -21,8 +20,8 @@ from crdtdb.query.collation import sort_key
 from crdtdb.query.reducing import Distinct
 from crdtdb.store import keys, scan_view
 from crdtdb.testing.invariants import check_store
+from tests.library.machines import IDS, TwoDatabases
 
-IDS = st.sampled_from(["a", "a\0", "b", "c", "é"])
 TAGS = st.lists(st.sampled_from(["x", "y", "xy", 1, None, ["x"]]), max_size=3)
 
 
@@ -31,44 +30,20 @@ def emit(document: crdtdb.Document) -> Iterator[tuple[Any, Any]]:
         yield [tag, document.get("n")], document.get("likes", 0)
 
 
-class Views(RuleBasedStateMachine):
+class Views(TwoDatabases):
     """Random writes, merges, drops and restarts, and a view that is asked now and then."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = str(Path(self.folder.name) / "data")
-
-    @initialize()
-    def begin(self) -> None:
-        self.db = crdtdb.open(self.path, durability="buffered")
-        self.other = crdtdb.open("memory:")
-        self.db.collection("notes", schema={"likes": crdtdb.Counter})
+    schema: ClassVar = {"likes": crdtdb.Counter}
 
     @rule(doc_id=IDS, tags=TAGS, n=st.integers(0, 2), there=st.booleans())
     def write(self, doc_id: str, tags: list[Any], n: int, there: bool) -> None:
-        notes = (self.other if there else self.db)["notes"]
+        notes = self.notes(there)
         notes.upsert(doc_id, lambda body: {**body, "tags": tags, "n": n, "likes": body.get("likes", 0) + 1})
-
-    @rule(doc_id=IDS, there=st.booleans())
-    def delete(self, doc_id: str, there: bool) -> None:
-        notes = (self.other if there else self.db)["notes"]
-        if doc_id in notes:
-            notes.delete(doc_id, notes.get(doc_id).rev)
-
-    @rule()
-    def merge(self) -> None:
-        crdtdb.sync(self.db, self.other)
 
     @rule()
     def drop(self) -> None:
         if "notes" in self.db:
             self.db.drop("notes")
-
-    @rule()
-    def restart(self) -> None:
-        self.db.close()
-        self.db = crdtdb.open(self.path, durability="buffered")
 
     def naive(self) -> list[tuple[bytes, str, Any, Any]]:
         found = []
@@ -101,11 +76,6 @@ class Views(RuleBasedStateMachine):
             while self.db.store.sweep():
                 pass
             check_views(self.db)
-
-    def teardown(self) -> None:
-        if hasattr(self, "db"):
-            self.db.close()
-        self.folder.cleanup()
 
 
 def check_views(db: crdtdb.Database) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from crdtdb.errors import ScriptError, ScriptingMissingError
-from crdtdb.limits import SCRIPT_MEMORY_BYTES_MAX
 from crdtdb.scripting import Function, Refusal, Scripts
 from crdtdb.scripting.process import Process
 from crdtdb.wallclock import monotonic_seconds
@@ -230,10 +229,6 @@ def test_without_the_engine_it_says_what_to_install(scripts: Scripts, monkeypatc
         scripts.check_installed()
     with pytest.raises(ScriptingMissingError):
         scripts.map(function("doc => 1"), DOCS)
-
-
-def test_the_limit_is_what_it_says() -> None:
-    assert SCRIPT_MEMORY_BYTES_MAX == 64 * 1024 * 1024
 
 
 def test_descriptors_may_have_high_numbers(scripts: Scripts) -> None:

@@ -127,22 +127,27 @@ def _error(answer: httpx.Response, path: tuple[str, ...]) -> CrdtdbError:
     return kind(f"{what}: {reason}" if word != "unauthorized" else reason)
 
 
+URL_OPTION = click.option(
+    "--url", default="https://127.0.0.1:7101", show_default=True, envvar="CRDTDB_URL", help="The node's URL."
+)
+CERTS_OPTION = click.option(
+    "--certs",
+    type=click.Path(path_type=Path),
+    default=Path("certs"),
+    show_default=True,
+    envvar="CRDTDB_CERTS",
+    help="The folder with ca.pem and the client's certificate.",
+)
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
+
+
 def with_node(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that name a node and who asks, and pass it a `NodeClient` as its first argument."""
 
-    @click.option(
-        "--url", default="https://127.0.0.1:7101", show_default=True, envvar="CRDTDB_URL", help="The node's URL."
-    )
-    @click.option(
-        "--certs",
-        type=click.Path(path_type=Path),
-        default=Path("certs"),
-        show_default=True,
-        envvar="CRDTDB_CERTS",
-        help="The folder with ca.pem and the client's certificate.",
-    )
+    @URL_OPTION
+    @CERTS_OPTION
     @click.option("--as", "who", envvar="CRDTDB_AS", required=True, help="The client: NAME of NAME.pem and NAME.key.")
-    @click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
+    @JSON_OPTION
     @functools.wraps(command)
     def wrapped(url: str, certs: Path, who: str, **others: Any) -> None:
         with NodeClient(url, certs, who) as client:

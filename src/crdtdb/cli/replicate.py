@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import click
 
-from crdtdb.cli.client import read_json, show_json
+from crdtdb.cli.client import CERTS_OPTION, JSON_OPTION, URL_OPTION, read_json, show_json
 from crdtdb.errors import CrdtdbError, InvalidInputError
 
 
@@ -21,19 +21,10 @@ from crdtdb.errors import CrdtdbError, InvalidInputError
 @click.option("--filter", "filter_", metavar="DESIGN/NAME", help="Only what this function of the source lets pass.")
 @click.option("--selector", metavar="SELECTOR", help="Only documents that it means: JSON, @FILE or -.")
 @click.option("--doc-id", "doc_ids", multiple=True, help="Only this document. May be repeated.")
-@click.option(
-    "--url", default="https://127.0.0.1:7101", show_default=True, envvar="CRDTDB_URL", help="The node of plain names."
-)
-@click.option(
-    "--certs",
-    type=click.Path(path_type=Path),
-    default=Path("certs"),
-    show_default=True,
-    envvar="CRDTDB_CERTS",
-    help="The folder with ca.pem and the client's certificate.",
-)
+@URL_OPTION
+@CERTS_OPTION
 @click.option("--as", "who", envvar="CRDTDB_AS", help="The client: NAME of NAME.pem and NAME.key.")
-@click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
+@JSON_OPTION
 def replicate(
     source: str,
     target: str,

@@ -31,7 +31,9 @@ _NEEDED = "A client certificate of this cluster is needed: `crdtdb cert client`.
 _log = logging.getLogger("crdtdb.acts")
 
 
-class _RefusedError(Exception):
+class TurnedAwayError(Exception):
+    """Carries the answer for who may not come in."""
+
     def __init__(self, status: int, word: str, reason: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(reason)
         self.answer = JSONAnswer({"error": word, "reason": reason}, status, headers or {})
@@ -65,7 +67,7 @@ class Authentication:
             try:
                 who, renewed = await self._who(scope)
                 self._check_origin(scope, who)
-            except _RefusedError as error:
+            except TurnedAwayError as error:
                 await error.answer(scope, receive, send)
                 return
             scope, send = {**scope, WHO: who}, _renewing(send, renewed, self._same_site)
@@ -77,7 +79,7 @@ class Authentication:
         if certified is not None:
             why = self._cluster.why_refused(certified)
             if why is not None:
-                raise _RefusedError(401, "unauthorized", why)
+                raise TurnedAwayError(401, "unauthorized", why)
             return _of_certificate(certified), None
         found: tuple[Principal | None, str | None] | None = None
         if self._users is not None:
@@ -88,7 +90,7 @@ class Authentication:
         if found is None:
             offered = {"www-authenticate": 'Basic realm="crdtdb"'} if self._users is not None else None
             also = " Or log in: this node takes users' passwords." if self._users is not None else ""
-            raise _RefusedError(401, "unauthorized", _NEEDED + also, offered)
+            raise TurnedAwayError(401, "unauthorized", _NEEDED + also, offered)
         return found
 
     async def _by_password(self, scope: Scope, headers: Headers, users: Users) -> tuple[Principal, None] | None:
@@ -102,7 +104,9 @@ class Authentication:
         except (ValueError, binascii.Error):
             name, colon, password = "", "", ""
         if not colon:
-            raise _RefusedError(401, "unauthorized", "The header Authorization isn't Basic with a name and a password.")
+            raise TurnedAwayError(
+                401, "unauthorized", "The header Authorization isn't Basic with a name and a password."
+            )
         return await log_in(scope, users, name, password), None
 
     @staticmethod
@@ -116,27 +120,24 @@ class Authentication:
 
     def _check_origin(self, scope: Scope, who: Principal | None) -> None:
         """Refuse what a page of somebody else's would change with this browser's certificate or cookie."""
-        headers = Headers(scope=scope)
-        origin = headers.get("origin")
-        if (
-            scope["method"] in _SAFE
-            or origin is None
-            or origin in self._origins
-            or (who is not None and who.by == "password")
-        ):
+        if scope["method"] in _SAFE or (who is not None and who.by == "password"):
             return
-        if origin != f"https://{headers.get('host', '')}":
-            raise _RefusedError(
-                403, "forbidden", f"Pages of {origin[:200]} may change nothing here: see the setting `cors`."
+        headers = Headers(scope=scope)
+        if not self._is_allowed(headers):
+            raise TurnedAwayError(
+                403, "forbidden", f"Pages of {headers['origin'][:200]} may change nothing here: see the setting `cors`."
             )
+
+    def _is_allowed(self, headers: Headers) -> bool:
+        """Whether the page that a request comes from, if a browser names one, is the node's own or one that may."""
+        origin = headers.get("origin")
+        return origin is None or origin in self._origins or origin == f"https://{headers.get('host', '')}"
 
     def _may_open(self, scope: Scope) -> bool:
         """Whether a WebSocket may be opened: by certificate, and from a page that is allowed."""
         certified: Certified | None = scope.get(PEER)
-        headers = Headers(scope=scope)
-        origin = headers.get("origin")
-        allowed = origin is None or origin in self._origins or origin == f"https://{headers.get('host', '')}"
-        return certified is not None and self._cluster.why_refused(certified) is None and allowed
+        known = certified is not None and self._cluster.why_refused(certified) is None
+        return known and self._is_allowed(Headers(scope=scope))
 
 
 def _of_certificate(certified: Certified) -> Principal:
@@ -149,7 +150,7 @@ async def log_in(scope: Scope, users: Users, name: str, password: str) -> Princi
     keys = (f"name {name[:200]}", f"address {client[0]}")
     wait = users.attempts.wait(*keys)
     if wait > 0:
-        raise _RefusedError(
+        raise TurnedAwayError(
             429,
             "too_many_requests",
             f"Too many wrong passwords: try again in {wait:.0f} s.",
@@ -159,12 +160,8 @@ async def log_in(scope: Scope, users: Users, name: str, password: str) -> Princi
     if found is None:
         users.attempts.failed(*keys)
         _log.warning("a wrong name or password: %r from %s", name[:80], client[0])
-        raise _RefusedError(401, "unauthorized", "Name or password is incorrect.")
+        raise TurnedAwayError(401, "unauthorized", "Name or password is incorrect.")
     return found
-
-
-Refused = _RefusedError
-"""Carries the answer for who may not come in."""
 
 
 def session_in(headers: Headers) -> str | None:

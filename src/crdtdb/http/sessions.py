@@ -14,7 +14,7 @@ from crdtdb.couchdb import RefusedError
 from crdtdb.couchdb.words import bad_request
 from crdtdb.errors import NotFoundError
 from crdtdb.http.answers import JSONAnswer, read_bytes, read_object
-from crdtdb.http.authentication import WHO, Refused, cookie_of, log_in
+from crdtdb.http.authentication import WHO, TurnedAwayError, cookie_of, log_in
 from crdtdb.http.paths import part
 from crdtdb.http.permissions import who_in
 from crdtdb.http.state import ready
@@ -56,7 +56,7 @@ async def log_in_here(request: Request) -> JSONAnswer:
     name, password = _credentials(request, await read_bytes(request))
     try:
         who = await log_in(request.scope, users, name, password)
-    except Refused as error:
+    except TurnedAwayError as error:
         return error.answer
     answer = JSONAnswer(
         {"ok": True, "name": who.name, "roles": sorted(who.roles)}, headers={"cache-control": "no-store"}

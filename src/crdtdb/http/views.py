@@ -20,8 +20,9 @@ from crdtdb.http.answers import JSONAnswer, parsed_parameter, read_object, read_
 from crdtdb.http.paths import part
 from crdtdb.http.state import designs_of, trees_of
 from crdtdb.query.definitions import DESIGN
+from crdtdb.query.selectors import ABSENT
 from crdtdb.store import ViewRow
-from crdtdb.views import ABSENT, ViewIndex, ViewQuery
+from crdtdb.views import ViewIndex, ViewQuery
 
 _PAGE = 100
 _JSON = ("key", "startkey", "start_key", "endkey", "end_key", "keys")

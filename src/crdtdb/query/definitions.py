@@ -5,7 +5,7 @@ An index is replicated because its design document is: each node keeps the rows 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha1
 from typing import Any, NamedTuple
 
@@ -47,9 +47,7 @@ class IndexDefinition(NamedTuple):
 
     def json(self) -> dict[str, Any]:
         """Return what CouchDB shows of it as `def`."""
-        way = "desc" if self.descending else "asc"
-        partial = {"partial_filter_selector": self.partial.given} if self.partial is not None else {}
-        return {"fields": [{field: way} for field in self.fields], **partial}
+        return definition_json(self.fields, self.descending, self.partial.given if self.partial is not None else None)
 
     def view(self) -> dict[str, Any]:
         """Return what stands for it in its design document."""
@@ -60,6 +58,13 @@ class IndexDefinition(NamedTuple):
             "reduce": "_count",
             "options": {"def": shown},
         }
+
+
+def definition_json(fields: Sequence[str], descending: bool, partial: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what CouchDB shows of an index as `def`."""
+    way = "desc" if descending else "asc"
+    only = {"partial_filter_selector": partial} if partial is not None else {}
+    return {"fields": [{field: way} for field in fields], **only}
 
 
 def check_definition(given: object, ddoc: str | None = None, name: str | None = None) -> IndexDefinition:
@@ -111,7 +116,7 @@ def ordered_fields(given: object, what: str) -> tuple[tuple[str, ...], bool]:
     if len(ways) > 1:
         raise InvalidInputError(f"{what} go the same way, all asc or all desc: sorts that mix them aren't supported")
     if len(set(names)) < len(names):
-        raise InvalidInputError(f"{what} name {names} : one of them twice")
+        raise InvalidInputError(f"{what} are {names}: one of them twice")
     return tuple(names), ways == {"desc"}
 
 

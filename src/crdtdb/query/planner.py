@@ -2,7 +2,7 @@
 
 An index serves a query if every document that matches is in it: the query must ask for something at each of its fields, and
 for all that the index's own selector asks for. Among those that serve, one in whose order the answer is wanted wins, then the
-one whose range is narrowed by most fields, then the one of fewest fields, then the first by name.
+one of which most fields have one value, or a bound, then the one of fewest fields, then the first by name.
 """
 
 from __future__ import annotations

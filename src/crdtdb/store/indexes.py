@@ -22,7 +22,7 @@ from crdtdb.documents.fields import overlay, reading, values
 from crdtdb.jsontext import load
 from crdtdb.query.definitions import DESIGN, IndexDefinition, check_definition, read_definitions
 from crdtdb.store import keys
-from crdtdb.store.batch import RowBatch, Rows
+from crdtdb.store.batch import RowBatch
 from crdtdb.store.rows import decode_row, encode_row
 from crdtdb.store.views import views_of
 
@@ -138,7 +138,17 @@ class Indexing:
 
     def _enter(self, index: Index, raw: bytes, document: Mapping[str, Any] | None) -> None:
         key = index.definition.key(document) if document is not None else None
-        self._batch.rows.update(replaced(self._batch.get, index.number, raw, {key: b""} if key is not None else {}))
+        place = keys.entered(index.number, raw)
+        value = self._batch.get(place)
+        before: list[bytes] = decode_row(value) if value is not None else []
+        after = [key] if key is not None else []
+        if before == after:
+            return
+        for one in before:
+            self._batch.rows[keys.entry(index.number, one, raw)] = None
+        for one in after:
+            self._batch.rows[keys.entry(index.number, one, raw)] = b""
+        self._batch.rows[place] = encode_row(after) if after else None
 
     def build(self, index: Index, documents: Iterable[tuple[bytes, Mapping[str, Any] | None]]) -> None:
         """Enter the documents of a slice, given in the order of their ids, and take note of how far the index has come."""
@@ -155,24 +165,6 @@ class Indexing:
 
 def _identity(one: IndexDefinition) -> tuple[object, ...]:
     return one.name, repr(one.json())
-
-
-def replaced(get: Callable[[bytes], bytes | None], number: int, raw: bytes, entries: Mapping[bytes, bytes]) -> Rows:
-    """Return the rows that put a document's entries in an index in the place of those it had."""
-    rows: Rows = {}
-    place = keys.entered(number, raw)
-    value = get(place)
-    before: list[bytes] = decode_row(value) if value is not None else []
-    if not before and not entries:
-        return rows
-    for key in before:
-        if key not in entries:
-            rows[keys.entry(number, key, raw)] = None
-    for key, entry in entries.items():
-        rows[keys.entry(number, key, raw)] = entry
-    if before != list(entries):
-        rows[place] = encode_row(list(entries)) if entries else None
-    return rows
 
 
 def slice_of(rows: Reader, index: Index) -> Iterator[bytes]:
