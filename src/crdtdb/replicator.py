@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -19,10 +18,11 @@ from anyio.abc import TaskGroup
 from crdtdb.cluster.tls import client_context
 from crdtdb.database import Database
 from crdtdb.document import check_name
-from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, LockError, NotFoundError, UnavailableError
+from crdtdb.errors import ConflictError, CrdtdbError, LockError, NotFoundError, UnavailableError
 from crdtdb.http.authentication import WHO
 from crdtdb.jsontext import canonical
-from crdtdb.replicating import Endpoint, Inside, Peer, PeerError, Progress, Replication, Wanted
+from crdtdb.replicating import Endpoint, Inside, Peer, PeerError, Progress, Replication
+from crdtdb.replicating.specs import check_spec, wanted_by, without_secrets
 from crdtdb.security import REPLICATOR, Principal
 from crdtdb.system import SystemCollection
 from crdtdb.wallclock import iso, wall_milliseconds
@@ -30,24 +30,7 @@ from crdtdb.wallclock import iso, wall_milliseconds
 Locked = Callable[[str], AbstractAsyncContextManager[object]]
 _log = logging.getLogger("crdtdb.replications")
 _LOOK_SECONDS = 1.0
-_FIELDS = frozenset(
-    {
-        "_id",
-        "_rev",
-        "source",
-        "target",
-        "continuous",
-        "create_target",
-        "cancel",
-        "doc_ids",
-        "selector",
-        "filter",
-        "query_params",
-        "since_seq",
-    }
-)
 _STATE = "_replication_state"
-_HIDDEN = "***"
 
 
 class Job:
@@ -111,7 +94,7 @@ class Replicator:
         job = self.jobs[key] = Job(spec)
         if spec.get("continuous"):
             async with self._endpoints(spec, who) as (source, target):
-                job.id = Replication(source, target, _wanted(spec)).id
+                job.id = Replication(source, target, wanted_by(spec)).id
             self._group.start_soon(self._run_on, key, job, who)
             return {"ok": True, "_local_id": job.id}
         try:
@@ -131,7 +114,7 @@ class Replicator:
 
     async def _run(self, job: Job, who: Principal) -> Progress:
         async with self._endpoints(job.spec, who) as (source, target):
-            replication = Replication(source, target, _wanted(job.spec))
+            replication = Replication(source, target, wanted_by(job.spec))
             job.id, job.progress, job.state = replication.id, replication.progress, "running"
             _log.info("replication %s: %s to %s", job.id, source.name, target.name)
             return await replication.run()
@@ -242,79 +225,6 @@ class Replicator:
 
     def _kept_as(self, doc_id: str) -> dict[str, Any] | None:
         return next((body for one, body in self._kept.bodies() if one == doc_id), None)
-
-
-def check_spec(spec: Mapping[str, Any]) -> None:
-    """Raise InvalidInputError unless this says what is to be replicated."""
-    unknown = spec.keys() - _FIELDS
-    if unknown:
-        raise InvalidInputError(f"a replication has {', '.join(sorted(_FIELDS))}, not {str(min(unknown))[:80]!r}")
-    for side in ("source", "target"):
-        _check_side(side, spec.get(side))
-    for flag in ("continuous", "create_target", "cancel"):
-        if not isinstance(spec.get(flag, False), bool):
-            raise InvalidInputError(f"`{flag}` is true or false")
-    ids = spec.get("doc_ids")
-    if ids is not None and (not isinstance(ids, list) or not all(isinstance(one, str) for one in ids)):
-        raise InvalidInputError("`doc_ids` is an array of ids")
-    for name, kind in (("selector", dict), ("query_params", dict), ("filter", str)):
-        if spec.get(name) is not None and not isinstance(spec[name], kind):
-            raise InvalidInputError(f"`{name}` is {'an object' if kind is dict else 'text such as app/mine'}")
-    _wanted(spec)
-
-
-def _check_side(side: str, given: Any) -> None:
-    said: Any = {"url": given} if isinstance(given, str) else given
-    known = isinstance(said, Mapping) and not said.keys() - {"url", "auth", "headers", "tls"}
-    if not known or not isinstance(said.get("url"), str):
-        raise InvalidInputError(
-            f"`{side}` is a collection's name, a URL, or an object with `url` and perhaps `auth`, `headers`, `tls`"
-        )
-    if "://" in said["url"]:
-        Peer.of(said["url"])
-    else:
-        check_name(said["url"])
-    auth = said.get("auth")
-    basic = auth.get("basic") if isinstance(auth, Mapping) else None
-    if auth is not None and not (isinstance(basic, Mapping) and {"username", "password"} <= basic.keys()):
-        raise InvalidInputError(f'`{side}.auth` is {{"basic": {{"username": …, "password": …}}}}')
-    for part in ("headers", "tls"):
-        found = said.get(part) or {}
-        if not isinstance(found, Mapping) or not all(isinstance(one, str) for one in found.values()):
-            raise InvalidInputError(f"`{side}.{part}` is an object of texts")
-
-
-def _wanted(spec: Mapping[str, Any]) -> Wanted:
-    ids = spec.get("doc_ids")
-    wanted = Wanted(
-        continuous=bool(spec.get("continuous")),
-        create_target=bool(spec.get("create_target")),
-        doc_ids=tuple(ids) if ids is not None else None,
-        selector=spec.get("selector"),
-        filter=spec.get("filter"),
-        query_params=spec.get("query_params") or {},
-    )
-    return replace(wanted, since_seq=spec["since_seq"]) if "since_seq" in spec else wanted
-
-
-def without_secrets(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a description as it may be shown."""
-    found = dict(spec)
-    for side in ("source", "target"):
-        given = found.get(side)
-        if isinstance(given, str) and "://" in given:
-            found[side] = _hidden(given)
-        elif isinstance(given, Mapping):
-            shown = {key: value for key, value in given.items() if key == "url"}
-            shown["url"] = _hidden(str(shown.get("url")))
-            found[side] = {**shown, **{key: _HIDDEN for key in given if key != "url"}}
-    return found
-
-
-def _hidden(url: str) -> str:
-    scheme, slashes, rest = url.partition("://")
-    user, at, place = rest.rpartition("@")
-    return f"{scheme}{slashes}{user.partition(':')[0]}:{_HIDDEN}@{place}" if at else url
 
 
 def answer_of(progress: Progress) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from crdtdb.http.app import make_app
 from crdtdb.http.authentication import WHO
 from crdtdb.replicating import Endpoint, Inside, Peer, PeerError, Progress, Replication, ReplicationError, Wanted
 from crdtdb.replicating.replication import common_seq
-from crdtdb.replicator import Replicator, check_spec, without_secrets
+from crdtdb.replicating.specs import check_spec, without_secrets
+from crdtdb.replicator import Replicator
 from crdtdb.security import Principal
 from tests.http.test_api import Cluster, anyio_backend
 

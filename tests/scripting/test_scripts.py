@@ -170,6 +170,21 @@ def test_a_process_that_is_killed_is_replaced(scripts: Scripts) -> None:
     assert scripts.map(function("doc => emit(1)"), DOCS[:1]) == [[(1, None)]]
 
 
+def looping(scripts: Scripts) -> tuple[Thread, list[BaseException]]:
+    """Let a function loop in a thread; return that, and what it will have raised."""
+    failed: list[BaseException] = []
+
+    def loop() -> None:
+        try:
+            scripts.map(function("doc => { while (true) {} }"), DOCS[:1])
+        except BaseException as error:
+            failed.append(error)
+
+    thread = Thread(target=loop)
+    thread.start()
+    return thread, failed
+
+
 def test_a_process_that_is_killed_at_work(scripts: Scripts) -> None:
     started: list[Process] = []
 
@@ -178,16 +193,7 @@ def test_a_process_that_is_killed_at_work(scripts: Scripts) -> None:
         return started[-1]
 
     patient = Scripts(start=start)
-    failed: list[BaseException] = []
-
-    def loop() -> None:
-        try:
-            patient.map(function("doc => { while (true) {} }"), DOCS[:1])
-        except BaseException as error:
-            failed.append(error)
-
-    thread = Thread(target=loop)
-    thread.start()
+    thread, failed = looping(patient)
     while not started or not started[0].alive:
         pass
     os.kill(started[0].pid, signal.SIGKILL)
@@ -246,16 +252,7 @@ def test_descriptors_may_have_high_numbers(scripts: Scripts) -> None:
 
 def test_closing_doesnt_wait_for_a_function_that_loops() -> None:
     patient = Scripts(start=lambda: Process(seconds=60))
-    failed: list[BaseException] = []
-
-    def loop() -> None:
-        try:
-            patient.map(function("doc => { while (true) {} }"), DOCS[:1])
-        except BaseException as error:
-            failed.append(error)
-
-    thread = Thread(target=loop)
-    thread.start()
+    thread, failed = looping(patient)
     while not any(one is not None for one in patient._busy):
         pass
     begun = monotonic_seconds()
