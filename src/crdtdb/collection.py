@@ -21,11 +21,11 @@ from crdtdb.document import (
     check_rev,
     check_whole,
     document_of,
-    document_once,
+    document_single,
     foreign_of,
     siblings_of,
 )
-from crdtdb.documents import NO_BODY, Rev, Shown, State, View, Write, view
+from crdtdb.documents import NO_BODY, Put, Rev, Shown, State, View, Write, view
 from crdtdb.documents import delete as delete_leaf
 from crdtdb.documents import edit as edit_leaf
 from crdtdb.documents import put as put_leaf
@@ -74,7 +74,7 @@ class Collection(Querying):
         """
         check_id(doc_id)
         (text, given), named = check_whole(body), check_rev(rev if rev is not None else body.get("_rev"))
-        return self._write(doc_id, lambda state, write: put_leaf(state, write, named, text, given))
+        return self._write(doc_id, Put(named, text, given))
 
     def delete(self, doc_id: str, rev: str | None = None) -> Document:
         """Delete the sibling `rev` of a document, and return the tombstone. Other siblings stay.
@@ -277,9 +277,8 @@ class Collection(Querying):
         record = self._store.read(self.name, doc_id)
         if record is None:
             raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
-        once = record.state.written_once() if named is None and not crdt else None
-        if once is not None:
-            return document_once(doc_id, record.state, once)
+        if record.single is not None and named is None and not crdt:
+            return document_single(doc_id, record.single, record)
         shown = view(record.state)
         if named is not None:
             return self._get_rev(doc_id, record, shown, named, conflicts, crdt)
@@ -432,10 +431,10 @@ class Collection(Querying):
             self._store.fold()
 
     def _written(self, doc_id: str, written: Written) -> Document:
+        if written.record.single is not None:
+            return document_single(doc_id, written.record.single, written.record)
         state, dot = written.state, written.dot
         assert dot is not None
-        if state.written_once() is not None:
-            return document_once(doc_id, state, dot)
         shown = view(state)
         chosen = shown.leaves[0] if len(shown.leaves) == 1 else shown.leaf(state.leaves[dot].rev)
         assert chosen is not None
@@ -463,11 +462,12 @@ class Collection(Querying):
         try:
             if not isinstance(body, Mapping):
                 raise InvalidInputError(f"a document is an object (a dict), not {type(body).__name__}")
-            doc_id, rev = check_id(body.get("_id")), check_rev(body.get("_rev"))
-            if body.get("_deleted"):
+            rest = dict(body)
+            doc_id, rev = check_id(rest.pop("_id", None)), check_rev(rest.pop("_rev", None))
+            if rest.pop("_deleted", False):
                 return doc_id, lambda state, write: delete_leaf(state, write, rev)
-            text, given = check_whole(body)
-            return doc_id, lambda state, write: put_leaf(state, write, rev, text, given)
+            text, given = check_whole(rest)
+            return doc_id, Put(rev, text, given)
         except CrdtdbError as error:
             return error
 
@@ -524,9 +524,14 @@ class Collection(Querying):
         first = "" if low is None else low if low_in else low + "\0"
         stop = None if high is None else high + "\0" if high_in else high
         for doc_id, record in self._store.documents(self.name, first, stop, descending):
-            shown = view(record.state)
-            if not shown.deleted and doc_id != SCHEMA_ID:
-                state = record.state
+            if doc_id == SCHEMA_ID:
+                continue
+            if record.single is not None:
+                yield document_single(doc_id, record.single, record)
+                continue
+            state = record.state
+            shown = view(state)
+            if not shown.deleted:
                 yield document_of(doc_id, state, shown, shown.siblings[0], self._opener(doc_id, state))
 
     def _settle_one(self, doc_id: str, resolver: Resolver) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, KeysView, Mapping
+from typing import Any, NamedTuple, Protocol
 
-from crdtdb.causality import Dot, DotSet
+from crdtdb.causality import DotSet
 from crdtdb.crdts import Draft, OpenSequence
 from crdtdb.documents import NO_BODY, NOTHING_GIVEN, Given, Rev, Shown, State, View
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
@@ -17,10 +17,18 @@ from crdtdb.documents.stamps import milliseconds
 from crdtdb.errors import CrdtdbError, InvalidDocumentError, InvalidIdError, InvalidInputError
 from crdtdb.jsontext import canonical, load
 from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, REVS_LIMIT
+from crdtdb.store import Record, Single
 from crdtdb.wallclock import iso
 
 _COLLECTION_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*|system\.[a-z]+")
 _META = ("_id", "_rev", "_conflicts", "_deleted", "_revisions", "_revs_info", "_crdt")
+
+
+class _Holding(Protocol):
+    """What has a state, and may make it when it is asked for."""
+
+    @property
+    def state(self) -> State: ...
 
 
 class Document(Mapping[str, Any]):
@@ -29,7 +37,7 @@ class Document(Mapping[str, Any]):
     A text or list is opened when it is looked at, and is then what it is by then.
     """
 
-    __slots__ = ("_draft", "_extra", "_parsed", "_state", "_text", "conflicts", "deleted", "id", "rev")
+    __slots__ = ("_draft", "_extra", "_held", "_parsed", "_text", "conflicts", "deleted", "id", "rev")
 
     def __init__(
         self,
@@ -38,12 +46,12 @@ class Document(Mapping[str, Any]):
         text: bytes,
         conflicts: tuple[str, ...],
         deleted: bool,
-        state: State,
+        held: State | _Holding,
         draft: Draft | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.id, self.rev, self.conflicts, self.deleted = doc_id, rev, conflicts, deleted
-        self._text, self._state, self._draft, self._extra = text, state, draft, extra
+        self._text, self._held, self._draft, self._extra = text, held, draft, extra
         self._parsed: dict[str, Any] | None = None
 
     @property
@@ -69,21 +77,25 @@ class Document(Mapping[str, Any]):
     @property
     def state(self) -> State:
         """What the store holds of the document."""
-        return self._state
+        return self._held if isinstance(self._held, State) else self._held.state
 
     @property
     def clock(self) -> DotSet:
         """The writes that this document descends from. Compare two with `>=`: neither is, if they are concurrent."""
-        return self._state.clock()
+        return self.state.clock()
 
     def __getitem__(self, key: str) -> Any:
-        value = self._body[key]
+        value = (self._parsed if self._parsed is not None else self._body)[key]
         if self._draft is not None and isinstance(value, (Unread, dict)):
             value = self._body[key] = read_all(value)
         return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._body)
+
+    def keys(self) -> KeysView[str]:
+        """Return the names in it."""
+        return self._body.keys()
 
     def __len__(self) -> int:
         return len(self._body)
@@ -167,10 +179,9 @@ def document_of(
     return Document(doc_id, f"{rev.generation}-{rev.digest}", text, others, deleted, state, draft, extra)
 
 
-def document_once(doc_id: str, state: State, dot: Dot) -> Document:
-    """Return a document that was written once, under this dot: what `document_of` returns, with less to look at."""
-    generation, digest = state.leaves[dot].rev
-    return Document(doc_id, f"{generation}-{digest}", state.bodies[dot].text, (), False, state)
+def document_single(doc_id: str, single: Single, record: Record) -> Document:
+    """Return a document that is single: what `document_of` returns of its state, which isn't made for that."""
+    return Document(doc_id, single.rev, single.text, (), False, record)
 
 
 def kinds_as_json(draft: Draft | None, text: bytes) -> list[dict[str, Any]]:
@@ -195,6 +206,8 @@ def siblings_of(state: State, shown: View, open_sequence: OpenSequence) -> list[
 
 def check_id(doc_id: object) -> str:
     """Return a document id that is allowed. Raises InvalidIdError, TooLargeError."""
+    if type(doc_id) is str and doc_id.isascii() and 0 < len(doc_id) <= DOCUMENT_ID_BYTES_MAX and doc_id[0] != "_":
+        return doc_id  # as nearly all are
     if not isinstance(doc_id, str):
         raise InvalidIdError(f"a document id is a string, not {doc_id!r}")
     if not doc_id:
@@ -241,7 +254,11 @@ def check_body(body: object) -> bytes:
 
     Raises InvalidDocumentError, TooLargeError.
     """
-    if type(body) is not dict and not isinstance(body, Mapping):
+    if type(body) is dict:
+        text = canonical(body)
+        if b'"_' not in text:
+            return text  # no name in it begins so
+    elif not isinstance(body, Mapping):
         raise InvalidDocumentError(f"a document is an object (a dict), not {type(body).__name__}")
     reserved = [key for key in body if isinstance(key, str) and key[:1] == "_" and key != ATTACHMENTS]
     if ATTACHMENTS in body:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from collections.abc import Collection as Some
 
-from crdtdb.document import Change, Document, document_of
+from crdtdb.document import Change, Document, document_of, document_single
 from crdtdb.documents import view
 from crdtdb.documents.schema import SCHEMA_ID
-from crdtdb.store import Store
+from crdtdb.store import Record, Store
 
 
 class Feed:
@@ -39,14 +39,23 @@ class Feed:
         top = self._store.collection(self._name).seq
         for seq, doc_id, record in self._store.changes(self._name, self.since):
             self.since = seq
-            shown = view(record.state)
-            if shown.winner is None or doc_id == SCHEMA_ID or (self._ids is not None and doc_id not in self._ids):
+            if doc_id == SCHEMA_ID or (self._ids is not None and doc_id not in self._ids):
                 continue
-            document = document_of(doc_id, record.state, shown, shown.winner, self._store.opener(self._name, doc_id))
-            if self._where is None or self._where(document):
-                leaves = tuple(str(one.rev) for one in shown.leaves)
-                yield Change(seq, doc_id, document.rev, document.deleted, leaves, document)
+            change = self._change(seq, doc_id, record)
+            if change is not None and (self._where is None or self._where(change.doc)):
+                yield change
         self.since = max(self.since, top)
+
+    def _change(self, seq: int, doc_id: str, record: Record) -> Change | None:
+        if record.single is not None:
+            document = document_single(doc_id, record.single, record)
+            return Change(seq, doc_id, document.rev, False, (document.rev,), document)
+        shown = view(record.state)
+        if shown.winner is None:
+            return None
+        document = document_of(doc_id, record.state, shown, shown.winner, self._store.opener(self._name, doc_id))
+        leaves = tuple(str(one.rev) for one in shown.leaves)
+        return Change(seq, doc_id, document.rev, document.deleted, leaves, document)
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until there may be more to take; False if `timeout` seconds passed without.

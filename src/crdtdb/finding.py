@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from crdtdb.designs import BY_ID, IndexInfo
-from crdtdb.document import Document, document_of, document_once
+from crdtdb.document import Document, document_of, document_single
 from crdtdb.documents import view
 from crdtdb.errors import BookmarkError, InvalidInputError, TooLargeError
 from crdtdb.jsontext import canonical
@@ -226,7 +226,7 @@ class Finder:
             if raw.startswith(b"_"):
                 continue
             self.statistics.keys_examined += 1
-            record = moment.decoded(self._name, raw, value)
+            record = moment.decoded(self._name, key, value)
             if record is not None:
                 yield raw, raw.decode(), record
 
@@ -246,9 +246,8 @@ class Finder:
         return document if document is not None and self.query.selector(_Named(document)) else None
 
     def _document(self, doc_id: str, record: Record) -> Document | None:
-        once = record.state.written_once()
-        if once is not None:
-            return document_once(doc_id, record.state, once)
+        if record.single is not None:
+            return document_single(doc_id, record.single, record)
         shown = view(record.state)
         if shown.deleted:
             return None

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from itertools import groupby, islice
 from typing import Any, NamedTuple, Protocol
 
-from crdtdb.document import Document, document_of
+from crdtdb.document import Document, document_of, document_single
 from crdtdb.documents import view as view_of
 from crdtdb.errors import InvalidInputError
 from crdtdb.jsontext import canonical
@@ -134,7 +134,9 @@ class ViewIndex:
 
     def _emitted(self, batch: Sequence[tuple[str, Record]]) -> list[tuple[bytes, list[Emission]]]:
         live = [
-            (doc_id, record) for doc_id, record in batch if is_indexed(doc_id) and not view_of(record.state).deleted
+            (doc_id, record)
+            for doc_id, record in batch
+            if is_indexed(doc_id) and (record.single is not None or not view_of(record.state).deleted)
         ]
         mapped = dict(zip((doc_id for doc_id, _ in live), self._mapper.map(self._store, self._name, live), strict=True))
         return [(doc_id.encode(), mapped.get(doc_id, [])) for doc_id, _ in batch]
@@ -205,8 +207,11 @@ class PythonMapper:
         """Return what the function yields for each document. Raises what it raises, and InvalidInputError for other things."""
         found = []
         for doc_id, record in documents:
-            shown = view_of(record.state)
-            document = document_of(doc_id, record.state, shown, shown.siblings[0], store.opener(name, doc_id))
+            if record.single is not None:
+                document = document_single(doc_id, record.single, record)
+            else:
+                shown = view_of(record.state)
+                document = document_of(doc_id, record.state, shown, shown.siblings[0], store.opener(name, doc_id))
             found.append([_checked(one) for one in self._function(document) or ()])
         return found
 

@@ -104,7 +104,7 @@ class Designs:
         found = {}
         if version is not None:
             for doc_id, record in self._store.documents(name, DESIGN, DESIGN[:-1] + "0"):
-                body = shown(doc_id, record.state, self._store.opener(name, doc_id))
+                body = shown(doc_id, record, self._store.opener(name, doc_id))
                 if body is not None and body.get("language", _LANGUAGE) == _LANGUAGE:
                     found[doc_id] = Design(doc_id, body)
         with self._lock:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from crdtdb.couchdb.guarding import Guard
 from crdtdb.couchdb.incoming import Attachment, Data, Follows, Incoming, Uploaded
 from crdtdb.couchdb.words import RefusedError
-from crdtdb.documents import NO_BODY, Rev, State, Write, delete, put, resolve, view
+from crdtdb.documents import NO_BODY, Put, Rev, State, Write, delete, put, resolve, view
 from crdtdb.documents.attaching import attach_to
 from crdtdb.documents.attachments import Attached, New, Stub, attachments_in, with_attachments
 from crdtdb.documents.foreign import Foreign, take
@@ -103,8 +103,7 @@ class Writes:
 
         def work(transaction: Transaction) -> Rev:
             written = transaction.write(self._name, doc_id, partial(change, transaction))
-            assert written.dot is not None
-            return written.state.leaves[written.dot].rev
+            return written.rev
 
         return self.submit(work)
 
@@ -122,8 +121,7 @@ class Writes:
                 return resolve(state, write, text, rev=rev)
 
             written = transaction.write(self._name, document.doc_id, change)
-            assert written.dot is not None
-            return written.state.leaves[written.dot].rev
+            return written.rev
 
         return self.submit(work)
 
@@ -159,9 +157,9 @@ class Writes:
                 return delete(state, write, rev, text if text != NO_BODY else None, exact=True)
             return put(state, write, rev, text, exact=True)
 
-        written = transaction.write(self._name, document.doc_id, change)
-        assert written.dot is not None
-        return document.doc_id, written.state.leaves[written.dot].rev
+        plain = not document.deleted and not document.attachments
+        todo = Put(rev, document.text, exact=True) if plain else change
+        return document.doc_id, transaction.write(self._name, document.doc_id, todo).rev
 
     def _foreign(self, transaction: Transaction, document: Incoming, foreign: Foreign) -> None:
         self._check(document.doc_id)

@@ -4,11 +4,11 @@ Pure: no clock, no randomness, no disk. Built on `crdtdb.causality` and `crdtdb.
 """
 
 from crdtdb.documents.fields import NO_SCHEMA, NOTHING_GIVEN, Given, Plain, Schema
-from crdtdb.documents.revisions import NO_PATH, Ancestor, Path, Rev, child_digest
+from crdtdb.documents.revisions import NO_PATH, Ancestor, Path, Rev, child_digest, first_digest
 from crdtdb.documents.stamps import HybridClock
 from crdtdb.documents.state import NOTHING, Body, Leaf, State, merge
 from crdtdb.documents.view import NO_BODY, NONE, Shown, Totals, View, totals, view
-from crdtdb.documents.writes import Write, delete, edit, put, resolve
+from crdtdb.documents.writes import Put, Write, delete, edit, put, resolve
 
 __all__ = [
     "NONE",
@@ -24,6 +24,7 @@ __all__ = [
     "Leaf",
     "Path",
     "Plain",
+    "Put",
     "Rev",
     "Schema",
     "Shown",
@@ -34,6 +35,7 @@ __all__ = [
     "child_digest",
     "delete",
     "edit",
+    "first_digest",
     "merge",
     "put",
     "resolve",

@@ -73,6 +73,14 @@ def child_digest(
     return blake2b(text, digest_size=DIGEST_BYTES).hexdigest()
 
 
+def first_digest(body: bytes, sweep: int) -> bytes:
+    """Return what `child_digest` does of a first revision that is a body alone, as bytes."""
+    above = b"@%d" % sweep
+    return blake2b(
+        b"8:crdtdb/1%d:%b1:L4:body%d:%b" % (len(above), above, len(body), body), digest_size=DIGEST_BYTES
+    ).digest()
+
+
 class Ancestor(NamedTuple):
     """One step of a path. `dot` is the write that made the revision where that is known."""
 

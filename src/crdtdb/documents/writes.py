@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Items
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
@@ -103,6 +104,23 @@ class Write:
         """Return the fields of a state, to be changed under a dot; `origin` and `seen` as a `Signature` has them."""
         signature = Signature(dot, self.stamp, self.creations, origin, seen)
         return Draft(state.fields, state.journals, signature, self.open_sequence)
+
+
+class Put(Struct, frozen=True, gc=False):
+    """A put that is to be done: what `put` is given beside the state and the write."""
+
+    rev: Rev | None
+    text: bytes
+    given: Given = NOTHING_GIVEN
+    exact: bool = False
+
+    @property
+    def may_be_first(self) -> bool:
+        """Whether it may make a document that has nothing but a body."""
+        return self.rev is None and not self.given
+
+    def __call__(self, state: State, write: Write) -> State:
+        return put(state, write, self.rev, self.text, self.given, exact=self.exact)
 
 
 def put(

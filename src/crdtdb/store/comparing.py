@@ -166,9 +166,7 @@ def _documents(moment: Moment) -> Iterator[tuple[str, str, State]]:
     for name, collection in sorted(moment.held.collections.items()):
         for key, value in moment.rows.scan(*keys.rest(keys.document(collection.number, b""))):
             raw = key[5:]
-            record = decode_record(
-                value, moment.held.clock, moment.tables, moment.rows.get, keys.history(collection.number, raw)
-            )
+            record = decode_record(value, moment.held.clock, moment.tables, moment.rows.get, key)
             yield name, raw.decode(), record.state
 
 
@@ -198,8 +196,8 @@ def dots_in(moment: Moment, buckets: Iterable[Bucket]) -> dict[Dot, Place]:
                 row = moment.rows.get(keys.document(collection, raw))
                 if row is None:
                     continue
-                history = keys.history(collection, raw)
-                record = decode_record(row, moment.held.clock, moment.tables, moment.rows.get, history)
+                place = keys.document(collection, raw)
+                record = decode_record(row, moment.held.clock, moment.tables, moment.rows.get, place)
                 states[name, doc_id] = hashes(name, doc_id, record.state)
             dot = Dot(actor, int.from_bytes(key[5:], "big"))
             if dot in states[name, doc_id]:

@@ -104,11 +104,12 @@ class Outgoing:
     def _document(self, dot: Dot, place: bytes) -> _Found | None:
         number, raw = keys.read_place(place)
         name = self._names.get(number)
-        value = self._snapshot.get(keys.document(number, raw)) if name is not None else None
+        key = keys.document(number, raw)
+        value = self._snapshot.get(key) if name is not None else None
         if name is None or value is None:
             return None
         history = keys.history(number, raw)
-        record = decode_record(value, self._held.clock, self._tables, self._snapshot.get, history)
+        record = decode_record(value, self._held.clock, self._tables, self._snapshot.get, key)
         if dot != min(held for held in record.state.dots() if held in self._missing):
             return None
         living = self._held.living(name, record.state)

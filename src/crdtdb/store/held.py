@@ -59,6 +59,12 @@ class Collection(Struct, frozen=True, gc=False):
             self.size - old.size + new.size,
         )
 
+    def grown(self, size: int) -> Collection:
+        """Return the counts with one document more, which has one body of this size."""
+        return Collection(
+            self.number, self.documents + 1, self.deleted, self.seq + 1, self.sweep, self.conflicts, self.size + size
+        )
+
 
 def is_counted(doc_id: str) -> bool:
     """Whether a document is one of those that a collection's counts are about."""
@@ -80,10 +86,10 @@ class Held(Struct, frozen=True, gc=False):
         """Return this with another node clock."""
         return Held(clock, self.names, self.marks, self.residue, self.collections, self.next_number, self.stable)
 
-    def counting(self, name: str, counts: Collection) -> Held:
-        """Return this with other counts of one collection."""
+    def counting(self, name: str, counts: Collection, clock: DotSet | None = None) -> Held:
+        """Return this with other counts of one collection, and another node clock if one is given."""
         return Held(
-            self.clock,
+            self.clock if clock is None else clock,
             self.names,
             self.marks,
             self.residue,

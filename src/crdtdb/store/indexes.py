@@ -23,6 +23,7 @@ from crdtdb.jsontext import load
 from crdtdb.query.definitions import DESIGN, IndexDefinition, check_definition, read_definitions
 from crdtdb.store import keys
 from crdtdb.store.batch import RowBatch
+from crdtdb.store.records import Record
 from crdtdb.store.rows import decode_row, encode_row
 from crdtdb.store.views import views_of
 
@@ -59,8 +60,11 @@ def read_indexes(rows: Reader) -> Indexes:
     return found
 
 
-def shown(doc_id: str, state: State, open_sequence: OpenSequence) -> dict[str, Any] | None:
+def shown(doc_id: str, record: Record, open_sequence: OpenSequence) -> dict[str, Any] | None:
     """Return what a document shows, with `_id` and `_rev`, None if it is deleted. Texts are read when they are looked at."""
+    if record.single is not None:
+        return {**load(record.single.text), "_id": doc_id, "_rev": record.single.rev}
+    state = record.state
     seen = view(state)
     if seen.deleted:
         return None

@@ -105,6 +105,11 @@ def history(collection: int, doc_id: bytes) -> bytes:
     return _sized(b"h", collection, len(doc_id)) + doc_id
 
 
+def history_of(document_key: bytes) -> bytes:
+    """Return the beginning of the keys of the replaced revisions of the document that lies under a key."""
+    return b"h%b%b%b" % (document_key[1:5], (len(document_key) - 5).to_bytes(2, "big"), document_key[5:])
+
+
 def revision(history_key: bytes, generation: int, digest: str) -> bytes:
     """Return the key of one replaced revision."""
     return history_key + generation.to_bytes(8, "big") + digest.encode()

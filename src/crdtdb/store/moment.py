@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from crdtdb.backends import Reader
 from crdtdb.causality import DotSet
 from crdtdb.store import keys
 from crdtdb.store.held import Held
-from crdtdb.store.records import Record, StoreTables, decode_record
+from crdtdb.store.records import Record, StoreTables, read_record
 
 
 class Moment(NamedTuple):
@@ -26,9 +24,9 @@ class Moment(NamedTuple):
         collection = self.held.collections.get(name)
         if collection is None:
             return None
-        raw = doc_id.encode()
-        value = self.rows.get(keys.document(collection.number, raw))
-        return self.decoded(name, raw, value) if value is not None else None
+        key = keys.document(collection.number, doc_id.encode())
+        value = self.rows.get(key)
+        return decoded(self.rows, self.held, self.tables, name, key, value) if value is not None else None
 
     def changes(self, name: str, since: int = 0, reverse: bool = False) -> Iterator[tuple[int, str, Record]]:
         """Yield the changes with a seq above `since`: each document once, at its last change."""
@@ -72,16 +70,18 @@ class Moment(NamedTuple):
                             lowest = min(lowest, record.seq)
         return lowest
 
-    def decoded(self, name: str, raw: bytes, value: bytes) -> Record | None:
-        """Read a document's row; None if all that is in it was dropped."""
-        return decoded(self.rows, self.held, self.tables, name, raw, value)
+    def decoded(self, name: str, key: bytes, value: bytes) -> Record | None:
+        """Read the row of a document that lies under a key; None if all that is in it was dropped."""
+        return decoded(self.rows, self.held, self.tables, name, key, value)
 
 
-def decoded(rows: Reader, held: Held, tables: StoreTables, name: str, raw: bytes, value: bytes) -> Record | None:
+def decoded(rows: Reader, held: Held, tables: StoreTables, name: str, key: bytes, value: bytes) -> Record | None:
     """Read a document's row as it was when `held` was held; None if all that is in it was dropped."""
-    history = keys.history(held.collections[name].number, raw)
-    record = decode_record(value, held.clock, tables, rows.get, history)
-    living = held.living(name, record.state)
-    if living is record.state:
+    record = read_record(value, held.clock, tables, rows.get, key, held.names[name])
+    if record.single is not None:
         return record
-    return replace(record, state=living) if living.leaves or living.bodies else None
+    stored = record.stored
+    living = held.living(name, stored)
+    if living is stored:
+        return record
+    return Record.of(record.seq, living, record.residue, stored) if living.leaves or living.bodies else None

@@ -8,13 +8,22 @@ from typing import Any
 from msgspec import Struct
 
 from crdtdb.backends import Reader
-from crdtdb.causality import Actor, Dot, DotSet
+from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import Address, Creations
-from crdtdb.documents import Ancestor, Leaf, Rev, State
+from crdtdb.documents import Ancestor, Leaf, Rev, State, first_digest
 from crdtdb.limits import REVS_LIMIT
 from crdtdb.store import keys
 from crdtdb.store.rows import decode_row, encode_row
-from crdtdb.wire.states import address_in, address_out, decode_state, dots_in, dots_out, encode_state
+from crdtdb.wire.states import (
+    address_in,
+    address_out,
+    decode_state,
+    dots_in,
+    dots_out,
+    encode_first,
+    encode_state,
+    single_in,
+)
 
 Get = Callable[[bytes], bytes | None]
 
@@ -48,6 +57,10 @@ class StoreTables:
             self._actor_numbers[actor] = number
         return number
 
+    def number_of(self, creations: Creations) -> int | None:
+        """Return the number of a set of creations that has one."""
+        return self._set_numbers.get(creations)
+
     def known_actor_number(self, actor: Actor) -> int | None:
         """Return the number of an actor that has one."""
         return self._actor_numbers.get(actor)
@@ -72,14 +85,69 @@ class StoreTables:
         return self.sets[number]
 
 
-class Record(Struct, frozen=True, gc=False):
-    """A document as the store holds it. `residue` is what its context has beyond the node clock."""
+class Single(Struct, frozen=True, gc=False):
+    """All that is seen of a document with one leaf, which lives, and no fields: its revision and its text. Most are so."""
 
-    seq: int
+    generation: int
+    digest: str
+    text: bytes
+
+    @property
+    def rev(self) -> str:
+        """The revision's name."""
+        return f"{self.generation}-{self.digest}"
+
+
+class Decoded(Struct, frozen=True, gc=False):
+    """What a document's row holds. `residue` is what its context has beyond the node clock."""
+
     state: State
     residue: DotSet
     stored: State
     """The same before what was written under dropped creations is left out."""
+
+
+_Source = tuple[bytes, DotSet, "StoreTables", Get, bytes]
+"""A document's row, the node clock it was read under, and what reads the rows of its older revisions: see `decode_record`."""
+
+
+class Record(Struct, gc=False):
+    """A document as the store holds it.
+
+    Who reads one that is `single` seldom wants more than that, so its state is made when somebody asks for it.
+    """
+
+    seq: int
+    single: Single | None
+    decoded: Decoded | None
+    source: _Source | None = None
+
+    @classmethod
+    def of(cls, seq: int, state: State, residue: DotSet = EMPTY, stored: State | None = None) -> Record:
+        """Return the record of a state that is at hand."""
+        return cls(seq, None, Decoded(state, residue, stored if stored is not None else state))
+
+    def _all(self) -> Decoded:
+        if self.decoded is None:
+            assert self.source is not None
+            row, clock, tables, get, key = self.source
+            self.decoded = _decoded(decode_row(row), clock, tables, get, key)
+        return self.decoded
+
+    @property
+    def state(self) -> State:
+        """The document's state, without what was written under creations that were all dropped."""
+        return self._all().state
+
+    @property
+    def residue(self) -> DotSet:
+        """What the document's context has beyond the node clock."""
+        return self._all().residue
+
+    @property
+    def stored(self) -> State:
+        """The state before what was dropped is left out."""
+        return self._all().stored
 
 
 class Past(Struct, frozen=True, gc=False):
@@ -111,15 +179,39 @@ def _parent_alone(leaf: Leaf) -> tuple[Sequence[Ancestor], bool]:
     return (parent,), not (leaf.path.complete and len(leaf.path.known) == 1)
 
 
-def decode_record(value: bytes, clock: DotSet, tables: StoreTables, get: Get, history: bytes) -> Record:
-    """Read a document. `get` reads the rows of its older revisions, `history` is where their keys begin."""
+def decode_record(value: bytes, clock: DotSet, tables: StoreTables, get: Get, key: bytes) -> Record:
+    """Read a document's row. `key` is the row's, `get` reads the rows of its older revisions."""
     encoded = decode_row(value)
+    return Record(encoded[0], None, _decoded(encoded, clock, tables, get, key))
 
+
+def read_record(value: bytes, clock: DotSet, tables: StoreTables, get: Get, key: bytes, living: Creations) -> Record:
+    """Read a document as `decode_record` does, and no more of it than is asked for where it was written under `living`."""
+    encoded = decode_row(value)
+    single = single_in(encoded[1:], tables.number_of(living))
+    source = (value, clock, tables, get, key)
+    return Record(encoded[0], Single(*single) if single is not None else None, None, source)
+
+
+def _decoded(encoded: Any, clock: DotSet, tables: StoreTables, get: Get, key: bytes) -> Decoded:
     def older(rev: Rev) -> Callable[[], Iterable[Ancestor]]:
-        return lambda: read_chain(get, tables, history, rev)
+        return lambda: read_chain(get, tables, keys.history_of(key), rev)
 
     state, residue = decode_state(encoded[1:], clock, tables, older)
-    return Record(encoded[0], state, residue, state)
+    return Decoded(state, residue, state)
+
+
+def first_record(
+    seq: int, dot: Dot, stamp: int, creations: Creations, sweep: int, text: bytes, context: DotSet, tables: StoreTables
+) -> tuple[bytes, Record]:
+    """Return the row of a document that is written for the first time, and what stands in it; `context` is the node clock."""
+    digest = first_digest(text, sweep)
+    row = encode_row([seq, *encode_first(dot, digest, stamp, creations, text, tables)])
+    return row, Record(seq, Single(1, digest.hex(), text), None, (row, context, tables, _nothing, b""))
+
+
+def _nothing(_: bytes) -> None:
+    return None
 
 
 def read_chain(get: Get, tables: StoreTables, history: bytes, rev: Rev) -> Iterator[Ancestor]:

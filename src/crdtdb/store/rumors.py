@@ -38,7 +38,7 @@ class RumorWriter:
             if collection is None or value is None:
                 continue
             history = keys.history(collection.number, raw)
-            record = decode_record(value, held.clock, self._tables, rows.get, history)
+            record = decode_record(value, held.clock, self._tables, rows.get, keys.document(collection.number, raw))
             state = held.living(name, record.state)
             if state.leaves:
                 state, links = self._fresh(rows, collection.number, name, doc_id, state)

@@ -172,10 +172,10 @@ class Store:
         collection = held.collections.get(name)
         if collection is None:
             return None
-        raw = doc_id.encode()
-        value = self._backend.get(keys.document(collection.number, raw))
+        key = keys.document(collection.number, doc_id.encode())
+        value = self._backend.get(key)
         self.read_documents += 1  # about: threads that read at the same moment may count once
-        return self._decoded(held, name, raw, value) if value is not None else None
+        return decoded(self._backend, held, self._tables, name, key, value) if value is not None else None
 
     def documents(
         self, name: str, start: str = "", stop: str | None = None, reverse: bool = False, local: bool = False
@@ -188,7 +188,7 @@ class Store:
         for key, value in self._backend.scan(first, last, reverse=reverse):
             if key.startswith(b"_local/", 5) and not local:
                 continue
-            record = self._decoded(held, name, key[5:], value)
+            record = decoded(self._backend, held, self._tables, name, key, value)
             if record is not None:
                 yield key[5:].decode(), record
 
@@ -526,13 +526,11 @@ class Store:
     def _schema_of(self, name: str, number: int, get: Callable[[bytes], bytes | None]) -> Schema:
         found = self._schemas.get(number)
         if found is None:
-            value = get(keys.document(number, SCHEMA_ID.encode()))
-            record = self._decoded(self._held, name, SCHEMA_ID.encode(), value) if value is not None else None
+            key = keys.document(number, SCHEMA_ID.encode())
+            value = get(key)
+            record = decoded(self._backend, self._held, self._tables, name, key, value) if value is not None else None
             found = self._schemas[number] = read_schema(record.state) if record is not None else NO_SCHEMA
         return found
-
-    def _decoded(self, held: Held, name: str, raw: bytes, value: bytes) -> Record | None:
-        return decoded(self._backend, held, self._tables, name, raw, value)
 
     def _take_over(self, texts: Texts) -> None:
         """Keep open what a commit opened, and take note of what is to be folded."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from msgspec.structs import replace
-
 from crdtdb.backends import Reader
 from crdtdb.store import keys
 from crdtdb.store.records import Record, StoreTables, decode_record, decode_sweep, encode_sweep
@@ -33,7 +31,8 @@ def sweep_slice(transaction: Transaction, rows: Reader, tables: StoreTables, num
         else:
             living = transaction.held.living(name, record.state)
             if living is not record.state:
-                transaction.save(name, raw.decode(), replace(record, state=living), living, record.residue)
+                known = Record.of(record.seq, living, record.residue, record.stored)
+                transaction.save(name, raw.decode(), known, living, record.residue)
     done = len(slice_) < _SLICE_DOCUMENTS
     transaction.rows[keys.sweep(number)] = None if done else encode_sweep(name, slice_[-1][0] + b"\0")
     return done
@@ -49,7 +48,7 @@ def _documents(
             raw = key[5:]
             yield (
                 raw,
-                decode_record(value, transaction.held.clock, tables, transaction.get, keys.history(number, raw)),
+                decode_record(value, transaction.held.clock, tables, transaction.get, key),
             )
 
 

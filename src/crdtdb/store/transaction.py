@@ -24,7 +24,7 @@ from crdtdb.crdts import (
     OpenSequence,
     Sequence,
 )
-from crdtdb.documents import NO_SCHEMA, NOTHING, Ancestor, Rev, Schema, State, Write
+from crdtdb.documents import NO_SCHEMA, NOTHING, Ancestor, Put, Rev, Schema, State, Write
 from crdtdb.documents.attachments import may_have_attachments
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.collecting import has_garbage
@@ -48,6 +48,7 @@ from crdtdb.store.records import (
     decode_record,
     encode_record,
     encode_sweep,
+    first_record,
     read_chain,
 )
 from crdtdb.store.sequences import OpenSequences
@@ -77,8 +78,22 @@ class Origin(NamedTuple):
 class Written(Struct, frozen=True, gc=False):
     """A document after a write, and the dot of the leaf that the write made; None if it changed nothing."""
 
-    state: State
+    record: Record
     dot: Dot | None
+
+    @property
+    def state(self) -> State:
+        """The document's state."""
+        return self.record.state
+
+    @property
+    def rev(self) -> Rev:
+        """The revision that the write made. Not to be asked of one that changed nothing."""
+        single = self.record.single
+        if single is not None:
+            return Rev(single.generation, single.digest)
+        assert self.dot is not None
+        return self.state.leaves[self.dot].rev
 
 
 class Transaction(RowBatch):
@@ -87,7 +102,7 @@ class Transaction(RowBatch):
     def __init__(self, backend: Backend, held: Held, tables: StoreTables, origin: Origin, indexes: Indexes) -> None:
         super().__init__(backend)
         self.indexing = Indexing(self, indexes)
-        self._changed: list[tuple[int, str, State]] = []
+        self._changed: list[tuple[int, str, Record]] = []
         """The documents that were saved, where an index may have to follow."""
         self._tables, self._origin = tables, origin
         self.held = held
@@ -218,12 +233,16 @@ class Transaction(RowBatch):
         collection, raw = self.held.collections.get(name), doc_id.encode()
         value = self.get(keys.document(collection.number, raw)) if collection is not None else None
         if collection is None or value is None:
-            nothing = State({}, {}, NO_FIELDS, self.held.clock)
-            return Record(0, nothing, EMPTY, nothing)
-        history = keys.history(collection.number, raw)
-        record = decode_record(value, self.held.clock, self._tables, self.get, history)
-        living = self.held.living(name, record.state)
-        return record if living is record.state else replace(record, state=living)
+            return self._nothing()
+        return self._decoded(name, keys.document(collection.number, raw), value)
+
+    def _nothing(self) -> Record:
+        return Record.of(0, State({}, {}, NO_FIELDS, self.held.clock))
+
+    def _decoded(self, name: str, key: bytes, value: bytes) -> Record:
+        record = decode_record(value, self.held.clock, self._tables, self.get, key)
+        living = self.held.living(name, record.stored)
+        return record if living is record.stored else Record.of(record.seq, living, record.residue, record.stored)
 
     def older(self, name: str, doc_id: str) -> Older:
         """Return what reads the ancestors of a document's revisions, for a path that came without them."""
@@ -247,9 +266,15 @@ class Transaction(RowBatch):
         """
         self._check_writable(name, doc_id)
         self.create(name)
-        before = self.load(name, doc_id)
         actor, held = self._origin.actor, self.held
         counter, collection, raw = held.clock.highest(actor), held.collections[name], doc_id.encode()
+        key = keys.document(collection.number, raw)
+        value = self.get(key)
+        if value is None and type(change) is Put and change.may_be_first:
+            first = self._write_first(name, doc_id, key, change.text)
+            if first is not None:
+                return first
+        before = self._decoded(name, key, value) if value is not None else self._nothing()
         write = Write(
             doc_id,
             actor,
@@ -262,7 +287,7 @@ class Transaction(RowBatch):
         )
         after = change(before.state, write)
         if after is before.state:
-            return Written(after, None)
+            return Written(Record.of(before.seq, after), None)
         if len(after.leaves) > DOCUMENT_LEAVES_MAX:
             raise TooLargeError(
                 f"document {doc_id!r} would have {len(after.leaves)} leaves, the limit is {DOCUMENT_LEAVES_MAX}: "
@@ -278,7 +303,30 @@ class Transaction(RowBatch):
         if write.opened:
             self.texts.leave(collection.number, raw, after, write)
         self.written.append((name, doc_id))
-        return Written(after, write.dot)
+        return Written(Record.of(0, after), write.dot)
+
+    def _write_first(self, name: str, doc_id: str, key: bytes, text: bytes) -> Written | None:
+        """Write a document with a body alone where nothing was, as most are, without making a state of it.
+
+        None, and nothing is written, if more would come of it.
+        """
+        actor, held = self._origin.actor, self.held
+        collection, ranges = held.collections[name], held.clock.ranges(actor)
+        if (
+            doc_id[0] == "_"
+            or len(ranges) > 1
+            or (ranges and ranges[0][0] != 1)
+            or self._schema(name, collection.number)
+        ):
+            return None
+        dot = Dot(actor, ranges[0][1] + 1 if ranges else 1)
+        clock, seq, stamp = held.clock.add(dot), collection.seq + 1, self._origin.stamp()
+        row, record = first_record(seq, dot, stamp, held.names[name], collection.sweep, text, clock, self._tables)
+        self._put_new(name, collection, key, dot, row, text)
+        self.held = held.counting(name, collection.grown(len(text)), clock)
+        self._follow(collection.number, doc_id, record)
+        self.written.append((name, doc_id))
+        return Written(record, dot)
 
     def save(self, name: str, doc_id: str, before: Record, after: State, residue: DotSet) -> None:
         """Put a document in the place of what was there: its row, its log, its feed, its past and the counts."""
@@ -288,8 +336,10 @@ class Transaction(RowBatch):
         if not before.seq and doc_id[0] != "_":
             dot = after.written_once()
             if dot is not None:
-                self._save_new(name, collection, raw, after, rest, dot)
-                self._follow(number, doc_id, after)
+                row = encode_record(collection.seq + 1, after, rest, self._tables)
+                self._put_new(name, collection, keys.document(number, raw), dot, row, after.bodies[dot].text)
+                self.held = self.held.counting(name, collection.changed(NOTHING, after, collection.seq + 1))
+                self._follow(number, doc_id, Record.of(0, after))
                 return
         self._log_changed(before.stored, after, keys.place(number, raw))
         if before.seq:
@@ -319,22 +369,22 @@ class Transaction(RowBatch):
             self.declared.add(number)  # what isn't counted and has a row in the feed is the schema
         self.held = self.held.counting(name, collection)
         self.touched.add(name)
-        self._follow(number, doc_id, stored)
+        self._follow(number, doc_id, Record.of(seq, stored))
 
-    def _save_new(self, name: str, collection: Collection, raw: bytes, after: State, residue: DotSet, dot: Dot) -> None:
-        """Save a document that was written once, where nothing was: most are. It has no past, and nothing to be collected."""
-        number, seq, text = collection.number, collection.seq + 1, after.bodies[dot].text
+    def _put_new(self, name: str, collection: Collection, key: bytes, dot: Dot, row: bytes, text: bytes) -> None:
+        """Put a document that was written once where nothing was: most are. It has no past, and nothing to be collected."""
+        rows, number, place = self.rows, collection.number, key[1:]
+        raw = place[4:]
         if may_have_attachments(text):
             self.contents.refer(number, raw, [text])
-        self.rows[keys.log(self._tables.actor_number(dot.actor), dot.counter)] = keys.place(number, raw)
-        self.rows[keys.document(number, raw)] = encode_record(seq, after, residue, self._tables)
-        self.rows[keys.change(number, seq)] = raw
-        self.held = self.held.counting(name, collection.changed(NOTHING, after, seq))
+        rows[keys.log(self._tables.actor_number(dot.actor), dot.counter)] = place
+        rows[key] = row
+        rows[keys.change(number, collection.seq + 1)] = raw
         self.touched.add(name)
 
     # Indexes
 
-    def _follow(self, number: int, doc_id: str, after: State) -> None:
+    def _follow(self, number: int, doc_id: str, after: Record) -> None:
         """Take note of a document that indexes must follow. They do at the end of the commit: it may change once more."""
         if is_design(doc_id) or (is_indexed(doc_id) and self.indexing.indexes.get(number)):
             self._changed.append((number, doc_id, after))
@@ -344,14 +394,14 @@ class Transaction(RowBatch):
         if not self._changed:
             return
         living = {one.number for one in self.held.collections.values()}
-        latest = {(number, doc_id): state for number, doc_id, state in self._changed if number in living}
-        for (number, doc_id), state in latest.items():
+        latest = {(number, doc_id): record for number, doc_id, record in self._changed if number in living}
+        for (number, doc_id), record in latest.items():
             if is_design(doc_id):
-                self.indexing.redefine(number, doc_id, self._shown(number, doc_id, state), self._next_index)
+                self.indexing.redefine(number, doc_id, self._shown(number, doc_id, record), self._next_index)
                 self.designed.add(number)
-        for (number, doc_id), state in latest.items():
+        for (number, doc_id), record in latest.items():
             if is_indexed(doc_id) and self.indexing.indexes.get(number):
-                self.indexing.enter(number, doc_id.encode(), self._shown(number, doc_id, state))
+                self.indexing.enter(number, doc_id.encode(), self._shown(number, doc_id, record))
 
     def build(self, name: str, index: Index) -> None:
         """Enter the next documents of an index that is being built."""
@@ -363,8 +413,8 @@ class Transaction(RowBatch):
         found: list[tuple[bytes, dict[str, object] | None]] = []
         for raw in slice_of(self._backend, now):
             doc_id = raw.decode()
-            state = self.load(name, doc_id).state if is_indexed(doc_id) else NOTHING
-            found.append((raw, self._shown(index.collection, doc_id, state)))
+            record = self.load(name, doc_id) if is_indexed(doc_id) else self._nothing()
+            found.append((raw, self._shown(index.collection, doc_id, record)))
         self.indexing.build(now, found)
 
     def put_emissions(
@@ -392,8 +442,8 @@ class Transaction(RowBatch):
         """Return what opens the texts and lists of a document to be read, and leaves them as they are."""
         return partial(self._look, self.collection(name).number, doc_id.encode())
 
-    def _shown(self, number: int, doc_id: str, state: State) -> dict[str, object] | None:
-        return shown(doc_id, state, partial(self._look, number, doc_id.encode()))
+    def _shown(self, number: int, doc_id: str, record: Record) -> dict[str, object] | None:
+        return shown(doc_id, record, partial(self._look, number, doc_id.encode()))
 
     def _look(self, number: int, raw: bytes, address: Address, journal: Journal, _: bytes) -> Sequence:
         return self.texts.look((number, raw, address), journal)

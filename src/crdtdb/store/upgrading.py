@@ -37,8 +37,10 @@ def _indexed(backend: Backend) -> dict[bytes, bytes | None]:
     for one in held.collections.values():
         for key, value in backend.scan(*keys.rest(keys.document(one.number, DESIGN.encode()))):
             raw = key[5:]
-            state = decode_record(value, held.clock, tables, backend.get, keys.history(one.number, raw)).state
-            indexing.redefine(one.number, raw.decode(), shown(raw.decode(), state, open_at_hand), lambda: next(numbers))
+            record = decode_record(value, held.clock, tables, backend.get, key)
+            indexing.redefine(
+                one.number, raw.decode(), shown(raw.decode(), record, open_at_hand), lambda: next(numbers)
+            )
     after = replace(held, next_number=next(numbers))
     return {**batch.all_rows(), **held_rows(held, after, tables)} if batch.rows else {}
 
@@ -58,7 +60,6 @@ def _recount(backend: Backend, held: Held, tables: StoreTables, before: Collecti
     for key, value in backend.scan(*keys.rest(keys.document(before.number, b""))):
         raw = key[5:]
         if is_counted(raw.decode()):
-            history = keys.history(before.number, raw)
-            state = decode_record(value, held.clock, tables, backend.get, history).state
+            state = decode_record(value, held.clock, tables, backend.get, key).state
             counts = counts.changed(NOTHING, state, counts.seq)
     return counts

@@ -31,12 +31,17 @@ def check_store(store: Store) -> None:
         counted = Collection(number, seq=collection.seq, sweep=collection.sweep)
         for key, value in backend.scan(*keys.rest(keys.document(number, b""))):
             raw = key[5:]
-            history = keys.history(number, raw)
-            record = decode_record(value, held.clock, tables, backend.get, history)
+            record = decode_record(value, held.clock, tables, backend.get, key)
             local = raw.startswith(LOCAL.encode())
             if not local:
                 feed[keys.change(number, record.seq)] = raw
             seen = view(record.state)
+            quick = store.read(name, raw.decode())
+            if quick is not None and quick.single is not None:
+                (only,) = seen.leaves
+                assert seen.siblings == (only,), f"{name}/{raw!r} isn't single"
+                assert (only.rev, only.text) == ((quick.single.generation, quick.single.digest), quick.single.text)
+                assert quick.state == held.living(name, record.state)
             for body in record.state.bodies.values():
                 for content in contents_in(body.text):
                     assert store.attachments.find(content.sha256) is not None, f"{name}/{raw!r} lacks {content}"
@@ -89,7 +94,7 @@ def _check_indexes(store: Store) -> None:
                 aside.add(index.number)
                 continue
             for doc_id, record in store.documents(name):
-                document = shown(doc_id, record.state, store.opener(name, doc_id)) if is_indexed(doc_id) else None
+                document = shown(doc_id, record, store.opener(name, doc_id)) if is_indexed(doc_id) else None
                 key = index.definition.key(document) if document is not None else None
                 if key is not None:
                     raw = doc_id.encode()

@@ -99,6 +99,34 @@ def encode_state(
     return [leaves, bodies, fields, journals or None, dots_out(residue, number) if residue else None]
 
 
+def encode_first(dot: Dot, digest: bytes, stamp: int, creations: Creations, text: bytes, tables: Tables) -> Encoded:
+    """Return what `encode_state` does of a state that is one leaf without parents, its body, and nothing else."""
+    number, counter, set_number = tables.actor_number(dot[0]), dot[1], tables.creations_number(creations)
+    leaf = [number, counter, 1, digest, None, None, 0, None, None, stamp, set_number]
+    return [[leaf], [[number, counter, set_number, text]], [], None, None]
+
+
+def single_in(encoded: Encoded, living: int | None) -> tuple[int, str, bytes] | None:
+    """Return generation, digest and text of a state with one leaf, which lives, its body, and no fields; None for others.
+
+    Both must have been written under the set of creations with the number `living`. For a state that this store wrote.
+    """
+    leaves, bodies, fields, journals, _ = encoded
+    if fields or journals is not None or len(leaves) != 1 or len(bodies) != 1:
+        return None
+    number, counter, generation, digest, _, _, kind, body_dot, _, _, creations = leaves[0]
+    body_number, body_counter, body_creations, text = bodies[0]
+    if kind == _DELETED or creations != living or body_creations != living:
+        return None
+    if (
+        (body_number != number or body_counter != counter)
+        if body_dot is None
+        else body_dot != [body_number, body_counter]
+    ):
+        return None
+    return generation, digest.hex() if type(digest) is bytes else digest, text
+
+
 def decode_state(encoded: Any, context: DotSet, tables: Tables, older: Older) -> tuple[State, DotSet]:
     """Return the state whose context is `context` joined with its residue, and that residue.
 
