@@ -34,11 +34,12 @@ class EmbeddedSession(Session):
         self.collection.put(doc_id, document)
 
     def get(self, doc_id: str) -> Document:
-        return dict(self.collection.get(doc_id))
+        return self.collection.get(doc_id).body
 
     def update(self, doc_id: str) -> None:
         found = self.collection.get(doc_id)
-        self.collection.put(doc_id, {**found, "touched": found.get("touched", 0) + 1}, found.rev)
+        body = found.body
+        self.collection.put(doc_id, {**body, "touched": body.get("touched", 0) + 1}, found.rev)
 
     def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:
         for one in self.collection.bulk([{"_id": doc_id, **document} for doc_id, document in documents]):
@@ -58,7 +59,7 @@ class EmbeddedSession(Session):
         self.collection.resolve(doc_id, body)
 
     def changes(self) -> int:
-        return sum(1 for change in self.collection.changes(since=0) if dict(change.doc))
+        return sum(1 for change in self.collection.changes(since=0) if change.doc.body)
 
     def load(self, path: str) -> None:
         with Path(path).open("rb") as file:

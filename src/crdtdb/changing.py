@@ -87,6 +87,6 @@ def in_slices(finder: Finder, limit: int, act: Callable[[list[Document]], list[T
 def changed_by(change: Change, document: Document) -> Mapping[str, Any] | None:
     """Return what a document is to become, None to leave it."""
     if isinstance(change, Mapping):
-        merged: Mapping[str, Any] = merge_patch(dict(document), change)
+        merged: Mapping[str, Any] = merge_patch(document.body, change)
         return merged
-    return change(dict(document))
+    return change(document.body)

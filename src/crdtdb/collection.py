@@ -93,7 +93,7 @@ class Collection(Querying):
         check_id(doc_id)
         while True:
             before = self._find(doc_id)
-            changed = change(dict(before) if before is not None else {})
+            changed = change(before.body if before is not None else {})
             if changed is None:
                 return before
             try:

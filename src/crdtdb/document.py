@@ -55,7 +55,7 @@ class Document(Mapping[str, Any]):
         self._parsed: dict[str, Any] | None = None
 
     @property
-    def _body(self) -> dict[str, Any]:
+    def _value(self) -> dict[str, Any]:
         """The value, parsed when somebody looks: who writes seldom reads the answer. Texts in it may be unread."""
         if self._parsed is None:
             self._parsed = load(self._text)
@@ -63,6 +63,17 @@ class Document(Mapping[str, Any]):
                 overlay(self._parsed, values(self._draft))
             self._parsed.update(self._extra or {})
         return self._parsed
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The value as a dict of the caller's own: what is changed in it changes neither the document nor the store.
+
+        Texts and lists are read at once, as they are by then.
+        """
+        value: dict[str, Any] = load(self._text) if self._draft is None else whole(self._text, self._draft)
+        if self._extra:
+            value.update(self._extra)
+        return value
 
     @property
     def fields(self) -> dict[tuple[str, ...], str]:
@@ -85,20 +96,20 @@ class Document(Mapping[str, Any]):
         return self.state.clock()
 
     def __getitem__(self, key: str) -> Any:
-        value = (self._parsed if self._parsed is not None else self._body)[key]
+        value = (self._parsed if self._parsed is not None else self._value)[key]
         if self._draft is not None and isinstance(value, (Unread, dict)):
-            value = self._body[key] = read_all(value)
+            value = self._value[key] = read_all(value)
         return value
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._body)
+        return iter(self._value)
 
     def keys(self) -> KeysView[str]:
         """Return the names in it."""
-        return self._body.keys()
+        return self._value.keys()
 
     def __len__(self) -> int:
-        return len(self._body)
+        return len(self._value)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Document):

@@ -18,6 +18,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 
+from msgspec import Struct
+
 from crdtdb.causality.dots import Actor, Dot
 
 Range = tuple[int, int]
@@ -26,17 +28,14 @@ Ranges = tuple[Range, ...]
 _UNBOUNDED = 1 << 63
 
 
-class DotSet:
-    """An immutable set of dots."""
+class DotSet(Struct, frozen=True, eq=False, gc=False):
+    """An immutable set of dots.
 
-    __slots__ = ("_ranges",)
+    It takes ranges as they are: ascending, disjoint, not adjacent, counters from 1. Use `from_ranges` for input that nobody has
+    checked.
+    """
 
-    def __init__(self, ranges: Mapping[Actor, Ranges] | None = None) -> None:
-        """Take `ranges` as they are: ascending, disjoint, not adjacent, counters from 1.
-
-        Use `from_ranges` for input that nobody has checked.
-        """
-        self._ranges: Mapping[Actor, Ranges] = ranges if ranges is not None else {}
+    _ranges: Mapping[Actor, Ranges] = {}
 
     @classmethod
     def of(cls, dots: Iterable[Dot]) -> DotSet:
@@ -114,7 +113,7 @@ class DotSet:
         if ranges is None:
             added: Ranges = ((counter, counter),)
         elif ranges[-1][1] == counter - 1:
-            added = (*ranges[:-1], (ranges[-1][0], counter))
+            added = (*ranges[:-1], (ranges[-1][0], counter)) if len(ranges) > 1 else ((ranges[0][0], counter),)
         else:
             added = _union(ranges, ((counter, counter),))
         return DotSet({**self._ranges, actor: added})

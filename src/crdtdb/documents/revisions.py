@@ -76,9 +76,9 @@ def child_digest(
 def first_digest(body: bytes, sweep: int) -> bytes:
     """Return what `child_digest` does of a first revision that is a body alone, as bytes."""
     above = b"@%d" % sweep
-    return blake2b(
-        b"8:crdtdb/1%d:%b1:L4:body%d:%b" % (len(above), above, len(body), body), digest_size=DIGEST_BYTES
-    ).digest()
+    digest = blake2b(b"8:crdtdb/1%d:%b1:L4:body%d:" % (len(above), above, len(body)), digest_size=DIGEST_BYTES)
+    digest.update(body)
+    return digest.digest()
 
 
 class Ancestor(NamedTuple):

@@ -6,7 +6,7 @@ so a reader sees what was committed and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -154,19 +154,29 @@ def _dots_at(rows: Reader, prefix: bytes, tables: StoreTables) -> DotSet:
 def held_rows(before: Held, after: Held, tables: StoreTables) -> dict[bytes, bytes | None]:
     """Return the rows that differ."""
     rows: dict[bytes, bytes | None] = {}
-    for one, other, key in ((before.clock, after.clock, keys.clock), (before.stable, after.stable, keys.stable)):
-        if other is not one:
-            for actor, ranges in other.items():
-                if one.ranges(actor) != ranges:
-                    rows[key(tables.actor_number(actor))] = encode_row([bound for pair in ranges for bound in pair])
-    named = (before.names, before.marks, before.residue, before.next_number)
-    if named != (after.names, after.marks, after.residue, after.next_number):
+    if after.clock is not before.clock:
+        _put_dots(rows, keys.clock, before.clock, after.clock, tables)
+    if after.stable is not before.stable:
+        _put_dots(rows, keys.stable, before.stable, after.stable, tables)
+    if _named(before) != _named(after):
         rows[keys.CATALOGUE] = encode_row(_catalogue_out(after, tables))
     if after.collections is not before.collections:
         for name, counts in after.collections.items():
             if before.collections.get(name) is not counts:
                 rows[keys.counts(counts.number)] = encode_row(counts.row())
     return rows
+
+
+def _named(held: Held) -> tuple[object, ...]:
+    return held.names, held.marks, held.residue, held.next_number
+
+
+def _put_dots(
+    rows: dict[bytes, bytes | None], key: Callable[[int], bytes], before: DotSet, after: DotSet, tables: StoreTables
+) -> None:
+    for actor, ranges in after.items():
+        if before.ranges(actor) != ranges:
+            rows[key(tables.actor_number(actor))] = encode_row([bound for pair in ranges for bound in pair])
 
 
 def _catalogue_out(held: Held, tables: StoreTables) -> list[Any]:

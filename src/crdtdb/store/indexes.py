@@ -88,15 +88,23 @@ def is_indexed(doc_id: str) -> bool:
 
 
 class Indexing:
-    """What one commit does to indexes, over its rows."""
+    """What one commit does to indexes, in its rows.
 
-    def __init__(self, batch: RowBatch, indexes: Indexes) -> None:
-        self._batch, self.indexes = batch, indexes
+    Each call is given these: they belong to the transaction that has this, and two that have each other outlive their commit.
+    """
+
+    def __init__(self, indexes: Indexes) -> None:
+        self.indexes = indexes
         self.dropped: list[int] = []
         """The numbers of indexes whose rows are to be removed."""
 
     def redefine(
-        self, collection: int, ddoc: str, body: Mapping[str, Any] | None, next_number: Callable[[], int]
+        self,
+        batch: RowBatch,
+        collection: int,
+        ddoc: str,
+        body: Mapping[str, Any] | None,
+        next_number: Callable[[], int],
     ) -> None:
         """Take over what a design document defines now: indexes that are new are to be built, those that went are dropped."""
         wanted = {_identity(one): one for one in (read_definitions(ddoc, body) if body is not None else ())}
@@ -105,63 +113,63 @@ class Indexing:
             if index.definition.ddoc != ddoc or wanted.pop(_identity(index.definition), None) is not None:
                 kept.append(index)
             else:
-                self._drop(index)
+                self._drop(batch, index)
         for definition in wanted.values():
             index = Index(next_number(), collection, definition)
-            self._batch.rows[keys.index(collection, index.number)] = index.row()
+            batch.rows[keys.index(collection, index.number)] = index.row()
             kept.append(index)
         self._set(collection, kept)
 
-    def drop_all(self, collection: int) -> None:
+    def drop_all(self, batch: RowBatch, collection: int) -> None:
         """Drop the indexes of a collection that is dropped."""
         for index in self.indexes.get(collection, ()):
-            self._drop(index)
+            self._drop(batch, index)
         self._set(collection, ())
-        self.drop_views(collection, ())
+        self.drop_views(batch, collection, ())
 
-    def drop_views(self, collection: int, keep: Collection[bytes]) -> None:
+    def drop_views(self, batch: RowBatch, collection: int, keep: Collection[bytes]) -> None:
         """Drop the views of a collection, but for those of these signatures."""
-        for signature, view_state in list(views_of(self._batch.committed, collection)):
+        for signature, view_state in list(views_of(batch.committed, collection)):
             if signature not in keep:
-                self._batch.rows[keys.view(collection, signature)] = None
-                self._batch.rows[keys.leftover(view_state.number)] = b""
+                batch.rows[keys.view(collection, signature)] = None
+                batch.rows[keys.leftover(view_state.number)] = b""
                 self.dropped.append(view_state.number)
 
-    def _drop(self, index: Index) -> None:
-        self._batch.rows[keys.index(index.collection, index.number)] = None
-        self._batch.rows[keys.leftover(index.number)] = b""
+    def _drop(self, batch: RowBatch, index: Index) -> None:
+        batch.rows[keys.index(index.collection, index.number)] = None
+        batch.rows[keys.leftover(index.number)] = b""
         self.dropped.append(index.number)
 
     def _set(self, collection: int, indexes: Iterable[Index]) -> None:
         self.indexes = {**self.indexes, collection: tuple(indexes)}
 
-    def enter(self, collection: int, raw: bytes, document: Mapping[str, Any] | None) -> None:
+    def enter(self, batch: RowBatch, collection: int, raw: bytes, document: Mapping[str, Any] | None) -> None:
         """Put a document's entries in the place of those it had; None for one that shows nothing."""
         for index in self.indexes.get(collection, ()):
-            self._enter(index, raw, document)
+            self._enter(batch, index, raw, document)
 
-    def _enter(self, index: Index, raw: bytes, document: Mapping[str, Any] | None) -> None:
+    def _enter(self, batch: RowBatch, index: Index, raw: bytes, document: Mapping[str, Any] | None) -> None:
         key = index.definition.key(document) if document is not None else None
         place = keys.entered(index.number, raw)
-        value = self._batch.get(place)
+        value = batch.get(place)
         before: list[bytes] = decode_row(value) if value is not None else []
         after = [key] if key is not None else []
         if before == after:
             return
         for one in before:
-            self._batch.rows[keys.entry(index.number, one, raw)] = None
+            batch.rows[keys.entry(index.number, one, raw)] = None
         for one in after:
-            self._batch.rows[keys.entry(index.number, one, raw)] = b""
-        self._batch.rows[place] = encode_row(after) if after else None
+            batch.rows[keys.entry(index.number, one, raw)] = b""
+        batch.rows[place] = encode_row(after) if after else None
 
-    def build(self, index: Index, documents: Iterable[tuple[bytes, Mapping[str, Any] | None]]) -> None:
+    def build(self, batch: RowBatch, index: Index, documents: Iterable[tuple[bytes, Mapping[str, Any] | None]]) -> None:
         """Enter the documents of a slice, given in the order of their ids, and take note of how far the index has come."""
         last, seen = b"", 0
         for raw, document in documents:
-            self._enter(index, raw, document)
+            self._enter(batch, index, raw, document)
             last, seen = raw, seen + 1
         further = replace(index, cursor=last + b"\0" if seen == _SLICE_DOCUMENTS else None)
-        self._batch.rows[keys.index(index.collection, index.number)] = further.row()
+        batch.rows[keys.index(index.collection, index.number)] = further.row()
         self._set(
             index.collection, [further if one.number == index.number else one for one in self.indexes[index.collection]]
         )

@@ -101,7 +101,7 @@ class Transaction(RowBatch):
 
     def __init__(self, backend: Backend, held: Held, tables: StoreTables, origin: Origin, indexes: Indexes) -> None:
         super().__init__(backend)
-        self.indexing = Indexing(self, indexes)
+        self.indexing = Indexing(indexes)
         self._changed: list[tuple[int, str, Record]] = []
         """The documents that were saved, where an index may have to follow."""
         self._tables, self._origin = tables, origin
@@ -206,7 +206,7 @@ class Transaction(RowBatch):
                 number = collections.pop(name).number
                 self.rows[keys.counts(number)] = None
                 self._sweep(number, None)
-                self.indexing.drop_all(number)
+                self.indexing.drop_all(self, number)
             elif creations - now:
                 self._sweep(collections[name].number, name)
         for name in catalogue.names:
@@ -397,11 +397,11 @@ class Transaction(RowBatch):
         latest = {(number, doc_id): record for number, doc_id, record in self._changed if number in living}
         for (number, doc_id), record in latest.items():
             if is_design(doc_id):
-                self.indexing.redefine(number, doc_id, self._shown(number, doc_id, record), self._next_index)
+                self.indexing.redefine(self, number, doc_id, self._shown(number, doc_id, record), self._next_index)
                 self.designed.add(number)
         for (number, doc_id), record in latest.items():
             if is_indexed(doc_id) and self.indexing.indexes.get(number):
-                self.indexing.enter(number, doc_id.encode(), self._shown(number, doc_id, record))
+                self.indexing.enter(self, number, doc_id.encode(), self._shown(number, doc_id, record))
 
     def build(self, name: str, index: Index) -> None:
         """Enter the next documents of an index that is being built."""
@@ -415,7 +415,7 @@ class Transaction(RowBatch):
             doc_id = raw.decode()
             record = self.load(name, doc_id) if is_indexed(doc_id) else self._nothing()
             found.append((raw, self._shown(index.collection, doc_id, record)))
-        self.indexing.build(now, found)
+        self.indexing.build(self, now, found)
 
     def put_emissions(
         self, name: str, collection: int, signature: bytes, since: int, seq: int, emitted: Emitted
@@ -436,7 +436,7 @@ class Transaction(RowBatch):
         """Drop the views of a collection, but for those of these signatures."""
         found = self.held.collections.get(name)
         if found is not None:
-            self.indexing.drop_views(found.number, keep)
+            self.indexing.drop_views(self, found.number, keep)
 
     def reader(self, name: str, doc_id: str) -> OpenSequence:
         """Return what opens the texts and lists of a document to be read, and leaves them as they are."""

@@ -33,13 +33,13 @@ def _indexed(backend: Backend) -> dict[bytes, bytes | None]:
     tables = StoreTables(backend)
     held = read_held(backend, tables)
     batch = RowBatch(backend)
-    indexing, numbers = Indexing(batch, {}), count(held.next_number)
+    indexing, numbers = Indexing({}), count(held.next_number)
     for one in held.collections.values():
         for key, value in backend.scan(*keys.rest(keys.document(one.number, DESIGN.encode()))):
             raw = key[5:]
             record = decode_record(value, held.clock, tables, backend.get, key)
             indexing.redefine(
-                one.number, raw.decode(), shown(raw.decode(), record, open_at_hand), lambda: next(numbers)
+                batch, one.number, raw.decode(), shown(raw.decode(), record, open_at_hand), lambda: next(numbers)
             )
     after = replace(held, next_number=next(numbers))
     return {**batch.all_rows(), **held_rows(held, after, tables)} if batch.rows else {}
