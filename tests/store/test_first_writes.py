@@ -11,13 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crdtdb.backends.memory import MemoryBackend
+from crdtdb.causality import EMPTY, Dot
 from crdtdb.crdts import Counter
 from crdtdb.documents import Put, Rev, State, Write, delete, view
 from crdtdb.documents.schema import check_schema, declare_in
-from crdtdb.errors import ConflictError, NotFoundError
+from crdtdb.errors import ConflictError, EncodingError, NotFoundError
 from crdtdb.jsontext import canonical
-from crdtdb.store import Store
+from crdtdb.store import Store, records
 from crdtdb.testing.invariants import check_store
+from crdtdb.wire import parcels
+from crdtdb.wire.cbor import decode, encode
+from crdtdb.wire.parcels import FrameTables, Parcel
+from crdtdb.wire.states import First, decode_state, encode_first, first_in
 
 NAMES = st.sampled_from(["notes", "tasks"])
 IDS = st.sampled_from(["a", "b", "ä", "_design/d"])
@@ -38,8 +43,8 @@ def long_way(change: Put) -> Callable[[State, Write], State]:
     return lambda state, write: change(state, write)
 
 
-def played(steps: list[Any], way: Callable[[Put], Callable[[State, Write], State]]) -> Store:
-    draws, ticks = count(1), count(1_000)
+def played(steps: list[Any], way: Callable[[Put], Callable[[State, Write], State]], first_draw: int = 1) -> Store:
+    draws, ticks = count(first_draw), count(1_000)
     store = Store(MemoryBackend(), wall=lambda: next(ticks), draw=lambda size: next(draws).to_bytes(size, "big"))
     for step in steps:
         try:
@@ -86,6 +91,61 @@ def test_what_a_write_returns_is_what_the_long_way_returns(step: Any) -> None:
     short, long = played([], lambda one: one), played([], long_way)
     ours, theirs = short.write(name, doc_id, change), long.write(name, doc_id, long_way(change))
     assert (ours.rev, ours.dot, ours.state) == (theirs.rev, theirs.dot, theirs.state)
+
+
+def read(encoded: list[Any]) -> list[object]:
+    parcel = Parcel(decode(encode(encoded)))
+    return [(one.name, one.doc_id, one.closed, parcel.state(one, lambda rev: lambda: ())) for one in parcel.documents]
+
+
+def exchanged(stores: list[Store], advance: bool) -> list[object]:
+    """Let a third store take in, and pass on, what two others hold; return what went over the wire, and all rows."""
+    draws, ticks = count(1 << 64), count(5_000)
+    middle = Store(MemoryBackend(), wall=lambda: next(ticks), draw=lambda size: next(draws).to_bytes(size, "big"))
+    sent: list[object] = []
+    for store in [*stores, *stores]:
+        outgoing = store.outgoing(middle.held.clock, closed=not middle.held.clock)
+        page = outgoing.next_page()
+        sent.append(read(page.parcel))
+        middle.receive(Parcel(decode(encode(page.parcel))), advance)
+    outgoing = middle.outgoing(EMPTY, closed=True)
+    sent.append(read(outgoing.next_page().parcel))
+    check_store(middle)
+    return [
+        *sent,
+        dict(middle._backend.scan(b"", b"\xff" * 8)),
+        {name: middle.digest(name) for name in middle.held.names},
+    ]
+
+
+@given(st.lists(STEPS, max_size=8), st.lists(STEPS, max_size=8), st.booleans())
+def test_an_exchange_moves_what_it_moves_the_long_way(one: list[Any], other: list[Any], advance: bool) -> None:
+    stores = [played(steps, lambda change: change, draw) for steps, draw in ((one, 1), (other, 1 << 32))]
+    short = exchanged(stores, advance)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (parcels, records):
+            patch.setattr(module, "first_in", lambda encoded, tables: None)
+        long = exchanged(stores, advance)
+    assert short == long
+
+
+@pytest.mark.parametrize("place", range(11))
+@pytest.mark.parametrize("value", [None, True, -1, 2**70, b"", b"x" * 17, "x", [], [[1]], 1.5])
+def test_what_is_no_first_revision_is_left_to_the_reader_of_states(place: int, value: object) -> None:
+    """Whatever stands there instead, it is read as a state is, or refused as one is."""
+    tables = FrameTables([bytes(16)], [frozenset([Dot(bytes(16), 1)])])
+    encoded = encode_first(First(Dot(bytes(16), 7), b"d" * 16, 5, tables.sets[0], b"{}"), tables)
+    encoded[0][0][place] = value
+    first = first_in(encoded, tables)
+    try:
+        state, _ = decode_state(encoded, EMPTY, tables, lambda rev: lambda: ())
+    except EncodingError:
+        assert first is None
+        return
+    if first is not None:
+        ((dot, leaf),), ((body_dot, body),) = state.leaves.items(), state.bodies.items()
+        assert (dot, body_dot, leaf.rev.digest, leaf.stamp) == (first.dot, first.dot, first.digest.hex(), first.stamp)
+        assert (leaf.creations, body.creations, body.text) == (first.creations, first.creations, first.text)
 
 
 def test_a_record_is_single_while_it_has_one_live_leaf_and_no_fields() -> None:

@@ -7,13 +7,13 @@ smallest missing dot and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from crdtdb.backends import Snapshot
-from crdtdb.causality import Dot, DotSet
+from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import GapError, Journals
 from crdtdb.documents import Ancestor, Body, Leaf, Rev, State, merge
 from crdtdb.documents.catalogue import Catalogue, merge_catalogues
@@ -23,9 +23,10 @@ from crdtdb.store import keys
 from crdtdb.store.held import Held
 from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.journals import JournalRows
-from crdtdb.store.records import StoreTables, decode_past, decode_record, read_chain
+from crdtdb.store.records import StoreTables, decode_past, decode_record, read_chain, read_first
 from crdtdb.store.transaction import Transaction, uncovered
 from crdtdb.wire.parcels import Closed, Parcel, ParcelWriter, Steps
+from crdtdb.wire.states import First
 
 
 class Page(NamedTuple):
@@ -36,7 +37,27 @@ class Page(NamedTuple):
     last: bool
 
 
-_Found = tuple[str, str, State, DotSet, Steps, tuple[Closed, ...]]
+class _Found(NamedTuple):
+    """A document that is to be sent: its first revision, if there is no more to it, or else its state."""
+
+    name: str
+    doc_id: str
+    state: First | State
+    residue: DotSet
+    steps: Steps
+    closed: tuple[Closed, ...]
+
+    @property
+    def size(self) -> int:
+        """How many bytes it is about."""
+        return len(self.state.text) if type(self.state) is First else _bytes_of(self.state)
+
+    def add_to(self, writer: ParcelWriter) -> None:
+        """Put it into a parcel."""
+        if type(self.state) is First:
+            writer.add_first(self.name, self.doc_id, self.state, self.closed)
+        else:
+            writer.add(self.name, self.doc_id, self.state, self.residue, self.steps, self.closed)
 
 
 class Outgoing:
@@ -57,6 +78,8 @@ class Outgoing:
         self._theirs, self._whole, self._closed = theirs, whole, closed
         self._missing = held.clock - theirs
         self._names = {collection.number: name for name, collection in held.collections.items()}
+        self._histories: dict[bytes, bool] = {}
+        """Whether a collection has older revisions of any document: asked once, since most documents have none."""
         self._documents = self._walk()
         self._ahead: _Found | None = None
         self._catalogue_due = catalogue or any(dot in self._missing for dot in held.catalogue.dots())
@@ -75,9 +98,9 @@ class Outgoing:
             self._catalogue_due = False
         found = self._ahead or next(self._documents, None)
         while found is not None and writer.size < PAGE_BYTES_TARGET and len(writer) < PAGE_DOCUMENTS_MAX:
-            if len(writer) and _bytes_of(found[2]) > PAGE_BYTES_TARGET:
+            if len(writer) and found.size > PAGE_BYTES_TARGET:
                 break  # a large document goes alone, or with it the page might not fit a frame
-            writer.add(*found)
+            found.add_to(writer)
             found = next(self._documents, None)
         self._ahead = found
         if found is None:
@@ -109,23 +132,26 @@ class Outgoing:
         if name is None or value is None:
             return None
         history = keys.history(number, raw)
+        first = read_first(value, self._held.clock, self._tables)
+        if first is not None and first.creations == self._held.names[name]:
+            closed = self._closed_revs(history, frozenset([Rev(1, first.digest.hex())])) if self._closed else ()
+            return _Found(name, raw.decode(), first, EMPTY, _no_steps, closed) if first.dot == dot else None
         record = decode_record(value, self._held.clock, self._tables, self._snapshot.get, key)
         if dot != min(held for held in record.state.dots() if held in self._missing):
             return None
         living = self._held.living(name, record.state)
         if living.journals:
             living = replace(living, journals=self._journals(number, raw, living.journals))
-        closed = self._closed_revs(history, living) if self._closed else ()
-        return name, raw.decode(), living, record.residue, self._steps(history), closed
+        closed = self._closed_revs(history, _on_paths(living)) if self._closed and living.leaves else ()
+        return _Found(name, raw.decode(), living, record.residue, self._steps(history), closed)
 
-    def _closed_revs(self, history: bytes, state: State) -> tuple[Closed, ...]:
+    def _closed_revs(self, history: bytes, on_paths: Set[Rev]) -> tuple[Closed, ...]:
         """Return the revisions that are known and lie on no leaf's path, newest first: branches that were collected."""
-        if not state.leaves:
+        collection = history[:5]
+        if collection not in self._histories:
+            self._histories[collection] = any(True for _ in self._snapshot.scan(*keys.rest(collection)))
+        if not self._histories[collection]:
             return ()
-        on_paths = {leaf.rev for leaf in state.leaves.values()}
-        for leaf in state.leaves.values():
-            top = leaf.rev.generation
-            on_paths.update(Rev(top - 1 - back, step.digest) for back, step in enumerate(leaf.path.all()))
         found: list[Closed] = []
         for key, value in self._snapshot.scan(*keys.rest(history), reverse=True):
             past = decode_past(key, value, history, self._tables)
@@ -150,6 +176,19 @@ class Outgoing:
             lambda step: step.dot is not None and step.dot in self._theirs,
             lambda rev: read_chain(self._snapshot.get, self._tables, history, rev),
         )
+
+
+def _no_steps(_: Leaf) -> tuple[Sequence[Ancestor], bool]:
+    return (), False
+
+
+def _on_paths(state: State) -> set[Rev]:
+    """Return the revisions of the leaves, and all that lie on their paths."""
+    found = {leaf.rev for leaf in state.leaves.values()}
+    for leaf in state.leaves.values():
+        top = leaf.rev.generation
+        found.update(Rev(top - 1 - back, step.digest) for back, step in enumerate(leaf.path.all()))
+    return found
 
 
 class _NoSnapshot:
@@ -212,8 +251,15 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
             transaction.learn_sweep(name, sweep)
     news = []
     for shipped in parcel.documents:
+        read = parcel.first(shipped)
+        if type(read) is First:
+            beyond = EMPTY if advance else parcel.clock.restrict([read.dot.actor])
+            if transaction.take_first(shipped.name, shipped.doc_id, read, beyond):
+                news.append((shipped.name, shipped.doc_id))
+                continue
         record = transaction.load(shipped.name, shipped.doc_id)
-        state, context = parcel.state(shipped, transaction.older(shipped.name, shipped.doc_id))
+        encoded = shipped if type(read) is First else read
+        state, context = parcel.state(encoded, transaction.older(shipped.name, shipped.doc_id))
         _learn(transaction, shipped.name, state)
         try:
             merged = merge(record.state, transaction.held.living(shipped.name, state))

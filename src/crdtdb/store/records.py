@@ -10,11 +10,12 @@ from msgspec import Struct
 from crdtdb.backends import Reader
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import Address, Creations
-from crdtdb.documents import Ancestor, Leaf, Rev, State, first_digest
+from crdtdb.documents import Ancestor, Leaf, Rev, State
 from crdtdb.limits import REVS_LIMIT
 from crdtdb.store import keys
 from crdtdb.store.rows import decode_row, encode_row
 from crdtdb.wire.states import (
+    First,
     address_in,
     address_out,
     decode_state,
@@ -22,6 +23,7 @@ from crdtdb.wire.states import (
     dots_out,
     encode_first,
     encode_state,
+    first_in,
     single_in,
 )
 
@@ -201,13 +203,19 @@ def _decoded(encoded: Any, clock: DotSet, tables: StoreTables, get: Get, key: by
     return Decoded(state, residue, state)
 
 
-def first_record(
-    seq: int, dot: Dot, stamp: int, creations: Creations, sweep: int, text: bytes, context: DotSet, tables: StoreTables
-) -> tuple[bytes, Record]:
-    """Return the row of a document that is written for the first time, and what stands in it; `context` is the node clock."""
-    digest = first_digest(text, sweep)
-    row = encode_row([seq, *encode_first(dot, digest, stamp, creations, text, tables)])
-    return row, Record(seq, Single(1, digest.hex(), text), None, (row, context, tables, _nothing, b""))
+def first_record(seq: int, first: First, residue: DotSet, clock: DotSet, tables: StoreTables) -> tuple[bytes, Record]:
+    """Return the row of a document that has its first revision, and what stands in it under a node clock."""
+    beyond = dots_out(residue, tables.actor_number) if residue else None
+    row = encode_row([seq, *encode_first(first, tables, beyond)])
+    return row, Record(seq, Single(1, first.digest.hex(), first.text), None, (row, clock, tables, _nothing, b""))
+
+
+def read_first(value: bytes, clock: DotSet, tables: StoreTables) -> First | None:
+    """Read a document's row if it has its first revision, and nothing of which the node clock doesn't know; else None."""
+    _, *encoded, residue = decode_row(value)
+    if residue is not None and not clock >= dots_in(residue, tables):
+        return None
+    return first_in([*encoded, None], tables)
 
 
 def _nothing(_: bytes) -> None:

@@ -24,7 +24,7 @@ from crdtdb.crdts import (
     OpenSequence,
     Sequence,
 )
-from crdtdb.documents import NO_SCHEMA, NOTHING, Ancestor, Put, Rev, Schema, State, Write
+from crdtdb.documents import NO_SCHEMA, NOTHING, Ancestor, Put, Rev, Schema, State, Write, first_digest
 from crdtdb.documents.attachments import may_have_attachments
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.collecting import has_garbage
@@ -33,7 +33,7 @@ from crdtdb.documents.local import LOCAL, locals_in, read_local
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
 from crdtdb.errors import NotFoundError, SystemCollectionError, TooLargeError
 from crdtdb.jsontext import canonical
-from crdtdb.limits import DOCUMENT_LEAVES_MAX
+from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX
 from crdtdb.store import keys
 from crdtdb.store.batch import RowBatch
 from crdtdb.store.contents import Contents
@@ -54,7 +54,7 @@ from crdtdb.store.records import (
 from crdtdb.store.sequences import OpenSequences
 from crdtdb.store.texts import Texts
 from crdtdb.store.views import Emission, ViewState, put_emissions, read_view
-from crdtdb.wire.states import Older
+from crdtdb.wire.states import First, Older
 
 Emitted = Iterable[tuple[bytes, list[Emission]]]
 """What each document emits, by the UTF-8 of its id."""
@@ -320,13 +320,40 @@ class Transaction(RowBatch):
         ):
             return None
         dot = Dot(actor, ranges[0][1] + 1 if ranges else 1)
-        clock, seq, stamp = held.clock.add(dot), collection.seq + 1, self._origin.stamp()
-        row, record = first_record(seq, dot, stamp, held.names[name], collection.sweep, text, clock, self._tables)
-        self._put_new(name, collection, key, dot, row, text)
-        self.held = held.counting(name, collection.grown(len(text)), clock)
-        self._follow(collection.number, doc_id, record)
+        digest = first_digest(text, collection.sweep)
+        first = First(dot, digest, self._origin.stamp(), held.names[name], text)
+        record = self._save_first(name, doc_id, key, first, EMPTY)
         self.written.append((name, doc_id))
         return Written(record, dot)
+
+    def take_first(self, name: str, doc_id: str, first: First, theirs: DotSet) -> bool:
+        """Take in the first revision of a document that was made elsewhere, if there is nothing here; return whether it was so.
+
+        `theirs` is what its context has beyond what this store's clock is about to have. False, and nothing is taken in, if
+        there is more to it than to put it there.
+        """
+        collection, key, (actor, _) = self.held.collections.get(name), b"", first.dot
+        if collection is None or doc_id[0] == "_" or self.held.names[name] != first.creations:
+            return False
+        key = keys.document(collection.number, doc_id.encode())
+        if (
+            first.dot in self.held.clock
+            or len(self.held.clock.ranges(actor)) >= AHEAD_RANGES_MAX
+            or self.get(key) is not None
+        ):
+            return False
+        self.observe(first.stamp)
+        self._save_first(name, doc_id, key, first, theirs)
+        return True
+
+    def _save_first(self, name: str, doc_id: str, key: bytes, first: First, residue: DotSet) -> Record:
+        collection, clock = self.held.collections[name], self.held.clock.add(first.dot)
+        rest = uncovered(residue, clock) if residue else EMPTY
+        row, record = first_record(collection.seq + 1, first, rest, clock, self._tables)
+        self._put_new(name, collection, key, first.dot, row, first.text)
+        self.held = self.held.counting(name, collection.grown(len(first.text)), clock)
+        self._follow(collection.number, doc_id, record)
+        return record
 
     def save(self, name: str, doc_id: str, before: Record, after: State, residue: DotSet) -> None:
         """Put a document in the place of what was there: its row, its log, its feed, its past and the counts."""

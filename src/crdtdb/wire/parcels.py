@@ -27,6 +27,8 @@ from crdtdb.errors import EncodingError
 from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, REVS_LIMIT
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.states import (
+    Encoded,
+    First,
     Older,
     actor_in,
     decode_state,
@@ -34,7 +36,9 @@ from crdtdb.wire.states import (
     digest_out,
     dots_in,
     dots_out,
+    encode_first,
     encode_state,
+    first_in,
     rev_in,
 )
 
@@ -100,7 +104,14 @@ class ParcelWriter:
         self, name: str, doc_id: str, state: State, residue: DotSet, steps: Steps, closed: Sequence[Closed] = ()
     ) -> None:
         """Put a document in, and which `closed` revisions of it are known: whoever has none of it is to know them, too."""
-        encoded = encode(encode_state(state, residue, self._tables, steps))
+        self._add(name, doc_id, encode_state(state, residue, self._tables, steps), closed)
+
+    def add_first(self, name: str, doc_id: str, first: First, closed: Sequence[Closed] = ()) -> None:
+        """Put a document in that has its first revision."""
+        self._add(name, doc_id, encode_first(first, self._tables), closed)
+
+    def _add(self, name: str, doc_id: str, state: Encoded, closed: Sequence[Closed]) -> None:
+        encoded = encode(state)
         item: list[Any] = [self._names.setdefault(name, len(self._names)), doc_id, encoded]
         if closed:
             item.append([_closed_out(one) for one in closed])
@@ -161,13 +172,23 @@ class Parcel:
         except (TypeError, ValueError, LookupError) as error:
             raise EncodingError(f"not a parcel of documents: {error}") from error
 
-    def state(self, shipped: Shipped, older: Older) -> tuple[State, DotSet]:
+    def first(self, shipped: Shipped) -> First | Encoded:
+        """Return a document of which nothing is known but its first revision; of any other what `state` then reads.
+
+        Raises EncodingError.
+        """
+        encoded = decode(shipped.encoded)
+        first = first_in(encoded, self._tables) if not shipped.closed else None
+        return first if first is not None else encoded
+
+    def state(self, shipped: Shipped | Encoded, older: Older) -> tuple[State, DotSet]:
         """Return the state of a document under the whole of the parcel's clock, and the part of that which concerns it.
 
         What was replaced is named by what replaced it, so the part is enough to remember. What was collected isn't named: that
         it is gone only the whole clock tells. Raises EncodingError or TooLargeError.
         """
-        state, residue = decode_state(decode(shipped.encoded), self.clock, self._tables, older)
+        encoded = decode(shipped.encoded) if type(shipped) is Shipped else shipped
+        state, residue = decode_state(encoded, self.clock, self._tables, older)
         check_received(state.fields, state.journals)
         return state, self.clock.restrict(state.actors()) | residue
 

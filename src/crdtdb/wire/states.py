@@ -25,7 +25,9 @@ docs/reference/wire.md says all this for those who write a second implementation
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, final
+
+from msgspec import Struct
 
 from crdtdb.causality import ACTOR_BYTES, EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import NO_FIELDS, NO_JOURNALS, Address, Creations, Delta, Journal, Snapshot, Update, Vector
@@ -43,6 +45,8 @@ _COUNTER_MAX = 2**63 - 1
 _STAMP_MAX = 2**64 - 1
 _GENERATION_MAX = 2**53 - 1
 _DELETED, _NATIVE = 1, 2
+
+_FIRST_TYPES = (int, int, int, bytes, int, int, int, bytes)
 
 _CREATION_BYTES = 8
 _KIND_BYTES_MAX = 32
@@ -99,11 +103,51 @@ def encode_state(
     return [leaves, bodies, fields, journals or None, dots_out(residue, number) if residue else None]
 
 
-def encode_first(dot: Dot, digest: bytes, stamp: int, creations: Creations, text: bytes, tables: Tables) -> Encoded:
-    """Return what `encode_state` does of a state that is one leaf without parents, its body, and nothing else."""
-    number, counter, set_number = tables.actor_number(dot[0]), dot[1], tables.creations_number(creations)
-    leaf = [number, counter, 1, digest, None, None, 0, None, None, stamp, set_number]
-    return [[leaf], [[number, counter, set_number, text]], [], None, None]
+@final
+class First(Struct, frozen=True, gc=False):
+    """The state that most documents have, without the objects of a `State`: one live leaf without parents, and its body."""
+
+    dot: Dot
+    digest: bytes
+    """That of its revision, sixteen bytes."""
+    stamp: int
+    creations: Creations
+    text: bytes
+
+
+def encode_first(first: First, tables: Tables, residue: Encoded | None = None) -> Encoded:
+    """Return what `encode_state` does of the same state."""
+    actor, counter = first.dot
+    number, creations = tables.actor_number(actor), tables.creations_number(first.creations)
+    leaf = [number, counter, 1, first.digest, None, None, 0, None, None, first.stamp, creations]
+    return [[leaf], [[number, counter, creations, first.text]], [], None, residue]
+
+
+def first_in(encoded: Any, tables: Tables) -> First | None:
+    """Read what `encode_first` wrote, without a residue; None for all else, of which `decode_state` says what it is."""
+    try:
+        (leaf,), (body,), fields, journals, residue = encoded
+        number, counter, generation, digest, path, clock, kind, body_dot, body_rev, stamp, creations = leaf
+        number_again, counter_again, creations_again, text = body
+    except (TypeError, ValueError):
+        return None
+    plain = path is clock is body_dot is body_rev is journals is residue is None and not fields
+    types = tuple(map(type, (number, counter, generation, digest, kind, stamp, creations, text)))
+    if (
+        not plain
+        or types != _FIRST_TYPES
+        or [number, counter, creations] != [number_again, counter_again, creations_again]
+        or generation != 1
+        or kind != 0
+        or len(digest) != 16
+        or not 1 <= counter <= _COUNTER_MAX
+        or not 0 <= stamp <= _STAMP_MAX
+    ):
+        return None
+    try:
+        return First(Dot(tables.actor(number), counter), digest, stamp, tables.creations(creations), text)
+    except LookupError:
+        return None
 
 
 def single_in(encoded: Encoded, living: int | None) -> tuple[int, str, bytes] | None:
