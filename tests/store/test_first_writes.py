@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -17,7 +18,8 @@ from crdtdb.documents import Put, Rev, State, Write, delete, view
 from crdtdb.documents.schema import check_schema, declare_in
 from crdtdb.errors import ConflictError, EncodingError, NotFoundError
 from crdtdb.jsontext import canonical
-from crdtdb.store import Store, records
+from crdtdb.limits import AHEAD_RANGES_MAX
+from crdtdb.store import Store, pull, records
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire import parcels
 from crdtdb.wire.cbor import decode, encode
@@ -98,9 +100,10 @@ def read(encoded: list[Any]) -> list[object]:
     return [(one.name, one.doc_id, one.closed, parcel.state(one, lambda rev: lambda: ())) for one in parcel.documents]
 
 
-def exchanged(stores: list[Store], advance: bool) -> list[object]:
+def exchanged(one: list[Any], other: list[Any], later: list[Any], advance: bool) -> list[object]:
     """Let a third store take in, and pass on, what two others hold; return what went over the wire, and all rows."""
-    draws, ticks = count(1 << 64), count(5_000)
+    stores = [played(steps, lambda change: change, draw) for steps, draw in ((one, 1), (other, 1 << 32))]
+    draws, ticks = count(1 << 64), count(10)
     middle = Store(MemoryBackend(), wall=lambda: next(ticks), draw=lambda size: next(draws).to_bytes(size, "big"))
     sent: list[object] = []
     for store in [*stores, *stores]:
@@ -108,25 +111,61 @@ def exchanged(stores: list[Store], advance: bool) -> list[object]:
         page = outgoing.next_page()
         sent.append(read(page.parcel))
         middle.receive(Parcel(decode(encode(page.parcel))), advance)
-    outgoing = middle.outgoing(EMPTY, closed=True)
-    sent.append(read(outgoing.next_page().parcel))
+        for step in later:
+            with suppress(ConflictError, NotFoundError):
+                play(store, step, lambda change: change)
+    sent.append(read(middle.outgoing(EMPTY, closed=True).next_page().parcel))
+    while middle.sweep():
+        pass
     check_store(middle)
-    return [
-        *sent,
-        dict(middle._backend.scan(b"", b"\xff" * 8)),
-        {name: middle.digest(name) for name in middle.held.names},
-    ]
+    digests = {name: middle.digest(name) for name in middle.held.names}
+    return [*sent, middle.stamp(), dict(middle._backend.scan(b"", b"\xff" * 8)), digests]
 
 
-@given(st.lists(STEPS, max_size=8), st.lists(STEPS, max_size=8), st.booleans())
-def test_an_exchange_moves_what_it_moves_the_long_way(one: list[Any], other: list[Any], advance: bool) -> None:
-    stores = [played(steps, lambda change: change, draw) for steps, draw in ((one, 1), (other, 1 << 32))]
-    short = exchanged(stores, advance)
+@given(st.lists(STEPS, max_size=8), st.lists(STEPS, max_size=8), st.lists(STEPS, max_size=3), st.booleans())
+def test_an_exchange_moves_what_it_moves_the_long_way(
+    one: list[Any], other: list[Any], later: list[Any], advance: bool
+) -> None:
+    short = exchanged(one, other, later, advance)
     with pytest.MonkeyPatch.context() as patch:
         for module in (parcels, records):
             patch.setattr(module, "first_in", lambda encoded, tables: None)
-        long = exchanged(stores, advance)
+        long = exchanged(one, other, later, advance)
     assert short == long
+
+
+def test_dots_beyond_many_gaps_wait_with_their_documents() -> None:
+    """Rumors that come with holes between them may not make the node clock ever longer."""
+    sender, receiver = (played([], lambda change: change, draw) for draw in (1, 1 << 32))
+    for number in range(2 * AHEAD_RANGES_MAX + 100):
+        sender.write("notes", str(number), Put(None, b"{}"))
+        if number % 2:
+            rumor = sender.rumor([("notes", str(number))])
+            assert rumor is not None
+            receiver.receive(Parcel(decode(encode(rumor))))
+    assert len(receiver.held.clock.ranges(sender.actor)) == AHEAD_RANGES_MAX
+    assert receiver.collection("notes").documents == AHEAD_RANGES_MAX + 50
+    check_store(receiver)
+    pull(receiver, sender)
+    assert receiver.held.clock.ranges(sender.actor) == sender.held.clock.ranges(sender.actor)
+    assert receiver.digest("notes") == sender.digest("notes")
+    check_store(receiver)
+
+
+def test_a_first_revision_that_comes_late_doesnt_rise_again() -> None:
+    """It was deleted here by somebody who had seen it, and its tombstone collected: the node clock still knows."""
+    sender, receiver = (played([], lambda change: change, draw) for draw in (1, 1 << 32))
+    first = sender.write("notes", "a", Put(None, b"{}")).rev
+    late = sender.rumor([("notes", "a")])
+    assert late is not None
+    pull(receiver, sender)
+    receiver.write("notes", "a", lambda state, write: delete(state, write, first))
+    receiver.collector.reach_cut(receiver.held.clock)
+    while receiver.collector.collect(lambda _: None, False, 0):
+        pass
+    assert receiver.read("notes", "a") is None
+    assert receiver.receive(Parcel(decode(encode(late)))).news == []
+    assert receiver.read("notes", "a") is None
 
 
 @pytest.mark.parametrize("place", range(11))

@@ -135,7 +135,7 @@ class Outgoing:
         first = read_first(value, self._held.clock, self._tables)
         if first is not None and first.creations == self._held.names[name]:
             closed = self._closed_revs(history, frozenset([Rev(1, first.digest.hex())])) if self._closed else ()
-            return _Found(name, raw.decode(), first, EMPTY, _no_steps, closed) if first.dot == dot else None
+            return _Found(name, raw.decode(), first, EMPTY, _no_steps, closed)
         record = decode_record(value, self._held.clock, self._tables, self._snapshot.get, key)
         if dot != min(held for held in record.state.dots() if held in self._missing):
             return None
