@@ -17,8 +17,9 @@ from crdtdb.documents.stamps import milliseconds
 from crdtdb.errors import CrdtdbError, InvalidDocumentError, InvalidIdError, InvalidInputError
 from crdtdb.jsontext import canonical, load
 from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, REVS_LIMIT
-from crdtdb.store import Record, Single
+from crdtdb.store import Record
 from crdtdb.wallclock import iso
+from crdtdb.wire.states import Single
 
 _COLLECTION_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*|system\.[a-z]+")
 _META = ("_id", "_rev", "_conflicts", "_deleted", "_revisions", "_revs_info", "_crdt")

@@ -148,6 +148,12 @@ def replaced_by(shown: Shown, other: Shown) -> bool:
 
 def _one_a_rev(state: State) -> list[Shown]:
     """Put the dots of each rev together, highest rev first."""
+    if len({leaf.rev for leaf in state.leaves.values()}) == len(state.leaves):
+        alone = [
+            Shown(dot, leaf, body.text if (body := state.bodies.get(leaf.body_dot)) else None, _unseen(state, (leaf,)))
+            for dot, leaf in state.leaves.items()
+        ]
+        return sorted(alone, key=lambda one: one.leaf.rev, reverse=True)
     by_rev: dict[Rev, list[tuple[Dot, Leaf]]] = {}
     for dot, leaf in state.leaves.items():
         by_rev.setdefault(leaf.rev, []).append((dot, leaf))
@@ -158,9 +164,7 @@ def _one_a_rev(state: State) -> list[Shown]:
         if len(twins) > 1:
             dot, leaf = max(twins, key=lambda twin: (len(twin[1].path.all()), twin[0]))
         texts = {state.bodies[twin.body_dot].text for _, twin in twins if twin.body_dot in state.bodies}
-        found.append(
-            Shown(dot, leaf, max(texts, key=_hash) if texts else None, _unseen(state, [twin for _, twin in twins]))
-        )
+        found.append(Shown(dot, leaf, max(texts, key=_hash, default=None), _unseen(state, [twin for _, twin in twins])))
     return found
 
 

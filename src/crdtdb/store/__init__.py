@@ -12,7 +12,7 @@ from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.identity import Identity
 from crdtdb.store.moment import Moment
 from crdtdb.store.pulling import pull
-from crdtdb.store.records import Past, Record, Single
+from crdtdb.store.records import Past, Record
 from crdtdb.store.store import Committed, Durability, Store
 from crdtdb.store.transaction import SYSTEM, Transaction, Written
 from crdtdb.store.views import Emission, ViewRow, ViewState, read_view, scan_view
@@ -38,7 +38,6 @@ __all__ = [
     "Place",
     "Received",
     "Record",
-    "Single",
     "Store",
     "Summing",
     "Sums",

@@ -16,6 +16,7 @@ from crdtdb.store import keys
 from crdtdb.store.rows import decode_row, encode_row
 from crdtdb.wire.states import (
     First,
+    Single,
     address_in,
     address_out,
     decode_state,
@@ -87,19 +88,6 @@ class StoreTables:
         return self.sets[number]
 
 
-class Single(Struct, frozen=True, gc=False):
-    """All that is seen of a document with one leaf, which lives, and no fields: its revision and its text. Most are so."""
-
-    generation: int
-    digest: str
-    text: bytes
-
-    @property
-    def rev(self) -> str:
-        """The revision's name."""
-        return f"{self.generation}-{self.digest}"
-
-
 class Decoded(Struct, frozen=True, gc=False):
     """What a document's row holds. `residue` is what its context has beyond the node clock."""
 
@@ -107,10 +95,6 @@ class Decoded(Struct, frozen=True, gc=False):
     residue: DotSet
     stored: State
     """The same before what was written under dropped creations is left out."""
-
-
-_Source = tuple[bytes, DotSet, "StoreTables", Get, bytes]
-"""A document's row, the node clock it was read under, and what reads the rows of its older revisions: see `decode_record`."""
 
 
 class Record(Struct, gc=False):
@@ -122,7 +106,12 @@ class Record(Struct, gc=False):
     seq: int
     single: Single | None
     decoded: Decoded | None
-    source: _Source | None = None
+    row: bytes = b""
+    clock: DotSet = EMPTY
+    tables: StoreTables | None = None
+    get: Get | None = None
+    key: bytes = b""
+    """What `decode_record` reads, as long as nobody has asked."""
 
     @classmethod
     def of(cls, seq: int, state: State, residue: DotSet = EMPTY, stored: State | None = None) -> Record:
@@ -131,9 +120,8 @@ class Record(Struct, gc=False):
 
     def _all(self) -> Decoded:
         if self.decoded is None:
-            assert self.source is not None
-            row, clock, tables, get, key = self.source
-            self.decoded = _decoded(decode_row(row), clock, tables, get, key)
+            assert self.tables is not None
+            self.decoded = _decoded(decode_row(self.row), self.clock, self.tables, self.get or _nothing, self.key)
         return self.decoded
 
     @property
@@ -190,9 +178,7 @@ def decode_record(value: bytes, clock: DotSet, tables: StoreTables, get: Get, ke
 def read_record(value: bytes, clock: DotSet, tables: StoreTables, get: Get, key: bytes, living: Creations) -> Record:
     """Read a document as `decode_record` does, and no more of it than is asked for where it was written under `living`."""
     encoded = decode_row(value)
-    single = single_in(encoded[1:], tables.number_of(living))
-    source = (value, clock, tables, get, key)
-    return Record(encoded[0], Single(*single) if single is not None else None, None, source)
+    return Record(encoded[0], single_in(encoded, tables.number_of(living)), None, value, clock, tables, get, key)
 
 
 def _decoded(encoded: Any, clock: DotSet, tables: StoreTables, get: Get, key: bytes) -> Decoded:
@@ -207,7 +193,7 @@ def first_record(seq: int, first: First, residue: DotSet, clock: DotSet, tables:
     """Return the row of a document that has its first revision, and what stands in it under a node clock."""
     beyond = dots_out(residue, tables.actor_number) if residue else None
     row = encode_row([seq, *encode_first(first, tables, beyond)])
-    return row, Record(seq, Single(1, first.digest.hex(), first.text), None, (row, clock, tables, _nothing, b""))
+    return row, Record(seq, Single(1, first.digest.hex(), first.text), None, row, clock, tables)
 
 
 def read_first(value: bytes, clock: DotSet, tables: StoreTables) -> First | None:

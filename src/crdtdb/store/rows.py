@@ -28,4 +28,4 @@ def encode_row(value: object) -> bytes:
 
 def decode_row(row: bytes) -> Any:
     """Return the value of a row that this store wrote: checksums of the backend stand behind it."""
-    return _read(row[1:]) if row[:1] == _MARK else decode_own(row)
+    return _read(row[1:]) if row[0] == _MARK[0] else decode_own(row)

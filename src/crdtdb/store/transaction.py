@@ -266,8 +266,8 @@ class Transaction(RowBatch):
         """
         self._check_writable(name, doc_id)
         self.create(name)
-        actor, held = self._origin.actor, self.held
-        counter, collection, raw = held.clock.highest(actor), held.collections[name], doc_id.encode()
+        held, raw = self.held, doc_id.encode()
+        collection = held.collections[name]
         key = keys.document(collection.number, raw)
         value = self.get(key)
         if value is None and type(change) is Put and change.may_be_first:
@@ -275,6 +275,8 @@ class Transaction(RowBatch):
             if first is not None:
                 return first
         before = self._decoded(name, key, value) if value is not None else self._nothing()
+        actor = self._origin.actor
+        counter = held.clock.highest(actor)
         write = Write(
             doc_id,
             actor,
@@ -413,7 +415,7 @@ class Transaction(RowBatch):
 
     def _follow(self, number: int, doc_id: str, after: Record) -> None:
         """Take note of a document that indexes must follow. They do at the end of the commit: it may change once more."""
-        if is_design(doc_id) or (is_indexed(doc_id) and self.indexing.indexes.get(number)):
+        if (doc_id[0] == "_" and is_design(doc_id)) or (self.indexing.indexes.get(number) and is_indexed(doc_id)):
             self._changed.append((number, doc_id, after))
 
     def index(self) -> None:

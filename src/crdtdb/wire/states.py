@@ -150,25 +150,34 @@ def first_in(encoded: Any, tables: Tables) -> First | None:
         return None
 
 
-def single_in(encoded: Encoded, living: int | None) -> tuple[int, str, bytes] | None:
-    """Return generation, digest and text of a state with one leaf, which lives, its body, and no fields; None for others.
+class Single(Struct, frozen=True, gc=False):
+    """All that is seen of a document with one leaf, which lives, and no fields: its revision and its text. Most are so."""
 
-    Both must have been written under the set of creations with the number `living`. For a state that this store wrote.
+    generation: int
+    digest: str
+    text: bytes
+
+    @property
+    def rev(self) -> str:
+        """The revision's name."""
+        return f"{self.generation}-{self.digest}"
+
+
+def single_in(row: Encoded, living: int | None) -> Single | None:
+    """Read a document's row, a seq and a state, if the document is single; None for others.
+
+    It must have been written under the set of creations with the number `living`. For a row that this store wrote.
     """
-    leaves, bodies, fields, journals, _ = encoded
+    _, leaves, bodies, fields, journals, _ = row
     if fields or journals is not None or len(leaves) != 1 or len(bodies) != 1:
         return None
     number, counter, generation, digest, _, _, kind, body_dot, _, _, creations = leaves[0]
     body_number, body_counter, body_creations, text = bodies[0]
     if kind == _DELETED or creations != living or body_creations != living:
         return None
-    if (
-        (body_number != number or body_counter != counter)
-        if body_dot is None
-        else body_dot != [body_number, body_counter]
-    ):
-        return None
-    return generation, digest.hex() if type(digest) is bytes else digest, text
+    itself, its_body = [number, counter], [body_number, body_counter]
+    own = its_body == (itself if body_dot is None else body_dot)
+    return Single(generation, digest.hex() if type(digest) is bytes else digest, text) if own else None
 
 
 def decode_state(encoded: Any, context: DotSet, tables: Tables, older: Older) -> tuple[State, DotSet]:
