@@ -126,6 +126,13 @@ def fill(session: Session, given: Given) -> None:
     session.measure("bulk", [(given[at : at + BATCH],) for at in range(0, len(given), BATCH)])
 
 
+def settle(session: Session, given: Given) -> None:
+    """Write all documents, and read them until a LevelDB that is still sorting what it was given has been made to finish."""
+    fill(session, given)
+    for _ in range(2):
+        session.measure("get", [(doc_id,) for doc_id, _ in given])
+
+
 def disagree(session: Session, given: Given) -> None:
     """Make a conflict of each document."""
     session.measure("conflict", [(doc_id, body, {**body, "n": -1}) for doc_id, body in given])

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from random import Random
 
-from benchmarks.runner import Calls, Given, Workload, disagree, fill
+from benchmarks.runner import Calls, Given, Workload, disagree, fill, settle
 from benchmarks.targets.embedded import BATCH
 
 
@@ -49,7 +49,7 @@ def _one(given: Given, _: Path) -> Calls:
 
 PUT = Workload("put", "put", 30_000, _all)
 PUT_SYNCED = Workload("put, fsync", "put", 2_000, _all)
-GET = Workload("get", "get", 30_000, _ids, fill, frozenset({"bulk"}))
+GET = Workload("get", "get", 30_000, _ids, settle, frozenset({"bulk"}))
 UPDATE = Workload("read, modify, write", "update", 5_000, _ids, fill, frozenset({"bulk"}))
 BULK = Workload(f"bulk, {BATCH} at a time", "bulk", 30_000, _batches, per_call=BATCH)
 CONFLICT = Workload("make a conflict", "conflict", 1_000, _disputes)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from crdtdb.backends import Snapshot
-from crdtdb.causality import EMPTY, Dot, DotSet
+from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import GapError, Journals
 from crdtdb.documents import Ancestor, Body, Leaf, Rev, State, merge
 from crdtdb.documents.catalogue import Catalogue, merge_catalogues
@@ -250,11 +250,14 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
         for name, sweep in sweeps.items():
             transaction.learn_sweep(name, sweep)
     news = []
+    beyond: dict[Actor, DotSet] = {}
     for shipped in parcel.documents:
         read = parcel.first(shipped)
         if type(read) is First:
-            beyond = EMPTY if advance else parcel.clock.restrict([read.dot.actor])
-            if transaction.take_first(shipped.name, shipped.doc_id, read, beyond):
+            actor = read.dot.actor
+            if not advance and actor not in beyond:
+                beyond[actor] = parcel.clock.restrict([actor])
+            if transaction.take_first(shipped.name, shipped.doc_id, read, beyond.get(actor, EMPTY)):
                 news.append((shipped.name, shipped.doc_id))
                 continue
         record = transaction.load(shipped.name, shipped.doc_id)

@@ -331,7 +331,7 @@ class Transaction(RowBatch):
     def take_first(self, name: str, doc_id: str, first: First, theirs: DotSet) -> bool:
         """Take in the first revision of a document that was made elsewhere, if there is nothing here; return whether it was so.
 
-        `theirs` is what its context has beyond what this store's clock is about to have. False, and nothing is taken in, if
+        `theirs` is what its context has of its actor beyond what this store's clock is about to have. False, and nothing is taken in, if
         there is more to it than to put it there.
         """
         collection, key, (actor, _) = self.held.collections.get(name), b"", first.dot
@@ -350,7 +350,7 @@ class Transaction(RowBatch):
 
     def _save_first(self, name: str, doc_id: str, key: bytes, first: First, residue: DotSet) -> Record:
         collection, clock = self.held.collections[name], self.held.clock.add(first.dot)
-        rest = uncovered(residue, clock) if residue else EMPTY
+        rest = residue if residue and not clock >= residue else EMPTY
         row, record = first_record(collection.seq + 1, first, rest, clock, self._tables)
         self._put_new(name, collection, key, first.dot, row, first.text)
         self.held = self.held.counting(name, collection.grown(len(first.text)), clock)
