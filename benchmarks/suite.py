@@ -9,7 +9,7 @@ from benchmarks.results import Result
 from benchmarks.runner import Plan, Workload, run_workload, started
 from benchmarks.synced import count_fsyncs
 from benchmarks.targets import Target
-from benchmarks.targets.bare import Plyvel, SQLite, Tiny
+from benchmarks.targets.bare import Parts, Plyvel, SQLite, Tiny
 from benchmarks.targets.embedded import Embedded
 from benchmarks.targets.pouch import Pouch
 from benchmarks.targets.server import Nodes, PouchServer, Server
@@ -40,6 +40,7 @@ def _buffered() -> list[Target]:
     return [
         Embedded("leveldb", "buffered"),
         Plyvel("buffered"),
+        Parts("buffered"),
         Embedded("sqlite", "buffered"),
         SQLite("buffered"),
         Embedded("memory", "none"),
@@ -48,7 +49,14 @@ def _buffered() -> list[Target]:
 
 
 def _synced() -> list[Target]:
-    return [Embedded("leveldb", "fsync"), Plyvel("fsync"), Embedded("sqlite", "fsync"), SQLite("fsync"), Tiny()]
+    return [
+        Embedded("leveldb", "fsync"),
+        Plyvel("fsync"),
+        Parts("fsync"),
+        Embedded("sqlite", "fsync"),
+        SQLite("fsync"),
+        Tiny(),
+    ]
 
 
 def _workloads(workloads: Sequence[Workload], targets: Sequence[Target]) -> Callable[[Choice, Result, Tell], None]:

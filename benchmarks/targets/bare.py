@@ -6,17 +6,19 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from hashlib import blake2b
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import plyvel
 from tinydb import Query, TinyDB
 
 from benchmarks.documents import Document
 from benchmarks.results import Durability
-from benchmarks.targets.base import Session, Target, abilities_of
+from benchmarks.targets.base import Ability, Session, Target, abilities_of
 from benchmarks.targets.embedded import BATCH
 
 
@@ -75,6 +77,47 @@ class PlyvelSession(BareSession):
         with self._db.write_batch(sync=self._sync) as batch:
             for doc_id, document in documents:
                 batch.put(doc_id.encode(), orjson.dumps(document))
+
+
+class PartsSession(PlyvelSession):
+    """LevelDB under the calls into C that crdtdb can't do without, and nothing between them: the most that Python could do.
+
+    A write makes the canonical JSON and reads it back, names the revision by a digest, looks whether the document is there, and
+    puts the five rows that documents, changes feed, dot log, counts and clock need. In bulk the last two are of the batch.
+    """
+
+    _numbers = count(1)
+
+    def put(self, doc_id: str, document: Document) -> None:
+        with self._db.write_batch(sync=self._sync) as batch:
+            self._write(batch, doc_id, document)
+            self._close(batch)
+
+    def bulk(self, documents: Sequence[tuple[str, Document]]) -> None:
+        with self._db.write_batch(sync=self._sync) as batch:
+            for doc_id, document in documents:
+                self._write(batch, doc_id, document)
+            self._close(batch)
+
+    def get(self, doc_id: str) -> Document:
+        row = msgspec.msgpack.decode(self._db.get(b"d\0\0\0\1" + doc_id.encode(), verify_checksums=True))
+        found: Document = orjson.loads(row[2][0][3])
+        return found
+
+    def _write(self, batch: Any, doc_id: str, document: Document) -> None:
+        text, raw, number = orjson.dumps(document, option=orjson.OPT_SORT_KEYS), doc_id.encode(), next(self._numbers)
+        digest = blake2b(text, digest_size=16).digest()
+        key = b"d\0\0\0\1" + raw
+        if orjson.loads(text) != document or self._db.get(key, verify_checksums=True) is not None:
+            raise ValueError(f"{doc_id} isn't JSON, or is there already")
+        leaf = [0, number, 1, digest, None, None, 0, None, None, number, 0]
+        batch.put(key, msgspec.msgpack.encode([number, [leaf], [[0, number, 0, text]], [], None, None]))
+        batch.put(b"s\0\0\0\1%08d" % number, raw)
+        batch.put(b"l\0\0\0\0%08d" % number, raw)
+
+    def _close(self, batch: Any) -> None:
+        batch.put(b"k\0\0\0\0", msgspec.msgpack.encode([1, 1]))
+        batch.put(b"n\0\0\0\1", msgspec.msgpack.encode([1, 0, 1, 0, 0, 1]))
 
 
 class SQLiteSession(BareSession):
@@ -143,6 +186,13 @@ class Plyvel(_Bare):
     """LevelDB by itself."""
 
     name, kind = "plyvel", PlyvelSession
+
+
+class Parts(_Bare):
+    """What crdtdb calls in C, with nothing in between."""
+
+    name, kind = "its parts alone", PartsSession
+    abilities = frozenset[Ability]({"put", "get", "bulk"})
 
 
 class SQLite(_Bare):

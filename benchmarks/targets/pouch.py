@@ -46,7 +46,7 @@ class Pouch(Target):
 
     name, durability = "PouchDB", "buffered"
     abilities = abilities_of(EmbeddedSession)
-    most = 5_000
+    most = 30_000
 
     @contextmanager
     def open(self, place: Path) -> Iterator[PouchSession]:

@@ -331,8 +331,8 @@ class Transaction(RowBatch):
     def take_first(self, name: str, doc_id: str, first: First, theirs: DotSet) -> bool:
         """Take in the first revision of a document that was made elsewhere, if there is nothing here; return whether it was so.
 
-        `theirs` is what its context has of its actor beyond what this store's clock is about to have. False, and nothing is taken in, if
-        there is more to it than to put it there.
+        `theirs` is what its context has of its actor beyond what this store's clock is about to have. False, and nothing is
+        taken in, if there is more to it than to put it there.
         """
         collection, key, (actor, _) = self.held.collections.get(name), b"", first.dot
         if collection is None or doc_id[0] == "_" or self.held.names[name] != first.creations:
