@@ -158,7 +158,7 @@ def put(
     else:
         gone = {leaf.body_dot for leaf in replaced.values() if not leaf.deleted}
         bodies = {held: body for held, body in state.bodies.items() if held not in gone}
-    fresh = replace(state, bodies=bodies)
+    fresh = State(state.leaves, bodies, state.fields, state.context, state.journals)
     return _replace(fresh, write, target, replaced, text=text, dot=dot, deltas=signed, removed=removed)
 
 
@@ -337,7 +337,8 @@ def _replace(
         native,
     )
     bodies = {**state.bodies, dot: Body(text, write.creations)} if text is not None else state.bodies
-    replacing = replace(state, leaves={**kept, dot: child}, bodies=bodies, context=context)
+    kept[dot] = child
+    replacing = State(kept, bodies, state.fields, context, state.journals)
     if len(replaced) == 1:  # the target alone: there is no other branch
         return replacing
     return closing(replacing, write, target, replaced)
@@ -419,11 +420,15 @@ def clock_of(replaced: Items[DotSet], kept: Items[DotSet], dot: Dot, context: Do
     """
     actor, counter = dot
     ranges = context.ranges(actor)
-    if len(ranges) == 1 and not (replaced or kept):
-        return DotSet({actor: ranges})
     joined = EMPTY
     for clock in replaced:
         joined |= clock
+    if len(ranges) == 1 and ranges[0][1] == counter and not kept:
+        mine = joined.ranges(actor)
+        if not mine or (
+            len(mine) == 1 and mine[0][0] == ranges[0][0]
+        ):  # as nearly always: no sibling was ever left out
+            return DotSet({**dict(joined.items()), actor: ranges})
     sibling = max((clock.highest(actor) for clock in kept), default=0)
     if sibling >= counter:
         return joined.add(dot)
