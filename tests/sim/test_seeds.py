@@ -10,6 +10,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,11 +26,13 @@ from crdtdb.gossip import Stability
 from crdtdb.store import Store, collecting, comparing, exchange, identity, keys, transaction
 from crdtdb.store.contents import ContentMissingError, Contents
 from crdtdb.store.identity import Identity
+from crdtdb.store.indexes import Index, Indexing
 from crdtdb.testing.simulate import SimulationError, simulate
 from crdtdb.testing.virtual import VirtualBackend
 
 SEEDS = 1_000
 LONG = 250
+INDEXED = 100
 CHUNKS = 50
 CORES = os.cpu_count() or 1
 
@@ -41,6 +44,12 @@ def test_seeds(chunk: int) -> None:
             simulate(seed)
         else:
             simulate(seed, nodes=3, seconds=4.0)
+
+
+@pytest.mark.parametrize("chunk", range(10))
+def test_seeds_with_indexes(chunk: int) -> None:
+    for seed in range(chunk, INDEXED, 10):
+        simulate(seed, nodes=3, seconds=6.0, queries=True)
 
 
 @pytest.mark.soak
@@ -239,6 +248,21 @@ def bound_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("crdtdb.document.DOCUMENT_ID_BYTES_MAX", 1 << 30)
 
 
+def leave_indexes_behind(patch: pytest.MonkeyPatch) -> None:
+    """Documents are written, and their entries in the indexes aren't."""
+    patch.setattr(Indexing, "enter", lambda *_: None)
+
+
+def keep_old_entries(patch: pytest.MonkeyPatch) -> None:
+    """What a document was found by stays, when it changes."""
+    enter = Indexing._enter
+
+    def forgetful(self: Indexing, batch: Any, index: Index, raw: bytes, document: Any) -> None:
+        enter(self, SimpleNamespace(rows=batch.rows, get=lambda key: None), index, raw, document)  # type: ignore[arg-type]
+
+    patch.setattr(Indexing, "_enter", forgetful)
+
+
 _FIRST = {"greet_anybody": 120, "keep_the_actor": 100}
 """Where to begin to look for what is rare."""
 
@@ -275,6 +299,16 @@ def test_a_broken_rule_is_found(broken: Callable[[pytest.MonkeyPatch], None], mo
     with pytest.raises(SimulationError, match="seed"):
         for seed in range(_FIRST.get(broken.__name__, 60), 160):
             simulate(seed, heal_seconds=25)
+
+
+@pytest.mark.parametrize("broken", [leave_indexes_behind, keep_old_entries])
+def test_an_index_that_lies_is_found(
+    broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(monkeypatch)
+    with pytest.raises(SimulationError, match="finds|has rows"):
+        for seed in range(20):
+            simulate(seed, nodes=3, seconds=6.0, queries=True)
 
 
 def test_the_memory_backend_is_what_the_virtual_disk_is_made_of() -> None:

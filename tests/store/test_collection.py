@@ -173,3 +173,52 @@ def test_what_a_put_on_a_deleted_document_removes_is_named_though_who_wrote_it_w
         deleted = delete(state, write(), view(state).siblings[0].rev)
         (leaf,) = put(deleted, write(), None, b"{}").leaves.values()
         assert all(dot in leaf.clock for dot in increments)
+
+
+def test_what_came_since_a_store_entered_stays_as_it_is() -> None:
+    """It enters with tombstones that others have collected. The edit that has come meanwhile is nobody's stray."""
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob, crdtdb.open("memory:") as cid:
+        ada["notes"].put("a", {"tags": crdtdb.Set(["one"])})
+        bob["notes"].put("a", {"tags": crdtdb.Set(["two"])})
+        crdtdb.sync(ada, bob)
+        ada["notes"].resolve("a", {})
+        crdtdb.sync(ada, bob)
+        crdtdb.sync(ada, cid)
+        collect(cid.store)
+        before = ada["notes"].get("a").state.leaves.keys()
+        gone = before - cid["notes"].get("a").state.leaves.keys()
+        assert gone, "the resolution closed a branch, and cid has collected that"
+
+        ada.store.begin_anew("an older copy of its disk")
+        with bob["notes"].edit("a") as document:
+            document["tags"].add("three")
+        crdtdb.sync(ada, bob)
+        edited = bob["notes"].get("a").state
+        assert edited.leaves.keys() > gone
+        ada.store.let_go([(("notes", "a"), list(gone))], cid.store.held.clock)
+
+        state = ada["notes"].get("a").state
+        assert state.leaves.keys() == edited.leaves.keys() - gone
+        assert state.fields == edited.fields
+        for one in (cid, bob):
+            crdtdb.sync(ada, one)
+            assert "three" in one["notes"].get("a")["tags"]
+            assert one["notes"].get("a").fields == {("tags",): "set"}
+
+
+def test_what_a_store_brought_along_is_written_anew() -> None:
+    """Nobody else may ever have seen it: under its old name somebody could count it as lost."""
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob:
+        ada["notes"].put("a", {"n": 1})
+        crdtdb.sync(ada, bob)
+        bob["notes"].put("a", {"n": 2}, rev=bob["notes"].get("a").rev)
+        (gone,) = ada["notes"].get("a").state.leaves
+        ada["notes"].take([{"_id": "a", "_rev": "1-" + "0" * 32, "n": 3}])
+        (brought,) = ada["notes"].get("a").state.leaves.keys() - {gone}
+        ada.store.begin_anew("an older copy of its disk")
+        ada.store.let_go([(("notes", "a"), [gone])], bob.store.held.clock)
+        state = ada["notes"].get("a").state
+        assert not state.leaves.keys() & {gone, brought}
+        assert [dot.actor for dot in state.leaves] == [ada.store.actor]
+        crdtdb.sync(ada, bob)
+        assert sorted(one.body["n"] for one in bob["notes"].siblings("a")) == [2, 3]

@@ -242,17 +242,20 @@ def shows(state: State, dots: Iterable[Dot]) -> list[Dot]:
     return [dot for dot in dots if dot in needed]
 
 
-def let_go(transaction: Transaction, name: str, doc_id: str, gone: Iterable[Dot], clock: DotSet) -> None:
+def let_go(
+    transaction: Transaction, name: str, doc_id: str, gone: Iterable[Dot], clock: DotSet, brought: DotSet
+) -> None:
     """Take out of a document what another store has seen replaced or collected; `clock` is what that store had seen.
 
-    What it hadn't seen is written anew under this store's own dots: each leaf as a revision made elsewhere, its value whole.
+    What it hadn't seen of what this store `brought` along when it entered is written anew under its own dots: each leaf as a
+    revision made elsewhere, its value whole. What has come since has come from somebody who has it, and stays as it is.
     """
     record = transaction.load(name, doc_id)
     before, going = record.state, set(gone)
     going &= set(before.dots())
     if not going:
         return
-    unseen = {dot for dot in before.dots() if dot not in clock}
+    unseen = {dot for dot in before.dots() if dot not in clock and dot in brought}
     strays = (
         []
         if doc_id.startswith(LOCAL) or name.startswith(SYSTEM)

@@ -86,6 +86,8 @@ class Store:
         self._tables = StoreTables(backend)
         self._held = read_held(backend, self._tables)
         self._flushed: DotSet | None = None
+        self._brought = self._held.clock
+        """What a store that enters held before it did, or before it was opened: it may be older than what others know."""
         self._identity = load_identity(backend, draw)
         self._stamps = HybridClock()
         self._sequences = OpenSequences()
@@ -406,7 +408,12 @@ class Store:
 
     def begin_anew(self, why: str) -> None:
         """Be another store from now on, with all that this one holds: to be compared before it counts as one of its peers."""
-        self._identity = self._committer.alone(lambda: self._identity.begun_anew(self._backend, self._draw, why))
+
+        def begin() -> Identity:
+            self._brought = self._held.clock
+            return self._identity.begun_anew(self._backend, self._draw, why)
+
+        self._identity = self._committer.alone(begin)
 
     def entered(self) -> None:
         """Take note that the comparison is over."""
@@ -471,12 +478,12 @@ class Store:
         return record is not None and bool(shows(record.state, dots))
 
     def let_go(self, documents: Iterable[tuple[tuple[str, str], list[Dot]]], clock: DotSet) -> None:
-        """Take out of documents the dots that a store of this clock has seen replaced or collected."""
+        """Take out of documents the dots that a store of this clock has seen replaced or collected: see `store.comparing`."""
 
         def work(transaction: Transaction) -> None:
             for (name, doc_id), dots in documents:
                 if name in transaction.held.collections:
-                    let_go(transaction, name, doc_id, dots, clock)
+                    let_go(transaction, name, doc_id, dots, clock, self._brought)
 
         self._committer.submit(work)
 

@@ -29,6 +29,7 @@ from crdtdb.testing.faults import heal, plan_faults
 from crdtdb.testing.field_clients import FieldClients
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.oracle import Acknowledged, check_effects, check_nothing_lost, check_nothing_rises
+from crdtdb.testing.query_clients import QueryClients, check_queries
 from crdtdb.testing.world import SimulatedNode, StoreFactory, World
 from crdtdb.wire.messages import MINOR
 
@@ -60,10 +61,12 @@ def simulate(
     heal_seconds: float = 60.0,
     writes_a_second: float = 12.0,
     make_store: StoreFactory = Store,
+    queries: bool = False,
 ) -> Report:
     """Run a cluster through faults and heal it. `nodes` is 3 to 7 by the seed, unless given.
 
-    `make_store` makes the stores: give a broken one to see the simulator find it. Raises SimulationError.
+    `make_store` makes the stores: give a broken one to see the simulator find it. With `queries` people also define indexes and
+    ask through them. Raises SimulationError.
     """
     dice = Random(seed)  # noqa: S311
     size = nodes or dice.randint(3, 7)
@@ -71,6 +74,7 @@ def simulate(
         dice,
         GossipConfig(collection_interval=3.0, tombstone_grace=0.0, comparison_timeout=15.0, showing_interval=2.0),
         make_store,
+        queries=queries,
     )
     try:
         return _run(world, seed, size, seconds, heal_seconds, writes_a_second)
@@ -130,6 +134,7 @@ class Clients:
         self._world, self._rate, self._until = world, rate, until
         self._bodies = count()
         self._fields = FieldClients(world)
+        self._queries = QueryClients(world) if world.queries else None
 
     def next(self) -> None:
         """Write once, and plan the next write."""
@@ -155,6 +160,9 @@ class Clients:
             return
         if dice.random() < 0.12:
             self._couchdb(node, database)
+            return
+        if self._queries is not None and dice.random() < 0.1:
+            self._queries.act(node, database)
             return
         if dice.random() < 0.4:
             self._fields.write(node, database)
@@ -302,6 +310,7 @@ def _check(world: World) -> None:
     for node in world.nodes.values():
         assert node.database is not None
         check_store(node.database.store)
+        check_queries(node.database)
         check_nothing_lost(node.database.store, acknowledged, world.graves)
         check_nothing_rises(node.database.store, world.graves)
         check_effects(node.database.store, acknowledged)

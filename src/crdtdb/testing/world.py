@@ -100,6 +100,7 @@ class SimulatedNode:
         self.kill()
         self.disk = disk.copy(self.name)
         self.synced_acks = [ack for ack in self.synced_acks if ack.at <= at]
+        self.unsynced_acks = [(syncs, ack) for syncs, ack in self.unsynced_acks if ack.at <= at]
 
     def stop(self) -> None:
         """A clean stop."""
@@ -186,6 +187,8 @@ class World:
     """Whether a node has been retired by another."""
     actors: set[bytes] = field(default_factory=set)
     """Every actor that a node has ever written as."""
+    queries: bool = False
+    """Whether people define indexes, and ask through them."""
     honest: bool = True
     """Whether no disk has lost what it had synced."""
     _numbers: count[int] = field(default_factory=lambda: count(1))
