@@ -130,14 +130,14 @@ class Showing:
         for name, body in now.items():
             if said.get(name) != body:
                 self._collections.say(name, body)
-        for name in said.keys() - now.keys():
+        for name in sorted(said.keys() - now.keys()):
             self._collections.unsay(name)
 
     def _is_first(self) -> bool:
         return self._me == min((self._me, *self._links.peers()))
 
     def _all(self) -> dict[str, dict[str, Any]]:
-        return {name: self._described(name) for name in self._store.held.names if not name.startswith(SYSTEM)}
+        return {name: self._described(name) for name in sorted(self._store.held.names) if not name.startswith(SYSTEM)}
 
     def _described(self, name: str) -> dict[str, Any]:
         counts = self._store.held.collections[name]
