@@ -334,15 +334,12 @@ class Transaction(RowBatch):
         `theirs` is what its context has of its actor beyond what this store's clock is about to have. False, and nothing is
         taken in, if there is more to it than to put it there.
         """
-        collection, key, (actor, _) = self.held.collections.get(name), b"", first.dot
+        collection, clock = self.held.collections.get(name), self.held.clock
         if collection is None or doc_id[0] == "_" or self.held.names[name] != first.creations:
             return False
         key = keys.document(collection.number, doc_id.encode())
-        if (
-            first.dot in self.held.clock
-            or len(self.held.clock.ranges(actor)) >= AHEAD_RANGES_MAX
-            or self.get(key) is not None
-        ):
+        many = len(clock.ranges(first.dot.actor)) >= AHEAD_RANGES_MAX
+        if many or first.dot in clock or self.get(key) is not None:
             return False
         self.observe(first.stamp)
         self._save_first(name, doc_id, key, first, theirs)
