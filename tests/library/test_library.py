@@ -400,6 +400,30 @@ def test_a_transaction_ends_with_its_call(db: Database) -> None:
         gc.enable()
 
 
+def test_no_transaction_outlives_what_refers_to_it(db: Database) -> None:
+    """Python's collector doesn't look into states. A transaction that is in a circle with one stays, with all its rows."""
+    notes = db.collection("notes")
+    notes.create_index(["n"])
+    written = notes.put("a", {"n": 0, "text": crdtdb.Text("x"), "likes": crdtdb.Counter()})
+    for number in range(3):
+        written = notes.put("a", {**written.body, "n": number}, written.rev)
+        with notes.edit("a") as document:
+            document["text"].insert(0, "y")
+            document["likes"].increment()
+        written = document.written
+        notes.bulk([{"_id": f"b{number}", "n": number}, {"_id": f"c{number}", "n": number}])
+        with pytest.raises(ConflictError):
+            notes.put("a", {"n": 1}, "1-0")
+        notes.delete(f"b{number}", notes.get(f"b{number}").rev)
+        with crdtdb.open("memory:") as other:
+            other["notes"].put("a", {"n": number})
+            crdtdb.sync(db, other)
+        written = notes.resolve("a", written.body)
+    del written, document
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, Transaction)]
+
+
 def test_the_public_names_exist() -> None:
     assert all(hasattr(crdtdb, name) for name in crdtdb.__all__)
     assert sorted(crdtdb.__all__) == crdtdb.__all__

@@ -147,8 +147,11 @@ class Committer:
     def _transact(self, work: Work[T]) -> T:
         """Run work in a transaction of its own, which its failure takes with it: no savepoint is needed."""
         transaction = self._begin()
-        result = work(transaction)
-        self._finish(transaction)
+        try:
+            result = work(transaction)
+            self._finish(transaction)
+        finally:
+            transaction.end()
         return result
 
     def _run(self, group: list[_Entry]) -> None:
@@ -160,6 +163,12 @@ class Committer:
                 lone.error = error
             return
         transaction = self._begin()
+        try:
+            self._run_all(transaction, group)
+        finally:
+            transaction.end()
+
+    def _run_all(self, transaction: Transaction, group: list[_Entry]) -> None:
         for entry in group:
             rollback = transaction.savepoint()
             try:

@@ -133,6 +133,13 @@ class Transaction(RowBatch):
         """The contents of attachments as this transaction sees and changes them."""
         return Contents(self.get, self.scan, lambda: self.rows, self._origin.draw)
 
+    def end(self) -> None:
+        """Let go of the documents: their paths read through this transaction, and would keep it and its rows for ever.
+
+        Python's collector can't see through values that are declared to be in no circle, as states are.
+        """
+        self._changed, self.opened = [], None
+
     def savepoint(self) -> Callable[[], None]:
         """Keep what was written so far; return what takes the transaction back to here."""
         self.mark()
