@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 import crdtdb
 from crdtdb.causality import EMPTY, DotSet
 from crdtdb.couchdb import Checkpoints, put_local, seq_now
 from crdtdb.documents import Write, delete, put, view
 from crdtdb.documents.collecting import collect as collect_state
-from crdtdb.store import Store, keys
+from crdtdb.store import Store, keys, pull
+from crdtdb.testing.invariants import check_store
 from crdtdb.wire.codec import parcel_in
 
 
@@ -222,3 +225,45 @@ def test_what_a_store_brought_along_is_written_anew() -> None:
         assert [dot.actor for dot in state.leaves] == [ada.store.actor]
         crdtdb.sync(ada, bob)
         assert sorted(one.body["n"] for one in bob["notes"].siblings("a")) == [2, 3]
+
+
+@pytest.mark.parametrize("line", [["0" * 32], ["0" * 32, "1" * 32, "2" * 32]])
+def test_a_revision_made_elsewhere_takes_nothing_along_of_a_deleted_document(line: list[str]) -> None:
+    """Others may have collected that with all its fields, and would never hold them again."""
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob:
+        ada["notes"].put("a", {"likes": crdtdb.Counter(3), "text": crdtdb.Text("hi"), "tags": crdtdb.Set(["x"])})
+        crdtdb.sync(ada, bob)
+        ada["notes"].delete("a", ada["notes"].get("a").rev)
+        crdtdb.sync(ada, bob)
+        collect(bob.store)
+        assert bob.store.read("notes", "a") is None
+        named = {"_rev": f"{len(line)}-{line[0]}", "_revisions": {"start": len(line), "ids": line}}
+        assert ada["notes"].take([{"_id": "a", "n": 1, **named}]) == [None]
+        assert ada["notes"].get("a") == {"n": 1}
+        crdtdb.sync(ada, bob)
+        for db in (ada, bob):
+            collect(db.store)
+            assert db["notes"].get("a") == {"n": 1}
+            check_store(db.store)
+        assert ada["notes"].digest() == bob["notes"].digest()
+
+
+def test_who_enters_doesnt_go_on_with_what_the_others_have_deleted() -> None:
+    """One of them may have collected it already, and another not yet: with the second alone it was compared."""
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob, crdtdb.open("memory:") as cid:
+        ada["notes"].put("a", {"likes": crdtdb.Counter(8)})  # and nobody has heard of it when ada is retired
+        bob["notes"].put("a", {"likes": crdtdb.Counter(7)})
+        bob["notes"].delete("a", bob["notes"].get("a").rev)
+        crdtdb.sync(bob, cid)
+        collect(cid.store)
+        ada.store.begin_anew("it was retired")
+        pull(ada.store, bob.store)
+        shown = ada["notes"].get("a").body
+        assert ada.store.let_go([(("notes", "a"), []), (("notes", "b"), [])], bob.store.held.clock) == [("notes", "a")]
+        for one, other in ((ada, bob), (bob, cid), (ada, cid)):
+            crdtdb.sync(one, other)
+        for db in (ada, bob, cid):
+            collect(db.store)
+            assert db["notes"].get("a") == shown
+            check_store(db.store)
+        assert len({db["notes"].digest() for db in (ada, bob, cid)}) == 1

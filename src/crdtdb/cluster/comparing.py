@@ -216,7 +216,7 @@ class AskedComparison:
             # Under one dot one side may hold less than the other: whether they contradict each other the documents tell.
             self._contradictory = [dot for dots in difference.contradictory.values() for dot in dots]
             for (name, doc_id), dots in difference.here.items():
-                if self.finding.claims and self._store.still_shows(name, doc_id, dots):
+                if dots and self.finding.claims and self._store.still_shows(name, doc_id, dots):
                     self.finding.lost_there.append(_named((name, doc_id)))
             self.lost = [*difference.there, *self._contradictory][:WANTED_MAX]
             self._mending = iter(())
@@ -227,8 +227,7 @@ class AskedComparison:
         assert self._mending is not None
         slice_ = list(islice(self._mending, _MEND_DOCUMENTS))
         if slice_:
-            self._store.let_go(slice_, self.clock)
-            self.finding.mended += [_named(where) for where, _ in slice_]
+            self.finding.mended += [_named(where) for where in self._store.let_go(slice_, self.clock)]
             return []
         self._mending = None
         return self._finish()

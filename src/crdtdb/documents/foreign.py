@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import Field, GapError, Place, Spot, catalogue
-from crdtdb.documents.fields import Schema, kind_declared, reading, whole
+from crdtdb.documents.fields import Schema, absorb, kind_declared, reading, remove_fields, whole
 from crdtdb.documents.revisions import Ancestor, Path, Rev
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, Shown, view
@@ -76,7 +76,10 @@ def take(
     replaced = {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev in line or leaf.rev in names}
     dot, seen, text, with_fields = write.sign(), EMPTY, foreign.text, False
     if not foreign.deleted and text is not None and (state.fields or write.schema):
-        state, seen, text = _with_fields(state, write, foreign, text, shown.leaves, read)
+        if shown.deleted and shown.leaves:
+            state, seen, text = _with_new_fields(state, write, foreign, text)
+        else:
+            state, seen, text = _with_fields(state, write, foreign, text, shown.leaves, read)
         with_fields = bool(state.fields)
     context = state.context.add(dot)
     kept = {held: leaf for held, leaf in state.leaves.items() if held not in replaced}
@@ -146,6 +149,19 @@ def _body_kept(
             if leaf.body_rev in line and not leaf.deleted and body is not None and body.text == text:
                 return leaf
     return None
+
+
+def _with_new_fields(state: State, write: Write, foreign: Foreign, text: bytes) -> tuple[State, DotSet, bytes]:
+    """Remove the fields of a deleted document, and make those of a revision that lives: as a `put` on one does.
+
+    A deleted document may have been collected elsewhere, with all its fields. Whoever lets it live mustn't go on with them.
+    """
+    seen = state.fields_seen()
+    draft = write.draft(state, Dot(write.actor, write.counter), str(foreign.rev), seen)
+    remove_fields(draft)
+    rest = absorb(draft, text, schema=write.schema)
+    after, _ = drafted(state, write, draft)
+    return after, seen, rest
 
 
 def _with_fields(

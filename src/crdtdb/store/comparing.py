@@ -27,10 +27,11 @@ from msgspec.structs import replace
 from crdtdb.backends import Snapshot
 from crdtdb.causality import Actor, Dot, DotSet
 from crdtdb.crdts import REMNANT, GapError
-from crdtdb.documents import NO_BODY, State, Write, merge, view
+from crdtdb.documents import NO_BODY, Rev, State, Write, merge, view
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.foreign import Foreign, take
 from crdtdb.documents.local import LOCAL
+from crdtdb.documents.writes import is_ancestor
 from crdtdb.errors import DotCollisionError
 from crdtdb.jsontext import canonical
 from crdtdb.store import keys
@@ -209,7 +210,7 @@ class Difference(NamedTuple):
     """What the comparison of some buckets found, from the side of the store that asked."""
 
     here: dict[tuple[str, str], list[Dot]]
-    """Dots that are here alone, though the other side has seen them: by document."""
+    """Dots that are here alone, by document; of each those that the other side has seen, perhaps none."""
     there: list[Dot]
     """Dots that the other side alone holds, though this store has seen them."""
     contradictory: dict[tuple[str, str], list[Dot]]
@@ -225,8 +226,10 @@ def compare(mine: Mapping[Dot, Place], theirs: Mapping[Dot, int], my_clock: DotS
         if dot in theirs:
             if theirs[dot] != place.hash:
                 contradictory.setdefault(where, []).append(dot)
-        elif dot in their_clock:
-            here.setdefault(where, []).append(dot)
+        else:
+            gone = here.setdefault(where, [])
+            if dot in their_clock:
+                gone.append(dot)
     there = [dot for dot in sorted(theirs) if dot not in mine and dot in my_clock]
     return Difference(here, there, contradictory)
 
@@ -244,28 +247,53 @@ def shows(state: State, dots: Iterable[Dot]) -> list[Dot]:
 
 def let_go(
     transaction: Transaction, name: str, doc_id: str, gone: Iterable[Dot], clock: DotSet, brought: DotSet
-) -> None:
-    """Take out of a document what another store has seen replaced or collected; `clock` is what that store had seen.
+) -> bool:
+    """Take out of a document what another store has seen replaced or collected; return whether there was anything to do.
 
-    What it hadn't seen of what this store `brought` along when it entered is written anew under its own dots: each leaf as a
-    revision made elsewhere, its value whole. What has come since has come from somebody who has it, and stays as it is.
+    `clock` is what that store had seen. What it hadn't seen of what this store `brought` along when it entered is written anew
+    under its own dots: each leaf as a revision made elsewhere, its value whole. What has come since has come from somebody who
+    has it, and stays as it is. The same is done where nothing is gone yet, but all that others know of is deleted: they may
+    collect it, and count on nobody to go on with it who isn't a member.
     """
     record = transaction.load(name, doc_id)
     before, going = record.state, set(gone)
     going &= set(before.dots())
-    if not going:
-        return
     unseen = {dot for dot in before.dots() if dot not in clock and dot in brought}
+    if not going and not _deleted_by_others(before, unseen, clock):
+        return False
     strays = (
         []
         if doc_id.startswith(LOCAL) or name.startswith(SYSTEM)
         else _strays(before, unseen, transaction, name, doc_id)
     )
+    if not going and not strays:
+        return False
     after = _without(before, going | (unseen if strays else set()))
     residue = record.residue | DotSet.of(going | unseen)
     transaction.save(name, doc_id, record, after, uncovered(residue, transaction.held.clock))
     for stray in sorted(strays, key=lambda one: one.rev):
         transaction.write(name, doc_id, partial(_taken, stray))
+    return True
+
+
+def _deleted_by_others(state: State, unseen: set[Dot], clock: DotSet) -> bool:
+    """Whether a document without the `unseen` dots is deleted for a store of this clock."""
+    others = [leaf for dot, leaf in state.leaves.items() if dot not in unseen]
+    if not unseen or not others or not all(leaf.deleted for leaf in others):
+        return False
+    for dot, leaf in state.leaves.items():
+        if dot in unseen and not leaf.deleted:
+            top = leaf.rev.generation
+            seen = (
+                Rev(top - 1 - back, step.digest)
+                for back, step in enumerate(leaf.path.all())
+                if step.dot is not None and step.dot in clock
+            )
+            continued = next(seen, None)
+            # What it goes on with is a leaf there, and lives, unless somebody has deleted it: that would be here, too.
+            if continued is not None and not any(is_ancestor(continued, other) for other in others):
+                return False
+    return True
 
 
 def _taken(stray: Foreign, state: State, write: Write) -> State:

@@ -477,15 +477,21 @@ class Store:
         record = self.read(name, doc_id)
         return record is not None and bool(shows(record.state, dots))
 
-    def let_go(self, documents: Iterable[tuple[tuple[str, str], list[Dot]]], clock: DotSet) -> None:
-        """Take out of documents the dots that a store of this clock has seen replaced or collected: see `store.comparing`."""
+    def let_go(self, documents: Iterable[tuple[tuple[str, str], list[Dot]]], clock: DotSet) -> list[tuple[str, str]]:
+        """Take out of documents the dots that a store of this clock has seen replaced or collected; return which changed.
 
-        def work(transaction: Transaction) -> None:
-            for (name, doc_id), dots in documents:
-                if name in transaction.held.collections:
-                    let_go(transaction, name, doc_id, dots, clock, self._brought)
+        See `crdtdb.store.comparing`.
+        """
 
-        self._committer.submit(work)
+        def work(transaction: Transaction) -> list[tuple[str, str]]:
+            return [
+                (name, doc_id)
+                for (name, doc_id), dots in documents
+                if name in transaction.held.collections
+                and let_go(transaction, name, doc_id, dots, clock, self._brought)
+            ]
+
+        return self._committer.submit(work)
 
     def take_back(self, parcel: Parcel, wanted: Iterable[Dot], repair: bool) -> Taken:
         """Return the documents of a parcel of which this store has lost some dots; with `repair` they come back."""
