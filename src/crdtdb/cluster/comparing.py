@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Any
 
 from crdtdb.causality import Dot, DotSet
-from crdtdb.store import Comparing, Place, Store, Summing, Sums, compare, differing
+from crdtdb.store import Comparing, Place, Store, Summing, Sums, compare, differing, sums_of
 from crdtdb.wire.codec import parcel_in
 from crdtdb.wire.messages import Compare, DotsOf, ListOf, Message, SumsOf, Want
 
@@ -144,6 +144,8 @@ class AskedComparison:
         self._summing = Summing(self._mine.moment) if self._mine is not None else None
         self._summed = False
         self._sums: Sums = {}
+        self._asked: Sums | None = None
+        """The other side's sums of the buckets whose dots were asked for: once, whatever comes twice."""
         self._sums_are_in = self._paged = False
         self._dots: dict[Dot, int] = {}
         self.clock = DotSet()
@@ -168,16 +170,26 @@ class AskedComparison:
 
     def sums(self, message: SumsOf) -> None:
         """Take in the other side's sums."""
+        if self._asked is not None:
+            return
         self._sums.update({(actor, number): (dots, total) for actor, number, dots, total in message.sums})
         self.finding.claims = self.finding.claims and message.claims
         self._sums_are_in = self._sums_are_in or message.last
 
-    def dots(self, message: DotsOf) -> None:
-        """Take in the other side's dots."""
-        assert self._mine is not None
+    def dots(self, message: DotsOf) -> bool:
+        """Take in the other side's dots; return whether they are those that its sums are of.
+
+        If they aren't, something was lost or came twice, and to go on would be to take out what the other side holds.
+        """
+        if self._asked is None or self._mending is not None or self.done:
+            return True
         self._dots.update({Dot(actor, counter): one for actor, counter, one in message.dots})
-        if message.last:
-            self._differ()
+        if not message.last:
+            return True
+        if self.finding.claims and sums_of(self._dots) != self._asked:
+            return False
+        self._differ()
+        return True
 
     @property
     def summing(self) -> bool:
@@ -206,7 +218,7 @@ class AskedComparison:
         if not buckets:
             return self._finish()
         self._listed = self._mine.dots_in(buckets) if self._mine is not None else {}
-        self._sums = {}
+        self._asked = {bucket: self._sums[bucket] for bucket in buckets if bucket in self._sums}
         return [ListOf(self.exchange, tuple(buckets))]
 
     def _differ(self) -> None:

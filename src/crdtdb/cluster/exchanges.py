@@ -214,8 +214,8 @@ class Exchanges:
         asking.heard = now
         if isinstance(message, SumsOf):
             comparison.sums(message)
-        else:
-            comparison.dots(message)
+        elif not comparison.dots(message):
+            self._give_up(link.number)  # as with pages: begin anew when the time comes
 
     def busy(self, link: Link, message: Busy, now: float) -> None:
         """Take note that the peer doesn't answer now; or not before what both hold is compared."""

@@ -4,7 +4,7 @@ Built on a backend and the pure core; knows nothing of networks.
 """
 
 from crdtdb.store.collecting import Told
-from crdtdb.store.comparing import Bucket, Comparing, Difference, Place, Summing, Sums, compare, differing
+from crdtdb.store.comparing import Bucket, Comparing, Difference, Place, Summing, Sums, compare, differing, sums_of
 from crdtdb.store.contents import PIECE_BYTES, ContentMissingError, Upload
 from crdtdb.store.exchange import Outgoing, Page, Received
 from crdtdb.store.held import Collection, Held
@@ -52,4 +52,5 @@ __all__ = [
     "pull",
     "read_view",
     "scan_view",
+    "sums_of",
 ]

@@ -171,6 +171,15 @@ def _documents(moment: Moment) -> Iterator[tuple[str, str, State]]:
             yield name, raw.decode(), record.state
 
 
+def sums_of(dots: Mapping[Dot, int]) -> Sums:
+    """Return the sums of dots, given with their hashes."""
+    sums: Sums = {}
+    for dot, hashed in dots.items():
+        number, total = sums.get(bucket_of(dot), (0, 0))
+        sums[bucket_of(dot)] = number + 1, (total + hashed) & _MASK
+    return sums
+
+
 def differing(mine: Sums, theirs: Sums) -> list[Bucket]:
     """Return the buckets whose sums aren't equal."""
     return sorted(bucket for bucket in mine.keys() | theirs.keys() if mine.get(bucket) != theirs.get(bucket))

@@ -50,6 +50,10 @@ class FieldClients:
         if doc_id not in ledger:
             ledger.put_if_absent(doc_id, {name: kind() for name, kind in _FIELDS.items()})
         chosen = dice.sample(["likes", "tags", "m", "body", "items"], dice.randint(1, 2))
+        fields = ledger.get(doc_id).fields
+        chosen = [name for name in chosen if (name,) in fields]  # who entered may have written plain values anew
+        if not chosen:
+            return
         with ledger.edit(doc_id) as document:
             effects = [(name, self._added(document, name)) for name in chosen]
         for effect in effects:
