@@ -1,4 +1,4 @@
-"""A thousand seeds, 250 of them of 3 to 7 nodes for 8 seconds and the others short; and each rule broken, and found."""
+"""A thousand seeds, 200 of them of 3 to 7 nodes for 8 seconds and the others short; and each rule broken, and found."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from crdtdb.testing.simulate import SimulationError, simulate
 from crdtdb.testing.virtual import VirtualBackend
 
 SEEDS = 1_000
-LONG = 250
+LONG = 200
 INDEXED = 100
 CHUNKS = 50
 CORES = os.cpu_count() or 1
