@@ -21,6 +21,8 @@ from benchmarks.results import Durability
 from benchmarks.targets.base import Ability, Session, Target, abilities_of
 from benchmarks.targets.embedded import BATCH
 
+_encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
+
 
 class BareSession(Session):
     """What these have in common: to read, change and write; to import in batches; to close and open again."""
@@ -100,7 +102,7 @@ class PartsSession(PlyvelSession):
             self._close(batch)
 
     def get(self, doc_id: str) -> Document:
-        row = msgspec.msgpack.decode(self._db.get(b"d\0\0\0\1" + doc_id.encode(), verify_checksums=True))
+        row = _decode(self._db.get(b"d\0\0\0\1" + doc_id.encode(), verify_checksums=True))
         found: Document = orjson.loads(row[2][0][3])
         return found
 
@@ -111,13 +113,13 @@ class PartsSession(PlyvelSession):
         if orjson.loads(text) != document or self._db.get(key, verify_checksums=True) is not None:
             raise ValueError(f"{doc_id} isn't JSON, or is there already")
         leaf = [0, number, 1, digest, None, None, 0, None, None, number, 0]
-        batch.put(key, msgspec.msgpack.encode([number, [leaf], [[0, number, 0, text]], [], None, None]))
+        batch.put(key, _encode([number, [leaf], [[0, number, 0, text]], [], None, None]))
         batch.put(b"s\0\0\0\1%08d" % number, raw)
         batch.put(b"l\0\0\0\0%08d" % number, raw)
 
     def _close(self, batch: Any) -> None:
-        batch.put(b"k\0\0\0\0", msgspec.msgpack.encode([1, 1]))
-        batch.put(b"n\0\0\0\1", msgspec.msgpack.encode([1, 0, 1, 0, 0, 1]))
+        batch.put(b"k\0\0\0\0", _encode([1, 1]))
+        batch.put(b"n\0\0\0\1", _encode([1, 0, 1, 0, 0, 1]))
 
 
 class SQLiteSession(BareSession):

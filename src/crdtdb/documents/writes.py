@@ -425,9 +425,8 @@ def clock_of(replaced: Items[DotSet], kept: Items[DotSet], dot: Dot, context: Do
         joined |= clock
     if len(ranges) == 1 and ranges[0][1] == counter and not kept:
         mine = joined.ranges(actor)
-        if not mine or (
-            len(mine) == 1 and mine[0][0] == ranges[0][0]
-        ):  # as nearly always: no sibling was ever left out
+        # As nearly always, no sibling was ever left out.
+        if not mine or (len(mine) == 1 and mine[0][0] == ranges[0][0]):
             return DotSet({**dict(joined.items()), actor: ranges})
     sibling = max((clock.highest(actor) for clock in kept), default=0)
     if sibling >= counter:

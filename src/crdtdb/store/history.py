@@ -47,7 +47,7 @@ class HistoryRows(NamedTuple):
         """Return the rows that a write leaves: for leaves that are none any more, and for ancestors that came along."""
         rows: Rows = {}
         for dot, leaf in before.leaves.items():
-            if dot not in after.leaves or (after.fields and _goes_stale(leaf, before, after)):
+            if dot not in after.leaves or _goes_stale(leaf, before, after):
                 key = keys.revision(self.beginning, *leaf.rev)
                 body = before.bodies.get(leaf.body_dot)
                 own = leaf.body_rev == leaf.rev
@@ -118,7 +118,7 @@ class HistoryRows(NamedTuple):
 
 def _goes_stale(leaf: Leaf, before: State, after: State) -> bool:
     """Whether a leaf that clients know shows something new after a write, though it stays."""
-    if leaf.deleted or leaf.native:
+    if leaf.deleted or leaf.native or not after.fields:
         return False
     old, new = heads(before.fields), heads(after.fields)
     return old.keys() != new.keys() and all(dot in leaf.clock for dot in old)
