@@ -31,6 +31,7 @@ from crdtdb.gossip import Dialer, GossipConfig, Membership, Rumors
 from crdtdb.store import Committed, ContentMissingError, JunctionMissingError, Told
 from crdtdb.wire.codec import clock_digest, decode_message, parcel_in
 from crdtdb.wire.messages import (
+    BRIEF_SINCE,
     LOCKS_SINCE,
     MINOR,
     Ack,
@@ -118,7 +119,7 @@ class Engine:
         if self.store.identity.entering and not self.readiness.joining:
             self.store.entered()  # there is nobody to be compared with
         self.upkeep = Upkeep(self.store, self.membership, config, self.outbox, told, now)
-        self.links = Links(Dialer(config, dice), config, self.outbox, self._forgotten)
+        self.links = Links(Dialer(config, dice), config, self.outbox, self._forgotten, identity.minor)
         self.handshakes = Handshakes(self, why_refused)
         self.showing = Showing(self.store, me.name, self.links, config.showing_interval, now)
         self.locks = Locks(self.store, me.name, self.upkeep.roster, self.links, dice, now)
@@ -410,7 +411,8 @@ class Engine:
         if not self.rumors or self.readiness.joining:
             return
         for places, peers, told in self.rumors.take(self.membership.me.name, self.links.ways):
-            parcel = self.store.rumor(places)
+            brief = all(self.links.ways[name].minor >= BRIEF_SINCE for name in peers)
+            parcel = self.store.rumor(places, brief=brief)
             for name in peers:
                 self.links.send_to(name, Rumor(parcel, told) if parcel is not None else Poke())
         for name in self.rumors.take_overflow(self.links.ways):

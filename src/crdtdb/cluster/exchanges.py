@@ -11,10 +11,11 @@ from crdtdb.cluster.comparing import AnsweredComparison, AskedComparison, Findin
 from crdtdb.cluster.fetching import Fetching
 from crdtdb.cluster.links import Link
 from crdtdb.errors import DotCollisionError, NotFoundError, TooLargeError
-from crdtdb.gossip import Asking, GossipConfig, PageFlow
+from crdtdb.gossip import Asking, Form, GossipConfig, PageFlow
 from crdtdb.store import ContentMissingError, JunctionMissingError, Outgoing, Store
 from crdtdb.wire.codec import parcel_in
 from crdtdb.wire.messages import (
+    BRIEF_SINCE,
     CLOSED_SINCE,
     Ask,
     Busy,
@@ -71,7 +72,7 @@ class Exchanges:
 
     # Asking
 
-    def ask(self, link: Link, now: float, whole: bool = False) -> None:
+    def ask(self, link: Link, now: float, form: Form = Form.BRIEF) -> None:
         """Ask a peer for everything that this node lacks, unless that is under way."""
         peer = link.peer or "?"
         if self._store.identity.entering:
@@ -82,15 +83,17 @@ class Exchanges:
         if busy or now < self._alarmed.get(peer, now):
             return
         clock = self._store.durable_clock()
-        asking = Asking(next(self._numbers), peer, now, whole=whole)
+        if form is Form.BRIEF and link.minor < BRIEF_SINCE:
+            form = Form.PLAIN
+        asking = Asking(next(self._numbers), peer, now, form=form)
         self._asking[link.number] = asking
-        self._outbox.send(link.number, Ask(asking.exchange, clock, whole))
+        self._outbox.send(link.number, Ask(asking.exchange, clock, form is Form.WHOLE, form is Form.BRIEF))
 
     def compare(self, link: Link, now: float, *, audit: bool = False, repair: bool = True) -> bool:
         """Ask a peer for everything that this node lacks, and compare what both hold; return whether that begins now."""
         if link.number in self._asking:
             return False
-        asking = Asking(next(self._numbers), link.peer or "?", now, whole=True)
+        asking = Asking(next(self._numbers), link.peer or "?", now, form=Form.WHOLE)
         self._asking[link.number] = asking
         comparison = AskedComparison(asking.exchange, asking.peer, self._store, audit=audit, repair=repair)
         self._comparing[link.number] = comparison
@@ -131,7 +134,8 @@ class Exchanges:
             return False
         except JunctionMissingError:
             self._give_up(link.number)
-            self.ask(link, now, whole=True)
+            if asking.form is not Form.WHOLE:
+                self.ask(link, now, Form(asking.form + 1))
             return False
         except (DotCollisionError, TooLargeError) as error:
             self._give_up(link.number)
@@ -238,8 +242,8 @@ class Exchanges:
         if message.clock and self._store.collected_since(message.clock):
             self._outbox.send(link.number, Busy(message.exchange, COMPARE))
             return
-        closed = _knows_closed(link) and not message.clock  # who has nothing doesn't know what was collected
-        outgoing = self._store.outgoing(message.clock, message.whole, closed)
+        closed = link.minor >= CLOSED_SINCE and not message.clock  # who has nothing doesn't know what was collected
+        outgoing = self._store.outgoing(message.clock, message.whole, closed, message.brief)
         if outgoing.nothing:
             outgoing.close()
             self._outbox.send(link.number, Same(message.exchange))
@@ -253,7 +257,7 @@ class Exchanges:
         if message.audit and not self._store.held.clock >= message.clock:
             self._behind[link.number] = (link, message, now)
             return
-        comparing = self._store.comparing(message.clock, closed=_knows_closed(link))
+        comparing = self._store.comparing(message.clock, closed=link.minor >= CLOSED_SINCE)
         self._compared[link.number] = AnsweredComparison(message.exchange, comparing, audit=message.audit)
         flow = PageFlow(message.exchange, self._config.pages_ahead, now)
         self._answering[link.number] = (flow, comparing.outgoing)
@@ -373,7 +377,3 @@ class Exchanges:
             answering[1].close()
         if compared is not None:
             compared.close()
-
-
-def _knows_closed(link: Link) -> bool:
-    return link.greeting is not None and link.greeting.minor >= CLOSED_SINCE

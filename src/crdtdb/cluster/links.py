@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from crdtdb.certified import Certified
 from crdtdb.cluster.actions import Close, Dial, Outbox
 from crdtdb.gossip import Dialer, GossipConfig
-from crdtdb.wire.messages import Greeting, Member, Message, Ping
+from crdtdb.wire.messages import MINOR, Greeting, Member, Message, Ping
 
 
 @dataclass(slots=True)
@@ -28,6 +28,8 @@ class Link:
     """The member's name, once greeted."""
     greeting: Greeting | None = None
     """What it said of itself."""
+    minor: int = 0
+    """The minor version of the protocol that both sides speak."""
 
     def __str__(self) -> str:
         name = self.peer or (self.certified.name if self.certified is not None else "a stranger")
@@ -37,8 +39,16 @@ class Link:
 class Links:
     """All links of one node."""
 
-    def __init__(self, dialer: Dialer, config: GossipConfig, outbox: Outbox, forgotten: Callable[[Link], None]) -> None:
-        """`forgotten` is told of each link that is gone."""
+    def __init__(
+        self,
+        dialer: Dialer,
+        config: GossipConfig,
+        outbox: Outbox,
+        forgotten: Callable[[Link], None],
+        minor: int = MINOR,
+    ) -> None:
+        """`forgotten` is told of each link that is gone; `minor` is the version of the protocol that this node speaks."""
+        self._minor = minor
         self.dialer, self._config, self._outbox, self._forgotten = dialer, config, outbox, forgotten
         self._links: dict[int, Link] = {}
         self.ways: dict[str, Link] = {}
@@ -66,6 +76,7 @@ class Links:
     def introduced(self, link: Link, greeting: Greeting) -> None:
         """The handshake of a link is over."""
         link.peer, link.greeting = greeting.name, greeting
+        link.minor = min(self._minor, greeting.minor)
         self.greeted_or_gone += 1
 
     def peers(self) -> list[str]:

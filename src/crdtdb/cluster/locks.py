@@ -300,7 +300,7 @@ class Locks:
 
     def _tell_member(self, member: str, message: Message) -> None:
         way = self._links.ways.get(member)
-        if way is not None and way.greeting is not None and way.greeting.minor >= LOCKS_SINCE:
+        if way is not None and way.minor >= LOCKS_SINCE:
             self._links.send_to(member, message)
 
     # At rest

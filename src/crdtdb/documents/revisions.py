@@ -140,14 +140,14 @@ class Path:
             self._known, self._older, self._reading = tuple(steps[:REVS_LIMIT]), None, None
         return self._known
 
-    def _step(self, back: int) -> Ancestor | None:
+    def step(self, back: int) -> Ancestor | None:
         """Return the ancestor so many steps behind the parent, reading no further than to it."""
         if back < len(self._known):
             return self._known[back]
         if self._older is None or back >= REVS_LIMIT:
             return None
         if isinstance(self._older, Path):
-            return self._older._step(back - len(self._known))
+            return self._older.step(back - len(self._known))
         if self._reading is None:
             self._reading = iter(self._older())
         self._known += tuple(islice(self._reading, back + 1 - len(self._known)))
@@ -163,7 +163,7 @@ class Path:
         back = generation - rev.generation - 1
         if back < 0:
             return False
-        step = self._step(back)
+        step = self.step(back)
         return step is not None and step.digest == rev.digest
 
     def __eq__(self, other: object) -> bool:

@@ -12,6 +12,18 @@ A page that is missing, doubled or out of order ends the exchange: what was merg
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Form(IntEnum):
+    """How documents are asked for. Whoever can't use one form asks for the next, which takes more bytes."""
+
+    BRIEF = 0
+    """By what they add to what the asker's clock covers, where that can be told."""
+    PLAIN = 1
+    """With the newest steps of their paths and the updates that the clock lacks."""
+    WHOLE = 2
+    """With whole paths and journals, whatever the clock says."""
 
 
 @dataclass(slots=True)
@@ -23,7 +35,7 @@ class Asking:
     heard: float
     """When the last page came, or it was asked."""
     expected: int = 0
-    whole: bool = False
+    form: Form = Form.BRIEF
 
     def take(self, number: int, now: float) -> bool:
         """Take note of a page; return whether it is the one that was expected."""

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from hashlib import blake2b
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -30,6 +29,7 @@ from crdtdb.crdts import REMNANT, GapError
 from crdtdb.documents import NO_BODY, Rev, State, Write, merge, view
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.foreign import Foreign, take
+from crdtdb.documents.hashing import HASH_MASK, hashes
 from crdtdb.documents.local import LOCAL
 from crdtdb.documents.writes import is_ancestor
 from crdtdb.errors import DotCollisionError
@@ -42,7 +42,6 @@ from crdtdb.store.transaction import SYSTEM, Transaction, uncovered
 from crdtdb.wire.parcels import Parcel
 
 BUCKET_COUNTERS = 1_024
-_MASK = (1 << 64) - 1
 
 Bucket = tuple[Actor, int]
 Sums = dict[Bucket, tuple[int, int]]
@@ -55,26 +54,6 @@ class Place(NamedTuple):
     name: str
     doc_id: str
     hash: int
-
-
-def hashes(name: str, doc_id: str, state: State) -> dict[Dot, int]:
-    """Return the hash of each live dot's content."""
-    found: dict[Dot, int] = {}
-
-    def add(dot: Dot, *parts: bytes) -> None:
-        text = b"".join(b"%d:%b" % (len(part), part) for part in (name.encode(), doc_id.encode(), *parts))
-        found[dot] = (found.get(dot, 0) + int.from_bytes(blake2b(text, digest_size=8).digest(), "big")) & _MASK
-
-    for dot, leaf in state.leaves.items():
-        kind = b"D" if leaf.deleted else b"N" if leaf.native else b"L"
-        add(dot, b"leaf", str(leaf.rev).encode(), kind, leaf.body_dot.actor, b"%d" % leaf.body_dot.counter)
-    for dot, body in state.bodies.items():
-        add(dot, b"body", body.text)
-    for address, deltas in state.fields.items():
-        parts = [part.encode() for part in (address.kind, address.part, *address.path)]
-        for dot, delta in deltas.items():
-            add(dot, b"field", *parts, delta.content)
-    return found
 
 
 def bucket_of(dot: Dot) -> Bucket:
@@ -104,7 +83,7 @@ class Summing:
             place = keys.place(moment.held.collections[name].number, doc_id.encode())
             for dot, one in hashes(name, doc_id, state).items():
                 number, total = self.sums.get(bucket_of(dot), (0, 0))
-                self.sums[bucket_of(dot)] = number + 1, (total + one) & _MASK
+                self.sums[bucket_of(dot)] = number + 1, (total + one) & HASH_MASK
                 if moment.rows.get(keys.log(moment.tables.actor_number(dot.actor), dot.counter)) != place:
                     self.rot.append(f"{name}/{doc_id}: the dot log doesn't know {dot!r}")
             yield True
@@ -176,7 +155,7 @@ def sums_of(dots: Mapping[Dot, int]) -> Sums:
     sums: Sums = {}
     for dot, hashed in dots.items():
         number, total = sums.get(bucket_of(dot), (0, 0))
-        sums[bucket_of(dot)] = number + 1, (total + hashed) & _MASK
+        sums[bucket_of(dot)] = number + 1, (total + hashed) & HASH_MASK
     return sums
 
 

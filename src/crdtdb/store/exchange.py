@@ -17,6 +17,7 @@ from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import GapError, Journals
 from crdtdb.documents import Ancestor, Body, Leaf, Rev, State, merge
 from crdtdb.documents.catalogue import Catalogue, merge_catalogues
+from crdtdb.documents.successors import Successor, successor_of
 from crdtdb.errors import TooLargeError
 from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX, REVS_LIMIT
 from crdtdb.store import keys
@@ -25,7 +26,8 @@ from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.journals import JournalRows
 from crdtdb.store.records import StoreTables, decode_past, decode_record, read_chain, read_first
 from crdtdb.store.transaction import Transaction, uncovered
-from crdtdb.wire.parcels import Closed, Parcel, ParcelWriter, Steps
+from crdtdb.wire.cbor import decode
+from crdtdb.wire.parcels import Closed, NotFollowingError, Parcel, ParcelWriter, Steps
 from crdtdb.wire.states import First
 
 
@@ -46,16 +48,24 @@ class _Found(NamedTuple):
     residue: DotSet
     steps: Steps
     closed: tuple[Closed, ...]
+    told: Successor | None = None
+    """What of it is told to somebody who has the rest."""
 
     @property
     def size(self) -> int:
         """How many bytes it is about."""
-        return len(self.state.text) if type(self.state) is First else _bytes_of(self.state)
+        if type(self.state) is First:
+            return len(self.state.text)
+        if self.told is not None:
+            return len(self.told.text or b"") + _bytes_of(self.told.journals)
+        return sum(len(body.text) for body in self.state.bodies.values()) + _bytes_of(self.state.journals)
 
     def add_to(self, writer: ParcelWriter) -> None:
         """Put it into a parcel."""
         if type(self.state) is First:
             writer.add_first(self.name, self.doc_id, self.state, self.closed)
+        elif self.told is not None:
+            writer.add_successor(self.name, self.doc_id, self.told, self.state.journals)
         else:
             writer.add(self.name, self.doc_id, self.state, self.residue, self.steps, self.closed)
 
@@ -72,10 +82,11 @@ class Outgoing:
         whole: bool,
         catalogue: bool = False,
         closed: bool = False,
+        brief: bool = False,
     ) -> None:
-        """`whole` and `closed` as `Store.outgoing` has them; with `catalogue` that goes along in any case."""
+        """`whole`, `closed` and `brief` as `Store.outgoing` has them; with `catalogue` that goes along in any case."""
         self._snapshot, self._held, self._tables = snapshot, held, tables
-        self._theirs, self._whole, self._closed = theirs, whole, closed
+        self._theirs, self._whole, self._closed, self._brief = theirs, whole, closed, brief
         self._missing = held.clock - theirs
         self._names = {collection.number: name for name, collection in held.collections.items()}
         self._histories: dict[bytes, bool] = {}
@@ -143,7 +154,11 @@ class Outgoing:
         if living.journals:
             living = replace(living, journals=self._journals(number, raw, living.journals))
         closed = self._closed_revs(history, _on_paths(living)) if self._closed and living.leaves else ()
-        return _Found(name, raw.decode(), living, record.residue, self._steps(history), closed)
+        steps = self._steps(history)
+        told = None
+        if self._brief and not record.residue and not closed:
+            told = successor(name, raw.decode(), living, steps, self._theirs)
+        return _Found(name, raw.decode(), living, record.residue, steps, closed, told)
 
     def _closed_revs(self, history: bytes, on_paths: Set[Rev]) -> tuple[Closed, ...]:
         """Return the revisions that are known and lie on no leaf's path, newest first: branches that were collected."""
@@ -189,6 +204,17 @@ def _on_paths(state: State) -> set[Rev]:
         top = leaf.rev.generation
         found.update(Rev(top - 1 - back, step.digest) for back, step in enumerate(leaf.path.all()))
     return found
+
+
+def successor(name: str, doc_id: str, state: State, steps: Steps, seen: DotSet) -> Successor | None:
+    """Return a document as the successor of what somebody holds who has `seen` these dots; None if it can't be told so.
+
+    Its journals have the updates that aren't seen.
+    """
+    if len(state.leaves) != 1 or not state.fields:
+        return None
+    (leaf,) = state.leaves.values()
+    return successor_of(name, doc_id, state, steps(leaf)[0], seen, state.journals)
 
 
 class _NoSnapshot:
@@ -261,8 +287,12 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
                 news.append((shipped.name, shipped.doc_id))
                 continue
         record = transaction.load(shipped.name, shipped.doc_id)
-        encoded = shipped if type(read) is First else read
-        state, context = parcel.state(encoded, transaction.older(shipped.name, shipped.doc_id))
+        older = transaction.older(shipped.name, shipped.doc_id)
+        try:
+            encoded = decode(shipped.encoded) if type(read) is First else read
+            state, context = parcel.read(shipped, encoded, older, record.state)
+        except NotFollowingError as error:
+            raise JunctionMissingError(str(error)) from error
         _learn(transaction, shipped.name, state)
         try:
             merged = merge(record.state, transaction.held.living(shipped.name, state))
@@ -298,11 +328,8 @@ def _swept(before: State, merged: State) -> int:
     return max((before.leaves[dot].stamp for dot in gone if dot.actor not in named), default=0)
 
 
-def _bytes_of(state: State) -> int:
-    size = sum(len(body.text) for body in state.bodies.values())
-    for journal in state.journals.values():
-        size += sum(map(len, journal.contents()))
-    return size
+def _bytes_of(journals: Journals) -> int:
+    return sum(len(content) for journal in journals.values() for content in journal.contents())
 
 
 def _learn(transaction: Transaction, name: str, state: State) -> None:

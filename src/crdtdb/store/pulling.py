@@ -11,13 +11,17 @@ from crdtdb.wire.parcels import Parcel
 def pull(receiver: Store, sender: Store) -> int:
     """Bring everything that one store lacks over from another in this process; return how many documents came."""
     try:
-        return _pull(receiver, sender, whole=False)
+        return _pull(receiver, sender, brief=True)
+    except JunctionMissingError:
+        pass
+    try:
+        return _pull(receiver, sender)
     except JunctionMissingError:
         return _pull(receiver, sender, whole=True)
 
 
-def _pull(receiver: Store, sender: Store, whole: bool) -> int:
-    outgoing = sender.outgoing(receiver.held.clock, whole)
+def _pull(receiver: Store, sender: Store, *, brief: bool = False, whole: bool = False) -> int:
+    outgoing = sender.outgoing(receiver.held.clock, whole, brief=brief)
     moved = 0
     try:
         while not outgoing.nothing:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from crdtdb.backends import Reader
-from crdtdb.causality import Actor
+from crdtdb.causality import EMPTY, Actor, DotSet
 from crdtdb.crdts import Address, Vector
-from crdtdb.documents import State
+from crdtdb.documents import Ancestor, Leaf, State
 from crdtdb.limits import RUMOR_BYTES_MAX, RUMOR_PATH_LINKS_MAX
 from crdtdb.store import keys
-from crdtdb.store.exchange import path_until
+from crdtdb.store.exchange import path_until, successor
 from crdtdb.store.held import Held
 from crdtdb.store.journals import JournalRows
 from crdtdb.store.records import StoreTables, decode_record, read_chain
@@ -22,15 +23,30 @@ from crdtdb.wire.parcels import ParcelWriter, Steps
 _TOLD_MAX = 4_096
 
 
+class _Told(NamedTuple):
+    """What the last rumor of a document told."""
+
+    seen: DotSet
+    """The clock, as far as it concerned the document."""
+    generation: int
+    vectors: Mapping[Address, Vector]
+
+
 class RumorWriter:
-    """Makes the parcels of a store's rumors, and remembers of the newest journals what they have told."""
+    """Makes the parcels of a store's rumors, and remembers of the newest fields what they have told."""
 
     def __init__(self, tables: StoreTables) -> None:
         self._tables = tables
-        self._told: OrderedDict[tuple[str, str, Address], tuple[Vector, int]] = OrderedDict()
+        self._told: OrderedDict[tuple[str, str], _Told] = OrderedDict()
 
-    def parcel(self, rows: Reader, held: Held, documents: Iterable[tuple[str, str]]) -> list[object] | None:
-        """Return a parcel of documents, all read at one moment; None if none is left, or they are too large."""
+    def parcel(
+        self, rows: Reader, held: Held, documents: Iterable[tuple[str, str]], brief: bool = False
+    ) -> list[object] | None:
+        """Return a parcel of documents, all read at one moment; None if none is left, or they are too large.
+
+        With `brief` a document with fields comes as the successor of what was told of it before. Whoever hasn't heard that
+        asks: a rumor may be lost, and then so is what builds on it.
+        """
         writer, actors = ParcelWriter(), set[Actor]()
         for name, doc_id in documents:
             collection, raw = held.collections.get(name), doc_id.encode()
@@ -40,39 +56,66 @@ class RumorWriter:
             history = keys.history(collection.number, raw)
             record = decode_record(value, held.clock, self._tables, rows.get, keys.document(collection.number, raw))
             state = held.living(name, record.state)
-            if state.leaves:
-                state, links = self._fresh(rows, collection.number, name, doc_id, state)
-                writer.add(name, doc_id, state, record.residue, self._short_steps(history, rows, links))
-                actors |= state.actors()
-                if collection.sweep:  # there may have been an earlier life, which nothing here names any more
-                    actors.update(held.clock.actors)
+            if not state.leaves:
+                continue
+            before = self._told.pop((name, doc_id), None)
+            if state.fields or state.journals:
+                self._tell(name, doc_id, state, held)
+            state, links = self._fresh(rows, collection.number, doc_id, state, before)
+            steps, told = self._short_steps(history, rows, links), None
+            if brief and not record.residue:
+                told = successor(name, doc_id, state, steps, _known(state, before, held))
+            if told is not None:
+                writer.add_successor(name, doc_id, told, state.journals)
+            else:
+                writer.add(name, doc_id, state, record.residue, steps)
+            actors |= state.actors()
+            if collection.sweep:  # there may have been an earlier life, which nothing here names any more
+                actors.update(held.clock.actors)
         if not len(writer) or writer.size > RUMOR_BYTES_MAX:
             return None
         return writer.finish(held.clock.restrict(actors))
 
-    def _fresh(self, rows: Reader, number: int, name: str, doc_id: str, state: State) -> tuple[State, int]:
+    def _tell(self, name: str, doc_id: str, state: State, held: Held) -> None:
+        """Remember what is being told of a document with fields."""
+        generation = max(leaf.rev.generation for leaf in state.leaves.values())
+        vectors = {address: journal.vector for address, journal in state.journals.items()}
+        self._told[name, doc_id] = _Told(held.clock.restrict(state.actors()), generation, vectors)
+        while len(self._told) > _TOLD_MAX:
+            self._told.popitem(last=False)
+
+    def _fresh(self, rows: Reader, number: int, doc_id: str, state: State, before: _Told | None) -> tuple[State, int]:
         """Return a state with the updates of its journals that no rumor has told yet, and how long its paths need be.
 
         Of a journal never told it is the newest update. Who lacks an earlier one can't take the rumor anyway, so the paths go
         back no further than to what the last rumor told.
         """
         journals, links = {}, RUMOR_PATH_LINKS_MAX
-        generation = max(leaf.rev.generation for leaf in state.leaves.values())
         for address, journal in state.journals.items():
             held = JournalRows.of(rows, self._tables, number, doc_id.encode(), address)
-            told = self._told.pop((name, doc_id, address), None)
-            if told is None:
-                journals[address] = held.newest(journal, max(state.leaves))
-            else:
-                journals[address] = held.since(journal, told[0])
-                links = min(links, max(1, generation - told[1]) + 1)
-            self._told[name, doc_id, address] = (journal.vector, generation)
-        while len(self._told) > _TOLD_MAX:
-            self._told.popitem(last=False)
-        return (replace(state, journals=journals), links) if journals else (state, links)
+            told = before.vectors.get(address) if before is not None else None
+            journals[address] = held.newest(journal, max(state.leaves)) if told is None else held.since(journal, told)
+        if before is not None and before.vectors:
+            generation = max(leaf.rev.generation for leaf in state.leaves.values())
+            links = min(links, max(1, generation - before.generation) + 1)
+        return (replace(state, journals=journals) if journals else state), links
 
     def _short_steps(self, history: bytes, rows: Reader, links: int) -> Steps:
-        left = iter(range(1, links))
-        return path_until(
-            lambda _: next(left, None) is None, lambda rev: read_chain(rows.get, self._tables, history, rev)
-        )
+        def steps(leaf: Leaf) -> tuple[Sequence[Ancestor], bool]:
+            left = iter(range(1, links))
+            older = path_until(
+                lambda _: next(left, None) is None, lambda rev: read_chain(rows.get, self._tables, history, rev)
+            )
+            return older(leaf)
+
+        return steps
+
+
+def _known(state: State, before: _Told | None, held: Held) -> DotSet:
+    """Return the dots that those who hear of a document are expected to have seen.
+
+    That is what was told; of what never was, all but the last write where its texts and lists need that anyway.
+    """
+    if before is not None:
+        return before.seen
+    return held.clock - DotSet.of(state.leaves) if state.journals else EMPTY

@@ -425,17 +425,17 @@ class Store:
 
     # Exchange
 
-    def outgoing(self, theirs: DotSet, whole: bool = False, closed: bool = False) -> Outgoing:
+    def outgoing(self, theirs: DotSet, whole: bool = False, closed: bool = False, brief: bool = False) -> Outgoing:
         """Return the answer to a clock: all that it lacks, from one snapshot, durable before it is read.
 
         With `whole` each document comes with its whole paths and journals, whatever the clock says; with `closed` it comes
-        with the names of branches that were collected.
+        with the names of branches that were collected; with `brief`, if it can be, by what it adds to what the clock covers.
         """
         if self._held.clock <= theirs and self._sync:
             return Outgoing(NO_SNAPSHOT, self._held, self._tables, theirs, whole, closed=closed)
 
         snapshot, held = self._moment()
-        return Outgoing(snapshot, held, self._tables, theirs, whole, closed=closed)
+        return Outgoing(snapshot, held, self._tables, theirs, whole, closed=closed, brief=brief)
 
     def _moment(self) -> tuple[Snapshot, Held]:
         """Return the rows and the clock of one moment, durable. Documents under another moment's clock would lie.
@@ -505,14 +505,14 @@ class Store:
         """Merge a parcel in one commit; with `advance` also take over its clock, as at the end of an exchange."""
         return self._committer.submit(lambda transaction: receive(transaction, parcel, advance))
 
-    def rumor(self, documents: Iterable[tuple[str, str]]) -> list[object] | None:
+    def rumor(self, documents: Iterable[tuple[str, str]], *, brief: bool = False) -> list[object] | None:
         """Return a parcel of the documents as they are now, with short paths and the updates that weren't told yet.
 
-        None if none is left, or they are too large.
+        With `brief` those that were told before come by what has been added since. None if none is left, or they are too large.
         """
         snapshot, held = self._moment()
         try:
-            return self._rumors.parcel(snapshot, held, documents)
+            return self._rumors.parcel(snapshot, held, documents, brief)
         finally:
             snapshot.close()
 

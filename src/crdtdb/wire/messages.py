@@ -11,6 +11,7 @@ over the connection on which it was asked.
     4     ack      number, members, digest of the sender's clock
     5     probe    number, name, members           ping that one for me
     6     ask      exchange, clock, whole          what do I lack?
+                   exchange, clock, whole, brief   ... and tell it by what it adds to what I have
     7     page     exchange, number, last, parcel
     8     more     exchange, pages wanted by now
     9     same     exchange                        nothing is missing
@@ -50,9 +51,10 @@ from crdtdb.causality import Actor, DotSet
 
 MAGIC = "crdtdb"
 MAJOR = 1
-MINOR = 2
-"""0: before stores were compared. 1: before locks."""
+MINOR = 3
+"""0: before stores were compared. 1: before locks. 2: before successors."""
 LOCKS_SINCE = CLOSED_SINCE = 2
+BRIEF_SINCE = 3
 
 
 class Status(IntEnum):
@@ -134,6 +136,7 @@ class Ask(NamedTuple):
     exchange: int
     clock: DotSet
     whole: bool
+    brief: bool = False
 
 
 class PageOf(NamedTuple):

@@ -6,7 +6,7 @@
     names     = [text, ...]                                     of collections
     clock     = [[actor, first, last, ...], ...]                the sender's node clock, or the part that matters here
     catalogue = null | [[[name, set], ...], [[actor, counter], ...], residue, [[name, sweep], ...]]
-    documents = [[name, id, state as bytes] or [name, id, state as bytes, closed], ...]
+    documents = [[name, id, state as bytes] or [name, id, state as bytes, closed], ...]     or a successor for the state
     closed    = [[generation, digest, digest of its parent or null], ...]  known, and on no leaf's path: collected branches
 
 Each state is encoded on its own, so that a page can be measured while it is filled and a document read when its turn
@@ -18,12 +18,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from crdtdb.causality import Actor, Dot, DotSet
-from crdtdb.crdts import Creations
+from crdtdb.causality import EMPTY, Actor, Dot, DotSet
+from crdtdb.crdts import Creations, Journals
 from crdtdb.documents import Ancestor, Leaf, Rev, State
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.fields import check_received
-from crdtdb.errors import EncodingError
+from crdtdb.documents.successors import Successor, succeed
+from crdtdb.errors import CrdtdbError, EncodingError
 from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, REVS_LIMIT
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.states import (
@@ -41,8 +42,13 @@ from crdtdb.wire.states import (
     first_in,
     rev_in,
 )
+from crdtdb.wire.successors import decode_successor, encode_successor, is_successor
 
 Steps = Callable[[Leaf], tuple[Sequence[Ancestor], bool]]
+
+
+class NotFollowingError(CrdtdbError):
+    """A document was told by what it adds to something that isn't here. Ask again for the whole of it."""
 
 
 class Closed(NamedTuple):
@@ -109,6 +115,10 @@ class ParcelWriter:
     def add_first(self, name: str, doc_id: str, first: First, closed: Sequence[Closed] = ()) -> None:
         """Put a document in that has its first revision."""
         self._add(name, doc_id, encode_first(first, self._tables), closed)
+
+    def add_successor(self, name: str, doc_id: str, told: Successor, known: Journals) -> None:
+        """Put a document in by what it adds to what the receiver has. `known` are all of its journals."""
+        self._add(name, doc_id, encode_successor(told, known, self._tables), ())
 
     def _add(self, name: str, doc_id: str, state: Encoded, closed: Sequence[Closed]) -> None:
         encoded = encode(state)
@@ -181,14 +191,30 @@ class Parcel:
         first = first_in(encoded, self._tables) if not shipped.closed else None
         return first if first is not None else encoded
 
-    def state(self, shipped: Shipped | Encoded, older: Older) -> tuple[State, DotSet]:
+    def state(self, shipped: Shipped, older: Older, mine: State | None = None) -> tuple[State, DotSet]:
+        """Return the state of a document as `read` does, whatever it is told as."""
+        return self.read(shipped, decode(shipped.encoded), older, mine)
+
+    def read(self, shipped: Shipped, encoded: Encoded, older: Older, mine: State | None = None) -> tuple[State, DotSet]:
         """Return the state of a document under the whole of the parcel's clock, and the part of that which concerns it.
 
-        What was replaced is named by what replaced it, so the part is enough to remember. What was collected isn't named: that
-        it is gone only the whole clock tells. Raises EncodingError or TooLargeError.
+        `encoded` is its encoding, decoded; `mine` the state that the receiver has, None where whole ones were asked for.
+        What was replaced is named by what replaced it, so the part is enough to remember. What was collected isn't named:
+        that it is gone only the whole clock tells. Raises EncodingError or TooLargeError; NotFollowingError for a successor
+        of what the receiver hasn't.
         """
-        encoded = decode(shipped.encoded) if type(shipped) is Shipped else shipped
-        state, residue = decode_state(encoded, self.clock, self._tables, older)
+        if is_successor(encoded):
+            if mine is None:
+                raise EncodingError(f"document {shipped.doc_id!r} comes as a successor where whole ones were asked for")
+            told = decode_successor(encoded, self._tables, mine.journals)
+            found = succeed(told, shipped.name, shipped.doc_id, mine, self.clock, older) if told is not None else None
+            if found is None:
+                raise NotFollowingError(
+                    f"document {shipped.doc_id!r} was told as what follows on something that isn't here"
+                )
+            state, residue = found, EMPTY
+        else:
+            state, residue = decode_state(encoded, self.clock, self._tables, older)
         check_received(state.fields, state.journals)
         return state, self.clock.restrict(state.actors()) | residue
 

@@ -197,7 +197,7 @@ def decode_state(encoded: Any, context: DotSet, tables: Tables, older: Older) ->
         fields = (
             {
                 address_in(address): {
-                    _dot_in(delta, tables): Delta(_bytes(delta[3]), tables.creations(delta[2])) for delta in deltas
+                    dot_in(delta, tables): Delta(bytes_in(delta[3]), tables.creations(delta[2])) for delta in deltas
                 }
                 for address, deltas in fields_in
             }
@@ -242,7 +242,8 @@ def actor_in(value: Any) -> Actor:
     return value
 
 
-def _dot_out(dot: Dot | None, number: Callable[[Actor], int]) -> list[int | None]:
+def dot_out(dot: Dot | None, number: Callable[[Actor], int]) -> list[int | None]:
+    """Write a dot: two items."""
     return [None, None] if dot is None else [number(dot[0]), dot[1]]
 
 
@@ -277,8 +278,9 @@ def rev_in(generation: Any, digest: Any) -> Rev:
     return Rev(generation, digest_in(digest))
 
 
-def _dot_in(encoded: Any, tables: Tables) -> Dot:
-    return Dot(tables.actor(encoded[0]), _counter(encoded[1], 1))
+def dot_in(encoded: Any, tables: Tables) -> Dot:
+    """Read a dot, the first two items of an array. Raises EncodingError, LookupError."""
+    return Dot(tables.actor(encoded[0]), counter_in(encoded[1], 1))
 
 
 def _leaf_out(dot: Dot, leaf: Leaf, tables: Tables, known: Sequence[Ancestor], more: bool) -> Encoded:
@@ -289,10 +291,10 @@ def _leaf_out(dot: Dot, leaf: Leaf, tables: Tables, known: Sequence[Ancestor], m
         dot[1],
         rev[0],
         digest_out(rev[1]),
-        [more, *([digest_out(step[0]), *_dot_out(step[1], number)] for step in known)] if known else None,
+        [more, *([digest_out(step[0]), *dot_out(step[1], number)] for step in known)] if known else None,
         _clock_out(leaf.clock, dot, number),
         _DELETED if leaf.deleted else _NATIVE if leaf.native else 0,
-        None if body_dot == dot else _dot_out(body_dot, number),
+        None if body_dot == dot else dot_out(body_dot, number),
         None if body_rev == rev else [body_rev[0], digest_out(body_rev[1])],
         leaf.stamp,
         tables.creations_number(leaf.creations),
@@ -317,7 +319,7 @@ def _leaf_in(encoded: Any, tables: Tables, older: Older) -> tuple[Dot, Leaf]:
         NO_PATH if path is None else _path_in(path, rev, tables, older),
         DotSet({actor: ((1, counter),)}) if clock is None else dots_in(clock, tables),
         kind == _DELETED,
-        dot if body_dot is None else _dot_in(body_dot, tables),
+        dot if body_dot is None else dot_in(body_dot, tables),
         rev if body_rev is None else rev_in(*body_rev),
         stamp,
         tables.creations(creations),
@@ -336,16 +338,17 @@ def _path_in(encoded: Any, rev: Rev, tables: Tables, older: Older) -> Path:
     more, *links = encoded
     if type(more) is not bool or not 1 <= len(links) <= min(REVS_LIMIT, rev.generation - 1):
         raise EncodingError("a path has at most one step for each generation before")
-    steps = [Ancestor(digest_in(link[0]), None if link[1] is None else _dot_in(link[1:], tables)) for link in links]
+    steps = [Ancestor(digest_in(link[0]), None if link[1] is None else dot_in(link[1:], tables)) for link in links]
     return Path(steps, older(Rev(rev.generation - len(steps), steps[-1].digest)) if more else None)
 
 
 def address_out(address: Address) -> Encoded:
     """Write the address of a field. The name of a creation, 16 hexadecimal digits, is written as bytes."""
-    return [address.kind, _name_out(address.part), *address.path]
+    return [address.kind, name_out(address.part), *address.path]
 
 
-def _name_out(part: str) -> bytes | str:
+def name_out(part: str) -> bytes | str:
+    """Write the part of an address: the name of a creation, 16 hexadecimal digits, as bytes."""
     try:
         raw = bytes.fromhex(part) if len(part) == 2 * _CREATION_BYTES else b""
     except ValueError:
@@ -380,7 +383,7 @@ def vector_out(vector: Vector, number: Callable[[Actor], int]) -> list[int]:
 
 def vector_in(encoded: Any, tables: Tables) -> Vector:
     """Read the vector of a journal. Raises EncodingError."""
-    return dict(_dot_in(pair, tables) for pair in zip(encoded[::2], encoded[1::2], strict=True))
+    return dict(dot_in(pair, tables) for pair in zip(encoded[::2], encoded[1::2], strict=True))
 
 
 def _journal_out(journal: Journal, tables: Tables) -> Encoded:
@@ -401,18 +404,20 @@ def _journal_in(encoded: Any, fields: list[Address], tables: Tables) -> tuple[Ad
     return fields[address] if type(address) is int else address_in(address), Journal(
         vector_in(vector, tables),
         tables.creations(creations),
-        {_dot_in(one, tables): Update(_counter(one[2], 0), _bytes(one[3])) for one in updates},
-        tuple(Snapshot(vector_in(one[0], tables), _bytes(one[1])) for one in snapshots),
+        {dot_in(one, tables): Update(counter_in(one[2], 0), bytes_in(one[3])) for one in updates},
+        tuple(Snapshot(vector_in(one[0], tables), bytes_in(one[1])) for one in snapshots),
     )
 
 
-def _counter(value: Any, least: int) -> int:
+def counter_in(value: Any, least: int) -> int:
+    """Read a counter. Raises EncodingError."""
     if type(value) is not int or not least <= value <= _COUNTER_MAX:
         raise EncodingError(f"a counter is a number from {least}")
     return value
 
 
-def _bytes(value: Any) -> bytes:
+def bytes_in(value: Any) -> bytes:
+    """Read bytes. Raises EncodingError."""
     if type(value) is not bytes:
         raise EncodingError("a content is bytes")
     return value
