@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crdtdb.causality import EMPTY, Dot, DotSet
-from crdtdb.crdts import Creations
-from crdtdb.documents import State
+from crdtdb.crdts import Address, Creations, Delta, Journal, Update
+from crdtdb.documents import Ancestor, State
 from crdtdb.documents.catalogue import NO_COLLECTIONS
+from crdtdb.documents.successors import Successor
 from crdtdb.errors import EncodingError, ProtocolError
 from crdtdb.limits import FRAME_BYTES_MAX, HANDSHAKE_FRAME_BYTES_MAX
 from crdtdb.testing.replicas import Replica
@@ -125,7 +126,7 @@ messages = st.one_of(
     st.builds(Ping, numbers, rosters),
     st.builds(Ack, numbers, rosters, st.binary(min_size=8, max_size=8)),
     st.builds(Probe, numbers, names, rosters),
-    st.builds(Ask, numbers, dot_sets(), st.booleans()),
+    st.builds(Ask, numbers, dot_sets(), st.booleans(), st.booleans()),
     st.builds(PageOf, numbers, numbers, st.booleans(), st.just([])),
     st.builds(More, numbers, numbers),
     st.builds(Same, numbers),
@@ -264,6 +265,29 @@ def test_a_newer_minor_version_may_add_items_and_another_major_is_only_named() -
 # Vectors: docs/reference/wire.md tells another implementation to pass them too
 
 
+def brief_parcel(actor: bytes) -> list[Any]:
+    """A keystroke, told as a successor; the text is the document's only one."""
+    dot, creations = Dot(actor, 9), frozenset([Dot(actor, 1)])
+    journal = Journal({actor: 9}, creations, {dot: Update(8, b"a Yrs update")})
+    told = Successor(
+        dot,
+        Dot(actor, 7),
+        [Ancestor("0123456789abcdef0123456789abcdef", Dot(actor, 8))],
+        None,
+        True,
+        117_695_995_788_787_712,
+        DotSet.from_ranges({actor: [(1, 9)]}),
+        creations,
+        None,
+        {Address(("tags",), "set", '="x"'): {dot: Delta(b"", creations)}},
+        {Address(("body",), "text", "0011223344556677"): journal},
+        2**63 + 5,
+    )
+    writer = ParcelWriter()
+    writer.add_successor("notes", "a", told, told.journals)
+    return writer.finish(DotSet.from_ranges({actor: [(1, 9)]}))
+
+
 def vector_messages() -> dict[str, Message]:
     ada, actor = Replica("ada"), bytes(range(16))
     ada.put("a", {"title": "x"})
@@ -280,7 +304,9 @@ def vector_messages() -> dict[str, Message]:
         "ack": Ack(1, (), clock_digest(clock)),
         "probe": Probe(2, "n2", ()),
         "ask": Ask(7, clock, False),
+        "brief ask": Ask(7, clock, False, brief=True),
         "page": PageOf(7, 0, True, parcel),
+        "brief page": PageOf(7, 0, True, brief_parcel(actor)),
         "more": More(7, 5),
         "same": Same(7),
         "rumor": Rumor(parcel, ("n1", "n2")),
@@ -313,7 +339,7 @@ def test_vectors(name: str) -> None:
     assert decode_message(payload) == message
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
 def test_what_older_versions_sent_can_be_read(version: str) -> None:
     """Nodes of one major version work together: these are the vectors as the minor versions before had them."""
     older = json.loads((Path(__file__).parent / f"vectors-{version}.json").read_text())
