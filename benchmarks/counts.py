@@ -207,6 +207,12 @@ def _ahead(bench: Bench) -> None:
         bench.notes.put(one.id, {**one, "n": 2}, one.rev)
 
 
+def _typed(bench: Bench) -> None:
+    _fields(bench)
+    crdtdb.sync(bench.database, bench.other)
+    _keystroke(bench)
+
+
 def _send(bench: Bench) -> None:
     """Send what the other lacks, as a node would: the frames both ways."""
     counts = bench.backend.counts
@@ -247,5 +253,6 @@ _OPERATIONS: dict[str, tuple[Step, Step]] = {
     f"build an index over {_MANY}": (_tenths, _indexed),
     "send nothing new": (_equal, _send),
     f"send 10 changed of {_MANY}": (_ahead, _send),
+    "send a keystroke": (_typed, _send),
     f"receive {_MANY}": (_other_has_many, _receive),
 }

@@ -23,7 +23,7 @@ from crdtdb.wire.messages import Ask, PageOf, Same
 
 METADATA = "causal metadata of a document at rest"
 BULK, PULL, NODES = "bulk, to compare", "store to store", "node to node"
-_FRAME_HEAD_BYTES = 4
+FRAME_HEAD_BYTES = 4
 
 
 def store_to_store(result: Result, plan: Plan, tell: Callable[[str], None]) -> None:
@@ -155,16 +155,16 @@ def exchange_bytes(receiver: Store, sender: Store) -> int:
 
 def exchange_frames(receiver: Store, sender: Store) -> Iterator[int]:
     """Yield the sizes of the frames that both sides would send, and let nothing come of it."""
-    outgoing = sender.outgoing(receiver.held.clock)
-    yield len(encode_message(Ask(1, receiver.held.clock, False))) + _FRAME_HEAD_BYTES
+    outgoing = sender.outgoing(receiver.held.clock, brief=True)
+    yield len(encode_message(Ask(1, receiver.held.clock, False, brief=True))) + FRAME_HEAD_BYTES
     if outgoing.nothing:
-        yield len(encode_message(Same(1))) + _FRAME_HEAD_BYTES
+        yield len(encode_message(Same(1))) + FRAME_HEAD_BYTES
         return
     number, last = 0, False
     while not last:
         page = outgoing.next_page()
         last = page.last
-        yield len(encode_message(PageOf(1, number, last, page.parcel))) + _FRAME_HEAD_BYTES
+        yield len(encode_message(PageOf(1, number, last, page.parcel))) + FRAME_HEAD_BYTES
         number += 1
 
 

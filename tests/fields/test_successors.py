@@ -26,6 +26,7 @@ from crdtdb.store import JunctionMissingError, Store, pull
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.codec import decode_message, encode_message
+from crdtdb.wire.frames import frame
 from crdtdb.wire.messages import Ask, PageOf
 from crdtdb.wire.parcels import NotFollowingError, Parcel
 from crdtdb.wire.successors import is_successor
@@ -184,7 +185,7 @@ def test_a_keystroke_in_a_megabyte_fits_150_bytes() -> None:
         with ada["notes"].edit("a") as document:
             document["body"].insert(524_400, "x")
         page = ada.store.outgoing(bob.store.held.clock, brief=True).next_page()
-        assert len(encode_message(PageOf(1, 0, True, page.parcel))) <= 150
+        assert len(frame(encode_message(PageOf(1, 0, True, page.parcel)))) <= 150
         bob.store.receive(Parcel(page.parcel), advance=True)
         assert bob["notes"].get("a")["body"] == ada["notes"].get("a")["body"]
 
