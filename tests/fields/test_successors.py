@@ -300,6 +300,21 @@ def test_a_rumor_that_was_lost_is_asked_for() -> None:
     pair.agree()
 
 
+def test_a_text_that_no_rumor_brought_is_asked_for() -> None:
+    """The second rumor tells of two edits, of which the first began a text; it brings the newest update, which is another's."""
+    pair = Pair()
+    pair.edit(pair.ada, EDITS["add"])
+    pair.ada.rumor([("notes", "a")], brief=True)
+    pull(pair.bob, pair.ada)
+    pair.edit(pair.ada, lambda doc: doc.__setitem__("second", crdtdb.Text("begun")), EDITS["append"])
+    encoded = pair.ada.rumor([("notes", "a")], brief=True)
+    assert encoded is not None
+    with pytest.raises(JunctionMissingError):
+        pair.bob.receive(Parcel(encoded))
+    pair.agree()
+    assert pair.notes(pair.bob).get("a")["second"] == "begun"
+
+
 # What isn't so
 
 

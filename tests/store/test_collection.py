@@ -15,6 +15,7 @@ from crdtdb.documents.collecting import collect as collect_state
 from crdtdb.store import Store, keys, pull
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.codec import parcel_in
+from crdtdb.wire.parcels import Parcel
 
 
 def size_of(folder: Path) -> int:
@@ -225,6 +226,30 @@ def test_what_a_store_brought_along_is_written_anew() -> None:
         assert [dot.actor for dot in state.leaves] == [ada.store.actor]
         crdtdb.sync(ada, bob)
         assert sorted(one.body["n"] for one in bob["notes"].siblings("a")) == [2, 3]
+
+
+def test_whoever_holds_what_was_written_anew_gives_it_up() -> None:
+    """Ada was copied from cid, say, and wrote cid's edit anew. Cid hears of that in a rumor by bob, who never had it."""
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob, crdtdb.open("memory:") as cid:
+        ada["notes"].put("a", {"n": 1})
+        for one in (bob, cid):
+            crdtdb.sync(ada, one)
+        bob["notes"].put("a", {"n": 2}, rev=bob["notes"].get("a").rev)
+        cid["notes"].take([{"_id": "a", "_rev": "1-" + "0" * 32, "n": 3}])
+        crdtdb.sync(ada, cid)
+        gone = [dot for dot in ada["notes"].get("a").state.leaves if dot.actor != cid.store.actor]
+        ada.store.begin_anew("a copy of cid's disk")
+        ada.store.let_go([(("notes", "a"), gone)], bob.store.held.clock)
+        crdtdb.sync(ada, bob)
+        rumor = bob.store.rumor([("notes", "a")])
+        assert rumor is not None
+        cid.store.receive(Parcel(rumor))
+        for one, other in ((bob, cid), (cid, ada)):
+            crdtdb.sync(one, other)
+        assert ada["notes"].digest() == bob["notes"].digest() == cid["notes"].digest()
+        for one in (ada, bob, cid):
+            assert sorted(shown.body["n"] for shown in one["notes"].siblings("a")) == [2, 3]
+            check_store(one.store)
 
 
 @pytest.mark.parametrize("line", [["0" * 32], ["0" * 32, "1" * 32, "2" * 32]])

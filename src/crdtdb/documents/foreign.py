@@ -57,11 +57,17 @@ class Foreign(NamedTuple):
 
 
 def take(
-    state: State, write: Write, foreign: Foreign, known: Callable[[Rev], bool], read: Callable[[Rev], Read | None]
+    state: State,
+    write: Write,
+    foreign: Foreign,
+    known: Callable[[Rev], bool],
+    read: Callable[[Rev], Read | None],
+    stands_for: DotSet = EMPTY,
 ) -> State:
     """Add a revision made elsewhere; one that is known anywhere in the document's tree changes nothing.
 
-    `known` tells whether a revision that is no leaf is known, `read` returns what one was read as.
+    `known` tells whether a revision that is no leaf is known, `read` returns what one was read as. `stands_for` are writes
+    that it takes the place of, and that its clock names.
     """
     shown = view(state)
     twins = {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev == foreign.rev}
@@ -87,7 +93,12 @@ def take(
     leaf = Leaf(
         foreign.rev,
         _path(foreign, replaced),
-        clock_of([seen, *(one.clock for one in replaced.values())], [one.clock for one in kept.values()], dot, context),
+        clock_of(
+            [seen, stands_for, *(one.clock for one in replaced.values())],
+            [one.clock for one in kept.values()],
+            dot,
+            context,
+        ),
         foreign.deleted,
         body_of.body_dot if body_of is not None else dot,
         body_of.body_rev if body_of is not None else foreign.rev,

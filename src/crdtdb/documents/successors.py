@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from crdtdb.causality import Dot, DotSet
 from crdtdb.crdts import HEADS, NO_FIELDS, NO_JOURNALS, Address, Creations, Delta, Fields, Journals
-from crdtdb.documents.hashing import HASH_MASK, hashed
+from crdtdb.documents.hashing import HASH_MASK, hashed, hashed_journals
 from crdtdb.documents.revisions import Ancestor, Path, Rev, child_digest
 from crdtdb.documents.state import Body, Leaf, State
 
@@ -52,7 +52,7 @@ class Successor(Struct, frozen=True, gc=False):
     journals: Journals
     """Those with updates that the receiver lacks."""
     check: int
-    """The sum of the hashes of all that the receiver is to have: the body, and the deltas at all other addresses."""
+    """The sum of the hashes of all that the receiver is to have: the body, the deltas at all other addresses, the journals."""
 
     @property
     def alone(self) -> Mapping[Dot, Delta]:
@@ -86,7 +86,11 @@ def successor_of(
         return None
     if leaf.body_rev != leaf.rev if own else body_dot not in seen:
         return None
-    journals = {address: journal for address, journal in lacked.items() if journal.updates or journal.snapshots}
+    journals = {
+        address: journal
+        for address, journal in lacked.items()
+        if journal.updates or journal.snapshots or any(Dot(*one) not in seen for one in journal.vector.items())
+    }
     if any(journal.snapshots for journal in journals.values()):
         return None
     text = body.text if own else None
@@ -106,11 +110,17 @@ def successor_of(
     )
     touched = told.touched()
     rest = {address: deltas for address, deltas in state.fields.items() if address not in touched}
+    kept = {address: journal for address, journal in state.journals.items() if address not in journals}
     follows = _digest_of(told, Rev(leaf.rev.generation - 1, steps[0].digest), touched) == leaf.rev.digest
     return replace(
         told,
         digest=None if follows else leaf.rev.digest,
-        check=_sum(one.hash for one in hashed(name, doc_id, _rest(None if own else (body_dot, body), rest))),
+        check=_sum(
+            [
+                *(one.hash for one in hashed(name, doc_id, _rest(None if own else (body_dot, body), rest))),
+                *hashed_journals(name, doc_id, kept),
+            ]
+        ),
     )
 
 
@@ -130,7 +140,9 @@ def succeed(told: Successor, name: str, doc_id: str, mine: State, seen: DotSet, 
         if address not in touched and (known := {dot: delta for dot, delta in deltas.items() if dot in seen})
     }
     things = list(hashed(name, doc_id, _rest(held[:2] if held is not None else None, rest)))
-    surplus = (_sum(one.hash for one in things) - told.check) & HASH_MASK
+    kept = {address: journal for address, journal in mine.journals.items() if address not in told.journals}
+    sums = [*(one.hash for one in things), *hashed_journals(name, doc_id, kept)]
+    surplus = (_sum(sums) - told.check) & HASH_MASK
     if surplus:
         removed = next((one for one in things if one.hash == surplus and one.address is not None), None)
         if removed is None or removed.address is None:

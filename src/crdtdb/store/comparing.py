@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from crdtdb.backends import Snapshot
 from crdtdb.causality import Actor, Dot, DotSet
-from crdtdb.crdts import REMNANT, GapError
+from crdtdb.crdts import REMNANT, GapError, OpenSequence
 from crdtdb.documents import NO_BODY, Rev, State, Write, merge, view
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.foreign import Foreign, take
@@ -239,9 +239,11 @@ def let_go(
     """Take out of a document what another store has seen replaced or collected; return whether there was anything to do.
 
     `clock` is what that store had seen. What it hadn't seen of what this store `brought` along when it entered is written anew
-    under its own dots: each leaf as a revision made elsewhere, its value whole. What has come since has come from somebody who
-    has it, and stays as it is. The same is done where nothing is gone yet, but all that others know of is deleted: they may
-    collect it, and count on nobody to go on with it who isn't a member.
+    under its own dots: each leaf as a revision made elsewhere, its value whole. Somebody may hold the old dots all the same
+    (the store that this was copied from, say), and somebody else may count them as lost; so the new leaves name them, and who
+    hears of these gives up those. What has come since has come from somebody who has it, and stays as it is. The same is done
+    where nothing is gone yet, but all that others know of is deleted: they may collect it, and count on nobody to go on with
+    it who isn't a member.
     """
     record = transaction.load(name, doc_id)
     before, going = record.state, set(gone)
@@ -252,14 +254,15 @@ def let_go(
     strays = (
         []
         if doc_id.startswith(LOCAL) or name.startswith(SYSTEM)
-        else _strays(before, unseen, transaction, name, doc_id)
+        else _strays(before, going, unseen, transaction.opener(name, doc_id))
     )
     if not going and not strays:
         return False
-    after = _without(before, going | (unseen if strays else set()))
-    residue = record.residue | DotSet.of(going | unseen)
-    transaction.save(name, doc_id, record, after, uncovered(residue, transaction.held.clock))
-    for stray in sorted(strays, key=lambda one: one.rev):
+    if strays:
+        going |= unseen
+    residue = record.residue | DotSet.of(going)
+    transaction.save(name, doc_id, record, _without(before, going), uncovered(residue, transaction.held.clock))
+    for stray in strays:
         transaction.write(name, doc_id, partial(_taken, stray))
     return True
 
@@ -284,8 +287,15 @@ def _deleted_by_others(state: State, unseen: set[Dot], clock: DotSet) -> bool:
     return True
 
 
-def _taken(stray: Foreign, state: State, write: Write) -> State:
-    return take(state, write, stray, lambda _: False, lambda _: None)
+class _Stray(NamedTuple):
+    """A leaf that is written anew: its value whole, and the writes that it stands for."""
+
+    foreign: Foreign
+    clock: DotSet
+
+
+def _taken(stray: _Stray, state: State, write: Write) -> State:
+    return take(state, write, stray.foreign, lambda _: False, lambda _: None, stray.clock)
 
 
 class Taken(NamedTuple):
@@ -326,22 +336,30 @@ def take_back(transaction: Transaction, parcel: Parcel, wanted: Iterable[Dot], r
     return taken
 
 
-def _strays(state: State, unseen: set[Dot], transaction: Transaction, name: str, doc_id: str) -> list[Foreign]:
-    """Return what this store alone has seen of a document, as revisions with their whole values."""
+def _strays(state: State, going: set[Dot], unseen: set[Dot], opener: OpenSequence) -> list[_Stray]:
+    """Return what this store alone has seen of a document, as revisions with their whole values, the lowest first.
+
+    Together they stand for all that is unseen. A revision that stays under another dot needs nobody to stand for it.
+    """
     draft = None
-    found = []
+    staying = {leaf.rev for dot, leaf in state.leaves.items() if dot not in going | unseen}
+    found: list[_Stray] = []
+    unnamed = DotSet.of(unseen)
     for one in view(state).leaves:
-        if one.dot not in unseen:
+        if one.dot not in unseen or one.leaf.rev in staying:
             continue
         text = one.text
         if not one.leaf.deleted and state.fields:
             if draft is None:
-                draft = reading(state.fields, state.journals, transaction.opener(name, doc_id))
+                draft = reading(state.fields, state.journals, opener)
             text = canonical(whole(text or NO_BODY, draft))
         own = text if not one.leaf.deleted else (text if one.leaf.body_rev == one.leaf.rev else None)
         digests = [step.digest for step in one.leaf.path.all()]
-        found.append(Foreign(one.leaf.rev, digests, own if one.leaf.deleted else own or NO_BODY, one.leaf.deleted))
-    return found
+        foreign = Foreign(one.leaf.rev, digests, own if one.leaf.deleted else own or NO_BODY, one.leaf.deleted)
+        found.append(_Stray(foreign, one.leaf.clock))
+        unnamed = unnamed - one.leaf.clock
+    found.sort(key=lambda one: one.foreign.rev)
+    return [*found[:-1], found[-1]._replace(clock=found[-1].clock | unnamed)] if found else []
 
 
 def _without(state: State, dots: set[Dot]) -> State:

@@ -128,15 +128,17 @@ class SimulatedNode:
         """Let the engine have an event, and do what it wants done. A failing disk ends the node."""
         if self.engine is None:
             return
+        store = self.engine.store
         try:
             act(self.engine, self.world.timeline.now)
-            self.world.actors.add(self.engine.store.actor)
+            self.world.actors.add(store.actor)
             self.perform()
             while self.engine.work():
                 self.perform()
             self.perform()
         except StoreError as error:
             self.world.note(f"{self.name} dies: {error}")
+            self.world.actors.add(store.actor)  # it may have drawn one, and written under it, before the disk failed
             self.kill()
             self.world.timeline.after(1.0, self.world.reviver(self))
 
