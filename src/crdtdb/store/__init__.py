@@ -10,11 +10,12 @@ from crdtdb.store.exchange import Outgoing, Page, Received
 from crdtdb.store.held import Collection, Held
 from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.identity import Identity
+from crdtdb.store.ledger import SYSTEM
 from crdtdb.store.moment import Moment
 from crdtdb.store.pulling import pull
 from crdtdb.store.records import Past, Record
 from crdtdb.store.store import Committed, Durability, Store
-from crdtdb.store.transaction import SYSTEM, Transaction, Written
+from crdtdb.store.transaction import Transaction, Written
 from crdtdb.store.views import Emission, ViewRow, ViewState, read_view, scan_view
 
 __all__ = [

@@ -36,9 +36,10 @@ from crdtdb.errors import DotCollisionError
 from crdtdb.jsontext import canonical
 from crdtdb.store import keys
 from crdtdb.store.exchange import Outgoing
+from crdtdb.store.ledger import SYSTEM
 from crdtdb.store.moment import Moment
 from crdtdb.store.records import decode_record
-from crdtdb.store.transaction import SYSTEM, Transaction, uncovered
+from crdtdb.store.transaction import Transaction, uncovered
 from crdtdb.wire.parcels import Parcel
 
 BUCKET_COUNTERS = 1_024

@@ -35,13 +35,14 @@ from crdtdb.store.format import check_format
 from crdtdb.store.held import Collection, Held, held_rows, read_held
 from crdtdb.store.identity import Identity, load_identity
 from crdtdb.store.journals import JournalRows, value_then
+from crdtdb.store.ledger import Origin
 from crdtdb.store.moment import Moment, decoded
 from crdtdb.store.records import Past, Record, StoreTables, decode_past, read_chain
 from crdtdb.store.rumors import RumorWriter
 from crdtdb.store.sequences import Open, OpenSequences, Slot
 from crdtdb.store.sweep import pending, sweep_slice
 from crdtdb.store.texts import Texts
-from crdtdb.store.transaction import Origin, Transaction, Written
+from crdtdb.store.transaction import Transaction, Written
 from crdtdb.store.upgrading import upgrade
 from crdtdb.wallclock import WallClock, monotonic_seconds, wall_milliseconds
 from crdtdb.wire.parcels import Parcel

@@ -1,21 +1,19 @@
-"""One commit while it is being made: documents and collections, and what is held, over the rows of a batch.
+"""One commit while it is being made: documents, over what is held and the rows of a batch.
 
 Several writers' work may go into one transaction, each behind a savepoint, so that one that fails leaves nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from collections.abc import Collection as Collected
-from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from crdtdb.backends import Backend
-from crdtdb.causality import EMPTY, Actor, Dot, DotSet
+from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import (
     EMPTY_JOURNAL,
     NO_FIELDS,
@@ -26,53 +24,35 @@ from crdtdb.crdts import (
 )
 from crdtdb.documents import NO_SCHEMA, NOTHING, Ancestor, Put, Rev, Schema, State, Write, first_digest
 from crdtdb.documents.attachments import may_have_attachments
-from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.collecting import has_garbage
 from crdtdb.documents.foreign import Read
 from crdtdb.documents.local import LOCAL, locals_in, read_local
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
-from crdtdb.errors import NotFoundError, SystemCollectionError, TooLargeError
+from crdtdb.errors import TooLargeError
 from crdtdb.jsontext import canonical
 from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX
 from crdtdb.store import keys
-from crdtdb.store.batch import RowBatch
 from crdtdb.store.contents import Contents
 from crdtdb.store.held import Collection, Held, is_counted
 from crdtdb.store.history import HistoryRows
-from crdtdb.store.indexes import Index, Indexes, Indexing, is_design, is_indexed, shown, slice_of
+from crdtdb.store.indexes import Index, Indexes, is_design, is_indexed, shown, slice_of
 from crdtdb.store.journals import at_rest, value_then
+from crdtdb.store.ledger import Ledger, Origin
 from crdtdb.store.records import (
     Record,
     StoreTables,
     decode_past,
     decode_record,
     encode_record,
-    encode_sweep,
     first_record,
     read_chain,
 )
-from crdtdb.store.sequences import OpenSequences
 from crdtdb.store.texts import Texts
 from crdtdb.store.views import Emission, ViewState, put_emissions, read_view
 from crdtdb.wire.states import First, Older
 
 Emitted = Iterable[tuple[bytes, list[Emission]]]
 """What each document emits, by the UTF-8 of its id."""
-SYSTEM = "system."
-"""How the names of the collections begin that the database keeps for itself."""
-
-
-class Origin(NamedTuple):
-    """What a store gives its transactions: who writes, when, with which dice; its open texts; its schemas."""
-
-    actor: Actor
-    draw: Callable[[int], bytes]
-    stamp: Callable[[], int]
-    observe: Callable[[int], None]
-    sequences: OpenSequences
-    schemas: Mapping[int, Schema]
-    """By the numbers of collections, as far as somebody has read them."""
-    read_schema: Callable[[str, int, Callable[[bytes], bytes | None]], Schema]
 
 
 class Written(Struct, frozen=True, gc=False):
@@ -96,30 +76,21 @@ class Written(Struct, frozen=True, gc=False):
         return self.state.leaves[self.dot].rev
 
 
-class Transaction(RowBatch):
-    """Documents, collections and what is held, over the rows of one commit."""
+class Transaction(Ledger):
+    """Documents, over the rows of one commit and what is held."""
 
     def __init__(self, backend: Backend, held: Held, tables: StoreTables, origin: Origin, indexes: Indexes) -> None:
-        super().__init__(backend)
-        self.indexing = Indexing(indexes)
+        super().__init__(backend, held, tables, origin, indexes)
         self._changed: list[tuple[int, str, Record]] = []
         """The documents that were saved, where an index may have to follow."""
-        self._tables, self._origin = tables, origin
-        self.held = held
-        self.touched: set[str] = set()
-        """The collections whose changes feed has new rows."""
         self.written: list[tuple[str, str]] = []
         """The documents that were written here, not received: what a rumor is made of."""
-        self.swept: list[int] = []
-        self._seeding = False
         self.declared: set[int] = set()
         """The numbers of collections whose schema was written."""
         self.opened: Texts | None = None
         """The texts and lists that were opened or grew; None if no document had one."""
         self.designed: set[int] = set()
         """The numbers of collections whose design documents changed."""
-        self.named = False
-        """Whether a collection was made or dropped here, not received."""
 
     @property
     def texts(self) -> Texts:
@@ -160,78 +131,6 @@ class Transaction(RowBatch):
                 self.opened.opened.clear()  # what failed may have changed one of them
 
         return rollback
-
-    # Collections
-
-    @contextmanager
-    def seeding(self) -> Iterator[None]:
-        """Let the database write to its own collections, whose names begin with `system.`; clients may only read them."""
-        self._seeding = True
-        try:
-            yield
-        finally:
-            self._seeding = False
-
-    def _check_writable(self, name: str, doc_id: str = "") -> None:
-        if name.startswith(SYSTEM) and not self._seeding and not doc_id.startswith(LOCAL):
-            raise SystemCollectionError(f"{name!r} is written by the database alone: it can be read, and nothing else")
-
-    def collection(self, name: str) -> Collection:
-        """Return a collection that exists. Raises NotFoundError."""
-        found = self.held.collections.get(name)
-        if found is None:
-            raise NotFoundError(f"there is no collection {name!r}")
-        return found
-
-    def create(self, name: str) -> bool:
-        """Make a collection if it doesn't exist; return whether it didn't. Raises SystemCollectionError."""
-        if name in self.held.names:
-            return False
-        self._check_writable(name)
-        dot = self._next_dot()
-        self.advance(DotSet.of([dot]))
-        self.set_catalogue(self.held.catalogue.created(name, dot))
-        self.named = True
-        return True
-
-    def drop(self, name: str) -> None:
-        """Drop a collection with all its documents. Raises NotFoundError, SystemCollectionError."""
-        self.collection(name)
-        self._check_writable(name)
-        dot = self._next_dot()
-        self.advance(DotSet.of([dot]))
-        self.set_catalogue(self.held.catalogue.dropped(name, dot))
-        self.named = True
-
-    def set_catalogue(self, catalogue: Catalogue) -> None:
-        """Take over a catalogue: number what is new in it, and leave what is gone to the sweep."""
-        before = self.held
-        collections, next_number = dict(before.collections), before.next_number
-        for name, creations in before.names.items():
-            now = catalogue.names.get(name)
-            if now is None:
-                number = collections.pop(name).number
-                self.rows[keys.counts(number)] = None
-                self._sweep(number, None)
-                self.indexing.drop_all(self, number)
-            elif creations - now:
-                self._sweep(collections[name].number, name)
-        for name in catalogue.names:
-            if name not in collections:
-                collections[name] = Collection(next_number)
-                next_number += 1
-                self.touched.add(name)
-        gone, new = set(before.catalogue.dots()), set(catalogue.dots())
-        self._log(gone - new, None)
-        self._log(new - gone, b"")
-        clock = before.clock | DotSet.of(new)
-        self.held = Held(
-            clock, catalogue.names, catalogue.marks, catalogue.context - clock, collections, next_number, before.stable
-        )
-
-    def _sweep(self, number: int, name: str | None) -> None:
-        self.rows[keys.sweep(number)] = encode_sweep(name, b"")
-        self.swept.append(number)
 
     # Documents
 
@@ -481,11 +380,6 @@ class Transaction(RowBatch):
     def _look(self, number: int, raw: bytes, address: Address, journal: Journal, _: bytes) -> Sequence:
         return self.texts.look((number, raw, address), journal)
 
-    def _next_index(self) -> int:
-        number = self.held.next_number
-        self.held = replace(self.held, next_number=number + 1)
-        return number
-
     def _leave(self, number: int, raw: bytes, before: Record) -> None:
         """Remove what a document's last change left, and what it had before all of it was dropped."""
         self.rows[keys.change(number, before.seq)] = None
@@ -552,17 +446,6 @@ class Transaction(RowBatch):
             ),
         )
 
-    def learn_sweep(self, name: str, sweep: int) -> None:
-        """Take over how far another store has collected whole documents."""
-        collection = self.held.collections.get(name)
-        if collection is not None and sweep > collection.sweep:
-            self.held = self.held.counting(name, replace(collection, sweep=sweep))
-
-    def reach_cut(self, cut: DotSet) -> None:
-        """Take note of what every member has. It never moves back."""
-        if not self.held.stable >= cut:
-            self.held = replace(self.held, stable=self.held.stable | cut)
-
     def fold(self, name: str, doc_id: str, address: Address) -> None:
         """Fold a journal that has much to fold. What it holds stays the same."""
         collection = self.held.collections.get(name)
@@ -608,30 +491,6 @@ class Transaction(RowBatch):
             return read_schema(self.load(name, SCHEMA_ID).state)
         known = self._origin.schemas.get(number)
         return known if known is not None else self._origin.read_schema(name, number, self.get)
-
-    def observe(self, stamp: int) -> None:
-        """Let the clock of this store's stamps follow one made elsewhere."""
-        self._origin.observe(stamp)
-
-    def advance(self, dots: DotSet) -> None:
-        """Count these dots as held: their effect is here."""
-        self.held = self.held.at(self.held.clock | dots)
-
-    def _log_changed(self, before: State, after: State, place: bytes) -> None:
-        """Log what lives now and didn't, and remove from the log what doesn't live any more."""
-        held, living = before.dots(), set(after.dots())
-        if held:
-            self._log(set(held) - living, None)
-            living.difference_update(held)
-        self._log(living, place)
-
-    def _log(self, dots: Iterable[Dot], value: bytes | None) -> None:
-        rows, number = self.rows, self._tables.actor_number
-        for actor, counter in dots:
-            rows[keys.log(number(actor), counter)] = value
-
-    def _next_dot(self) -> Dot:
-        return Dot(self._origin.actor, self.held.clock.highest(self._origin.actor) + 1)
 
 
 def uncovered(context: DotSet, clock: DotSet) -> DotSet:

@@ -1,0 +1,169 @@
+"""What a store holds, over the rows of one commit: its collections, its node clock, and the log of live dots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from crdtdb.backends import Backend
+from crdtdb.causality import Actor, Dot, DotSet
+from crdtdb.documents import Schema, State
+from crdtdb.documents.catalogue import Catalogue
+from crdtdb.documents.local import LOCAL
+from crdtdb.errors import NotFoundError, SystemCollectionError
+from crdtdb.store import keys
+from crdtdb.store.batch import RowBatch
+from crdtdb.store.held import Collection, Held
+from crdtdb.store.indexes import Indexes, Indexing
+from crdtdb.store.records import StoreTables, encode_sweep
+from crdtdb.store.sequences import OpenSequences
+
+SYSTEM = "system."
+"""How the names of the collections begin that the database keeps for itself."""
+
+
+class Origin(NamedTuple):
+    """What a store gives its transactions: who writes, when, with which dice; its open texts; its schemas."""
+
+    actor: Actor
+    draw: Callable[[int], bytes]
+    stamp: Callable[[], int]
+    observe: Callable[[int], None]
+    sequences: OpenSequences
+    schemas: Mapping[int, Schema]
+    """By the numbers of collections, as far as somebody has read them."""
+    read_schema: Callable[[str, int, Callable[[bytes], bytes | None]], Schema]
+
+
+class Ledger(RowBatch):
+    """Collections and what is held, over the rows of one commit."""
+
+    def __init__(self, backend: Backend, held: Held, tables: StoreTables, origin: Origin, indexes: Indexes) -> None:
+        super().__init__(backend)
+        self.indexing = Indexing(indexes)
+        self._tables, self._origin = tables, origin
+        self.held = held
+        self.touched: set[str] = set()
+        """The collections whose changes feed has new rows."""
+        self.swept: list[int] = []
+        """The numbers of collections of which something is left to be swept."""
+        self.named = False
+        """Whether a collection was made or dropped here, not received."""
+        self._seeding = False
+
+    # Collections
+
+    @contextmanager
+    def seeding(self) -> Iterator[None]:
+        """Let the database write to its own collections, whose names begin with `system.`; clients may only read them."""
+        self._seeding = True
+        try:
+            yield
+        finally:
+            self._seeding = False
+
+    def _check_writable(self, name: str, doc_id: str = "") -> None:
+        if name.startswith(SYSTEM) and not self._seeding and not doc_id.startswith(LOCAL):
+            raise SystemCollectionError(f"{name!r} is written by the database alone: it can be read, and nothing else")
+
+    def collection(self, name: str) -> Collection:
+        """Return a collection that exists. Raises NotFoundError."""
+        found = self.held.collections.get(name)
+        if found is None:
+            raise NotFoundError(f"there is no collection {name!r}")
+        return found
+
+    def create(self, name: str) -> bool:
+        """Make a collection if it doesn't exist; return whether it didn't. Raises SystemCollectionError."""
+        if name in self.held.names:
+            return False
+        self._check_writable(name)
+        dot = self._next_dot()
+        self.advance(DotSet.of([dot]))
+        self.set_catalogue(self.held.catalogue.created(name, dot))
+        self.named = True
+        return True
+
+    def drop(self, name: str) -> None:
+        """Drop a collection with all its documents. Raises NotFoundError, SystemCollectionError."""
+        self.collection(name)
+        self._check_writable(name)
+        dot = self._next_dot()
+        self.advance(DotSet.of([dot]))
+        self.set_catalogue(self.held.catalogue.dropped(name, dot))
+        self.named = True
+
+    def set_catalogue(self, catalogue: Catalogue) -> None:
+        """Take over a catalogue: number what is new in it, and leave what is gone to the sweep."""
+        before = self.held
+        collections, next_number = dict(before.collections), before.next_number
+        for name, creations in before.names.items():
+            now = catalogue.names.get(name)
+            if now is None:
+                number = collections.pop(name).number
+                self.rows[keys.counts(number)] = None
+                self._sweep(number, None)
+                self.indexing.drop_all(self, number)
+            elif creations - now:
+                self._sweep(collections[name].number, name)
+        for name in catalogue.names:
+            if name not in collections:
+                collections[name] = Collection(next_number)
+                next_number += 1
+                self.touched.add(name)
+        gone, new = set(before.catalogue.dots()), set(catalogue.dots())
+        self._log(gone - new, None)
+        self._log(new - gone, b"")
+        clock = before.clock | DotSet.of(new)
+        self.held = Held(
+            clock, catalogue.names, catalogue.marks, catalogue.context - clock, collections, next_number, before.stable
+        )
+
+    def _sweep(self, number: int, name: str | None) -> None:
+        self.rows[keys.sweep(number)] = encode_sweep(name, b"")
+        self.swept.append(number)
+
+    def _next_index(self) -> int:
+        number = self.held.next_number
+        self.held = replace(self.held, next_number=number + 1)
+        return number
+
+    # What is held
+
+    def learn_sweep(self, name: str, sweep: int) -> None:
+        """Take over how far another store has collected whole documents."""
+        collection = self.held.collections.get(name)
+        if collection is not None and sweep > collection.sweep:
+            self.held = self.held.counting(name, replace(collection, sweep=sweep))
+
+    def reach_cut(self, cut: DotSet) -> None:
+        """Take note of what every member has. It never moves back."""
+        if not self.held.stable >= cut:
+            self.held = replace(self.held, stable=self.held.stable | cut)
+
+    def observe(self, stamp: int) -> None:
+        """Let the clock of this store's stamps follow one made elsewhere."""
+        self._origin.observe(stamp)
+
+    def advance(self, dots: DotSet) -> None:
+        """Count these dots as held: their effect is here."""
+        self.held = self.held.at(self.held.clock | dots)
+
+    def _log_changed(self, before: State, after: State, place: bytes) -> None:
+        """Log what lives now and didn't, and remove from the log what doesn't live any more."""
+        held, living = before.dots(), set(after.dots())
+        if held:
+            self._log(set(held) - living, None)
+            living.difference_update(held)
+        self._log(living, place)
+
+    def _log(self, dots: Iterable[Dot], value: bytes | None) -> None:
+        rows, number = self.rows, self._tables.actor_number
+        for actor, counter in dots:
+            rows[keys.log(number(actor), counter)] = value
+
+    def _next_dot(self) -> Dot:
+        return Dot(self._origin.actor, self.held.clock.highest(self._origin.actor) + 1)
