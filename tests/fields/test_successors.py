@@ -416,4 +416,5 @@ def test_each_failure_asks_for_the_next_form() -> None:
         outgoing.close()
         exchanges.page(link, PageOf(message.exchange, 0, page.last, page.parcel), 1.0)
     assert forms == [(True, False), (False, False)]
+    assert exchanges.asked_again == 1
     pair.agree()

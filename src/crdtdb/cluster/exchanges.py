@@ -67,6 +67,8 @@ class Exchanges:
         """The last clock that each peer said it has."""
         self.received_documents = 0
         self.finished = 0
+        self.asked_again = 0
+        """How often documents had to be asked for in more bytes, since they didn't follow on what was here."""
         self.news = False
         """Whether something arrived since somebody last looked."""
 
@@ -135,6 +137,7 @@ class Exchanges:
         except JunctionMissingError:
             self._give_up(link.number)
             if asking.form is not Form.WHOLE:
+                self.asked_again += 1
                 self.ask(link, now, Form(asking.form + 1))
             return False
         except (DotCollisionError, TooLargeError) as error:

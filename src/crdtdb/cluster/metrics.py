@@ -25,6 +25,10 @@ def measured(engine: Engine, store: Store, now: float) -> Iterator[Measured]:
     yield from _of_the_members(engine, store)
     finished, received = engine.exchanges.finished, engine.exchanges.received_documents
     yield Measured("exchanges", "Exchanges that this node asked for and that came to an end.", finished, counts=True)
+    again = engine.exchanges.asked_again
+    yield Measured(
+        "asked_again", "Exchanges begun anew, since a document didn't follow on what was here.", again, counts=True
+    )
     yield Measured("received_documents", "Documents in pages of others.", received, counts=True)
     for kind, (messages, size) in sorted(engine.outbox.sent.items()):
         yield Measured("sent_messages", "Messages sent to other nodes.", messages, {"kind": kind}, counts=True)
