@@ -24,6 +24,8 @@ PAGE_BYTES_TARGET: Final = 256 * 1024
 PAGE_DOCUMENTS_MAX: Final = 2_000
 RUMOR_DOCUMENTS_MAX: Final = 64
 RUMOR_BYTES_MAX: Final = 64 * 1024
+RUMOR_ACTORS_MAX: Final = 256
+"""In the clock that goes along."""
 RUMOR_PATH_LINKS_MAX: Final = 8
 MEMBERS_MAX: Final = 4_096
 NAME_BYTES_MAX: Final = 64

@@ -252,6 +252,28 @@ def test_whoever_holds_what_was_written_anew_gives_it_up() -> None:
             check_store(one.store)
 
 
+def test_a_rumor_after_a_collection_brings_back_nothing_that_was_hidden() -> None:
+    """Ada has collected a deleted leaf, and with it a twin that this hid. Cid still has both, and hears of ada's next edit."""
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob, crdtdb.open("memory:") as cid:
+        ada["notes"].put("a", {"n": 1})
+        crdtdb.sync(ada, cid)
+        bob["notes"].put("a", {"n": 1})  # the same revision, and another write
+        cid["notes"].take([{"_id": "a", "_rev": "1-" + "0" * 32, "n": 2}])
+        cid["notes"].resolve("a", {"n": 3})
+        for one, other in ((bob, cid), (cid, ada), (ada, bob)):
+            crdtdb.sync(one, other)
+        assert len(cid["notes"].get("a").state.leaves) > 2
+        collect(ada.store)
+        assert len(ada["notes"].get("a").state.leaves) == 1
+        ada["notes"].put("a", {"n": 4}, rev=ada["notes"].get("a").rev)
+        rumor = ada.store.rumor([("notes", "a")])
+        assert rumor is not None
+        cid.store.receive(Parcel(rumor))
+        assert [one.body for one in cid["notes"].siblings("a")] == [{"n": 4}]
+        crdtdb.sync(ada, cid)
+        assert ada["notes"].digest() == cid["notes"].digest()
+
+
 @pytest.mark.parametrize("line", [["0" * 32], ["0" * 32, "1" * 32, "2" * 32]])
 def test_a_revision_made_elsewhere_takes_nothing_along_of_a_deleted_document(line: list[str]) -> None:
     """Others may have collected that with all its fields, and would never hold them again."""

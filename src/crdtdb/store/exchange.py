@@ -319,7 +319,7 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
 def _swept(before: State, merged: State) -> int:
     """Return the newest stamp of a leaf that is gone and that nothing left names: its document was collected elsewhere, whole.
 
-    Whoever hears of the document from here must learn that, too: see `crdtdb.store.rumors`.
+    What is made here under its id must carry another name than what was known there as deleted.
     """
     if not before.leaves:
         return 0

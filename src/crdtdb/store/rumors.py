@@ -9,10 +9,10 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from crdtdb.backends import Reader
-from crdtdb.causality import EMPTY, Actor, DotSet
+from crdtdb.causality import EMPTY, DotSet
 from crdtdb.crdts import Address, Vector
 from crdtdb.documents import Ancestor, Leaf, State
-from crdtdb.limits import RUMOR_BYTES_MAX, RUMOR_PATH_LINKS_MAX
+from crdtdb.limits import RUMOR_ACTORS_MAX, RUMOR_BYTES_MAX, RUMOR_PATH_LINKS_MAX
 from crdtdb.store import keys
 from crdtdb.store.exchange import path_until, successor
 from crdtdb.store.held import Held
@@ -42,12 +42,17 @@ class RumorWriter:
     def parcel(
         self, rows: Reader, held: Held, documents: Iterable[tuple[str, str]], brief: bool = False
     ) -> list[object] | None:
-        """Return a parcel of documents, all read at one moment; None if none is left, or they are too large.
+        """Return a parcel of documents, all read at one moment; None if none is left, or it would be too large.
+
+        The whole node clock goes along, as with a page. Of what was collected here nothing in a document tells; if its context
+        named some actors alone, a receiver could give up a deleted leaf and keep what that hides.
 
         With `brief` a document with fields comes as the successor of what was told of it before. Whoever hasn't heard that
         asks: a rumor may be lost, and then so is what builds on it.
         """
-        writer, actors = ParcelWriter(), set[Actor]()
+        writer = ParcelWriter()
+        if sum(1 for _ in held.clock.actors) > RUMOR_ACTORS_MAX:
+            return None
         for name, doc_id in documents:
             collection, raw = held.collections.get(name), doc_id.encode()
             value = rows.get(keys.document(collection.number, raw)) if collection is not None else None
@@ -69,12 +74,9 @@ class RumorWriter:
                 writer.add_successor(name, doc_id, told, state.journals)
             else:
                 writer.add(name, doc_id, state, record.residue, steps)
-            actors |= state.actors()
-            if collection.sweep:  # there may have been an earlier life, which nothing here names any more
-                actors.update(held.clock.actors)
         if not len(writer) or writer.size > RUMOR_BYTES_MAX:
             return None
-        return writer.finish(held.clock.restrict(actors))
+        return writer.finish(held.clock)
 
     def _tell(self, name: str, doc_id: str, state: State, held: Held) -> None:
         """Remember what is being told of a document with fields."""
