@@ -26,6 +26,16 @@ plain = st.recursive(
 )
 
 
+def spoil(data: st.DataObject, spot: list[Any]) -> None:
+    """Put nonsense somewhere into arrays of arrays."""
+    for _ in range(data.draw(st.integers(0, 4))):
+        inner = [index for index, value in enumerate(spot) if isinstance(value, list) and value]
+        if not inner:
+            break
+        spot = spot[data.draw(st.sampled_from(inner))]
+    spot[data.draw(st.integers(0, len(spot) - 1))] = data.draw(plain)
+
+
 def sender() -> Node:
     ada = Node("ada")
     notes = Database(ada.store).collection("notes")
@@ -84,13 +94,7 @@ def arrives(parcel: list[Any]) -> None:
 @given(st.data())
 def test_any_part_of_the_fields_or_journals_replaced_by_nonsense(data: st.DataObject) -> None:
     parcel = fresh()
-    spot = parcel[5][0][2][data.draw(st.sampled_from([2, 3]))]
-    for _ in range(data.draw(st.integers(0, 4))):
-        inner = [index for index, value in enumerate(spot) if isinstance(value, list) and value]
-        if not inner:
-            break
-        spot = spot[data.draw(st.sampled_from(inner))]
-    spot[data.draw(st.integers(0, len(spot) - 1))] = data.draw(plain)
+    spoil(data, parcel[5][0][2][data.draw(st.sampled_from([2, 3]))])
     arrives(parcel)
 
 
