@@ -337,7 +337,7 @@ def run(seed: int, steps: int = 40) -> None:
     assert shown[0] == shown[1] == shown[2]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32))
 def test_three_stores_show_what_the_model_says(seed: int) -> None:
     run(seed)

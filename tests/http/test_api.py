@@ -333,7 +333,8 @@ async def test_a_long_poll_waits_for_the_next_change(client: httpx.AsyncClient) 
 async def test_a_continuous_feed_sends_lines(client: httpx.AsyncClient) -> None:
     for n in range(3):
         await client.put(f"/notes/d{n}", json={})
-    answer = await client.get("/notes/_changes?feed=continuous&limit=3")
+    with anyio.fail_after(20):  # and not when the client's patience would have been over
+        answer = await client.get("/notes/_changes?feed=continuous&limit=3")
     lines = [httpx.Response(200, content=line).json() for line in answer.text.splitlines()]
     assert [line["id"] for line in lines[:3]] == ["d0", "d1", "d2"]
     assert (lines[3]["last_seq"], lines[3]["pending"]) == (lines[2]["seq"], 0)

@@ -32,7 +32,7 @@ from crdtdb.testing.simulate import SimulationError, simulate
 from crdtdb.testing.virtual import VirtualBackend
 
 SEEDS = 1_000
-LONG = 200
+LONG = 120
 INDEXED = 100
 CHUNKS = 50
 CORES = os.cpu_count() or 1

@@ -126,7 +126,7 @@ async def _live(
                 yield write(row)
                 sent += 1
                 waiting.heard()
-            if not feed.exhausted:
+            if not feed.exhausted or sent == limit:
                 continue
             if waiting.over:
                 return

@@ -70,9 +70,7 @@ def encode_successor(told: Successor, known: Journals, tables: Tables) -> Encode
         ],
         [
             [
-                name_out(address.part)
-                if _is_begun(journal) and names.count(address.part) == 1
-                else address_out(address),
+                _place_out(address, journal, names),
                 vector_out(ahead, number) if (ahead := _beyond(journal)) else None,
                 None if journal.creations == told.creations else tables.creations_number(journal.creations),
                 [[*dot_out(dot, number), one.after, one.content] for dot, one in sorted(journal.updates.items())],
@@ -135,6 +133,14 @@ def _deltas_out(deltas: Mapping[Dot, Delta], tables: Tables) -> Encoded:
 
 def _deltas_in(encoded: Any, tables: Tables) -> dict[Dot, Delta]:
     return {dot_in(one, tables): Delta(bytes_in(one[3]), tables.creations(one[2])) for one in encoded}
+
+
+def _place_out(address: Address, journal: Journal, names: list[str]) -> Encoded | bytes:
+    """Write the address of a journal: its name alone, if the receiver has one under it, and one alone."""
+    name = name_out(address.part)
+    return (
+        name if type(name) is bytes and _is_begun(journal) and names.count(address.part) == 1 else address_out(address)
+    )
 
 
 def _is_begun(journal: Journal) -> bool:
