@@ -15,25 +15,10 @@ from crdtdb.errors import CrdtdbError, DotCollisionError, EncodingError, TooLarg
 from crdtdb.store import JunctionMissingError
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.parcels import Parcel
+from tests.nonsense import spoil
 from tests.store.worlds import Node
 
 REFUSALS = (EncodingError, DotCollisionError, TooLargeError, JunctionMissingError)
-
-plain = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 2**70) | st.binary(max_size=17) | st.text(max_size=5) | st.floats(),
-    lambda inner: st.lists(inner, max_size=4),
-    max_leaves=10,
-)
-
-
-def spoil(data: st.DataObject, spot: list[Any]) -> None:
-    """Put nonsense somewhere into arrays of arrays."""
-    for _ in range(data.draw(st.integers(0, 4))):
-        inner = [index for index, value in enumerate(spot) if isinstance(value, list) and value]
-        if not inner:
-            break
-        spot = spot[data.draw(st.sampled_from(inner))]
-    spot[data.draw(st.integers(0, len(spot) - 1))] = data.draw(plain)
 
 
 def sender() -> Node:

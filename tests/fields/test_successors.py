@@ -30,8 +30,8 @@ from crdtdb.wire.frames import frame
 from crdtdb.wire.messages import Ask, PageOf
 from crdtdb.wire.parcels import NotFollowingError, Parcel
 from crdtdb.wire.successors import is_successor
-from tests.fields.test_hostile import spoil
 from tests.fields.test_machine import IDS, Machine
+from tests.nonsense import spoil
 
 EDITS: dict[str, Callable[[Any], object]] = {
     "keystroke": lambda doc: doc["body"].insert(3, "x"),

@@ -274,6 +274,17 @@ def test_a_rumor_after_a_collection_brings_back_nothing_that_was_hidden() -> Non
         assert ada["notes"].digest() == cid["notes"].digest()
 
 
+def test_a_clock_of_too_many_actors_is_no_rumor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes along whole; then peers are poked, and ask."""
+    monkeypatch.setattr("crdtdb.store.rumors.RUMOR_ACTORS_MAX", 1)
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob:
+        ada["notes"].put("a", {"n": 1})
+        assert ada.store.rumor([("notes", "a")]) is not None
+        bob["notes"].put("b", {"n": 1})
+        crdtdb.sync(ada, bob)
+        assert ada.store.rumor([("notes", "a")]) is None
+
+
 @pytest.mark.parametrize("line", [["0" * 32], ["0" * 32, "1" * 32, "2" * 32]])
 def test_a_revision_made_elsewhere_takes_nothing_along_of_a_deleted_document(line: list[str]) -> None:
     """Others may have collected that with all its fields, and would never hold them again."""

@@ -61,6 +61,7 @@ from crdtdb.wire.messages import (
     Welcome,
 )
 from crdtdb.wire.parcels import Parcel, ParcelWriter
+from tests.nonsense import plain, spoil
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
 
@@ -172,13 +173,6 @@ def test_any_bytes_are_a_message_or_a_named_error(data: bytes) -> None:
         decode_message(data)
 
 
-plain = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 2**70) | st.binary(max_size=17) | st.text(max_size=5) | st.floats(),
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
-    max_leaves=20,
-)
-
-
 @given(st.integers(-1, 14), st.lists(plain, max_size=11))
 def test_any_values_are_a_message_or_a_named_error(kind: int, items: list[object]) -> None:
     try:
@@ -198,13 +192,7 @@ def test_a_parcel_with_any_part_replaced_is_read_or_refused(data: st.DataObject)
     ada.delete("a")
     parcel = parcel_of(ada)
     parcel[5][0][2] = decode(parcel[5][0][2])
-    spot = parcel
-    for _ in range(data.draw(st.integers(0, 4))):
-        inner = [index for index, value in enumerate(spot) if isinstance(value, list) and value]
-        if not inner:
-            break
-        spot = spot[data.draw(st.sampled_from(inner))]
-    spot[data.draw(st.integers(0, len(spot) - 1))] = data.draw(plain)
+    spoil(data, parcel)
     try:
         documents = parcel[5]
         if isinstance(documents, list):

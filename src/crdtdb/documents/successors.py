@@ -86,11 +86,7 @@ def successor_of(
         return None
     if leaf.body_rev != leaf.rev if own else body_dot not in seen:
         return None
-    journals = {
-        address: journal
-        for address, journal in lacked.items()
-        if journal.updates or journal.snapshots or any(Dot(*one) not in seen for one in journal.vector.items())
-    }
+    journals = {address: journal for address, journal in lacked.items() if journal.updates or journal.snapshots}
     if any(journal.snapshots for journal in journals.values()):
         return None
     text = body.text if own else None

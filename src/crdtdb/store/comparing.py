@@ -295,6 +295,32 @@ class _Stray(NamedTuple):
     clock: DotSet
 
 
+def _strays(state: State, going: set[Dot], unseen: set[Dot], opener: OpenSequence) -> list[_Stray]:
+    """Return what this store alone has seen of a document, as revisions with their whole values, the lowest first.
+
+    Together they stand for all that is unseen. A revision that stays under another dot needs nobody to stand for it.
+    """
+    draft = None
+    staying = {leaf.rev for dot, leaf in state.leaves.items() if dot not in going | unseen}
+    found: list[_Stray] = []
+    unnamed = DotSet.of(unseen)
+    for one in view(state).leaves:
+        if one.dot not in unseen or one.leaf.rev in staying:
+            continue
+        text = one.text
+        if not one.leaf.deleted and state.fields:
+            if draft is None:
+                draft = reading(state.fields, state.journals, opener)
+            text = canonical(whole(text or NO_BODY, draft))
+        own = text if not one.leaf.deleted else (text if one.leaf.body_rev == one.leaf.rev else None)
+        digests = [step.digest for step in one.leaf.path.all()]
+        foreign = Foreign(one.leaf.rev, digests, own if one.leaf.deleted else own or NO_BODY, one.leaf.deleted)
+        found.append(_Stray(foreign, one.leaf.clock))
+        unnamed = unnamed - one.leaf.clock
+    found.sort(key=lambda one: one.foreign.rev)
+    return [*found[:-1], found[-1]._replace(clock=found[-1].clock | unnamed)] if found else []
+
+
 def _taken(stray: _Stray, state: State, write: Write) -> State:
     return take(state, write, stray.foreign, lambda _: False, lambda _: None, stray.clock)
 
@@ -335,32 +361,6 @@ def take_back(transaction: Transaction, parcel: Parcel, wanted: Iterable[Dot], r
         transaction.save(shipped.name, shipped.doc_id, record, merge(mine, state), record.residue)
         taken.mended.append(where)
     return taken
-
-
-def _strays(state: State, going: set[Dot], unseen: set[Dot], opener: OpenSequence) -> list[_Stray]:
-    """Return what this store alone has seen of a document, as revisions with their whole values, the lowest first.
-
-    Together they stand for all that is unseen. A revision that stays under another dot needs nobody to stand for it.
-    """
-    draft = None
-    staying = {leaf.rev for dot, leaf in state.leaves.items() if dot not in going | unseen}
-    found: list[_Stray] = []
-    unnamed = DotSet.of(unseen)
-    for one in view(state).leaves:
-        if one.dot not in unseen or one.leaf.rev in staying:
-            continue
-        text = one.text
-        if not one.leaf.deleted and state.fields:
-            if draft is None:
-                draft = reading(state.fields, state.journals, opener)
-            text = canonical(whole(text or NO_BODY, draft))
-        own = text if not one.leaf.deleted else (text if one.leaf.body_rev == one.leaf.rev else None)
-        digests = [step.digest for step in one.leaf.path.all()]
-        foreign = Foreign(one.leaf.rev, digests, own if one.leaf.deleted else own or NO_BODY, one.leaf.deleted)
-        found.append(_Stray(foreign, one.leaf.clock))
-        unnamed = unnamed - one.leaf.clock
-    found.sort(key=lambda one: one.foreign.rev)
-    return [*found[:-1], found[-1]._replace(clock=found[-1].clock | unnamed)] if found else []
 
 
 def _without(state: State, dots: set[Dot]) -> State:
