@@ -179,6 +179,22 @@ def test_history_11_the_rotten_bucket(with_its_log: bool) -> None:
     assert all(one.clean for name in ("ada", "bob") for one in audit(village, name))
 
 
+def test_an_audit_brings_attachments_back_with_their_documents() -> None:
+    """Ada's disk loses documents and, with them, what they have attached."""
+    village = Village("ada", "bob")
+    for doc_id in "xyz":
+        village.notes("ada").put(doc_id, {})
+        village.notes("ada").attach(doc_id, "f", doc_id.encode())
+    wait_collected(village)
+    store = store_of(village, "ada")
+    lost = [key for prefix in b"dArqub" for key, _ in store._backend.scan(*keys.rest(bytes([prefix])))]
+    store._backend.write({key: None for key in lost if key[:1] != b"d" or key[-1:] in b"xyz"}, durable=True)
+    assert not set("xyz") & {one.id for one in village.notes("ada").all()}
+    audit(village, "bob", repair=True)
+    village.wait(lambda: all(doc_id in village.notes("ada") for doc_id in "xyz"))
+    assert [village.notes("ada").attachment(doc_id, "f") for doc_id in "xyz"] == [b"x", b"y", b"z"]
+
+
 def test_history_12_the_moving_peer() -> None:
     """Ada replaces d by e while bob compares himself with her, and dies. Bob still has d."""
     village = Village("ada", "bob", "cy")

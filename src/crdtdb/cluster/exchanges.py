@@ -120,14 +120,14 @@ class Exchanges:
         """Merge a page that all before it have made way for; return whether the next may be."""
         parcel = parcel_in(message.parcel)
         comparison = self._comparing.get(link.number)
-        if comparison is not None and comparison.done:
-            comparison.last_page(message.parcel)
-            if message.last:
-                self._agreed(link.number)
-                return False
-            self._outbox.send(link.number, More(message.exchange, asking.wanted(self._config.pages_ahead)))
-            return True
         try:
+            if comparison is not None and comparison.done:
+                comparison.last_page(message.parcel)
+                if message.last:
+                    self._agreed(link.number)
+                    return False
+                self._outbox.send(link.number, More(message.exchange, asking.wanted(self._config.pages_ahead)))
+                return True
             received = self._store.receive(parcel, message.last and comparison is None)
         except ContentMissingError as error:
             fetching = Fetching(self._store, asking.exchange, message, error.missing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from crdtdb.backends import Backend
@@ -35,6 +35,15 @@ class Attachments:
         content = upload.finish()
         self._submit(lambda transaction: transaction.contents.adopt(upload.blob, content))
         return content
+
+    def add(self, contents: Iterable[bytes]) -> None:
+        """Keep contents, all in one commit, until documents refer to them."""
+
+        def work(transaction: Transaction) -> None:
+            for data in contents:
+                transaction.contents.add(data)
+
+        self._submit(work)
 
     def discard(self, upload: Upload) -> None:
         """Let go of an upload that won't be finished."""

@@ -27,6 +27,7 @@ from crdtdb.backends import Snapshot
 from crdtdb.causality import Actor, Dot, DotSet
 from crdtdb.crdts import REMNANT, GapError, OpenSequence
 from crdtdb.documents import NO_BODY, Rev, State, Write, merge, view
+from crdtdb.documents.attachments import Content
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.foreign import Foreign, take
 from crdtdb.documents.hashing import HASH_MASK, hashes
@@ -35,6 +36,7 @@ from crdtdb.documents.writes import is_ancestor
 from crdtdb.errors import DotCollisionError
 from crdtdb.jsontext import canonical
 from crdtdb.store import keys
+from crdtdb.store.contents import ContentMissingError
 from crdtdb.store.exchange import Outgoing
 from crdtdb.store.ledger import SYSTEM
 from crdtdb.store.moment import Moment
@@ -337,9 +339,11 @@ def take_back(transaction: Transaction, parcel: Parcel, wanted: Iterable[Dot], r
     """Take in documents of which this store has lost something, whatever its clock says.
 
     Only what they show comes back: the rest may have been collected here. A document that has changed here since the other
-    side read it is left alone.
+    side read it is left alone. Raises ContentMissingError with all contents of attachments that they need and that aren't
+    here; then nothing is kept.
     """
     lost, taken = set(wanted), Taken([], [], [])
+    missing: dict[bytes, Content] = {}
     for shipped in parcel.documents:
         record = transaction.load(shipped.name, shipped.doc_id)
         state, _ = parcel.state(shipped, transaction.older(shipped.name, shipped.doc_id))
@@ -358,8 +362,13 @@ def take_back(transaction: Transaction, parcel: Parcel, wanted: Iterable[Dot], r
         if not repair:
             continue
         mine = replace(record.state, context=record.state.context - DotSet.of(back))
-        transaction.save(shipped.name, shipped.doc_id, record, merge(mine, state), record.residue)
+        try:
+            transaction.save(shipped.name, shipped.doc_id, record, merge(mine, state), record.residue)
+        except ContentMissingError as error:
+            missing.update((content.sha256, content) for content in error.missing)
         taken.mended.append(where)
+    if missing:
+        raise ContentMissingError(list(missing.values()))
     return taken
 
 

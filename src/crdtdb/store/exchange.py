@@ -16,18 +16,20 @@ from crdtdb.backends import Snapshot
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import GapError, Journals
 from crdtdb.documents import Ancestor, Body, Leaf, Rev, State, merge
+from crdtdb.documents.attachments import Content
 from crdtdb.documents.catalogue import Catalogue, merge_catalogues
 from crdtdb.documents.successors import Successor, successor_of
 from crdtdb.errors import TooLargeError
 from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX, REVS_LIMIT
 from crdtdb.store import keys
+from crdtdb.store.contents import ContentMissingError
 from crdtdb.store.held import Held
 from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.journals import JournalRows
 from crdtdb.store.records import StoreTables, decode_past, decode_record, read_chain, read_first
 from crdtdb.store.transaction import Transaction, uncovered
 from crdtdb.wire.cbor import decode
-from crdtdb.wire.parcels import Closed, NotFollowingError, Parcel, ParcelWriter, Steps
+from crdtdb.wire.parcels import Closed, NotFollowingError, Parcel, ParcelWriter, Shipped, Steps
 from crdtdb.wire.states import First
 
 
@@ -266,8 +268,9 @@ class Received(NamedTuple):
 def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received:
     """Merge a parcel into the store. With `advance` it is the last page: the clock takes over the sender's.
 
-    Raises JunctionMissingError if a path continues what isn't here, DotCollisionError, EncodingError, TooLargeError; then
-    nothing of the parcel is kept.
+    Raises JunctionMissingError if a path continues what isn't here, ContentMissingError with all contents of attachments that
+    the parcel's documents refer to and that aren't here, DotCollisionError, EncodingError, TooLargeError; then nothing of the
+    parcel is kept.
     """
     if parcel.catalogue is not None:
         names, marks, residue, sweeps = parcel.catalogue
@@ -277,43 +280,60 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
             transaction.learn_sweep(name, sweep)
     news = []
     beyond: dict[Actor, DotSet] = {}
+    missing: dict[bytes, Content] = {}
     for shipped in parcel.documents:
-        read = parcel.first(shipped)
-        if type(read) is First:
-            actor = read.dot.actor
-            if not advance and actor not in beyond:
-                beyond[actor] = parcel.clock.restrict([actor])
-            if transaction.take_first(shipped.name, shipped.doc_id, read, beyond.get(actor, EMPTY)):
+        try:
+            if _receive_document(transaction, parcel, shipped, advance, beyond):
                 news.append((shipped.name, shipped.doc_id))
-                continue
-        record = transaction.load(shipped.name, shipped.doc_id)
-        older = transaction.older(shipped.name, shipped.doc_id)
-        try:
-            encoded = decode(shipped.encoded) if type(read) is First else read
-            state, context = parcel.read(shipped, encoded, older, record.state)
-        except NotFollowingError as error:
-            raise JunctionMissingError(str(error)) from error
-        _learn(transaction, shipped.name, state)
-        try:
-            merged = merge(record.state, transaction.held.living(shipped.name, state))
-        except GapError as error:
-            raise JunctionMissingError(f"document {shipped.doc_id!r}: {error}") from error
-        if len(merged.leaves) > DOCUMENT_LEAVES_MAX:
-            raise TooLargeError(
-                f"document {shipped.doc_id!r} would have {len(merged.leaves)} leaves, the limit is {DOCUMENT_LEAVES_MAX}"
-            )
-        _count_as_held(transaction, state)
-        transaction.observe(max((leaf.stamp for leaf in state.leaves.values()), default=0))
-        if _differ(record.state, merged):
-            seen = uncovered(context, parcel.clock) if advance else context
-            transaction.save(shipped.name, shipped.doc_id, record, merged, record.residue | seen)
-            transaction.learn_sweep(shipped.name, _swept(record.state, merged))
-            news.append((shipped.name, shipped.doc_id))
-        if shipped.closed and shipped.name in transaction.held.collections:
-            transaction.rows.update(transaction.history(shipped.name, shipped.doc_id).named(shipped.closed, merged))
+        except ContentMissingError as error:  # all at once: a page has as many attachments as documents, or more
+            missing.update((content.sha256, content) for content in error.missing)
+    if missing:
+        raise ContentMissingError(list(missing.values()))
     if advance:
         transaction.advance(parcel.clock)
     return Received(len(parcel.documents), news)
+
+
+def _receive_document(
+    transaction: Transaction, parcel: Parcel, shipped: Shipped, advance: bool, beyond: dict[Actor, DotSet]
+) -> bool:
+    """Merge one document of a parcel; return whether it brought something new.
+
+    `beyond` keeps, for the documents of one parcel, what its clock has of an actor.
+    """
+    read = parcel.first(shipped)
+    if type(read) is First:
+        actor = read.dot.actor
+        if not advance and actor not in beyond:
+            beyond[actor] = parcel.clock.restrict([actor])
+        if transaction.take_first(shipped.name, shipped.doc_id, read, beyond.get(actor, EMPTY)):
+            return True
+    record = transaction.load(shipped.name, shipped.doc_id)
+    older = transaction.older(shipped.name, shipped.doc_id)
+    try:
+        encoded = decode(shipped.encoded) if type(read) is First else read
+        state, context = parcel.read(shipped, encoded, older, record.state)
+    except NotFollowingError as error:
+        raise JunctionMissingError(str(error)) from error
+    _learn(transaction, shipped.name, state)
+    try:
+        merged = merge(record.state, transaction.held.living(shipped.name, state))
+    except GapError as error:
+        raise JunctionMissingError(f"document {shipped.doc_id!r}: {error}") from error
+    if len(merged.leaves) > DOCUMENT_LEAVES_MAX:
+        raise TooLargeError(
+            f"document {shipped.doc_id!r} would have {len(merged.leaves)} leaves, the limit is {DOCUMENT_LEAVES_MAX}"
+        )
+    _count_as_held(transaction, state)
+    transaction.observe(max((leaf.stamp for leaf in state.leaves.values()), default=0))
+    changed = _differ(record.state, merged)
+    if changed:
+        seen = uncovered(context, parcel.clock) if advance else context
+        transaction.save(shipped.name, shipped.doc_id, record, merged, record.residue | seen)
+        transaction.learn_sweep(shipped.name, _swept(record.state, merged))
+    if shipped.closed and shipped.name in transaction.held.collections:
+        transaction.rows.update(transaction.history(shipped.name, shipped.doc_id).named(shipped.closed, merged))
+    return changed
 
 
 def _swept(before: State, merged: State) -> int:
