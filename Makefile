@@ -4,9 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SEEDS  ?= 10000
 JOBS   ?= 2
+UNITS  := $(addprefix tests/,backends causality couchdb documents fields gossip laws query wire)
 CORES  ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: demo test lint docs bench soak lock clean
+.PHONY: demo test suite check units lint docs bench soak lock clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: requirements/dev.lock pyproject.toml
@@ -34,8 +35,17 @@ lint: $(VENV)/.ready    ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint $(NODE_MODULES)/.ready $(BENCH_MODULES)/.ready    ## everything that must hold, in under ten minutes
+test: $(VENV)/.ready $(NODE_MODULES)/.ready $(BENCH_MODULES)/.ready    ## everything that must hold, lint beside the tests
+	$(MAKE) --no-print-directory --jobs=2 lint suite
+
+suite: $(VENV)/.ready $(NODE_MODULES)/.ready $(BENCH_MODULES)/.ready
 	$(BIN)/pytest -n $(JOBS) -m "not soak" $(PYTEST)
+
+check: $(VENV)/.ready    ## the inner loop: lint, types, layers and the tests that start no process
+	$(MAKE) --no-print-directory --jobs=2 lint units
+
+units: $(VENV)/.ready
+	$(BIN)/pytest -n $(JOBS) -q -m "not soak and not processes" $(UNITS) $(PYTEST)
 
 soak: $(VENV)/.ready $(NODE_MODULES)/.ready    ## more seeds, more kills, longer cuts, on all cores: SEEDS=100000
 	CRDTDB_SOAK_SEEDS=$(SEEDS) $(BIN)/pytest -n $(CORES) -m soak --timeout 0 $(PYTEST)

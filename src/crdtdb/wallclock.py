@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 
 WallClock = Callable[[], int]
 """Returns the time in milliseconds since 1970, UTC."""
@@ -19,7 +20,7 @@ def monotonic_seconds() -> float:
 
 def http_date(milliseconds: int) -> str:
     """Write a time in milliseconds as HTTP does: `Mon, 23 Nov 2026 09:20:11 GMT`."""
-    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(milliseconds // 1000))
+    return formatdate(milliseconds // 1000, usegmt=True)  # strftime would name days in the process's language
 
 
 def iso(milliseconds: int) -> str:

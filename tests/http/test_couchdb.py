@@ -183,6 +183,9 @@ async def test_attachments_inline_stubs_and_raw(client: httpx.AsyncClient) -> No
     assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"ell", "bytes 1-3/5")
     assert (await client.get("/notes/a/a.txt", headers={"range": "bytes=-2"})).content == b"lo"
     assert (await client.get("/notes/a/a.txt", headers={"range": "bytes=9-"})).status_code == 416
+    for odd in ("bytes=²-5".encode("latin-1"), b"bytes=-", b"bytes=0-1,3-4", b"bytes=x-2", b"bytes=0-" + b"9" * 5_000):
+        whole = await client.get("/notes/a/a.txt", headers={b"range": odd})
+        assert (whole.status_code, whole.content) == (200, b"hello")
     assert (await client.get("/notes/a/a.txt", headers={"if-none-match": raw.headers["etag"]})).status_code == 304
     assert (await client.head("/notes/a/a.txt")).headers["content-length"] == "5"
     big = bytes(range(256)) * 3000

@@ -1,4 +1,4 @@
-"""A thousand seeds, 200 of them of 3 to 7 nodes for 8 seconds and the others short; and each rule broken, and found."""
+"""Histories from seeds: long ones, short ones, some with indexes; and each rule broken, and found."""
 
 from __future__ import annotations
 
@@ -30,21 +30,34 @@ from crdtdb.store.identity import Identity
 from crdtdb.store.indexes import Index, Indexing
 from crdtdb.testing.simulate import SimulationError, simulate
 from crdtdb.testing.virtual import VirtualBackend
+from tests.sim.seeds import (
+    FAILED_INDEXED,
+    FAILED_LONG,
+    FAILED_SHORT,
+    INDEXED_DRAWN,
+    LONG_DRAWN,
+    SHORT_DRAWN,
+    drawn,
+)
 
-SEEDS = 1_000
-LONG = 200
-INDEXED = 100
-CHUNKS = 50
 CORES = os.cpu_count() or 1
+LONG = [*FAILED_LONG, *drawn("long", LONG_DRAWN)]
+SHORT = [*FAILED_SHORT, *drawn("short", SHORT_DRAWN)]
+INDEXED = [*FAILED_INDEXED, *drawn("indexed", INDEXED_DRAWN)]
+STEP = 5
+"""Seeds a test: few enough that two workers share them evenly."""
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_seeds(chunk: int) -> None:
-    for seed in range(chunk, SEEDS, CHUNKS):
-        if seed < LONG:
-            simulate(seed)
-        else:
-            simulate(seed, nodes=3, seconds=4.0)
+@pytest.mark.parametrize("first", range(0, len(LONG), STEP))
+def test_long_histories(first: int) -> None:
+    for seed in LONG[first : first + STEP]:
+        simulate(seed)
+
+
+@pytest.mark.parametrize("first", range(0, len(SHORT), STEP))
+def test_short_histories(first: int) -> None:
+    for seed in SHORT[first : first + STEP]:
+        simulate(seed, nodes=3, seconds=4.0)
 
 
 @pytest.mark.xfail(
@@ -54,9 +67,9 @@ def test_a_late_edit_of_a_retired_node_that_builds_on_what_was_collected() -> No
     simulate(146, nodes=3, seconds=4.0)
 
 
-@pytest.mark.parametrize("chunk", range(10))
-def test_seeds_with_indexes(chunk: int) -> None:
-    for seed in range(chunk, INDEXED, 10):
+@pytest.mark.parametrize("first", range(0, len(INDEXED), STEP))
+def test_histories_with_indexes(first: int) -> None:
+    for seed in INDEXED[first : first + STEP]:
         simulate(seed, nodes=3, seconds=6.0, queries=True)
 
 
@@ -64,8 +77,10 @@ def test_seeds_with_indexes(chunk: int) -> None:
 @pytest.mark.parametrize("part", range(CORES))
 def test_many_seeds(part: int) -> None:
     wanted = int(os.environ.get("CRDTDB_SOAK_SEEDS", "10000"))
-    for seed in range(SEEDS + part, SEEDS + wanted, CORES):
+    for seed in range(part, wanted, CORES):
         simulate(seed)
+        simulate(seed, nodes=3, seconds=4.0)
+        simulate(seed, nodes=3, seconds=6.0, queries=True)
 
 
 def test_one_seed_is_one_history() -> None:

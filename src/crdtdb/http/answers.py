@@ -28,11 +28,22 @@ class JSONAnswer(Response):
         return orjson.dumps(content) + b"\n"
 
 
+_DECIMAL_DIGITS_MAX = 18  # what fits 64 bits, whatever the digits
+
+
+def decimal(text: str) -> int | None:
+    """Return the number that a header or parameter writes in ASCII digits, None for anything else or over 18 of them.
+
+    `str.isdigit` alone takes digits of other scripts and superscripts, which `int` refuses.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DECIMAL_DIGITS_MAX else None
+
+
 async def read_bytes(request: Request) -> bytes:
     """Return what a request brings. Raises TooLargeError."""
-    said = request.headers.get("content-length", "")
-    if said.isdigit() and int(said) > REQUEST_BYTES_MAX:
-        raise TooLargeError(f"the request has {int(said):,} bytes, the limit is {REQUEST_BYTES_MAX:,}")
+    declared = decimal(request.headers.get("content-length", ""))
+    if declared is not None and declared > REQUEST_BYTES_MAX:
+        raise TooLargeError(f"the request has {declared:,} bytes, the limit is {REQUEST_BYTES_MAX:,}")
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -79,9 +90,10 @@ def number(request: Request, name: str, default: int | None = None) -> int | Non
     value = request.query_params.get(name)
     if value is None:
         return default
-    if not value.isascii() or not value.isdigit() or len(value) > 18:
+    parsed = decimal(value)
+    if parsed is None:
         raise query_parse_error(f'Invalid value for {name}: "{value[:40]}"')
-    return int(value)
+    return parsed
 
 
 def json_parameter(request: Request, *names: str) -> Any:

@@ -14,7 +14,7 @@ from crdtdb.couchdb import RefusedError
 from crdtdb.couchdb.incoming import Uploaded, checked_attachment_name
 from crdtdb.couchdb.words import checked_id, checked_rev
 from crdtdb.errors import TooLargeError
-from crdtdb.http.answers import JSONAnswer
+from crdtdb.http.answers import JSONAnswer, decimal
 from crdtdb.http.documents import named_rev, written
 from crdtdb.http.paths import id_of, part
 from crdtdb.http.state import attachment_bytes_max_of, database_of, trees_of, writes_of
@@ -51,13 +51,18 @@ async def get(request: Request) -> Response:
 
 def _range(header: str | None, length: int) -> tuple[int, int] | None:
     """Return the bytes that a request asks for, None for all; what isn't one range of bytes is left out of account."""
-    first, dash, last = (header or "").removeprefix("bytes=").partition("-")
-    if header is None or not header.startswith("bytes=") or not dash or not (first + last).isdigit() or "," in header:
+    if header is None or not header.startswith("bytes="):
         return None
-    if not first:
-        start, stop = max(0, length - int(last)), length
+    first, dash, last = header.removeprefix("bytes=").partition("-")
+    from_byte, to_byte = decimal(first), decimal(last)
+    if not dash or (first and from_byte is None) or (last and to_byte is None):
+        return None
+    if from_byte is not None:
+        start, stop = from_byte, length if to_byte is None else min(length, to_byte + 1)
+    elif to_byte is not None:
+        start, stop = max(0, length - to_byte), length
     else:
-        start, stop = int(first), min(length, int(last) + 1) if last else length
+        return None
     if start >= stop:
         raise RefusedError(416, "requested_range_not_satisfiable", f"The attachment has {length} bytes.")
     return start, stop

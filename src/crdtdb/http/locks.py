@@ -20,7 +20,7 @@ from crdtdb.couchdb import RefusedError
 from crdtdb.couchdb.words import bad_request
 from crdtdb.errors import InvalidInputError, LockError, UnavailableError
 from crdtdb.gossip.leases import Lease, Stage
-from crdtdb.http.answers import JSONAnswer, number, read_object
+from crdtdb.http.answers import JSONAnswer, decimal, number, read_object
 from crdtdb.http.bell import Waiter, ringing
 from crdtdb.http.errors import words
 from crdtdb.http.paths import part
@@ -184,11 +184,12 @@ def _tokens(header: str) -> list[tuple[str, int]]:
     found = []
     for one in header.split(","):
         name, equals, token = one.strip().rpartition("=")
-        if not equals or not token.isascii() or not token.isdigit() or len(token) > 18:
+        fencing_token = decimal(token)
+        if not equals or fencing_token is None:
             raise InvalidInputError(
                 f"x-lock: {one.strip()[:80]!r}: it is NAME=TOKEN, the name percent-encoded: invoice%2F7=12"
             )
-        found.append((unquote(name), int(token)))
+        found.append((unquote(name), fencing_token))
     return found
 
 

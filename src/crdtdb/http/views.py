@@ -16,7 +16,7 @@ from crdtdb.couchdb import Options, Trees, seq_now
 from crdtdb.couchdb.designing import ViewFunctions
 from crdtdb.couchdb.words import bad_request, query_parse_error
 from crdtdb.errors import InvalidInputError
-from crdtdb.http.answers import JSONAnswer, parsed_parameter, read_object, read_optional_object
+from crdtdb.http.answers import JSONAnswer, decimal, parsed_parameter, read_object, read_optional_object
 from crdtdb.http.paths import part
 from crdtdb.http.state import designs_of, trees_of
 from crdtdb.query.definitions import DESIGN
@@ -151,11 +151,10 @@ class _Answer:
         return value
 
     def _number(self, name: str) -> int | None:
-        value = self._asked.get(name)
-        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
-            return int(value)
-        if value is not None and (type(value) is not int or value < 0):
-            raise query_parse_error(f'Invalid value for {name}: "{str(value)[:40]}"')
+        given = self._asked.get(name)
+        value = decimal(given) if isinstance(given, str) else given
+        if given is not None and (type(value) is not int or value < 0):
+            raise query_parse_error(f'Invalid value for {name}: "{str(given)[:40]}"')
         return value
 
     def head(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def check_format(backend: Backend) -> int:
         backend.write({keys.FORMAT: b"%s %d" % (keys.FORMAT_NAME.encode(), keys.FORMAT_VERSION)}, durable=True)
         return keys.FORMAT_VERSION
     name, _, version = encoded.decode(errors="replace").partition(" ")
-    if name != keys.FORMAT_NAME or not version.isdigit():
+    if name != keys.FORMAT_NAME or not (version.isascii() and version.isdigit()):
         raise StoreFormatError(f"the store says that its format is {encoded[:40]!r}, which isn't crdtdb's")
     if int(version) < keys.OLDEST_VERSION:
         raise StoreFormatError(
