@@ -39,7 +39,7 @@ test: $(VENV)/.ready $(NODE_MODULES)/.ready $(BENCH_MODULES)/.ready    ## everyt
 	$(MAKE) --no-print-directory --jobs=2 lint suite
 
 suite: $(VENV)/.ready $(NODE_MODULES)/.ready $(BENCH_MODULES)/.ready
-	$(BIN)/pytest -n $(JOBS) -m "not soak" $(PYTEST)
+	$(BIN)/pytest -n $(JOBS) $(PYTEST)
 
 check: $(VENV)/.ready    ## the inner loop: lint, types, layers and the tests that start no process
 	$(MAKE) --no-print-directory --jobs=2 lint units
