@@ -17,7 +17,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from anyio import lowlevel, to_thread
+from anyio import lowlevel
 
 from crdtdb import database
 from crdtdb.changing import Change as Wanted
@@ -30,6 +30,7 @@ from crdtdb.errors import CrdtdbError, StoreClosedError
 from crdtdb.finding import Finder
 from crdtdb.resolvers import Resolver
 from crdtdb.store import Durability
+from crdtdb.threads import ATTACHMENTS, COMMITS, QUERIES, WAITING
 from crdtdb.watching import KINDS, Notice, Pattern, Watch
 
 _T = TypeVar("_T")
@@ -47,25 +48,25 @@ class Collection:
 
     async def put(self, doc_id: str, body: Mapping[str, Any], rev: str | None = None) -> Document:
         """Write a document and return it. Raises ConflictError and what bad input raises."""
-        return await to_thread.run_sync(self.blocking.put, doc_id, body, rev)
+        return await COMMITS.run(self.blocking.put, doc_id, body, rev)
 
     async def delete(self, doc_id: str, rev: str | None = None) -> Document:
         """Delete one sibling. Raises ConflictError, NotFoundError."""
-        return await to_thread.run_sync(self.blocking.delete, doc_id, rev)
+        return await COMMITS.run(self.blocking.delete, doc_id, rev)
 
     async def upsert(
         self, doc_id: str, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]
     ) -> Document | None:
         """Replace a document by what `change`, called in a worker thread, makes of it."""
-        return await to_thread.run_sync(self.blocking.upsert, doc_id, change)
+        return await COMMITS.run(self.blocking.upsert, doc_id, change)
 
     async def put_if_absent(self, doc_id: str, body: Mapping[str, Any]) -> Document:
         """Write a document unless there is one; return the one that is there now."""
-        return await to_thread.run_sync(self.blocking.put_if_absent, doc_id, body)
+        return await COMMITS.run(self.blocking.put_if_absent, doc_id, body)
 
     async def resolve(self, doc_id: str, body: Mapping[str, Any], rev: str | None = None) -> Document:
         """Replace all siblings by one body. Raises NotFoundError, ConflictError."""
-        return await to_thread.run_sync(self.blocking.resolve, doc_id, body, rev)
+        return await COMMITS.run(self.blocking.resolve, doc_id, body, rev)
 
     async def attach(
         self,
@@ -76,19 +77,19 @@ class Collection:
         rev: str | None = None,
     ) -> Document:
         """As `Collection.attach`."""
-        return await to_thread.run_sync(self.blocking.attach, doc_id, name, data, content_type, rev)
+        return await COMMITS.run(self.blocking.attach, doc_id, name, data, content_type, rev)
 
     async def detach(self, doc_id: str, name: str, rev: str | None = None) -> Document:
         """As `Collection.detach`."""
-        return await to_thread.run_sync(self.blocking.detach, doc_id, name, rev)
+        return await COMMITS.run(self.blocking.detach, doc_id, name, rev)
 
     async def attachment(self, doc_id: str, name: str, rev: str | None = None) -> bytes:
         """As `Collection.attachment`."""
-        return await to_thread.run_sync(self.blocking.attachment, doc_id, name, rev)
+        return await ATTACHMENTS.run(self.blocking.attachment, doc_id, name, rev)
 
     async def bulk(self, documents: Iterable[Mapping[str, Any]]) -> list[Document | CrdtdbError]:
         """Write many documents in one commit; each has its own result."""
-        return await to_thread.run_sync(self.blocking.bulk, list(documents))
+        return await COMMITS.run(self.blocking.bulk, list(documents))
 
     @asynccontextmanager
     async def edit(self, doc_id: str, rev: str | None = None) -> AsyncIterator[DocumentEdit]:
@@ -101,11 +102,11 @@ class Collection:
             if not editing.__exit__(type(error), error, error.__traceback__):
                 raise
         else:
-            await to_thread.run_sync(editing.__exit__, None, None, None)
+            await COMMITS.run(editing.__exit__, None, None, None)
 
     async def declare(self, schema: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
         """Say which fields the documents have. Raises SchemaError."""
-        return await to_thread.run_sync(partial(self.blocking.declare, schema, replace=replace))
+        return await COMMITS.run(partial(self.blocking.declare, schema, replace=replace))
 
     async def why(self, doc_id: str) -> dict[str, Any]:
         """Explain a document. Raises NotFoundError."""
@@ -158,7 +159,7 @@ class Collection:
 
     async def create_index(self, fields: Sequence[str | Mapping[str, str]], **options: Any) -> IndexInfo:
         """Make an index unless there is one, and build it. Raises InvalidInputError."""
-        return await to_thread.run_sync(partial(self.blocking.create_index, fields, **options))
+        return await COMMITS.run(partial(self.blocking.create_index, fields, **options))
 
     def indexes(self) -> list[IndexInfo]:
         """Return the indexes."""
@@ -166,19 +167,19 @@ class Collection:
 
     async def drop_index(self, ddoc: str, name: str) -> None:
         """Drop an index. Raises NotFoundError."""
-        await to_thread.run_sync(self.blocking.drop_index, ddoc, name)
+        await COMMITS.run(self.blocking.drop_index, ddoc, name)
 
     async def patch(self, doc_id: str, patch: Mapping[str, Any], rev: str | None = None) -> Document:
         """Change some values of a document. Raises NotFoundError, ConflictError."""
-        return await to_thread.run_sync(self.blocking.patch, doc_id, patch, rev)
+        return await COMMITS.run(self.blocking.patch, doc_id, patch, rev)
 
     async def update_many(self, selector: Mapping[str, Any], change: Wanted, **options: Any) -> ChangedMany:
         """Change what a selector means, as `crdtdb.Collection.update_many` does."""
-        return await to_thread.run_sync(partial(self.blocking.update_many, selector, change, **options))
+        return await COMMITS.run(partial(self.blocking.update_many, selector, change, **options))
 
     async def delete_many(self, selector: Mapping[str, Any], **options: Any) -> ChangedMany:
         """Delete what a selector means, as `crdtdb.Collection.delete_many` does."""
-        return await to_thread.run_sync(partial(self.blocking.delete_many, selector, **options))
+        return await COMMITS.run(partial(self.blocking.delete_many, selector, **options))
 
     def changes(
         self,
@@ -226,7 +227,7 @@ class _Found(AsyncIterator[Document]):
         return self._finder.bookmark
 
     async def __anext__(self) -> Document:
-        found = await to_thread.run_sync(next, self._found, None)
+        found = await QUERIES.run(next, self._found, None)
         if found is None:
             raise StopAsyncIteration
         return found
@@ -254,7 +255,7 @@ class _Following(AsyncIterator[_T]):
                 raise StopAsyncIteration
             try:
                 # A thread that waits can't be cancelled, so it looks up twice a second.
-                while not await to_thread.run_sync(self._source.wait, _WAIT_SECONDS, abandon_on_cancel=True):
+                while not await WAITING.run(self._source.wait, _WAIT_SECONDS, abandon_on_cancel=True):
                     pass
             except StoreClosedError:
                 raise StopAsyncIteration from None
@@ -285,7 +286,7 @@ class Database:
 
     async def set_resolver(self, name: str, resolver: str | Resolver) -> None:
         """Resolve a collection's conflicts from now on, those that are there first."""
-        await to_thread.run_sync(partial(self.blocking.collection, name, resolver=resolver))
+        await COMMITS.run(partial(self.blocking.collection, name, resolver=resolver))
 
     def collections(self) -> list[str]:
         """Return the names of the collections."""
@@ -297,15 +298,15 @@ class Database:
 
     async def create(self, name: str) -> bool:
         """Make an empty collection; return whether it wasn't there."""
-        return await to_thread.run_sync(self.blocking.create, name)
+        return await COMMITS.run(self.blocking.create, name)
 
     async def drop(self, name: str) -> None:
         """Drop a collection. Raises NotFoundError."""
-        await to_thread.run_sync(self.blocking.drop, name)
+        await COMMITS.run(self.blocking.drop, name)
 
     async def aclose(self) -> None:
         """Finish the commits under way, and close."""
-        await to_thread.run_sync(self.blocking.close)
+        await COMMITS.run(self.blocking.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -323,4 +324,4 @@ def open(url: str, *, durability: Durability = "sync") -> Database:  # noqa: A00
 
 async def sync(one: Database, other: Database) -> database.Synced:
     """Exchange what either of two databases in this process lacks."""
-    return await to_thread.run_sync(database.sync, one.blocking, other.blocking)
+    return await COMMITS.run(database.sync, one.blocking, other.blocking)

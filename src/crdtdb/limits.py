@@ -45,11 +45,30 @@ SEND_SECONDS_MAX: Final = 15.0
 """For one frame: who reads more slowly is taken for gone."""
 SHUTDOWN_SECONDS_MAX: Final = 5.0
 
+# Threads of one event loop, by duty: see `crdtdb.threads`.
+GOSSIP_THREADS_MAX: Final = 1
+HOUSEKEEPING_THREADS_MAX: Final = 4
+COMMIT_THREADS_MAX: Final = 8
+VALIDATION_THREADS_MAX: Final = 4
+READ_THREADS_MAX: Final = 4
+QUERY_THREADS_MAX: Final = 4
+"""They compute more than they wait, and each takes the interpreter from the event loop for some milliseconds."""
+VIEW_THREADS_MAX: Final = 4
+FILTER_THREADS_MAX: Final = 4
+PASSWORD_THREADS_MAX: Final = 2
+ATTACHMENT_THREADS_MAX: Final = 4
+WAITING_THREADS_MAX: Final = 32
+
 # HTTP.
 REQUEST_BYTES_MAX: Final = 64 * 1024 * 1024
 BULK_DOCUMENTS_MAX: Final = 100_000
 ATTACHMENT_BYTES_MAX: Final = 1024 * 1024 * 1024
 """Unless a node's configuration says otherwise."""
+
+SESSION_SKEW_SECONDS_MAX: Final = 300
+"""So far the clock of the node that issued a session may go before that of the node which is asked."""
+PASSWORDS_WAITING_MAX: Final = 100
+"""Attempts to log in that wait to be hashed; beyond, 503."""
 
 # Queries.
 FIND_SORTED_MAX: Final = 100_000
@@ -66,7 +85,7 @@ SCRIPT_SECONDS_MAX: Final = 5.0
 SCRIPT_MEMORY_BYTES_MAX: Final = 64 * 1024 * 1024
 """What one function may hold."""
 SCRIPT_PROCESSES_MAX: Final = 2
-"""Processes of a node in which JavaScript runs; each may hold 32 functions."""
+"""Processes of a node for each of views, filters and validators; each process may hold 32 functions."""
 
 # Fields.
 FIELD_PATH_STEPS_MAX: Final = 32

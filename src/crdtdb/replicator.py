@@ -12,7 +12,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any
 
 import anyio
-from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from crdtdb.cluster.tls import client_context
@@ -25,6 +24,7 @@ from crdtdb.replicating import Endpoint, Inside, Peer, PeerError, Progress, Repl
 from crdtdb.replicating.specs import check_spec, wanted_by, without_secrets
 from crdtdb.security import REPLICATOR, Principal
 from crdtdb.system import SystemCollection
+from crdtdb.threads import COMMITS
 from crdtdb.wallclock import iso, wall_milliseconds
 
 Locked = Callable[[str], AbstractAsyncContextManager[object]]
@@ -220,7 +220,7 @@ class Replicator:
                 finally:
                     self.jobs.pop(doc_id, None)
                 state["_replication_state_time"] = iso(wall_milliseconds())
-                await to_thread.run_sync(self._kept.say, doc_id, {**spec, **state})
+                await COMMITS.run(self._kept.say, doc_id, {**spec, **state})
                 return
 
     def _kept_as(self, doc_id: str) -> dict[str, Any] | None:

@@ -16,9 +16,11 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
 from threading import Lock, Semaphore
-from typing import Any
+from typing import Any, NamedTuple
 
+from crdtdb.addresses import block_of
 from crdtdb.errors import InvalidInputError, NotFoundError
+from crdtdb.limits import SESSION_SKEW_SECONDS_MAX
 from crdtdb.security import USERS, Principal
 from crdtdb.store import Store
 from crdtdb.system import SystemCollection
@@ -42,8 +44,18 @@ _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _NOBODY: Mapping[str, Any] = {"salt": "00" * _SALT_BYTES, "hash": "00" * _HASH_BYTES, "roles": []}
 
 
+class Verdict(NamedTuple):
+    """What came of a name and a password: who it is, None for a wrong one; or how many seconds later to try again."""
+
+    principal: Principal | None
+    wait: float = 0.0
+
+
 class Attempts:
-    """Counts who failed to log in lately: beyond a bound nobody gets to try for a while. Safe for threads."""
+    """Counts attempts to log in by name and by address: beyond a bound none is checked for a while. Safe for threads.
+
+    An attempt counts before it is checked, or a burst would have been let through by the time that the first has failed.
+    """
 
     def __init__(self, clock: Callable[[], float] = monotonic_seconds) -> None:
         self._clock = clock
@@ -51,10 +63,29 @@ class Attempts:
         self._lock = Lock()
 
     def wait(self, *keys: str) -> float:
-        """Return how many seconds these have to wait until they may try again, 0 if they may."""
+        """Return in how many seconds an attempt is allowed for all of these, 0 if it is now."""
         with self._lock:
-            now = self._clock()
-            return max((self._wait(key, now) for key in keys), default=0.0)
+            return self._longest(keys)
+
+    def begin(self, *keys: str) -> float:
+        """Count an attempt as failed and return 0; or count nothing and return in how many seconds it is allowed."""
+        with self._lock:
+            wait = self._longest(keys)
+            if wait == 0:
+                self._count(keys)
+            return wait
+
+    def succeeded(self, *keys: str) -> None:
+        """Take back what `begin` counted."""
+        with self._lock:
+            for key in keys:
+                kept = self._failed.get(key, [])
+                if kept:
+                    kept.pop()
+
+    def _longest(self, keys: tuple[str, ...]) -> float:
+        now = self._clock()
+        return max((self._wait(key, now) for key in keys), default=0.0)
 
     def _wait(self, key: str, now: float) -> float:
         failed = [at for at in self._failed.get(key, ()) if at > now - _FAILURES_SECONDS]
@@ -62,14 +93,12 @@ class Attempts:
             self._failed.pop(key, None)
         return failed[-_FAILURES_MAX] + _FAILURES_SECONDS - now if len(failed) >= _FAILURES_MAX else 0.0
 
-    def failed(self, *keys: str) -> None:
-        """Take note that these failed."""
-        with self._lock:
-            for key in keys:
-                kept = self._failed.pop(key, [])  # to the end: what is forgotten first is the oldest
-                self._failed[key] = [*kept[-_FAILURES_MAX:], self._clock()]
-            while len(self._failed) > _FAILURES_KEPT:
-                del self._failed[next(iter(self._failed))]
+    def _count(self, keys: tuple[str, ...]) -> None:
+        for key in keys:
+            kept = self._failed.pop(key, [])  # to the end: what is forgotten first is the oldest
+            self._failed[key] = [*kept[-_FAILURES_MAX:], self._clock()]
+        while len(self._failed) > _FAILURES_KEPT:
+            del self._failed[next(iter(self._failed))]
 
 
 class Users:
@@ -124,19 +153,40 @@ class Users:
         if name not in self._all() or not self._kept.unsay(name):
             raise NotFoundError(f"there is no user {name[:80]!r}")
 
+    def log_in(self, name: str, password: str, address: str) -> Verdict:
+        """Check a name and a password that come from an address, if not too many attempts failed. It takes 50 ms of CPU."""
+        keys = attempt_keys(name, address)
+        wait = self.attempts.begin(*keys)
+        if wait > 0:
+            return Verdict(None, wait)
+        principal = self.verify(name, password)
+        if principal is not None:
+            self.attempts.succeeded(*keys)
+        return Verdict(principal)
+
+    def remembered(self, name: str, password: str) -> Principal | None:
+        """Return who was found to have this name and password in the last minute, None if nobody was."""
+        known = self._all().get(name)
+        if known is None or self._remembered.get(self._token(name, password), 0.0) <= monotonic_seconds():
+            return None
+        return self._principal(name, known, "password")
+
+    def _token(self, name: str, password: str) -> bytes:
+        return hmac.digest(self._secret, f"{len(name)}:{name}{password}".encode("utf-8", "surrogatepass"), "sha256")
+
     def verify(self, name: str, password: str) -> Principal | None:
         """Return who has this name and password, None if nobody has. It takes as long for a name that nobody has."""
+        remembered = self.remembered(name, password)
+        if remembered is not None:
+            return remembered
         known = self._all().get(name)
-        token = hmac.digest(self._secret, f"{len(name)}:{name}{password}".encode("utf-8", "surrogatepass"), "sha256")
-        if known is not None and self._remembered.get(token, 0.0) > monotonic_seconds():
-            return self._principal(name, known, "password")
         one = known if known is not None else _NOBODY
         derived = self._derived(password[:_PASSWORD_MAX], bytes.fromhex(one["salt"]))
         if not hmac.compare_digest(derived, bytes.fromhex(one["hash"])) or known is None:
             return None
         if len(self._remembered) >= _REMEMBERED_MAX:
             self._remembered = {}
-        self._remembered[token] = monotonic_seconds() + _REMEMBERED_SECONDS
+        self._remembered[self._token(name, password)] = monotonic_seconds() + _REMEMBERED_SECONDS
         return self._principal(name, known, "password")
 
     def _derived(self, password: str, salt: bytes) -> bytes:
@@ -166,7 +216,10 @@ class Users:
         return f"{said}.{_signed(known, said)}"
 
     def of_session(self, session: str) -> tuple[Principal, int] | None:
-        """Return whose session it is, and for how many seconds more; None for one that is over, or that nobody has signed."""
+        """Return whose session it is, and for how many seconds more; None for one that is over, or that nobody has signed.
+
+        A node whose clock goes before this one's may have issued it, up to `SESSION_SKEW_SECONDS_MAX` seconds from now.
+        """
         said, _, signature = session.rpartition(".")
         encoded, _, until = said.partition(".")
         try:
@@ -178,7 +231,14 @@ class Users:
         wanted = _signed(known if known is not None else _NOBODY, said)
         if not hmac.compare_digest(signature.encode("utf-8", "surrogatepass"), wanted.encode()) or known is None:
             return None
-        return (self._principal(name, known, "cookie"), left) if 0 < left <= SESSION_SECONDS else None
+        if not 0 < left <= SESSION_SECONDS + SESSION_SKEW_SECONDS_MAX:
+            return None
+        return self._principal(name, known, "cookie"), min(left, SESSION_SECONDS)
+
+
+def attempt_keys(name: str, address: str) -> tuple[str, str]:
+    """Return under which keys an attempt counts."""
+    return f"name {name[:200]}", f"address {block_of(address)}"
 
 
 def _signed(known: Mapping[str, Any], said: str) -> str:

@@ -8,12 +8,14 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import crdtdb
+from crdtdb.addresses import block_of
 from crdtdb.certified import Certified
 from crdtdb.errors import InvalidInputError
 from crdtdb.http.app import all_routes, make_app
@@ -168,17 +170,77 @@ def test_attempts_are_forgotten_in_time_and_number() -> None:
     now = [0.0]
     attempts = Attempts(lambda: now[0])
     for _ in range(9):
-        attempts.failed("a")
+        assert attempts.begin("a") == 0
     assert attempts.wait("a", "b") == 0
     now[0] = 30.0
-    attempts.failed("a", "b")
+    assert attempts.begin("a", "b") == 0
+    assert attempts.begin("a", "c") == 30.0
+    assert attempts.wait("c") == 0, "what isn't let through doesn't count"
     assert attempts.wait("b") == 0
     assert attempts.wait("a") == 30.0
     now[0] = 60.1
     assert attempts.wait("a") == 0
     for n in range(20_000):
-        attempts.failed(f"one of many {n}")
+        attempts.begin(f"one of many {n}")
     assert len(attempts._failed) == 10_000
+    for _ in range(50):
+        assert attempts.begin("right") == 0
+        attempts.succeeded("right")
+
+
+async def test_a_burst_of_wrong_passwords(filled: crdtdb.Database) -> None:
+    """An attempt counts before it is checked: of 500 at once ten are, and no more, by name and by address alike."""
+    checked: list[str] = []
+    app = make_app(filled, Cluster(), logins=True)
+    users: Users = app.state.users
+    derive = users._derived
+    users._derived = lambda password, salt: checked.append(password) or derive(password, salt)  # type: ignore[method-assign, func-returns-value]
+    statuses: list[int] = []
+    async with client_of(app) as client, anyio.create_task_group() as tasks:
+        for name in ("mia", *(f"nobody{n}" for n in range(1, 500))):
+
+            async def guess(name: str = name) -> None:
+                statuses.append((await client.get("/", headers=basic(name, "a wrong password"))).status_code)
+
+            tasks.start_soon(guess)
+    assert len(checked) == statuses.count(401) == 10
+    assert set(statuses) <= {401, 429, 503}
+
+
+async def test_a_password_that_was_right_a_moment_ago_is_let_in_all_the_same(filled: crdtdb.Database) -> None:
+    async with client_of(make_app(filled, Cluster(), logins=True)) as client:
+        right = basic("mia", "the password of mia")
+        assert (await client.get("/", headers=right)).status_code == 200
+        for n in range(11):
+            await client.get("/", headers=basic("mia", f"wrong {n}"))
+        assert (await client.get("/", headers=basic("mia", "wrong"))).status_code == 429
+        assert (await client.get("/", headers=right)).status_code == 200
+        assert (await client.get("/", headers=basic("guest", "the password of guest"))).status_code == 429, "by address"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2", True),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("?", "inside", False),
+    ],
+)
+def test_what_counts_as_one_address(one: str, other: str, same: bool) -> None:
+    assert (block_of(one) == block_of(other)) is same
+
+
+@pytest.mark.parametrize(("ahead", "good"), [(-540, True), (-601, False), (240, True), (299, True), (301, False)])
+def test_a_session_of_a_node_whose_clock_is_wrong(filled: crdtdb.Database, ahead: int, good: bool) -> None:
+    """`ahead` is by how many seconds the clock of the node that issued it goes before that of the one that is asked."""
+    issuer = Users(filled.store, lambda: 1_000_000_000_000 + ahead * 1000)
+    asked = Users(filled.store, lambda: 1_000_000_000_000)
+    found = asked.of_session(issuer.session("guest"))
+    assert (found is not None) is good
+    assert found is None or 0 < found[1] <= SESSION_SECONDS
 
 
 async def test_sessions(app: ASGIApp, filled: crdtdb.Database) -> None:

@@ -164,7 +164,7 @@ def test_reduce_filter_and_validate(scripts: Scripts) -> None:
 
 def test_a_process_that_is_killed_is_replaced(scripts: Scripts) -> None:
     scripts.map(function("doc => emit(1)"), DOCS[:1])
-    (process,) = scripts._idle
+    (process,) = scripts._views.idle
     os.kill(process.pid, signal.SIGKILL)
     process._child.wait(10)
     assert scripts.map(function("doc => emit(1)"), DOCS[:1]) == [[(1, None)]]
@@ -226,7 +226,7 @@ def test_many_threads_share_few_processes(scripts: Scripts) -> None:
     for one in threads:
         one.join(60)
     assert found == [True] * 20
-    assert len(scripts._idle) <= 2
+    assert len(scripts._views.idle) <= 2
 
 
 def test_without_the_engine_it_says_what_to_install(scripts: Scripts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ def test_descriptors_may_have_high_numbers(scripts: Scripts) -> None:
 def test_closing_doesnt_wait_for_a_function_that_loops() -> None:
     patient = Scripts(start=lambda: Process(seconds=60))
     thread, failed = looping(patient)
-    while not any(one is not None for one in patient._busy):
+    while not any(one is not None for one in patient._views.busy):
         pass
     begun = monotonic_seconds()
     patient.close()
@@ -261,4 +261,4 @@ def test_closing_doesnt_wait_for_a_function_that_loops() -> None:
     assert not thread.is_alive()
     assert monotonic_seconds() - begun < 10
     assert [type(one) for one in failed] == [ScriptError]
-    assert patient._idle == patient._busy == []
+    assert patient._views.idle == patient._views.busy == []

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from itertools import count
 
 import anyio
-from anyio import to_thread
 from anyio.abc import Listener, SocketAttribute, SocketStream, TaskGroup
 from anyio.streams.tls import TLSAttribute, TLSStream
 
@@ -22,6 +21,7 @@ from crdtdb.cluster.tls import Credentials, TLSError, certified_by
 from crdtdb.errors import ConfigurationError
 from crdtdb.limits import CONNECT_SECONDS_MAX, CONNECTIONS_MAX, HANDSHAKE_SECONDS_MAX, UNACKNOWLEDGED_SECONDS_MAX
 from crdtdb.measuring import Measured
+from crdtdb.threads import GOSSIP, HOUSEKEEPING
 from crdtdb.wallclock import monotonic_seconds
 
 _log = logging.getLogger("crdtdb.cluster")
@@ -85,7 +85,7 @@ class Runtime:
 
     async def _event(self, act: Callable[[float], None]) -> None:
         async with self._turn:
-            await to_thread.run_sync(act, monotonic_seconds())
+            await GOSSIP.run(act, monotonic_seconds())
             self._perform()
         self._work.set()
 
@@ -104,10 +104,10 @@ class Runtime:
             more = True
             while more:
                 async with self._turn:
-                    more = await to_thread.run_sync(self.engine.work)
+                    more = await GOSSIP.run(self.engine.work)
                     self._perform()
             if self.engine.wants_space:
-                await to_thread.run_sync(self.engine.reclaim)  # beside everything else
+                await HOUSEKEEPING.run(self.engine.reclaim)  # beside everything else
 
     # Actions out
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -17,14 +16,15 @@ from crdtdb.errors import TooLargeError
 from crdtdb.http.answers import JSONAnswer, decimal
 from crdtdb.http.documents import named_rev, written
 from crdtdb.http.paths import id_of, part
-from crdtdb.http.state import attachment_bytes_max_of, database_of, trees_of, writes_of
+from crdtdb.http.state import attachment_bytes_max_of, database_of, duty_of, trees_of, writes_of
+from crdtdb.threads import ATTACHMENTS, READS
 
 
 async def get(request: Request) -> Response:
     """GET /{db}/{id}/{attachment} : its bytes, or a range of them."""
     trees, doc_id, name = trees_of(request), checked_id(id_of(request)), part(request, "attachment")
     rev = checked_rev(request.query_params["rev"]) if "rev" in request.query_params else None
-    entry = (await to_thread.run_sync(lambda: trees.get(doc_id).attachments(rev))).get(name)
+    entry = (await READS.run(lambda: trees.get(doc_id).attachments(rev))).get(name)
     if entry is None:
         raise RefusedError(404, "not_found", "Document is missing attachment")
     etag, length = f'"{entry["digest"].removeprefix("md5-")}"', entry["length"]
@@ -46,7 +46,8 @@ async def get(request: Request) -> Response:
     headers["content-length"] = str(stop - start)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
-    return StreamingResponse(trees.store.attachments.read(bytes.fromhex(entry["sha256"]), start, stop), status, headers)
+    pieces = trees.store.attachments.read(bytes.fromhex(entry["sha256"]), start, stop)
+    return StreamingResponse(ATTACHMENTS.iterate(pieces), status, headers)
 
 
 def _range(header: str | None, length: int) -> tuple[int, int] | None:
@@ -79,22 +80,24 @@ async def put(request: Request) -> JSONAnswer:
         async for chunk in request.stream():
             if upload.length + len(chunk) > most:
                 raise TooLargeError(f"the attachment has more than {most:,} bytes")
-            await to_thread.run_sync(upload.add, chunk)
-        content = await to_thread.run_sync(upload.finish)
+            await ATTACHMENTS.run(upload.add, chunk)
+        content = await ATTACHMENTS.run(upload.finish)
         said = request.headers.get("content-md5")
         if said is not None and said != b64encode(content.md5).decode():
             raise RefusedError(400, "content_md5_mismatch", "Possible message corruption.")
         attached: Any = Uploaded(content_type, upload)
-        new = await to_thread.run_sync(writes.attach, doc_id, rev, name, attached)
+        new = await duty_of(writes).run(writes.attach, doc_id, rev, name, attached)
     finally:
-        await to_thread.run_sync(attachments.forget, upload)
+        await ATTACHMENTS.run(attachments.forget, upload)
     return written(doc_id, new, 201)
 
 
 async def delete(request: Request) -> JSONAnswer:
     """DELETE /{db}/{id}/{attachment}?rev= : take it away."""
     writes, doc_id, rev = writes_of(request), checked_id(id_of(request)), named_rev(request)
-    return written(doc_id, await to_thread.run_sync(writes.attach, doc_id, rev, part(request, "attachment"), None), 200)
+    return written(
+        doc_id, await duty_of(writes).run(writes.attach, doc_id, rev, part(request, "attachment"), None), 200
+    )
 
 
 ROUTES = [

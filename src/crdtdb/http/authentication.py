@@ -10,7 +10,6 @@ import binascii
 import logging
 from base64 import b64decode
 
-from anyio import to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,8 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from crdtdb.certified import Certified
 from crdtdb.http.answers import JSONAnswer
 from crdtdb.http.port import PEER, ClusterPort
+from crdtdb.limits import PASSWORDS_WAITING_MAX
 from crdtdb.security import Principal
-from crdtdb.users import SESSION_SECONDS, Users
+from crdtdb.threads import PASSWORDS
+from crdtdb.users import SESSION_SECONDS, Users, attempt_keys
 
 WHO = "crdtdb.who"
 """The key in the ASGI scope under which the routes find who asks, a `Principal`; None for nobody, at `/_session` alone."""
@@ -146,22 +147,30 @@ def _of_certificate(certified: Certified) -> Principal:
 
 async def log_in(scope: Scope, users: Users, name: str, password: str) -> Principal:
     """Return who has a name and a password. Raises an answer of 401, or of 429 after too many failures."""
-    client = scope.get("client") or ("?", 0)
-    keys = (f"name {name[:200]}", f"address {client[0]}")
-    wait = users.attempts.wait(*keys)
-    if wait > 0:
+    address = (scope.get("client") or ("?", 0))[0]
+    remembered = users.remembered(name, password)
+    if remembered is not None:
+        return remembered
+    _refuse_for(users.attempts.wait(*attempt_keys(name, address)))
+    if PASSWORDS.waiting >= PASSWORDS_WAITING_MAX:
+        raise TurnedAwayError(503, "service_unavailable", "Too many log in at the same time: try again in a second.")
+    found, wait = await PASSWORDS.run(users.log_in, name, password, address)
+    _refuse_for(wait)
+    if found is None:
+        _log.warning("a wrong name or password: %r from %s", name[:80], address)
+        raise TurnedAwayError(401, "unauthorized", "Name or password is incorrect.")
+    return found
+
+
+def _refuse_for(seconds: float) -> None:
+    """Raise an answer of 429 if an attempt must wait."""
+    if seconds > 0:
         raise TurnedAwayError(
             429,
             "too_many_requests",
-            f"Too many wrong passwords: try again in {wait:.0f} s.",
-            {"retry-after": str(int(wait) + 1)},
+            f"Too many wrong passwords: try again in {seconds:.0f} s.",
+            {"retry-after": str(int(seconds) + 1)},
         )
-    found = await to_thread.run_sync(users.verify, name, password)
-    if found is None:
-        users.attempts.failed(*keys)
-        _log.warning("a wrong name or password: %r from %s", name[:80], client[0])
-        raise TurnedAwayError(401, "unauthorized", "Name or password is incorrect.")
-    return found
 
 
 def session_in(headers: Headers) -> str | None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.routing import Route
 
@@ -26,8 +25,9 @@ from crdtdb.http.answers import (
 )
 from crdtdb.http.documents import open_revs, options_of
 from crdtdb.http.errors import as_result, words
-from crdtdb.http.state import collection_of, drawn_id, trees_of, writes_of
+from crdtdb.http.state import collection_of, drawn_id, duty_of, trees_of, writes_of
 from crdtdb.limits import BULK_DOCUMENTS_MAX
+from crdtdb.threads import QUERIES
 
 
 async def all_documents(request: Request) -> JSONAnswer:
@@ -47,7 +47,7 @@ async def _rows_of(request: Request, within: str | None) -> JSONAnswer:
     if keys is not None and not isinstance(keys, list):
         raise bad_request("`keys` parameter must be an array.")
     query = _AllDocs(request, body)
-    rows = await to_thread.run_sync(lambda: query.rows(trees, keys, within))
+    rows = await QUERIES.run(lambda: query.rows(trees, keys, within))
     answer: dict[str, Any] = {
         "total_rows": len(collection),
         "offset": None if keys is not None else query.skip,
@@ -141,7 +141,7 @@ async def bulk_docs(request: Request) -> JSONAnswer:
     if not isinstance(new_edits, bool):
         raise bad_request("`new_edits` is true or false")
     read = [_read(one, new_edits) for one in documents]
-    outcomes = await to_thread.run_sync(writes.bulk, read, new_edits)
+    outcomes = await duty_of(writes).run(writes.bulk, read, new_edits)
     results = []
     for document, outcome in zip(documents, outcomes, strict=True):
         if isinstance(outcome, CrdtdbError):
@@ -168,7 +168,7 @@ async def bulk_get(request: Request) -> JSONAnswer:
     asked = (await read_object(request)).get("docs")
     if not isinstance(asked, list):
         raise bad_request("Missing JSON list of 'docs'.")
-    results = await to_thread.run_sync(lambda: [_got(trees, one, options, latest) for one in asked])
+    results = await QUERIES.run(lambda: [_got(trees, one, options, latest) for one in asked])
     return JSONAnswer({"results": results})
 
 
@@ -203,18 +203,14 @@ def _got(trees: Trees, asked: Any, options: Options, latest: bool) -> dict[str, 
 async def revs_diff(request: Request) -> JSONAnswer:
     """POST /{db}/_revs_diff : which of these revisions aren't here."""
     trees, asked = trees_of(request), await read_object(request)
-    missing = await to_thread.run_sync(
-        lambda: {doc_id: _missing(trees, doc_id, revs) for doc_id, revs in asked.items()}
-    )
+    missing = await QUERIES.run(lambda: {doc_id: _missing(trees, doc_id, revs) for doc_id, revs in asked.items()})
     return JSONAnswer({doc_id: found for doc_id, found in missing.items() if found is not None})
 
 
 async def missing_revs(request: Request) -> JSONAnswer:
     """POST /{db}/_missing_revs : the same in an older form."""
     trees, asked = trees_of(request), await read_object(request)
-    missing = await to_thread.run_sync(
-        lambda: {doc_id: _missing(trees, doc_id, revs) for doc_id, revs in asked.items()}
-    )
+    missing = await QUERIES.run(lambda: {doc_id: _missing(trees, doc_id, revs) for doc_id, revs in asked.items()})
     return JSONAnswer({"missing_revs": {doc_id: found["missing"] for doc_id, found in missing.items() if found}})
 
 
@@ -237,7 +233,7 @@ async def purge(request: Request) -> JSONAnswer:
     """POST /{db}/_purge : forget revisions, everywhere."""
     writes, asked = writes_of(request), await read_object(request)
     revs = {checked_id(doc_id): _revs(named) for doc_id, named in asked.items()}
-    purged = await to_thread.run_sync(writes.purge, revs)
+    purged = await duty_of(writes).run(writes.purge, revs)
     return JSONAnswer({"purge_seq": None, "purged": purged.revs}, 201)
 
 

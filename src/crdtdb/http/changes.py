@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -19,6 +18,7 @@ from crdtdb.http.documents import options_of
 from crdtdb.http.state import bell_of, designs_of, name_of, scripts_of, trees_of, user_of
 from crdtdb.query.definitions import DESIGN
 from crdtdb.query.selectors import compile_selector
+from crdtdb.threads import FILTERS, QUERIES, Duty
 from crdtdb.wallclock import monotonic_seconds
 
 _FEEDS = ("normal", "longpoll", "continuous", "eventsource")
@@ -35,18 +35,19 @@ async def changes(request: Request) -> Response:
     body = await read_optional_object(request) if request.method == "POST" else {}
     wanted, limit, descending = _wanted(request, body), _limit(request), flag(request, "descending")
     since = body.get("since", request.headers.get("last-event-id") or request.query_params.get("since", "0"))
-    feed = await to_thread.run_sync(ChangesFeed, trees, str(since).strip('"'), wanted)
+    feed = await QUERIES.run(ChangesFeed, trees, str(since).strip('"'), wanted)
+    duty = _duty_of(request)
     waiting = _Waiting(request)
     if kind == "continuous":
-        rows = _live(request, feed, waiting, limit, _line)
-        return StreamingResponse(_closed(rows, feed), media_type="application/json")
+        rows = _live(request, feed, duty, waiting, limit, _line)
+        return StreamingResponse(_closed(rows, feed, duty), media_type="application/json")
     if kind == "eventsource":
-        live = _live(request, feed, waiting, limit, _event, b"event: heartbeat\ndata: \n\n")
+        live = _live(request, feed, duty, waiting, limit, _event, b"event: heartbeat\ndata: \n\n")
         return StreamingResponse(live, media_type="text/event-stream", headers={"cache-control": "no-cache"})
     if descending:
-        newest = await to_thread.run_sync(feed.newest, limit)
+        newest = await duty.run(feed.newest, limit)
         return JSONAnswer({"results": newest, "last_seq": feed.last_seq, "pending": 0})
-    rows = _once(request, feed, waiting if kind == "longpoll" else None, limit)
+    rows = _once(request, feed, duty, waiting if kind == "longpoll" else None, limit)
     return StreamingResponse(await _begun(rows), media_type="application/json")
 
 
@@ -90,14 +91,14 @@ class _Waiting:
 
 
 async def _once(
-    request: Request, feed: ChangesFeed, waiting: _Waiting | None, limit: int | None
+    request: Request, feed: ChangesFeed, duty: Duty, waiting: _Waiting | None, limit: int | None
 ) -> AsyncIterator[bytes]:
     """Yield one JSON object, written as its rows are read; a long poll waits until there is one."""
     bell, sent, begun = bell_of(request), 0, False
     with bell.waiting(feed.name) as waiter:
         while limit is None or sent < limit:
             waiter.arm()
-            rows = await to_thread.run_sync(feed.take, None if limit is None else limit - sent)
+            rows = await duty.run(feed.take, None if limit is None else limit - sent)
             if not begun:
                 yield b'{"results":[\n'
                 begun = True
@@ -110,19 +111,25 @@ async def _once(
                 break
             if not await waiting.wait(waiter) and waiting.heartbeat is not None:
                 yield b"\n"
-    pending = await to_thread.run_sync(feed.pending)
+    pending = await duty.run(feed.pending)
     yield b'\n],\n"last_seq":%b,"pending":%d}\n' % (orjson.dumps(feed.last_seq), pending)
 
 
 async def _live(
-    request: Request, feed: ChangesFeed, waiting: _Waiting, limit: int | None, write: Write, beat: bytes = b"\n"
+    request: Request,
+    feed: ChangesFeed,
+    duty: Duty,
+    waiting: _Waiting,
+    limit: int | None,
+    write: Write,
+    beat: bytes = b"\n",
 ) -> AsyncIterator[bytes]:
     """Yield rows for as long as the client stays."""
     bell, sent = bell_of(request), 0
     with bell.waiting(feed.name) as waiter:
         while (limit is None or sent < limit) and not bell.stopping and not feed.dropped:
             waiter.arm()
-            for row in await to_thread.run_sync(feed.take, None if limit is None else limit - sent):
+            for row in await duty.run(feed.take, None if limit is None else limit - sent):
                 yield write(row)
                 sent += 1
                 waiting.heard()
@@ -134,10 +141,16 @@ async def _live(
                 yield beat
 
 
-async def _closed(rows: AsyncIterator[bytes], feed: ChangesFeed) -> AsyncIterator[bytes]:
+async def _closed(rows: AsyncIterator[bytes], feed: ChangesFeed, duty: Duty) -> AsyncIterator[bytes]:
     async for row in rows:
         yield row
-    yield _line({"last_seq": feed.last_seq, "pending": await to_thread.run_sync(feed.pending)})
+    yield _line({"last_seq": feed.last_seq, "pending": await duty.run(feed.pending)})
+
+
+def _duty_of(request: Request) -> Duty:
+    """Return whose threads read the feed: a filter in JavaScript may wait long for its process."""
+    chosen = request.query_params.get("filter")
+    return QUERIES if chosen is None or (chosen.startswith("_") and chosen != "_view") else FILTERS
 
 
 def _line(row: dict[str, Any]) -> bytes:
@@ -203,7 +216,7 @@ def _by_function(request: Request, chosen: str, body: dict[str, Any]) -> Callabl
     if chosen == "_view":
         emitting = design.view(function_name).map
         scripts.check_installed()
-        return lambda tree: not tree.deleted and bool(scripts.map(emitting, [tree.document(None)])[0])
+        return lambda tree: not tree.deleted and scripts.emits(emitting, tree.document(None))
     function = design.filter(function_name)
     scripts.check_installed()
     asked = {

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -18,6 +17,7 @@ from crdtdb.errors import NotFoundError
 from crdtdb.http.answers import JSONAnswer, read_object
 from crdtdb.http.permissions import who_in
 from crdtdb.http.state import cluster_of, database_of, ready
+from crdtdb.threads import COMMITS, HOUSEKEEPING
 
 _acts = logging.getLogger("crdtdb.acts")
 """The log of administrative acts: who did what to the cluster."""
@@ -37,7 +37,7 @@ def admin(request: Request, act: str) -> None:
 
 async def stability(request: Request) -> JSONAnswer:
     """GET /_cluster/stability : what every member has, what waits to be collected, and who holds it back."""
-    return JSONAnswer(await to_thread.run_sync(cluster_of(request).stability))
+    return JSONAnswer(await HOUSEKEEPING.run(cluster_of(request).stability))
 
 
 async def retire(request: Request) -> JSONAnswer:
@@ -49,7 +49,7 @@ async def retire(request: Request) -> JSONAnswer:
     admin(request, f"retire {name}{' by force' if force else ''}")
     ready(request)
     with _named():
-        await to_thread.run_sync(lambda: cluster_of(request).retire(name, force))
+        await COMMITS.run(lambda: cluster_of(request).retire(name, force))
     return JSONAnswer({"ok": True, "retired": name})
 
 
@@ -63,7 +63,7 @@ async def revoke(request: Request) -> JSONAnswer:
     ready(request)
     name, role, why = given
     by = who_in(request).name
-    new = await to_thread.run_sync(lambda: cluster_of(request).revoke(serial.lower(), name, role, why, by))
+    new = await COMMITS.run(lambda: cluster_of(request).revoke(serial.lower(), name, role, why, by))
     return JSONAnswer({"ok": True, "serial": serial.lower(), "new": new})
 
 
@@ -75,7 +75,7 @@ async def audit(request: Request) -> JSONAnswer:
         raise bad_request('the body is {}, with "repair": true or false and "members": ["n2"] if not all are meant')
     admin(request, "repair by audit" if repair else "audit")
     with _named():
-        findings = await to_thread.run_sync(lambda: cluster_of(request).audit(repair, members), abandon_on_cancel=True)
+        findings = await HOUSEKEEPING.run(lambda: cluster_of(request).audit(repair, members), abandon_on_cancel=True)
     return JSONAnswer({"findings": findings, "clean": all(one["clean"] for one in findings)})
 
 
@@ -98,7 +98,7 @@ async def backup(request: Request) -> Response:
 
     async def pieces() -> AsyncIterator[bytes]:
         with database_of(request).store.backup() as found:
-            while (piece := await to_thread.run_sync(lambda: next(found, None))) is not None:
+            while (piece := await HOUSEKEEPING.run(lambda: next(found, None))) is not None:
                 yield piece
 
     return StreamingResponse(pieces(), media_type="application/octet-stream")

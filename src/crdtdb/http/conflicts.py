@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.routing import Route
 
@@ -15,14 +14,15 @@ from crdtdb.http.answers import JSONAnswer, number, read_object
 from crdtdb.http.documents import named_rev, written
 from crdtdb.http.paths import id_of
 from crdtdb.http.port import ClusterPort
-from crdtdb.http.state import cluster_of, collection_of, writes_of
+from crdtdb.http.state import cluster_of, collection_of, duty_of, writes_of
+from crdtdb.threads import QUERIES, READS
 from crdtdb.wallclock import iso
 
 
 async def conflicts(request: Request) -> JSONAnswer:
     """GET /{db}/_conflicts : every document with more than one body or a field created twice, and all its bodies."""
     collection, limit = collection_of(request), number(request, "limit")
-    rows = await to_thread.run_sync(lambda: _conflicts(collection, cluster_of(request), limit))
+    rows = await QUERIES.run(lambda: _conflicts(collection, cluster_of(request), limit))
     return JSONAnswer({"rows": rows})
 
 
@@ -41,14 +41,14 @@ def _conflicts(collection: Collection, cluster: ClusterPort, limit: int | None) 
 async def siblings(request: Request) -> JSONAnswer:
     """GET /{db}/{id}/_siblings : all bodies that a document has, the winner first."""
     collection, doc_id = collection_of(request), id_of(request)
-    return JSONAnswer({"id": doc_id, "siblings": _siblings(collection, cluster_of(request), doc_id)})
+    return JSONAnswer({"id": doc_id, "siblings": await READS.run(_siblings, collection, cluster_of(request), doc_id)})
 
 
 async def resolve(request: Request) -> JSONAnswer:
     """POST /{db}/{id}/_resolve : replace all siblings by the body; with `rev` only if that is the winner's."""
     body, writes, doc_id = await read_object(request), writes_of(request), checked_id(id_of(request))
     document = incoming({**body, "_id": doc_id, "_rev": None})
-    new = await to_thread.run_sync(writes.resolve, document, named_rev(request))
+    new = await duty_of(writes).run(writes.resolve, document, named_rev(request))
     return written(doc_id, new, 201)
 
 
@@ -64,7 +64,7 @@ async def history(request: Request) -> JSONAnswer:
             "time": iso(one.time) if one.time else None,
             "body": one.body,
         }
-        for one in collection.history(doc_id)
+        for one in await READS.run(collection.history, doc_id)
     ]
     return JSONAnswer({"id": doc_id, "revisions": rows})
 

@@ -6,7 +6,6 @@ import logging
 import os
 from typing import Any
 
-from anyio import to_thread
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.routing import Route
@@ -28,6 +27,7 @@ from crdtdb.http.state import (
     ready,
 )
 from crdtdb.limits import REVS_LIMIT
+from crdtdb.threads import COMMITS, HOUSEKEEPING
 
 _UUIDS_MAX = 1_000
 _acts = logging.getLogger("crdtdb.acts")
@@ -113,7 +113,7 @@ async def create(request: Request) -> JSONAnswer:
     """PUT /{db} : make it."""
     ready(request)
     name = name_of(request)
-    if not await to_thread.run_sync(database_of(request).create, name):
+    if not await COMMITS.run(database_of(request).create, name):
         raise RefusedError(412, "file_exists", "The database could not be created, the file already exists.")
     return JSONAnswer({"ok": True}, 201, {"location": f"/{name}"})
 
@@ -146,7 +146,7 @@ async def drop(request: Request) -> JSONAnswer:
         raise bad_request(
             "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"
         )
-    await to_thread.run_sync(database_of(request).drop, collection.name)
+    await COMMITS.run(database_of(request).drop, collection.name)
     return JSONAnswer({"ok": True})
 
 
@@ -162,19 +162,19 @@ async def compact(request: Request) -> JSONAnswer:
     ready(request)
     database, name = database_of(request), collection_of(request).name
     answer = JSONAnswer({"ok": True}, 202)
-    answer.background = BackgroundTask(to_thread.run_sync, database.compact, name)
+    answer.background = BackgroundTask(HOUSEKEEPING.run, database.compact, name)
     return answer
 
 
 async def clean_views(request: Request) -> JSONAnswer:
     """POST /{db}/_view_cleanup : drop the rows of views that no design document has any more."""
-    await to_thread.run_sync(designs_of(request).clean, collection_of(request).name)
+    await HOUSEKEEPING.run(designs_of(request).clean, collection_of(request).name)
     return JSONAnswer({"ok": True}, 202)
 
 
 async def commit(request: Request) -> JSONAnswer:
     """POST /{db}/_ensure_full_commit : return when all that was acknowledged is durable."""
-    await to_thread.run_sync(collection_of(request).durable)
+    await COMMITS.run(collection_of(request).durable)
     return JSONAnswer({"ok": True, "instance_start_time": "0"}, 201)
 
 
@@ -201,7 +201,7 @@ async def set_security(request: Request) -> JSONAnswer:
     """PUT /{db}/_security : say who may do what, everywhere."""
     body, name = await read_object(request), collection_of(request).name
     ready(request)
-    await to_thread.run_sync(permissions_of(request).say, name, body)
+    await COMMITS.run(permissions_of(request).say, name, body)
     _acts.info("%s %r: security of %s: %s", who_in(request).by, who_in(request).name, name, body)
     return JSONAnswer({"ok": True})
 
@@ -209,7 +209,7 @@ async def set_security(request: Request) -> JSONAnswer:
 async def digest(request: Request) -> JSONAnswer:
     """GET /{db}/_digest : equal on two nodes if they hold the same."""
     collection = collection_of(request)
-    found = await to_thread.run_sync(collection.digest)
+    found = await HOUSEKEEPING.run(collection.digest)
     return JSONAnswer({"db_name": collection.name, "digest": found})
 
 

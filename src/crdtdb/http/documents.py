@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -17,6 +16,7 @@ from crdtdb.http.answers import JSONAnswer, flag, json_parameter, read_body
 from crdtdb.http.multipart import mixed, read_related, related, wants
 from crdtdb.http.paths import id_of
 from crdtdb.http.state import collection_of, commit, trees_of, writes_of
+from crdtdb.threads import ATTACHMENTS, READS
 
 
 def options_of(request: Request) -> Options:
@@ -59,7 +59,7 @@ async def get(request: Request) -> Response:
     # The winner alone is read in less time than another thread needs to begin.
     alone = rev is None and not (options.revs or options.revs_info or options.attachments)
     at_hand = trees.at_hand(doc_id) if alone else None
-    tree, chosen, document = read(at_hand) if at_hand is not None else await to_thread.run_sync(read)
+    tree, chosen, document = read(at_hand) if at_hand is not None else await READS.run(read)
     if boundary is not None and document.get("_attachments"):
         return related(trees.store, tree, chosen, document, options.atts_since, boundary)
     etag = f'"{chosen}"'
@@ -75,7 +75,7 @@ async def _open_revs(request: Request, trees: Trees, doc_id: str, options: Optio
     if revs is not None and (not isinstance(revs, list) or not all(isinstance(one, str) for one in revs)):
         raise bad_request("open_revs is all, or a JSON array of revisions")
     latest = flag(request, "latest")
-    found = await to_thread.run_sync(lambda: open_revs(trees, doc_id, revs, options, latest))
+    found = await READS.run(lambda: open_revs(trees, doc_id, revs, options, latest))
     boundary = wants(request, "multipart/mixed")
     return mixed(found, boundary) if boundary is not None else JSONAnswer(found)
 
@@ -126,7 +126,7 @@ async def put(request: Request) -> JSONAnswer:
         return await write_document(request, document)
     finally:
         if uploads is not None:
-            await to_thread.run_sync(uploads.let_go)
+            await ATTACHMENTS.run(uploads.let_go)
 
 
 async def write_document(request: Request, document: Incoming) -> JSONAnswer:
@@ -146,7 +146,7 @@ async def delete(request: Request) -> JSONAnswer:
     """DELETE /{db}/{id}?rev= : delete one of its siblings."""
     writes, doc_id, rev = writes_of(request), checked_id(id_of(request)), named_rev(request)
     if rev is None:
-        tree = await to_thread.run_sync(trees_of(request).find, doc_id)
+        tree = await READS.run(trees_of(request).find, doc_id)
         if tree is not None and not tree.deleted:
             raise ConflictError(doc_id, None, ())
     work = writes.writing(incoming({"_id": doc_id, "_deleted": True})._replace(rev=rev))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.routing import Route
 
@@ -16,6 +15,7 @@ from crdtdb.http.answers import JSONAnswer, flag, read_object
 from crdtdb.http.paths import id_of
 from crdtdb.http.state import cluster_of, collection_of, database_of, guard_of, ready
 from crdtdb.store import Store
+from crdtdb.threads import COMMITS, READS, VALIDATION
 
 
 async def edit(request: Request) -> JSONAnswer:
@@ -29,7 +29,7 @@ async def edit(request: Request) -> JSONAnswer:
     guard = guard_of(request)
     if guard is not None:
         collection = Collection(cast("Store", GuardedStore(database_of(request).store, guard)), collection.name)
-    written = await to_thread.run_sync(_edit, collection, doc_id, operations, rev)
+    written = await (COMMITS if guard is None else VALIDATION).run(_edit, collection, doc_id, operations, rev)
     return JSONAnswer({"ok": True, "id": doc_id, "rev": written.rev}, 201, {"etag": f'"{written.rev}"'})
 
 
@@ -43,7 +43,7 @@ def _edit(collection: Collection, doc_id: str, operations: list[Any], rev: str |
 async def why(request: Request) -> JSONAnswer:
     """GET /{db}/{id}/_why : everything that made the document what it shows."""
     collection, doc_id = collection_of(request), id_of(request)
-    explained = await to_thread.run_sync(collection.why, doc_id)
+    explained = await READS.run(collection.why, doc_id)
     cluster = cluster_of(request)
     explained["names"] = {actor: cluster.name_of(actor) for actor in sorted(_actors(explained))}
     return JSONAnswer(explained)
@@ -68,7 +68,7 @@ async def declare(request: Request) -> JSONAnswer:
     ready(request)
     collection = collection_of(request)
     body, replace = await read_object(request), flag(request, "replace")
-    declared = await to_thread.run_sync(lambda: collection.declare(body, replace=replace))
+    declared = await COMMITS.run(lambda: collection.declare(body, replace=replace))
     return JSONAnswer({"ok": True, "schema": declared}, 201)
 
 

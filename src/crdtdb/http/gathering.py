@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import anyio
-from anyio import to_thread
 
 from crdtdb.store import Store, Transaction
+from crdtdb.threads import COMMITS
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Gathering:
         outcomes: list[Any] = []
         try:
             with anyio.CancelScope(shield=True):
-                outcomes = await to_thread.run_sync(self._store.submit_all, [one.work for one in group])
+                outcomes = await COMMITS.run(self._store.submit_all, [one.work for one in group])
         except Exception as error:  # noqa: BLE001 - it is raised in each of the tasks
             outcomes = [error] * len(group)
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from anyio import to_thread
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -15,6 +14,7 @@ from starlette.routing import Route
 from crdtdb.http.port import ClusterPort
 from crdtdb.http.state import cluster_of
 from crdtdb.measuring import Measured
+from crdtdb.threads import HOUSEKEEPING
 
 
 class _Node(Collector):
@@ -42,7 +42,7 @@ async def metrics(request: Request) -> Response:
     """GET /_metrics : counters and gauges of this node."""
     registry = CollectorRegistry()
     registry.register(_Node(cluster_of(request)))
-    text = await to_thread.run_sync(generate_latest, registry)
+    text = await HOUSEKEEPING.run(generate_latest, registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import orjson
-from anyio import to_thread
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
@@ -21,6 +20,7 @@ from crdtdb.http.state import attachment_bytes_max_of, database_of
 from crdtdb.jsontext import parse
 from crdtdb.limits import REQUEST_BYTES_MAX
 from crdtdb.store import Store, Upload
+from crdtdb.threads import ATTACHMENTS
 
 _PARTS_MAX = 1_000
 
@@ -82,17 +82,17 @@ async def read_related(request: Request) -> tuple[Any, Uploads]:
     parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
     try:
         async for chunk in request.stream():
-            await to_thread.run_sync(parser.write, chunk)
+            await ATTACHMENTS.run(parser.write, chunk)
         if not reader.complete:
             raise bad_request("The multipart body ends too soon")
         return parse(bytes(reader.document)), uploads
     except ValueError as error:
-        await to_thread.run_sync(uploads.let_go)
+        await ATTACHMENTS.run(uploads.let_go)
         if isinstance(error, TooLargeError):
             raise
         raise bad_request(f"The multipart body can't be read: {error}") from error
     except BaseException:
-        await to_thread.run_sync(uploads.let_go)
+        await ATTACHMENTS.run(uploads.let_go)
         raise
 
 
@@ -170,7 +170,8 @@ def related(
         yield f"\r\n--{boundary}--".encode()
 
     return StreamingResponse(
-        body(), headers={"content-type": f'multipart/related; boundary="{boundary}"', "etag": f'"{rev}"'}
+        ATTACHMENTS.iterate(body()),
+        headers={"content-type": f'multipart/related; boundary="{boundary}"', "etag": f'"{rev}"'},
     )
 
 

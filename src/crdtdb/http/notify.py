@@ -11,7 +11,6 @@ from typing import Any
 
 import anyio
 import orjson
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route, WebSocketRoute
@@ -28,6 +27,7 @@ from crdtdb.http.port import SubscriptionsPort
 from crdtdb.http.state import bell_of, cluster_of, database_of, permissions_of
 from crdtdb.jsontext import parse
 from crdtdb.security import Principal
+from crdtdb.threads import QUERIES
 from crdtdb.watching import Notice, Pattern, Watch
 
 _HEARTBEAT_SECONDS = 15.0
@@ -57,7 +57,7 @@ class Subscription:
 
     async def take(self) -> list[dict[str, Any]]:
         """Return some of what has changed; nothing if there is no more by now."""
-        return await to_thread.run_sync(self._take)
+        return await QUERIES.run(self._take)
 
     def _take(self) -> list[dict[str, Any]]:
         chosen = (notice for notice in self._watch.take() if self._may_read(notice.collection))
@@ -92,7 +92,7 @@ async def events(request: Request) -> StreamingResponse:
     if "last-event-id" in request.headers:
         asked["since"] = request.headers["last-event-id"]
     may_read = reader(permissions_of(request), who_in(request))
-    subscription = await to_thread.run_sync(Subscription, database_of(request), asked, may_read)
+    subscription = await QUERIES.run(Subscription, database_of(request), asked, may_read)
     return _Events(request, subscription)
 
 
@@ -188,7 +188,7 @@ class Socket:
             return {"unsubscribed": name}
         if name in self._all or len(self._all) >= _SUBSCRIPTIONS_MAX:
             raise InvalidInputError(f"{name[:80]!r} is subscribed already, or {_SUBSCRIPTIONS_MAX} others are")
-        subscription = await to_thread.run_sync(Subscription, self._database, asked, self._may_read)
+        subscription = await QUERIES.run(Subscription, self._database, asked, self._may_read)
         self._all[name] = subscription, self._subscriptions.add(self._who, subscription.patterns, "websocket")
         self._waiter.ring()
         return {"subscribed": name, "since": subscription.place}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.routing import Route
 
@@ -21,6 +20,7 @@ from crdtdb.http.errors import as_result
 from crdtdb.http.paths import id_of
 from crdtdb.http.queries import as_told, finder_for
 from crdtdb.http.state import commit, trees_of, writes_of
+from crdtdb.threads import QUERIES, READS, VALIDATION
 
 _KNOWN = frozenset({"selector", "patch", "limit", "bookmark", "use_index", "allow_fallback"})
 _LIMIT = 1_000
@@ -31,7 +31,7 @@ async def patch(request: Request) -> JSONAnswer:
     trees, writes, doc_id = trees_of(request), writes_of(request), checked_id(id_of(request))
     wanted, named = check_patch(await read_object(request)), named_rev(request)
     while True:
-        document = await to_thread.run_sync(_patched, trees, doc_id, named, wanted)
+        document = await READS.run(_patched, trees, doc_id, named, wanted)
         try:
             return written(doc_id, await commit(request, writes, writes.writing(document)), 201)
         except ConflictError:
@@ -78,7 +78,7 @@ async def _change(
         failed = sum(1 for one in results if "error" in one)
         return {"results": results, "changed": len(results) - failed, "failed": failed, "bookmark": bookmark or "nil"}
 
-    return JSONAnswer(await to_thread.run_sync(work))
+    return JSONAnswer(await (VALIDATION if writes.guarded else QUERIES).run(work))
 
 
 def _changed(

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 import orjson
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -23,6 +22,7 @@ from crdtdb.http.paths import part
 from crdtdb.http.state import collection_of, ready, trees_of
 from crdtdb.limits import FIND_LIMIT
 from crdtdb.query.definitions import DESIGN, check_definition
+from crdtdb.threads import COMMITS, QUERIES
 from crdtdb.wallclock import monotonic_seconds
 
 _PAGE = 50
@@ -51,7 +51,7 @@ async def find(request: Request) -> Response:
     counting, wants_stats = _flag(body, "count"), _flag(body, "execution_stats")
     options = Options(conflicts=_flag(body, "conflicts"))
     begun = monotonic_seconds()
-    finder = await to_thread.run_sync(finder_for, request, {**body, "fields": None, "limit": _limit(body, counting)})
+    finder = await QUERIES.run(finder_for, request, {**body, "fields": None, "limit": _limit(body, counting)})
     fields = check_query({}, body.get("fields")).fields
 
     def rest() -> dict[str, Any]:
@@ -63,10 +63,10 @@ async def find(request: Request) -> Response:
         return told
 
     if counting:
-        number = await to_thread.run_sync(lambda: sum(1 for _ in finder))
+        number = await QUERIES.run(lambda: sum(1 for _ in finder))
         return JSONAnswer({"count": number, **rest()})
     found = (_written(one, fields) for one in _documents(trees, finder, options))
-    first = await to_thread.run_sync(lambda: list(islice(found, _PAGE)))  # what goes wrong at once gets an answer
+    first = await QUERIES.run(lambda: list(islice(found, _PAGE)))  # what goes wrong at once gets an answer
     return StreamingResponse(_answer(first, found, rest), media_type="application/json")
 
 
@@ -77,7 +77,7 @@ async def _answer(
     yield b'{"docs":[\n'
     while page:
         yield (b",\n" if sent else b"") + b",\n".join(page)
-        sent, page = True, await to_thread.run_sync(lambda: list(islice(found, _PAGE)))
+        sent, page = True, await QUERIES.run(lambda: list(islice(found, _PAGE)))
     yield b"\n]," + orjson.dumps(rest())[1:] + b"\n"
 
 
@@ -149,7 +149,7 @@ def _stats(finder: Finder, seconds: float) -> dict[str, Any]:
 async def explain(request: Request) -> JSONAnswer:
     """POST /{db}/_explain : how `_find` would answer the same: through which index, in which range, in which order."""
     name, body = collection_of(request).name, _known(await read_object(request), _KNOWN)
-    finder = await to_thread.run_sync(finder_for, request, {**body, "limit": _limit(body, False)})
+    finder = await QUERIES.run(finder_for, request, {**body, "limit": _limit(body, False)})
     return JSONAnswer(explained(finder, name))
 
 
@@ -171,7 +171,7 @@ async def create_index(request: Request) -> JSONAnswer:
             400, "invalid_index", f"there are indexes of type json, and none of {str(body['type'])[:40]!r}"
         )
     wanted = check_definition(given, _name(body, "ddoc"), _name(body, "name"))
-    made = await to_thread.run_sync(collection.define_index, wanted)
+    made = await COMMITS.run(collection.define_index, wanted)
     return JSONAnswer({"result": "created" if made else "exists", "id": wanted.ddoc, "name": wanted.name})
 
 
@@ -187,7 +187,7 @@ async def delete_index(request: Request) -> JSONAnswer:
     collection = collection_of(request)
     ready(request)
     ddoc = part(request, "design") if "design" in request.path_params else part(request, "ddoc")
-    await to_thread.run_sync(collection.drop_index, ddoc, part(request, "name"))
+    await COMMITS.run(collection.drop_index, ddoc, part(request, "name"))
     return JSONAnswer({"ok": True})
 
 
@@ -201,7 +201,7 @@ async def delete_indexes(request: Request) -> JSONAnswer:
     done: dict[str, list[dict[str, Any]]] = {"success": [], "fail": []}
     for ddoc in ddocs:
         try:
-            await to_thread.run_sync(_drop_all, collection.indexes, collection.drop_index, ddoc)
+            await COMMITS.run(_drop_all, collection.indexes, collection.drop_index, ddoc)
             done["success"].append({"id": ddoc, "ok": True})
         except CrdtdbError as error:
             done["fail"].append({"id": ddoc, "error": words(error)[1], "reason": words(error)[2]})

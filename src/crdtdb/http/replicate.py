@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.routing import Route
 
@@ -16,6 +15,7 @@ from crdtdb.http.paths import part
 from crdtdb.http.permissions import who_in
 from crdtdb.http.state import drawn_id, ready
 from crdtdb.security import Principal
+from crdtdb.threads import COMMITS, READS
 
 
 class JobPort(Protocol):
@@ -68,13 +68,13 @@ async def jobs(request: Request) -> JSONAnswer:
 
 async def described(request: Request) -> JSONAnswer:
     """GET /_replicator : the replications that are described, of which each is run by one node."""
-    found = await to_thread.run_sync(_replicator(request).documents)
+    found = await READS.run(_replicator(request).documents)
     return JSONAnswer({"total_rows": len(found), "docs": list(found.values())})
 
 
 async def get(request: Request) -> JSONAnswer:
     """GET /_replicator/{id} : one of them, with its state if it is done."""
-    found = (await to_thread.run_sync(_replicator(request).documents)).get(part(request, "id"))
+    found = (await READS.run(_replicator(request).documents)).get(part(request, "id"))
     if found is None:
         raise RefusedError(404, "not_found", "missing")
     return JSONAnswer(found)
@@ -85,14 +85,14 @@ async def put(request: Request) -> JSONAnswer:
     spec, replicator = await read_object(request), _replicator(request)
     ready(request)
     doc_id = part(request, "id") if "id" in request.path_params else str(spec.get("_id") or drawn_id())
-    rev = await to_thread.run_sync(replicator.put, doc_id, spec)
+    rev = await COMMITS.run(replicator.put, doc_id, spec)
     return JSONAnswer({"ok": True, "id": doc_id, "rev": rev}, 201)
 
 
 async def delete(request: Request) -> JSONAnswer:
     """DELETE /_replicator/{id}?rev= : describe one no more: it ends."""
     ready(request)
-    await to_thread.run_sync(_replicator(request).delete, part(request, "id"), request.query_params.get("rev"))
+    await COMMITS.run(_replicator(request).delete, part(request, "id"), request.query_params.get("rev"))
     return JSONAnswer({"ok": True, "id": part(request, "id")})
 
 

@@ -6,7 +6,6 @@ import logging
 from typing import Any
 from urllib.parse import parse_qs
 
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.routing import Route
 
@@ -20,6 +19,7 @@ from crdtdb.http.permissions import who_in
 from crdtdb.http.state import ready
 from crdtdb.jsontext import parse
 from crdtdb.security import Principal
+from crdtdb.threads import PASSWORDS
 from crdtdb.users import Users
 
 _acts = logging.getLogger("crdtdb.acts")
@@ -100,7 +100,7 @@ async def put_user(request: Request) -> JSONAnswer:
     if set(body) - {"password", "roles"} or not isinstance(roles, list):
         raise bad_request('the body is {"password": "…", "roles": ["editors"]}')
     ready(request)
-    new = await to_thread.run_sync(_users_of(request).add, name, body.get("password"), roles)
+    new = await PASSWORDS.run(_users_of(request).add, name, body.get("password"), roles)
     _acts.info("admin %r: %s user %r", who_in(request).name, "make" if new else "change", name)
     return JSONAnswer({"ok": True, "name": name, "new": new}, 201)
 
@@ -110,7 +110,7 @@ async def delete_user(request: Request) -> JSONAnswer:
     name = part(request, "name")
     ready(request)
     try:
-        await to_thread.run_sync(_users_of(request).remove, name)
+        await PASSWORDS.run(_users_of(request).remove, name)
     except NotFoundError as error:
         raise RefusedError(404, "not_found", error.args[0]) from error
     _acts.info("admin %r: remove user %r", who_in(request).name, name)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from anyio import to_thread
 from starlette.requests import Request
 
 from crdtdb.collection import Collection
@@ -25,6 +24,7 @@ from crdtdb.http.port import ClusterPort
 from crdtdb.scripting import Scripts
 from crdtdb.security import Level, Permissions
 from crdtdb.store import Transaction
+from crdtdb.threads import COMMITS, VALIDATION, Duty
 
 T = TypeVar("T")
 
@@ -135,8 +135,13 @@ def permissions_of(request: Request) -> Permissions:
 async def commit(request: Request, writes: Writes, work: Callable[[Transaction], T]) -> T:
     """Commit one write of a request: together with those of others, or by itself if somebody must be asked first."""
     if writes.guarded:
-        return await to_thread.run_sync(writes.submit, work)
+        return await VALIDATION.run(writes.submit, work)
     return await gathering_of(request).submit(work)
+
+
+def duty_of(writes: Writes) -> Duty:
+    """Return whose threads a write takes: validation by JavaScript must not hold those of writes that need none."""
+    return VALIDATION if writes.guarded else COMMITS
 
 
 def ready(request: Request) -> None:

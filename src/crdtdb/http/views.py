@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 import orjson
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -21,7 +20,9 @@ from crdtdb.http.paths import part
 from crdtdb.http.state import designs_of, trees_of
 from crdtdb.query.definitions import DESIGN
 from crdtdb.query.selectors import ABSENT
+from crdtdb.scripting import Function
 from crdtdb.store import ViewRow
+from crdtdb.threads import QUERIES, VIEWS, Duty
 from crdtdb.views import ViewIndex, ViewQuery
 
 _PAGE = 100
@@ -53,10 +54,10 @@ async def view(request: Request) -> Response:
     asked = {**{name: parsed_parameter(request, name, _JSON) for name in request.query_params}, **body}
     answer = _Answer(request, asked)
     if answer.fresh:
-        await to_thread.run_sync(answer.index.update)
+        await VIEWS.run(answer.index.update)
     rows = answer.rows()
-    first = await to_thread.run_sync(lambda: list(islice(rows, _PAGE)))  # what goes wrong at once gets an answer
-    return StreamingResponse(_stream(answer.head(), first, rows), media_type="application/json")
+    first = await answer.duty.run(lambda: list(islice(rows, _PAGE)))  # what goes wrong at once gets an answer
+    return StreamingResponse(_stream(answer.head(), first, rows, answer.duty), media_type="application/json")
 
 
 async def queries(request: Request) -> JSONAnswer:
@@ -70,15 +71,15 @@ async def queries(request: Request) -> JSONAnswer:
         answers[0].index.update()
         return [{**one.head(), "rows": [orjson.Fragment(row) for row in one.rows()]} for one in answers]
 
-    return JSONAnswer({"results": await to_thread.run_sync(work)})
+    return JSONAnswer({"results": await VIEWS.run(work)})
 
 
-async def _stream(head: dict[str, Any], first: list[bytes], rows: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _stream(head: dict[str, Any], first: list[bytes], rows: Iterator[bytes], duty: Duty) -> AsyncIterator[bytes]:
     page, sent = first, False
     yield orjson.dumps(head)[:-1] + (b"," if head else b"") + b'"rows":[\n'
     while page:
         yield (b",\n" if sent else b"") + b",\n".join(page)
-        sent, page = True, await to_thread.run_sync(lambda: list(islice(rows, _PAGE)))
+        sent, page = True, await duty.run(lambda: list(islice(rows, _PAGE)))
     yield b"\n]}\n"
 
 
@@ -101,6 +102,7 @@ class _Answer:
             raise query_parse_error("Reduce is invalid for map-only views.")
         if self._reduced and self._include:
             raise query_parse_error("`include_docs` is invalid for reduce")
+        self.duty = VIEWS if self._reduced and isinstance(functions.reduce, Function) else QUERIES
         grouped = self._flag("group") or asked.get("group_level") is not None
         if grouped and not self._reduced:
             raise query_parse_error("Invalid use of grouping on a map view.")

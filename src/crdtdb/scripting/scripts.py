@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from hashlib import sha256
-from threading import Condition
 from typing import Any, NamedTuple
 
 import orjson
 
 from crdtdb.errors import ScriptError
 from crdtdb.limits import SCRIPT_PROCESSES_MAX
+from crdtdb.scripting.pool import Pool
 from crdtdb.scripting.process import Process, check_installed
 
 _log = logging.getLogger("crdtdb.scripts")
@@ -46,15 +45,14 @@ class Refusal(NamedTuple):
 
 
 class Scripts:
-    """Runs functions in up to some processes at a time. Safe for threads; those that come when all are busy wait."""
+    """Runs functions in processes of their duty. Safe for threads; those that come when all are busy wait.
+
+    Views, filters and validators have processes of their own: a slow view must not hold up writes.
+    """
 
     def __init__(self, processes: int = SCRIPT_PROCESSES_MAX, start: Callable[[], Process] = Process) -> None:
-        self._most, self._start = processes, start
-        self._idle: list[Process] = []
-        self._busy: list[Process | None] = []
-        """Those that somebody uses; None for one that is being started."""
-        self._closed = False
-        self._free = Condition()
+        """At most `processes` run at a time for each duty."""
+        self._views, self._filters, self._validators = (Pool(processes, start) for _ in range(3))
 
     def check_installed(self) -> None:
         """Raise ScriptingMissingError if there is no engine."""
@@ -67,7 +65,7 @@ class Scripts:
         """
         found: list[list[Emission]] = []
         for document, answer in zip(
-            documents, self._call(function, b"map", [orjson.dumps(one) for one in documents]), strict=True
+            documents, self._call(self._views, function, b"map", [orjson.dumps(one) for one in documents]), strict=True
         ):
             thrown = answer.get("thrown", answer.get("reason"))
             if thrown is not None:
@@ -77,8 +75,13 @@ class Scripts:
 
     def reduce(self, function: Function, keys: Sequence[Any] | None, values: Sequence[Any], again: bool) -> Any:
         """Return what a function reduces values to. Raises ScriptError."""
-        (answer,) = self._call(function, b"reduce", [orjson.dumps([keys, values, again])])
+        (answer,) = self._call(self._views, function, b"reduce", [orjson.dumps([keys, values, again])])
         return self._result(function, answer)
+
+    def emits(self, function: Function, document: Mapping[str, Any]) -> bool:
+        """Return whether a view's function emits anything for a document, for a filter. Raises ScriptError."""
+        (answer,) = self._call(self._filters, function, b"map", [orjson.dumps(document)])
+        return bool(answer.get("result"))
 
     def filter(
         self, function: Function, documents: Sequence[Mapping[str, Any]], request: Mapping[str, Any]
@@ -86,7 +89,9 @@ class Scripts:
         """Return whether a function lets each document pass. Raises ScriptError."""
         asked = orjson.dumps(request)
         arguments = [b"[%b,%b]" % (orjson.dumps(one), asked) for one in documents]
-        return [bool(self._result(function, answer)) for answer in self._call(function, b"filter", arguments)]
+        return [
+            bool(self._result(function, answer)) for answer in self._call(self._filters, function, b"filter", arguments)
+        ]
 
     def validate(
         self,
@@ -97,7 +102,9 @@ class Scripts:
         security: Mapping[str, Any],
     ) -> Refusal | None:
         """Return why a function refuses a document, None if it doesn't. Raises ScriptError."""
-        (answer,) = self._call(function, b"validate", [orjson.dumps([document, before, user, security])])
+        (answer,) = self._call(
+            self._validators, function, b"validate", [orjson.dumps([document, before, user, security])]
+        )
         if "refused" in answer:
             return Refusal(answer["refused"], answer["reason"])
         self._result(function, answer)
@@ -105,15 +112,8 @@ class Scripts:
 
     def close(self) -> None:
         """End all processes. Calls under way fail."""
-        with self._free:
-            self._closed = True
-            for process in self._idle:
-                process.end()
-            for busy in self._busy:
-                if busy is not None:
-                    busy.kill()
-            self._idle.clear()
-            self._free.notify_all()
+        for pool in (self._views, self._filters, self._validators):
+            pool.close()
 
     @staticmethod
     def _result(function: Function, answer: dict[str, Any]) -> Any:
@@ -121,9 +121,9 @@ class Scripts:
             raise ScriptError(f"{function.where} threw: {answer.get('thrown', answer.get('reason'))}")
         return answer["result"]
 
-    def _call(self, function: Function, what: bytes, arguments: list[bytes]) -> Iterator[dict[str, Any]]:
+    def _call(self, pool: Pool, function: Function, what: bytes, arguments: list[bytes]) -> Iterator[dict[str, Any]]:
         definition, name = function.definition(), function.digest().encode()
-        with self._process() as process:
+        with pool.process() as process:
             for start in range(0, len(arguments), _ARGUMENTS_MAX):
                 batch = arguments[start : start + _ARGUMENTS_MAX]
                 for raw in self._answers(function, process, name, definition, what, batch):
@@ -146,42 +146,6 @@ class Scripts:
             if not str(error).startswith(function.where):
                 raise ScriptError(f"{function.where}: {error}") from error
             raise
-
-    def _replaced(self, dead: Process | None) -> Process:
-        """Start a process in the place of one that was found dead, or that isn't there yet."""
-        if dead is not None:
-            dead.end()
-        started = self._start()
-        with self._free:
-            self._busy[self._busy.index(dead)] = started
-            if self._closed:
-                started.kill()
-        return started
-
-    @contextmanager
-    def _process(self) -> Iterator[Process]:
-        """Give a process of which nobody else makes use meanwhile."""
-        with self._free:
-            self._free.wait_for(lambda: self._closed or self._idle or len(self._busy) < self._most)
-            if self._closed:
-                raise ScriptError("the node is stopping")
-            process = self._idle.pop() if self._idle else None
-            self._busy.append(process)
-        whole = False
-        try:
-            if process is None or not process.alive:
-                process = self._replaced(process)
-            yield process
-            whole = True
-        finally:
-            with self._free:
-                self._busy.remove(process)
-                if process is not None:
-                    if whole and process.alive and not self._closed:
-                        self._idle.append(process)
-                    else:
-                        process.end()  # it may still owe answers to who went away
-                self._free.notify()
 
 
 def _explained(message: str) -> str:
