@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from anyio import lowlevel
 
-from crdtdb import database
+from crdtdb import database, forks
 from crdtdb.changing import Change as Wanted
 from crdtdb.changing import ChangedMany
 from crdtdb.collection import Collection as Blocking
@@ -45,6 +45,7 @@ class Collection:
         """Use `Database.collection`."""
         self.blocking = blocking
         self.name = blocking.name
+        forks.own(self)
 
     async def put(self, doc_id: str, body: Mapping[str, Any], rev: str | None = None) -> Document:
         """Write a document and return it. Raises ConflictError and what bad input raises."""
@@ -202,6 +203,7 @@ class _Steps(AsyncIterator[_T]):
 
     def __init__(self, steps: Iterator[_T]) -> None:
         self._steps = steps
+        forks.own(self)
 
     async def __anext__(self) -> _T:
         await lowlevel.checkpoint()
@@ -215,6 +217,7 @@ class _Found(AsyncIterator[Document]):
 
     def __init__(self, finder: Finder) -> None:
         self._finder, self._found = finder, iter(finder)
+        forks.own(self)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -245,6 +248,7 @@ class _Following(AsyncIterator[_T]):
     def __init__(self, source: _Followed[_T], live: bool) -> None:
         self._source, self._live = source, live
         self._taken: Iterator[_T] = source.take()
+        forks.own(self)
 
     async def __anext__(self) -> _T:
         await lowlevel.checkpoint()
@@ -279,6 +283,7 @@ class Database:
     def __init__(self, blocking: database.Database) -> None:
         """Use `open`; or give a database that is open, which leaving the `async with` closes."""
         self.blocking = blocking
+        forks.own(self)
 
     def collection(self, name: str) -> Collection:
         """Return a collection, which its first write makes. Raises InvalidIdError."""

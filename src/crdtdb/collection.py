@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from crdtdb import forks
 from crdtdb.crdts import Draft, GapError, OpenSequence, open_at_hand
 from crdtdb.document import (
     Change,
@@ -58,6 +59,7 @@ class Collection(Querying):
         """Use `Database.collection`. Raises InvalidIdError for a name that isn't allowed."""
         self._store = store
         self.name = check_name(name)
+        forks.own(self)
 
     def __repr__(self) -> str:
         return f"<Collection {self.name!r}>"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from crdtdb import forks
 from crdtdb.collection import Collection
 from crdtdb.document import check_name
 from crdtdb.errors import InvalidInputError
@@ -28,6 +29,7 @@ class Database:
         self._settled: dict[str, int] = {}
         self.compacting: set[str] = set()
         """The names of the collections that are being compacted."""
+        forks.own(self)
         self.sweep()
 
     def collection(

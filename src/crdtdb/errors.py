@@ -110,6 +110,18 @@ class StoreClosedError(StoreError):
     """The store has been closed, or closed itself after a failed write."""
 
 
+class ForkedError(StoreError):
+    """A store was used in a process that was forked from the one that opened it. Nothing was read or written."""
+
+    def __init__(self, owner: int, child: int) -> None:
+        super().__init__(
+            f"the store belongs to process {owner}, which opened it; process {child} was forked from that one and can't use "
+            "it. Open a store in the child, after the fork: in gunicorn's post_fork, Celery's worker_process_init, or the "
+            "initializer of a pool"
+        )
+        self.owner, self.child = owner, child
+
+
 class BackendMissingError(StoreError):
     """No such backend, or the package that it needs isn't installed."""
 

@@ -11,7 +11,7 @@ from random import SystemRandom
 
 import anyio
 
-from crdtdb import aio
+from crdtdb import aio, forks
 from crdtdb.cluster.access import Access, Revocations
 from crdtdb.cluster.certificates import cluster_of
 from crdtdb.cluster.engine import Engine, NodeIdentity
@@ -52,6 +52,7 @@ class Node:
         self.cluster = status
         """What it says of its cluster."""
         self.address, self.url = address, url
+        forks.own(self)
 
     @asynccontextmanager
     async def lock(self, name: str, ttl: float = 30.0, wait: float = 60.0) -> AsyncIterator[Lease]:

@@ -12,9 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, NoReturn, Self
+from weakref import WeakSet
 
 import plyvel
 
+from crdtdb import forks
+from crdtdb.backends.leveldb_copy import load_copy
 from crdtdb.backends.locks import FileLock
 from crdtdb.backends.protocol import Batch, Capabilities
 from crdtdb.errors import (
@@ -28,6 +31,12 @@ from crdtdb.errors import (
 _WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 _BLOCK_CACHE_BYTES = 32 * 1024 * 1024
 _BLOOM_BITS = 10
+
+_iterators: WeakSet[Any] = WeakSet()
+_used = False
+"""Whether a database was opened in this process, so that LevelDB may have begun its background thread."""
+_inherited = False
+"""Whether the parent of this process, which was forked, had opened one."""
 
 
 class _Reads:
@@ -45,27 +54,34 @@ class _Reads:
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Yield keys and values in the range."""
+        process = forks.current()
+        rows: Any = None
         try:
-            if reverse:
-                yield from self._backwards(start, stop)
-                return
-            with self._source.iterator(start=start, stop=stop, verify_checksums=True) as rows:
-                yield from rows
-        except (plyvel.Error, RuntimeError) as error:
-            _fail(error, "scanning")
-
-    def _backwards(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield a range from its end. Plyvel, told its start, yields nothing if that is the only key in it."""
-        with self._source.iterator(stop=stop, reverse=True, verify_checksums=True) as rows:
+            # Plyvel, told the start of a range that it reads backwards, yields nothing if that is the only key in it.
+            rows = self._source.iterator(
+                start=None if reverse else start, stop=stop, reverse=reverse, verify_checksums=True
+            )
+            _iterators.add(rows)
             for row in rows:
-                if row[0] < start:
+                if reverse and row[0] < start:
                     return
                 yield row
+                process.check()  # before a forked child takes a step in the parent's database
+        except (plyvel.Error, RuntimeError) as error:
+            _fail(error, "scanning")
+        finally:
+            if rows is not None and not process.forked:
+                rows.close()
+
+    def _leave_to_parent(self) -> None:
+        """Keep the copy of a forked child: to free it would write the parent's log, or wait for its threads."""
+        forks.never_free(self._source)
 
 
 class _LevelDBSnapshot(_Reads):
     def __init__(self, source: Any) -> None:
         self._source = source
+        forks.own(self, _LevelDBSnapshot._leave_to_parent)
 
     def close(self) -> None:
         self._source.close()
@@ -83,6 +99,7 @@ class LevelDBBackend(_Reads):
         self._path = path
         self._lock = FileLock(path / "crdtdb.lock")
         try:
+            _ready()
             self._source = plyvel.DB(
                 str(path),
                 create_if_missing=True,
@@ -94,6 +111,10 @@ class LevelDBBackend(_Reads):
         except (plyvel.Error, OSError) as error:
             self._lock.close()
             _fail(error, f"opening {path}")
+        except StoreError:
+            self._lock.close()
+            raise
+        forks.own(self, LevelDBBackend._leave_to_parent)
         status = path.stat()
         self._capabilities = Capabilities("leveldb", durable=True, place=f"{status.st_dev}:{status.st_ino}")
         self._guard = Lock()
@@ -179,6 +200,33 @@ class LevelDBBackend(_Reads):
                 self.flush()
             self._source.close()
             self._lock.close()
+
+
+def _ready() -> None:
+    """Make LevelDB ready to be used in this process. Raises StoreError if it can't be in a forked child."""
+    global _used, _inherited, plyvel
+    if _inherited:
+        try:
+            plyvel = load_copy()
+        except (OSError, ImportError) as error:
+            raise StoreError(
+                f"LevelDB can't be used in this process ({error}): the process it was forked from has used it, and its "
+                "background thread stayed there. Start the process by 'spawn' or 'forkserver', or open the first LevelDB after "
+                "the fork"
+            ) from error
+        _inherited = False
+    _used = True
+
+
+def _after_fork_in_child() -> None:
+    global _used, _inherited
+    _inherited, _used = _inherited or _used, False
+    for rows in list(_iterators):
+        forks.never_free(rows)
+    _iterators.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _fail(error: Exception, doing: str) -> NoReturn:

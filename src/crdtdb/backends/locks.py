@@ -2,6 +2,9 @@
 
 An flock lets other processes know. It doesn't stop a second open in the same process, and LevelDB's own lock fails
 there in the worst way: the failed open drops the lock of the first. So this process keeps a list as well.
+
+A forked child shares the locks of its parent: to unlock there would unlock the parent's file, and a descriptor that it kept
+would hold the lock when the parent has closed. So the child closes its descriptors, at the fork, and begins with an empty list.
 """
 
 from __future__ import annotations
@@ -9,12 +12,12 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 
 from crdtdb.errors import StoreLockedError, StorePermissionError
 
-_held: set[tuple[int, int]] = set()
-_guard = Lock()
+_held: dict[tuple[int, int], FileLock] = {}
+_guard = RLock()
 
 
 class FileLock:
@@ -22,15 +25,10 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         """Take the lock. Raises StoreLockedError if it is held, StorePermissionError if the file can't be opened."""
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StorePermissionError(
-                f"can't open {path}: {error.strerror}. The store needs a directory that this user may write to"
-            ) from error
-        status = os.fstat(self._file)
-        self._identity = (status.st_dev, status.st_ino)
         with _guard:
+            self._file = _opened(path)
+            status = os.fstat(self._file)
+            self._identity = (status.st_dev, status.st_ino)
             if self._identity in _held:
                 os.close(self._file)
                 raise StoreLockedError(
@@ -44,13 +42,45 @@ class FileLock:
                 raise StoreLockedError(
                     f"{path.parent} is open in another process (pid {holder}): stop it, or reach its node over HTTP"
                 ) from error
-            _held.add(self._identity)
+            _held[self._identity] = self
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, b"%d" % os.getpid(), 0)
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         with _guard:
-            if self._identity in _held:
-                _held.discard(self._identity)
+            if _held.get(self._identity) is self:
+                del _held[self._identity]
+                # Closing alone leaves it locked where a copy of the descriptor is still open.
+                fcntl.flock(self._file, fcntl.LOCK_UN)
                 os.close(self._file)
+
+    def leave_to_parent(self) -> None:
+        """Close the descriptor of a forked child, and leave the lock alone."""
+        os.close(self._file)
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorePermissionError(
+            f"can't open {path}: {error.strerror}. The store needs a directory that this user may write to"
+        ) from error
+
+
+def _after_fork_in_parent() -> None:
+    _guard.release()
+
+
+def _after_fork_in_child() -> None:
+    global _guard
+    _guard = RLock()
+    for lock in _held.values():
+        lock.leave_to_parent()
+    _held.clear()
+
+
+os.register_at_fork(
+    before=lambda: _guard.acquire(), after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from threading import Lock
 from typing import Self
 
+from crdtdb import forks
 from crdtdb.backends.protocol import Batch, Capabilities
 from crdtdb.errors import StoreClosedError
 
@@ -41,7 +42,7 @@ class _Rows:
             if self._order is None:
                 self._order = sorted(self.values)
             keys = self._order[bisect_left(self._order, start) : bisect_left(self._order, stop)]
-        for key in reversed(keys) if reverse else keys:
+        for key in forks.in_this_process(reversed(keys) if reverse else keys):
             value = self.values.get(key)
             if value is not None:
                 yield key, value
@@ -50,6 +51,7 @@ class _Rows:
 class _MemorySnapshot:
     def __init__(self, rows: _Rows) -> None:
         self._rows: _Rows | None = rows
+        forks.own(self)
 
     def get(self, key: bytes) -> bytes | None:
         return self._open().values.get(key)
@@ -72,6 +74,7 @@ class MemoryBackend:
     def __init__(self) -> None:
         self._rows: _Rows | None = _Rows()
         self._guard = Lock()
+        forks.own(self)
 
     @classmethod
     def open(cls, location: str) -> Self:  # noqa: ARG003

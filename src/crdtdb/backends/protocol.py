@@ -52,7 +52,11 @@ class Snapshot(Reader, Protocol):
 
 
 class Backend(Reader, Protocol):
-    """Ordered bytes to bytes. Every method may be called from any thread."""
+    """Ordered bytes to bytes. Every method may be called from any thread.
+
+    In a child that is forked from the process that opened it, no store calls it any more. That the child drops it, or ends,
+    must do nothing to the files: `crdtdb.forks` has what is needed.
+    """
 
     @classmethod
     def open(cls, location: str) -> Self:

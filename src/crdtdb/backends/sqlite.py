@@ -2,17 +2,23 @@
 
 A rowid table with a unique index on the key: `WITHOUT ROWID` spills rows of a kilobyte and takes 4.5 times the disk.
 The write-ahead log is synced at each durable write, and left to the operating system at the others.
+
+SQLite keeps a list of the locks that the process has on files, and a forked child has a copy of the list, but not the locks. So
+no connection may be in use at a fork, and the child closes its copies at once, before SQLite is asked for the same file again.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import NoReturn, Self
+from weakref import WeakSet
 
+from crdtdb import forks
 from crdtdb.backends.locks import FileLock
 from crdtdb.backends.protocol import Batch, Capabilities
 from crdtdb.errors import (
@@ -34,7 +40,7 @@ class _Reads:
     """Reading over one connection, which threads take in turns."""
 
     _connection: sqlite3.Connection
-    _guard: Lock
+    _guard: RLock
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key, None if there is none."""
@@ -58,7 +64,7 @@ class _Reads:
                     ).fetchall()
             except sqlite3.Error as error:
                 _fail(error, "scanning")
-            yield from page
+            yield from forks.in_this_process(page)
             if len(page) < _PAGE_ROWS:
                 return
             if reverse:
@@ -66,13 +72,19 @@ class _Reads:
             else:
                 start = page[-1][0] + b"\0"
 
+    def _leave_to_parent(self) -> None:
+        """Close the copy of a forked child. The parent's connection keeps it from touching the log."""
+        self._connection.close()
+
 
 class _SQLiteSnapshot(_Reads):
     def __init__(self, path: Path) -> None:
-        self._guard = Lock()
+        self._guard = RLock()
         self._connection = _connect(path)
         self._connection.execute("BEGIN")
         self._connection.execute("SELECT 1 FROM rows LIMIT 1").fetchone()
+        forks.own(self, _SQLiteSnapshot._leave_to_parent)
+        _snapshots.add(self)
 
     def close(self) -> None:
         with self._guard:
@@ -90,10 +102,13 @@ class SQLiteBackend(_Reads):
             raise StorePermissionError(f"can't make the directory {path.parent}: {error.strerror}") from error
         self._path = path
         self._lock = FileLock(path.with_name(path.name + ".lock"))
-        self._guard = Lock()
+        self._guard = RLock()
         try:
-            self._connection = _connect(path)
-            self._connection.executescript("PRAGMA journal_mode=WAL;" + _SCHEMA)
+            with _opening:
+                self._connection = _connect(path)
+                self._connection.executescript("PRAGMA journal_mode=WAL;" + _SCHEMA)
+                forks.own(self, SQLiteBackend._leave_to_parent)
+                _backends.add(self)
         except sqlite3.Error as error:
             self._lock.close()
             _fail(error, f"opening {path}")
@@ -165,6 +180,37 @@ class SQLiteBackend(_Reads):
         with self._guard:
             self._connection.close()
         self._lock.close()
+
+
+_opening = RLock()
+_backends: WeakSet[SQLiteBackend] = WeakSet()
+_snapshots: WeakSet[_SQLiteSnapshot] = WeakSet()
+_paused: list[_Reads] = []
+
+
+def _before_fork() -> None:
+    """Wait until no thread uses a connection, and keep it so: what makes a connection holds one of these locks."""
+    _opening.acquire()
+    for group in (_backends, _snapshots):
+        for reads in group:
+            reads._guard.acquire()
+            _paused.append(reads)
+
+
+def _after_fork_in_parent() -> None:
+    while _paused:
+        _paused.pop()._guard.release()
+    _opening.release()
+
+
+def _after_fork_in_child() -> None:
+    global _opening
+    _opening = RLock()
+    for group in (_paused, _backends, _snapshots):
+        group.clear()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from socket import socket
 
 import anyio
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from crdtdb.errors import ProtocolError
@@ -28,6 +29,12 @@ class Connection:
     def send(self, payload: bytes) -> None:
         """Queue a payload. Raises anyio.WouldBlock if the other side reads too slowly, ClosedResourceError at the end."""
         self._outgoing.send_nowait(frame(payload))
+
+    @property
+    def socket(self) -> socket:
+        """What carries the connection."""
+        raw: socket = self._stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's `extra`, not Django's
+        return raw
 
     @property
     def waiting(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from crdtdb import forks
 from crdtdb.cluster.engine import Engine
 from crdtdb.gossip.leases import Lease
 from crdtdb.wallclock import monotonic_seconds
@@ -15,6 +16,7 @@ class LockDesk:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        forks.own(self)
 
     def want(self, name: str, ttl: float, wait: float, who: str, renewing: bool, changed: Callable[[], None]) -> Lease:
         """Ask for a lock. Raises InvalidInputError, UnavailableError; see `Locks.want`."""

@@ -13,6 +13,7 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from crdtdb import forks
 from crdtdb.causality import DotSet
 from crdtdb.certified import Certified
 from crdtdb.cluster.actions import Action, Outbox
@@ -92,6 +93,7 @@ class Engine:
 
         `why_refused` says why a certificate doesn't count any more, if it doesn't. It is asked all the time.
         """
+        forks.own(self)
         self._database, self.store = database, database.store
         self.identity, self._config, self._dice = identity, config, dice
         kept = read_roster(self.store)

@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import Listener, SocketAttribute, SocketStream, TaskGroup
 from anyio.streams.tls import TLSAttribute, TLSStream
 
+from crdtdb import forks
 from crdtdb.cluster.actions import Close, Dial, Log, Send
 from crdtdb.cluster.connection import Connection
 from crdtdb.cluster.engine import Engine
@@ -41,6 +42,8 @@ class Runtime:
         self._work = anyio.Event()
         self._tasks: TaskGroup | None = None
         self._strangers = 0
+        self._listener: Listener[SocketStream] | None = None
+        forks.own(self, Runtime._leave_to_parent)
 
     @staticmethod
     async def listen(host: str, port: int) -> Listener[SocketStream]:
@@ -55,6 +58,7 @@ class Runtime:
 
     async def run(self, listener: Listener[SocketStream]) -> None:
         """Serve until stopped."""
+        self._listener = listener
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             tasks.start_soon(self._serve, listener)
@@ -71,6 +75,13 @@ class Runtime:
                 await anyio.sleep(0.01)
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
+
+    def _leave_to_parent(self) -> None:
+        """Drop the sockets of a forked child: it must not say goodbye to the peers, nor keep the port."""
+        for connection in self._connections.values():
+            forks.drop_socket(connection.socket.fileno())
+        if self._listener is not None:
+            forks.drop_socket(self._listener.extra(SocketAttribute.raw_socket).fileno())  # noqa: S610 - anyio's `extra`
 
     def measured(self) -> list[Measured]:
         """Return what is counted of the connections."""

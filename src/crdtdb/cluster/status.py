@@ -7,6 +7,7 @@ from dataclasses import fields
 from queue import Empty, Queue
 from typing import Any, Protocol
 
+from crdtdb import forks
 from crdtdb.causality import DotSet
 from crdtdb.certified import Certified
 from crdtdb.cluster.access import Access
@@ -53,6 +54,7 @@ class ClusterStatus:
         """What else is asked for metrics: the parts that the engine doesn't know."""
         self.locks = LockDesk(engine)
         self.subscriptions = engine.showing.subscriptions
+        forks.own(self)
 
     @property
     def name(self) -> str:

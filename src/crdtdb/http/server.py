@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from crdtdb import forks
 from crdtdb.certified import Certified
 from crdtdb.errors import ConfigurationError
 from crdtdb.http.port import PEER
@@ -57,6 +58,7 @@ class HTTPServer:
         log.setLevel(logging.WARNING)
         log.addFilter(_worth_telling)
         self._server = _Server(config)
+        forks.own(self, HTTPServer._leave_to_parent)
 
     async def serve(self) -> None:
         """Serve until stopped."""
@@ -79,6 +81,12 @@ class HTTPServer:
             if why is not None:
                 _log.warning("closing a connection: %s", why)
                 getattr(connection, "transport").abort()  # noqa: B009 - uvicorn's types don't name it
+
+    def _leave_to_parent(self) -> None:
+        """Drop the sockets of a forked child: it must not answer the clients, nor keep the port."""
+        for connection in self._server.server_state.connections:
+            forks.drop_socket(getattr(connection, "transport").get_extra_info("socket").fileno())  # noqa: B009 - as above
+        forks.drop_socket(self._socket.fileno())
 
     def stop(self) -> None:
         """Finish what is being answered, and end."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from itertools import chain
 from typing import IO, Any, NamedTuple
 
 from crdtdb.backends import Backend, Reader
@@ -41,10 +42,7 @@ def write_backup(rows: Reader) -> Iterator[bytes]:
     """Yield a backup of a snapshot, piece by piece."""
     count = sum(1 for key, _ in rows.scan(b"", b"\xff" * 8) if not key.startswith(_OWN))
     digest = sha256()
-    for item in (
-        [_NAME, _VERSION, keys.FORMAT_VERSION, count],
-        *_parts(rows),
-    ):
+    for item in chain([[_NAME, _VERSION, keys.FORMAT_VERSION, count]], _parts(rows)):
         piece = _framed(encode(item))
         digest.update(piece)
         yield piece

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Any, TypeVar
 
+from crdtdb import forks
 from crdtdb.errors import StoreClosedError
 from crdtdb.store.transaction import Transaction
 
@@ -44,6 +45,7 @@ class Committer:
         self._waiting: list[_Entry] = []
         self._led = False
         self._closed = False
+        forks.own(self)  # in a child, the owner of its lock may not be there any more
 
     def submit(self, work: Work[T]) -> T:
         """Run `work` in a transaction and return its result once that is written.

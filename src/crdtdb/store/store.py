@@ -13,6 +13,7 @@ from itertools import chain, islice
 from threading import Condition
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from crdtdb import forks
 from crdtdb.backends import Backend, Snapshot, open_backend
 from crdtdb.causality import Actor, Dot, DotSet
 from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, kind_of, within
@@ -123,6 +124,7 @@ class Store:
         """The contents of attachments."""
         self.listeners: list[Callable[[Committed], None]] = []
         """Called after each commit, in the thread that led it: they must not wait, nor write."""
+        forks.own(self)
         self.attachments.sweep()
 
     @classmethod
