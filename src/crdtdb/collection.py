@@ -35,7 +35,6 @@ from crdtdb.documents.attaching import attach_to
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
 from crdtdb.documents.attachments import New
 from crdtdb.documents.fields import reading, whole
-from crdtdb.documents.foreign import Foreign, take
 from crdtdb.documents.schema import SCHEMA_ID, as_tree, check_agrees, check_schema, declare_in
 from crdtdb.documents.stamps import milliseconds
 from crdtdb.editing import DocumentEdit, Session
@@ -47,6 +46,7 @@ from crdtdb.limits import BULK_DOCUMENTS_MAX
 from crdtdb.querying import Querying
 from crdtdb.resolvers import Conflict, Resolver
 from crdtdb.store import Past, Record, Store, Transaction, Written
+from crdtdb.store.imports import grouped, import_revisions
 from crdtdb.watching import KINDS, Pattern, Watch, escape
 
 _D = TypeVar("_D")
@@ -246,7 +246,13 @@ class Collection(Querying):
         prepared = [foreign_of(one) for one in documents]
 
         def work(transaction: Transaction) -> list[CrdtdbError | None]:
-            return [self._take_one(transaction, one) for one in prepared]
+            outcomes: list[CrdtdbError | None] = [one if isinstance(one, CrdtdbError) else None for one in prepared]
+            read = {place: one for place, one in enumerate(prepared) if not isinstance(one, CrdtdbError)}
+            for doc_id, places in grouped((place, doc_id) for place, (doc_id, _) in read.items()):
+                taken = import_revisions(transaction, self.name, doc_id, [read[place][1] for place in places])
+                for place, outcome in zip(places, taken, strict=True):
+                    outcomes[place] = outcome if isinstance(outcome, CrdtdbError) else None
+            return outcomes
 
         return self._store.submit(work)
 
@@ -446,19 +452,6 @@ class Collection(Querying):
         shown = view(written.state)
         opener = self._opener(doc_id, written.state)
         return document_of(doc_id, at_rest(written.state), shown, shown.siblings[0], opener)
-
-    def _take_one(self, transaction: Transaction, prepared: tuple[str, Foreign] | CrdtdbError) -> CrdtdbError | None:
-        if isinstance(prepared, CrdtdbError):
-            return prepared
-        doc_id, foreign = prepared
-        transaction.create(self.name)
-        known = transaction.history(self.name, doc_id).known
-        read = partial(transaction.read_then, self.name, doc_id)
-        try:
-            transaction.write(self.name, doc_id, lambda state, write: take(state, write, foreign, known, read))
-        except (NotFoundError, InvalidInputError) as error:
-            return error
-        return None
 
     def _prepared(self, body: Mapping[str, Any]) -> tuple[str, Callable[[State, Write], State]] | CrdtdbError:
         try:

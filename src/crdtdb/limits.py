@@ -30,6 +30,8 @@ RUMOR_PATH_LINKS_MAX: Final = 8
 MEMBERS_MAX: Final = 4_096
 NAME_BYTES_MAX: Final = 64
 ADDRESS_BYTES_MAX: Final = 255
+WALK_PLACES_MAX: Final = 16_384
+"""Documents that a walk through the dot log remembers, so as not to decode them again: about four megabytes."""
 AHEAD_RANGES_MAX: Final = 512
 """Ranges of one actor that may come ahead of their turn in the node clock; beyond, a dot waits in its document."""
 

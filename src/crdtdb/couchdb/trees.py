@@ -13,6 +13,7 @@ from crdtdb.documents import NO_BODY, NOTHING, Rev, Shown, State, View, view
 from crdtdb.documents.attachments import KEY
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.publishing import is_published, lift, publish, winning
+from crdtdb.documents.revisions import Ancestry
 from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.jsontext import load
 from crdtdb.store import Past, Record, Store, Transaction
@@ -55,13 +56,18 @@ class Tree:
 
     def leaf(self, rev: Rev) -> Shown | None:
         """Return the leaf of this rev, None if it isn't one."""
-        return next((one for one in self.leaves if one.leaf.rev == rev), None)
+        return self._by_rev.get(rev)
+
+    @cached_property
+    def _by_rev(self) -> dict[Rev, Shown]:
+        return {one.leaf.rev: one for one in self.leaves}
 
     def descendants(self, rev: Rev) -> list[Shown]:
-        """Return the leaves that descend from a revision, or are it."""
-        return [
-            one for one in self.leaves if one.leaf.rev == rev or one.leaf.path.leads_to(rev, one.leaf.rev.generation)
-        ]
+        """Return the leaves that descend from a revision, or are it: from a leaf that is shown none descends."""
+        leaf = self.leaf(rev)
+        if leaf is not None:
+            return [leaf]
+        return [one for one in self.leaves if one.leaf.path.leads_to(rev, one.leaf.rev.generation)]
 
     def document(self, rev: Rev | None, options: Options = Options()) -> dict[str, Any]:  # noqa: B008 - a value
         """Return a revision as CouchDB has it, the winner if none is named. Raises RefusedError if its value isn't known."""
@@ -176,6 +182,8 @@ class Known:
         record = store.read(name, doc_id)
         self._state = record.state if record is not None else NOTHING
         self._shown = view(self._state).leaves
+        self._revs = {leaf.rev for leaf in self._state.leaves.values()}
+        self._ancestry = Ancestry((leaf.rev, leaf.path, None) for leaf in self._state.leaves.values())
 
     @property
     def leaves(self) -> list[Rev]:
@@ -184,9 +192,9 @@ class Known:
 
     def __call__(self, rev: Rev) -> bool:
         """Whether a revision is here."""
-        if any(leaf.rev == rev or leaf.path.leads_to(rev, leaf.rev.generation) for leaf in self._state.leaves.values()):
+        if rev in self._revs or rev in self._ancestry:
             return True
-        return bool(self._state.leaves) and self._store.revision(self._name, self._doc_id, rev) is not None
+        return bool(self._revs) and self._store.revision(self._name, self._doc_id, rev) is not None
 
 
 class Trees:

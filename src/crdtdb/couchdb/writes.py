@@ -17,6 +17,7 @@ from crdtdb.documents.purging import purge
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError
 from crdtdb.query.definitions import DESIGN
 from crdtdb.store import Store, Transaction, Upload
+from crdtdb.store.imports import grouped, import_revisions
 
 T = TypeVar("T")
 Outcome = tuple[str, Rev | None] | CrdtdbError
@@ -67,23 +68,15 @@ class Writes:
         """Write many documents in one commit; each has an outcome of its own."""
 
         def work(chosen: list[Incoming | CrdtdbError], transaction: Transaction) -> list[Outcome]:
+            imported = self._import_plain(transaction, chosen) if not new_edits else {}
             outcomes: list[Outcome] = []
-            for document in chosen:
+            for place, document in enumerate(chosen):
                 if isinstance(document, CrdtdbError):
                     outcomes.append(document)
-                    continue
-                try:
-                    if new_edits:
-                        outcomes.append(self._one(transaction, document))
-                    else:
-                        foreign = document.foreign()
-                        self._foreign(transaction, document, foreign)
-                        outcomes.append((document.doc_id, foreign.rev))
-                except (ConflictError, NotFoundError, InvalidInputError) as error:
-                    self._let_go(transaction, document)
-                    outcomes.append(error)
-                except CrdtdbError as error:
-                    outcomes.append(error)
+                elif place in imported:
+                    outcomes.append(imported[place])
+                else:
+                    outcomes.append(self._outcome(transaction, document, new_edits))
             return outcomes
 
         if self._guard is None:
@@ -142,6 +135,32 @@ class Writes:
 
     # Inside
 
+    def _outcome(self, transaction: Transaction, document: Incoming, new_edits: bool) -> Outcome:
+        try:
+            if new_edits:
+                return self._one(transaction, document)
+            foreign = document.foreign()
+            self._foreign(transaction, document, foreign)
+        except CrdtdbError as error:
+            if isinstance(error, ConflictError | NotFoundError | InvalidInputError):
+                self._let_go(transaction, document)
+            return error
+        return document.doc_id, foreign.rev
+
+    def _import_plain(self, transaction: Transaction, documents: list[Incoming | CrdtdbError]) -> dict[int, Outcome]:
+        """Take the revisions of each document that comes several times, never with attachments; return their outcomes."""
+        read = {place: one for place, one in enumerate(documents) if not isinstance(one, CrdtdbError)}
+        alone = {one.doc_id for one in read.values() if one.attachments or one.rev is None or one.doc_id[:1] == "_"}
+        outcomes: dict[int, Outcome] = {}
+        for doc_id, places in grouped((place, one.doc_id) for place, one in read.items()):
+            if len(places) == 1 or doc_id in alone:
+                continue
+            revisions = [_without_empty_text(read[place].foreign()) for place in places]
+            taken = import_revisions(transaction, self._name, doc_id, revisions)
+            for place, foreign, outcome in zip(places, revisions, taken, strict=True):
+                outcomes[place] = outcome if isinstance(outcome, CrdtdbError) else (doc_id, foreign.rev)
+        return outcomes
+
     def _one(self, transaction: Transaction, document: Incoming) -> tuple[str, Rev]:
         self._check(document.doc_id)
         rev = document.rev
@@ -171,8 +190,7 @@ class Writes:
             attached = self._attached(transaction, document.attachments)
             parents = self._attachments_before(transaction, state, foreign, document)
             text = with_attachments(document.text, attached, parents, foreign.rev.generation)
-            own = None if foreign.deleted and text == NO_BODY else text
-            return take(state, write, foreign._replace(text=own), history.known, read)
+            return take(state, write, _without_empty_text(foreign._replace(text=text)), history.known, read)
 
         written = transaction.write(self._name, document.doc_id, change)
         if written.dot is None and not foreign.deleted and not document.attachments:
@@ -215,6 +233,11 @@ class Writes:
         for one in document.attachments.values():
             if isinstance(one, Data):
                 transaction.contents.forget(one.data)
+
+
+def _without_empty_text(foreign: Foreign) -> Foreign:
+    """Return a revision as it is kept: a deletion has a value only if there is something in it."""
+    return foreign._replace(text=None) if foreign.deleted and foreign.text == NO_BODY else foreign
 
 
 def _purge(revs: list[Rev], state: State, write: Write) -> State:

@@ -18,9 +18,9 @@ from msgspec.structs import replace
 from crdtdb.causality import Dot, DotSet
 from crdtdb.crdts import Address, Delta, Fields, Journals, Vector
 from crdtdb.crdts.counter import unneeded_baselines
+from crdtdb.documents.revisions import Ancestry
 from crdtdb.documents.state import NOTHING, Body, Leaf, State
 from crdtdb.documents.view import View, view
-from crdtdb.documents.writes import is_ancestor
 
 
 def collect(state: State, stable: DotSet, told: DotSet) -> State:
@@ -83,21 +83,25 @@ def _is_lent(shown: View) -> bool:
 def _without_hidden(state: State, shown: View, stable: DotSet) -> dict[Dot, Leaf]:
     """Leave out the leaves that lie on the path of another one."""
     visible = {one.leaf.rev for one in shown.leaves}
-    hiders = [leaf for dot, leaf in state.leaves.items() if leaf.rev in visible and dot in stable]
+    hiding = (
+        (leaf.rev, leaf.path, None) for dot, leaf in state.leaves.items() if leaf.rev in visible and dot in stable
+    )
+    hidden = Ancestry(hiding)
     return {
         dot: leaf
         for dot, leaf in state.leaves.items()
-        if leaf.rev in visible or dot not in stable or not any(is_ancestor(leaf.rev, other) for other in hiders)
+        if leaf.rev in visible or dot not in stable or leaf.rev not in hidden
     }
 
 
 def _without_tombstones(leaves: dict[Dot, Leaf], told: DotSet) -> dict[Dot, Leaf]:
     """Leave out the deleted leaves that hide no other: that one would come back to light."""
-    return {
-        dot: leaf
-        for dot, leaf in leaves.items()
-        if not leaf.deleted or dot not in told or any(is_ancestor(other.rev, leaf) for other in leaves.values())
-    }
+    going = {dot: leaf for dot, leaf in leaves.items() if leaf.deleted and dot in told}
+    if not going:
+        return leaves
+    paths = Ancestry((leaf.rev, leaf.path, dot) for dot, leaf in going.items())
+    hiding = {dot for rev in {leaf.rev for leaf in leaves.values()} for dot in paths.labels(rev)}
+    return {dot: leaf for dot, leaf in leaves.items() if dot not in going or dot in hiding}
 
 
 def _bodies(state: State, leaves: dict[Dot, Leaf], stable: DotSet) -> dict[Dot, Body]:

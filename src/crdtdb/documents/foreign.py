@@ -10,19 +10,21 @@ and is a conflict of that field.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from crdtdb.causality import EMPTY, Dot, DotSet
-from crdtdb.crdts import Field, GapError, Place, Spot, catalogue
+from crdtdb.crdts import NO_FIELDS, Field, GapError, Place, Spot, catalogue
 from crdtdb.documents.fields import Schema, absorb, kind_declared, reading, remove_fields, whole
-from crdtdb.documents.revisions import Ancestor, Path, Rev
+from crdtdb.documents.revisions import Ancestor, Ancestry, Path, Rev
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, Shown, view
 from crdtdb.documents.writes import Write, clock_of, drafted
-from crdtdb.errors import InvalidDocumentError
+from crdtdb.errors import InvalidDocumentError, TooLargeError
 from crdtdb.jsontext import JSON, canonical, load
+from crdtdb.limits import DOCUMENT_LEAVES_MAX
 
 
 class Read(NamedTuple):
@@ -69,72 +71,155 @@ def take(
     `known` tells whether a revision that is no leaf is known, `read` returns what one was read as. `stands_for` are writes
     that it takes the place of, and that its clock names.
     """
-    shown = view(state)
-    twins = {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev == foreign.rev}
-    if twins:
-        return _longer_path(state, write, foreign, twins)
-    if known(foreign.rev) or any(foreign.rev == one.rev for one in shown.leaves):
-        return state
-    if any(leaf.path.leads_to(foreign.rev, leaf.rev.generation) for leaf in state.leaves.values()):
-        return state
-    line = set(foreign.line())
-    names = {one.leaf.rev for one in shown.leaves if one.rev in line}
-    replaced = {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev in line or leaf.rev in names}
-    dot, seen, text, with_fields = write.sign(), EMPTY, foreign.text, False
-    if not foreign.deleted and text is not None and (state.fields or write.schema):
-        if shown.deleted and shown.leaves:
-            state, seen, text = _with_new_fields(state, write, foreign, text)
-        else:
-            state, seen, text = _with_fields(state, write, foreign, text, shown.leaves, read)
-        with_fields = bool(state.fields)
-    context = state.context.add(dot)
-    kept = {held: leaf for held, leaf in state.leaves.items() if held not in replaced}
-    body_of = _body_kept(state, replaced, line, text, with_fields)
-    leaf = Leaf(
-        foreign.rev,
-        _path(foreign, replaced),
-        clock_of(
-            [seen, stands_for, *(one.clock for one in replaced.values())],
-            [one.clock for one in kept.values()],
-            dot,
-            context,
-        ),
-        foreign.deleted,
-        body_of.body_dot if body_of is not None else dot,
-        body_of.body_rev if body_of is not None else foreign.rev,
-        write.stamp,
-        write.creations,
-    )
-    bodies = dict(state.bodies)
-    if body_of is None and not foreign.deleted:
-        for one in replaced.values():
-            if not one.deleted:
-                bodies.pop(one.body_dot, None)
-    if body_of is None and text is not None:
-        bodies[dot] = Body(text, write.creations)
-    return replace(state, leaves={**kept, dot: leaf}, bodies=bodies, context=context)
+    importing = Import(state, write, known, read, stands_for)
+    return importing.state() if importing.take(foreign) else state
 
 
-def _longer_path(state: State, write: Write, foreign: Foreign, twins: Mapping[Dot, Leaf]) -> State:
-    """Let a leaf that is here learn of ancestors that it came without: those that are leaves are none any more."""
-    line = foreign.line()
-    mine = max(twins.values(), key=lambda leaf: len(leaf.path.all()))
-    if not line or len(mine.path.all()) >= len(line):
-        return state
-    if not all(step.digest == rev.digest for step, rev in zip(mine.path.all(), line, strict=False)):
-        return state
-    replaced = {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev in line or dot in twins}
-    kept = {dot: leaf for dot, leaf in state.leaves.items() if dot not in replaced}
-    dot = write.sign()
-    context = state.context.add(dot)
-    leaf = replace(
-        mine,
-        path=_path(foreign, {}),
-        clock=clock_of([one.clock for one in replaced.values()], [one.clock for one in kept.values()], dot, context),
-        stamp=write.stamp,
-        creations=write.creations,
-    )
-    return replace(state, leaves={**kept, dot: leaf}, context=context)
+class Import:
+    """Takes revisions made elsewhere into one document, one after another, each at a cost that doesn't grow with the document.
+
+    That is so without fields: these are read and written for each. What a revision must know of the leaves is indexed and
+    kept up to date: their names, the names on their paths, and the highest counter of this actor that they have seen.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        write: Write,
+        known: Callable[[Rev], bool],
+        read: Callable[[Rev], Read | None],
+        stands_for: DotSet = EMPTY,
+    ) -> None:
+        """The arguments are those of `take`."""
+        self._before, self._write = state, write
+        self._known, self._read, self._stands_for = known, read, stands_for
+        self._leaves, self._bodies = dict(state.leaves), dict(state.bodies)
+        self._fields, self._journals, self._context = state.fields, state.journals, state.context
+        self._dots: dict[Rev, list[Dot]] = {}
+        for dot, leaf in state.leaves.items():
+            self._dots.setdefault(leaf.rev, []).append(dot)
+        self._ancestry = Ancestry((leaf.rev, leaf.path, None) for leaf in state.leaves.values())
+        self._highest = [(-leaf.clock.highest(write.actor), dot) for dot, leaf in state.leaves.items()]
+        heapify(self._highest)
+        self._passed: dict[Dot, Leaf] = {}
+        self._passed_bodies: dict[Dot, Body] = {}
+        self._shown = view(state).leaves
+        self._derived = {one.rev: one.leaf.rev for one in self._shown if one.rev != one.leaf.rev}
+
+    @property
+    def plain(self) -> bool:
+        """Whether more than one revision may be taken: there are no fields, of which each might have seen others."""
+        return not (self._fields or self._journals or self._write.schema)
+
+    @property
+    def passed(self) -> State:
+        """The leaves that were taken and then replaced, with their bodies: they were never seen, but belong to the past."""
+        return State(self._passed, self._passed_bodies, NO_FIELDS, self._context)
+
+    def state(self) -> State:
+        """Return the state with all that was taken."""
+        return State(self._leaves, self._bodies, self._fields, self._context, self._journals)
+
+    def take(self, foreign: Foreign) -> bool:
+        """Take a revision; return whether it wasn't known. Raises InvalidDocumentError, TooLargeError."""
+        if foreign.rev in self._dots:
+            return self._longer_path(foreign)
+        if foreign.rev in self._derived or foreign.rev in self._ancestry or self._known(foreign.rev):
+            return False
+        line = set(foreign.line())
+        names = line | {rev for derived, rev in self._derived.items() if derived in line}
+        replaced = self._replaced(names)
+        self._check_leaves(foreign, len(replaced))
+        dot, seen, text, with_fields = self._write.sign(), EMPTY, foreign.text, False
+        state = self.state()
+        if not foreign.deleted and text is not None and (state.fields or self._write.schema):
+            if self._shown and all(one.leaf.deleted for one in self._shown):
+                state, seen, text = _with_new_fields(state, self._write, foreign, text)
+            else:
+                state, seen, text = _with_fields(state, self._write, foreign, text, self._shown, self._read)
+            self._fields, self._journals, self._context = state.fields, state.journals, state.context
+            with_fields = bool(state.fields)
+        body_of = _body_kept(state, replaced, line, text, with_fields)
+        self._replace(replaced, dot, body_of is None and not foreign.deleted)
+        leaf = Leaf(
+            foreign.rev,
+            _path(foreign, replaced),
+            self._clock([seen, self._stands_for, *(one.clock for one in replaced.values())], dot),
+            foreign.deleted,
+            body_of.body_dot if body_of is not None else dot,
+            body_of.body_rev if body_of is not None else foreign.rev,
+            self._write.stamp,
+            self._write.creations,
+        )
+        if body_of is None and text is not None:
+            self._bodies[dot] = Body(text, self._write.creations)
+        self._add(dot, leaf)
+        return True
+
+    def _longer_path(self, foreign: Foreign) -> bool:
+        """Let a leaf that is here learn of ancestors that it came without: those that are leaves are none any more."""
+        twins = {dot: self._leaves[dot] for dot in self._dots[foreign.rev]}
+        line = foreign.line()
+        mine = max(twins.values(), key=lambda leaf: len(leaf.path.all()))
+        if not line or len(mine.path.all()) >= len(line):
+            return False
+        if not all(step.digest == rev.digest for step, rev in zip(mine.path.all(), line, strict=False)):
+            return False
+        replaced = self._replaced({*line, foreign.rev})
+        dot = self._write.sign()
+        self._replace(replaced, dot, False)
+        leaf = replace(
+            mine,
+            path=_path(foreign, {}),
+            clock=self._clock([one.clock for one in replaced.values()], dot),
+            stamp=self._write.stamp,
+            creations=self._write.creations,
+        )
+        self._add(dot, leaf)
+        return True
+
+    def _replaced(self, names: set[Rev]) -> dict[Dot, Leaf]:
+        """Return the leaves of these names, in the order in which they stand in the document."""
+        dots = [dot for rev in names for dot in self._dots.get(rev, ())]
+        if len(dots) > 1:
+            chosen = set(dots)
+            return {dot: leaf for dot, leaf in self._leaves.items() if dot in chosen}
+        return {dot: self._leaves[dot] for dot in dots}
+
+    def _check_leaves(self, foreign: Foreign, replaced: int) -> None:
+        after = len(self._leaves) - replaced + 1
+        if after > max(DOCUMENT_LEAVES_MAX, len(self._leaves)):
+            raise TooLargeError(
+                f"with revision {foreign.rev} document {self._write.doc_id!r} would have {after} leaves, the limit is "
+                f"{DOCUMENT_LEAVES_MAX}: resolve its conflicts first"
+            )
+
+    def _replace(self, replaced: Mapping[Dot, Leaf], dot: Dot, with_bodies: bool) -> None:
+        """Take leaves out, `with_bodies` those of the live ones, too; `dot` is that of the leaf to come."""
+        for held, leaf in replaced.items():
+            if held not in self._before.leaves:
+                self._passed[held] = leaf
+                if leaf.body_dot in self._bodies:
+                    self._passed_bodies[leaf.body_dot] = self._bodies[leaf.body_dot]
+            del self._leaves[held]
+            self._dots.pop(leaf.rev, None)
+        for leaf in replaced.values():
+            if with_bodies and not leaf.deleted:
+                self._bodies.pop(leaf.body_dot, None)
+        self._context = self._context.add(dot)
+
+    def _clock(self, replaced: list[DotSet], dot: Dot) -> DotSet:
+        """Return the clock of a new leaf, of which those that stay are siblings."""
+        while self._highest and self._highest[0][1] not in self._leaves:
+            heappop(self._highest)
+        kept = [self._leaves[self._highest[0][1]].clock] if self._highest else []
+        return clock_of(replaced, kept, dot, self._context)
+
+    def _add(self, dot: Dot, leaf: Leaf) -> None:
+        self._leaves[dot] = leaf
+        self._dots.setdefault(leaf.rev, []).append(dot)
+        self._ancestry.add(leaf.rev, leaf.path, None)
+        heappush(self._highest, (-leaf.clock.highest(self._write.actor), dot))
 
 
 def _path(foreign: Foreign, leaves: Mapping[Dot, Leaf]) -> Path:

@@ -22,7 +22,7 @@ from crdtdb.causality import DotSet
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.revisions import DIGEST_BYTES, Rev
 from crdtdb.documents.state import Body, Leaf, State
-from crdtdb.documents.view import NO_BODY, Shown, View, replaced_by, view
+from crdtdb.documents.view import NO_BODY, Shown, View, replaced_by, unreplaced, view
 from crdtdb.documents.writes import Write, clock_of, closing, is_ancestor
 from crdtdb.jsontext import canonical
 
@@ -65,18 +65,15 @@ def branches(shown: View) -> list[Branch]:
     if shown.deleted:
         return []
     live = [one for one in shown.leaves if not one.leaf.deleted]
-    held = [
-        one
-        for one in live
-        if one.text is not None and not any(replaced_by(one, other) for other in live if other is not one)
-    ]
+    held = unreplaced([one for one in live if one.text is not None])
     winner = shown.siblings[0]
     if not held:
         lent = [Branch((one,), None, one.text or NO_BODY) for one in shown.siblings[1:]]
         return [Branch(tuple(live), None, winner.text or NO_BODY), *lent]
     leaves: dict[Rev, list[Shown]] = {one.leaf.body_rev: [] for one in held}
     for one in live:
-        leaves[_home(one, winner, held)].append(one)
+        known = one.leaf.body_rev in leaves
+        leaves[one.leaf.body_rev if known else _home(one, winner, held)].append(one)
     holders = {one.leaf.body_rev: one for one in reversed(held)}
     found = [
         Branch(tuple(several), holders[body_rev], holders[body_rev].text or NO_BODY)
@@ -86,9 +83,9 @@ def branches(shown: View) -> list[Branch]:
 
 
 def _home(one: Shown, winner: Shown, held: list[Shown]) -> Rev:
-    """Return the name of the body in whose branch a live leaf is."""
+    """Return the name of the body in whose branch a live leaf is that lost its own."""
     for other in held:
-        if other.leaf.body_rev == one.leaf.body_rev or (one.text is not None and replaced_by(one, other)):
+        if one.text is not None and replaced_by(one, other):
             return other.leaf.body_rev
     return winner.leaf.body_rev
 

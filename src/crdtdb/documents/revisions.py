@@ -6,10 +6,10 @@ The form of the name and the order of names (highest generation, then highest di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from hashlib import blake2b
 from itertools import islice
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from crdtdb.causality import Dot
 from crdtdb.crdts import Address
@@ -178,3 +178,44 @@ class Path:
 
 
 NO_PATH = Path()
+
+
+L = TypeVar("L")
+
+
+class Ancestry(Generic[L]):
+    """Which revisions lie on the paths of some others, for many questions: none costs a look at every path.
+
+    Each path has a label. Paths are read at the generations alone that are asked for.
+    """
+
+    def __init__(self, paths: Iterable[tuple[Rev, Path, L]]) -> None:
+        """Begin with revisions, their paths and the paths' labels."""
+        self._paths = list(paths)
+        self._labels: dict[int, dict[str, set[L]]] = {}
+        """By generation and digest: the labels of the paths on which that revision lies."""
+
+    def add(self, rev: Rev, path: Path, label: L) -> None:
+        """Add a revision with its path."""
+        self._paths.append((rev, path, label))
+        for generation, labels in self._labels.items():
+            _enter(labels, generation, rev, path, label)
+
+    def labels(self, rev: Rev) -> Set[L]:
+        """Return the labels of the paths on which a revision lies."""
+        labels = self._labels.get(rev.generation)
+        if labels is None:
+            labels = self._labels[rev.generation] = {}
+            for one in self._paths:
+                _enter(labels, rev.generation, *one)
+        return labels.get(rev.digest, frozenset())
+
+    def __contains__(self, rev: Rev) -> bool:
+        return bool(self.labels(rev))
+
+
+def _enter(labels: dict[str, set[L]], generation: int, rev: Rev, path: Path, label: L) -> None:
+    back = rev.generation - generation - 1
+    step = path.step(back) if back >= 0 else None
+    if step is not None:
+        labels.setdefault(step.digest, set()).add(label)

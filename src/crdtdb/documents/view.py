@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from crdtdb.causality import Dot
 from crdtdb.crdts import heads
-from crdtdb.documents.revisions import DIGEST_BYTES, Rev
+from crdtdb.documents.revisions import DIGEST_BYTES, Ancestry, Rev
 from crdtdb.documents.state import Leaf, State
 
 NO_BODY = b"{}"
@@ -103,7 +103,7 @@ def view(state: State) -> View:
     live = [shown for shown in leaves if not shown.leaf.deleted]
     if not live:
         return View(tuple(leaves), ())
-    held = _unreplaced([shown for shown in live if shown.text is not None])
+    held = unreplaced([shown for shown in live if shown.text is not None])
     if not held:
         held = _bodies_of_the_deleted(live[0], leaves)
     return View(tuple(leaves), tuple(_distinct(held)))
@@ -182,18 +182,18 @@ def _hash(text: bytes) -> bytes:
 def _visible(shown: list[Shown]) -> list[Shown]:
     """Hide what lies on another leaf's path, and put live before deleted. Takes and keeps the order of revs."""
     top = shown[0].leaf.rev.generation if shown else 0
-    visible = [
-        one
-        for one in shown
-        if one.leaf.rev.generation == top
-        or not any(other.leaf.path.leads_to(one.leaf.rev, other.leaf.rev.generation) for other in shown)
-    ]
+    ancestry = Ancestry((one.leaf.rev, one.leaf.path, None) for one in shown)
+    visible = [one for one in shown if one.leaf.rev.generation == top or one.leaf.rev not in ancestry]
     return sorted(visible, key=lambda one: one.leaf.deleted)
 
 
-def _unreplaced(shown: list[Shown]) -> list[Shown]:
+def unreplaced(shown: list[Shown]) -> list[Shown]:
+    """Return those of these leaves, which all have a body, that no other with another body descends from."""
+    if all(one.leaf.body_rev == one.leaf.rev for one in shown):
+        return shown
+    ancestry = Ancestry((one.leaf.rev, one.leaf.path, one.text) for one in shown if one.text is not None)
     return [
-        one for one in shown if one.leaf.body_rev == one.leaf.rev or not any(replaced_by(one, other) for other in shown)
+        one for one in shown if one.leaf.body_rev == one.leaf.rev or not ancestry.labels(one.leaf.body_rev) - {one.text}
     ]
 
 
@@ -202,7 +202,7 @@ def _bodies_of_the_deleted(winner: Shown, leaves: list[Shown]) -> list[Shown]:
 
     An edit of fields lost its body to a put, and the put was deleted by somebody who hadn't seen the edit.
     """
-    held = _unreplaced(
+    held = unreplaced(
         [one for one in leaves if one.leaf.deleted and one.text is not None and one.leaf.body_rev != one.leaf.rev]
     )
     if not held:

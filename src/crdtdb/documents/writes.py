@@ -39,7 +39,7 @@ from crdtdb.documents.fields import (
     remove_fields,
     settle_fields,
 )
-from crdtdb.documents.revisions import NO_PATH, Rev, child_digest
+from crdtdb.documents.revisions import NO_PATH, Ancestry, Rev, child_digest
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, Shown, View, replaced_by, view
 from crdtdb.errors import ConflictError, NotFoundError
@@ -347,13 +347,16 @@ def _replace(
 def closing(state: State, write: Write, target: Shown, replaced: Mapping[Dot, Leaf]) -> State:
     """Put a deleted leaf under every live rev among `replaced` that the successor of `target` doesn't continue."""
     leaves, context = dict(state.leaves), state.context
+    # Of the leaves that stay the latest alone matters: the next is the one just made.
+    latest = max((leaf.clock for leaf in leaves.values()), key=lambda clock: clock.highest(write.actor), default=EMPTY)
     for other_dot, other in _to_close(target, replaced):
         dot = write.mint()
         context = context.add(dot)
+        latest = clock_of([other.clock], [latest], dot, context)
         leaves[dot] = Leaf(
             Rev(other.rev.generation + 1, child_digest(other.rev, deleted=True, body=None)),
             other.path.extended(other.rev.digest, other_dot),
-            clock_of([other.clock], [leaf.clock for leaf in leaves.values()], dot, context),
+            latest,
             True,
             dot,  # it lends no body to anybody: the successor has one
             other.body_rev,
@@ -370,8 +373,8 @@ def _to_close(target: Shown, replaced: Mapping[Dot, Leaf]) -> list[tuple[Dot, Le
     """
     by_rev = {leaf.rev: (dot, leaf) for dot, leaf in sorted(replaced.items()) if not leaf.deleted and not leaf.native}
     by_rev.pop(target.leaf.rev, None)
-    ends = [target.leaf, *(leaf for _, leaf in by_rev.values())]
-    return [by_rev[rev] for rev in sorted(by_rev) if not any(is_ancestor(rev, end) for end in ends)]
+    ends = Ancestry((leaf.rev, leaf.path, None) for leaf in (target.leaf, *(leaf for _, leaf in by_rev.values())))
+    return [by_rev[rev] for rev in sorted(by_rev) if rev not in ends]
 
 
 def _group(state: State, target: Shown) -> dict[Dot, Leaf]:

@@ -1,8 +1,8 @@
 """What a store sends to another, and what it does with what it receives. Rules 4 to 6 of docs/explanation/replication.md.
 
 The answer to a clock is read from one snapshot: every document with a live dot that the clock lacks, in the order of the
-dot log, a page at a time. Nothing is remembered between pages but a place in the log, since a document is sent at its
-smallest missing dot and nowhere else.
+dot log, a page at a time. A document is sent at its smallest missing dot and nowhere else, so nothing need be remembered
+between pages but a place in the log; which documents were met last is, so that none is decoded for each of its dots.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from crdtdb.store.contents import ContentMissingError
 from crdtdb.store.held import Held
 from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.journals import JournalRows
-from crdtdb.store.records import StoreTables, decode_past, decode_record, read_chain, read_first
+from crdtdb.store.places import RecentPlaces
+from crdtdb.store.records import StoreTables, decode_past, first_of, read_chain, record_of
+from crdtdb.store.rows import decode_row
 from crdtdb.store.transaction import Transaction, uncovered
 from crdtdb.wire.cbor import decode
 from crdtdb.wire.parcels import Closed, NotFollowingError, Parcel, ParcelWriter, Shipped, Steps
@@ -93,6 +95,7 @@ class Outgoing:
         self._names = {collection.number: name for name, collection in held.collections.items()}
         self._histories: dict[bytes, bool] = {}
         """Whether a collection has older revisions of any document: asked once, since most documents have none."""
+        self._met = RecentPlaces()
         self._documents = self._walk()
         self._ahead: _Found | None = None
         self._catalogue_due = catalogue or any(dot in self._missing for dot in held.catalogue.dots())
@@ -132,7 +135,7 @@ class Outgoing:
                 continue
             for first, last in ranges:
                 for key, value in self._snapshot.scan(keys.log(number, first), keys.log(number, last + 1)):
-                    if value:
+                    if value and value not in self._met:
                         found = self._document(Dot(actor, int.from_bytes(key[5:], "big")), value)
                         if found is not None:
                             yield found
@@ -145,11 +148,13 @@ class Outgoing:
         if name is None or value is None:
             return None
         history = keys.history(number, raw)
-        first = read_first(value, self._held.clock, self._tables)
+        encoded = decode_row(value)
+        first = first_of(encoded, self._held.clock, self._tables)
         if first is not None and first.creations == self._held.names[name]:
             closed = self._closed_revs(history, frozenset([Rev(1, first.digest.hex())])) if self._closed else ()
             return _Found(name, raw.decode(), first, EMPTY, _no_steps, closed)
-        record = decode_record(value, self._held.clock, self._tables, self._snapshot.get, key)
+        self._met.add(place)
+        record = record_of(encoded, self._held.clock, self._tables, self._snapshot.get, key)
         if dot != min(held for held in record.state.dots() if held in self._missing):
             return None
         living = self._held.living(name, record.state)

@@ -6,10 +6,10 @@ gets one too when fields have changed since it was written: clients of revision 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
-from crdtdb.causality import EMPTY, DotSet
+from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import Address, heads
 from crdtdb.documents import Ancestor, Leaf, Rev, State
 from crdtdb.documents.fields import reading, sequences_shown, value_without_sequences
@@ -48,22 +48,42 @@ class HistoryRows(NamedTuple):
         rows: Rows = {}
         for dot, leaf in before.leaves.items():
             if dot not in after.leaves or _goes_stale(leaf, before, after):
-                key = keys.revision(self.beginning, *leaf.rev)
-                body = before.bodies.get(leaf.body_dot)
-                own = leaf.body_rev == leaf.rev
-                text = None if body is None or (leaf.deleted and not own) else body.text
-                # Without fields its body is all of it, and nobody need look what is known already.
-                past = self.past(leaf.rev) if text is None or before.fields or dot in after.leaves else None
-                if past is None or past.text is None or (text is not None and past.seen is None):
-                    value = _value_of(before, leaf, text)
-                    rows[key] = encode_past(leaf.path.parent, self.tables, leaf.deleted, leaf.stamp, dot, *value)
+                rows.update(self._value_row(before, dot, leaf, dot in after.leaves))
         for dot, leaf in after.leaves.items():
             if leaf.path is not NO_PATH and dot not in before.leaves:
-                self._keep_path(leaf, after, rows)
+                self._keep_path(leaf, after.leaves.values(), rows)
         for dot, body in after.bodies.items():
             if dot not in before.bodies and is_mark(body):
                 rows.update((keys.revision(self.beginning, *rev), None) for rev in purged_by(body))
         return rows
+
+    def kept_in_passing(self, passed: State, before: State, after: State) -> Rows:
+        """Return the rows of leaves that came and were replaced within one write, as if each had been written by itself."""
+        rows: Rows = {}
+        if not passed.leaves:
+            return rows
+        leaves = {**before.leaves, **passed.leaves, **after.leaves}
+        for dot, leaf in sorted(leaves.items()):
+            if dot in before.leaves:
+                continue
+            if leaf.path is not NO_PATH:
+                self._keep_path(leaf, leaves.values(), rows)
+            if dot in passed.leaves:
+                rows.update(self._value_row(passed, dot, leaf, False))
+        return rows
+
+    def _value_row(self, before: State, dot: Dot, leaf: Leaf, stays: bool) -> Rows:
+        """Return the row of a leaf that is replaced, or stays and won't show any more what clients were told."""
+        body = before.bodies.get(leaf.body_dot)
+        own = leaf.body_rev == leaf.rev
+        text = None if body is None or (leaf.deleted and not own) else body.text
+        # Without fields its body is all of it, and nobody need look what is known already.
+        past = self.past(leaf.rev) if text is None or before.fields or stays else None
+        if past is not None and past.text is not None and (text is None or past.seen is not None):
+            return {}
+        value = _value_of(before, leaf, text)
+        row = encode_past(leaf.path.parent, self.tables, leaf.deleted, leaf.stamp, dot, *value)
+        return {keys.revision(self.beginning, *leaf.rev): row}
 
     def filled(self, rev: Rev, text: bytes) -> Rows:
         """Return the row of a revision that is known by its name, with its value in it; none if there is one already."""
@@ -84,8 +104,8 @@ class HistoryRows(NamedTuple):
             if one.rev not in leaves and not self.known(one.rev)
         }
 
-    def _keep_path(self, leaf: Leaf, after: State, rows: Rows) -> None:
-        """Write the rows of a path as far as none are there."""
+    def _keep_path(self, leaf: Leaf, leaves: Collection[Leaf], rows: Rows) -> None:
+        """Write the rows of a path as far as none are there; `leaves` are those that may have no row yet."""
         known = leaf.path.known
         for back, step in enumerate(known):
             rev = Rev(leaf.rev.generation - 1 - back, step.digest)
@@ -103,7 +123,7 @@ class HistoryRows(NamedTuple):
                 parent = None
             else:
                 # What follows is expected to be here; a leaf that stays, hidden, has no row of its own yet.
-                twin = next((other for other in after.leaves.values() if other.rev == rev), None)
+                twin = next((other for other in leaves if other.rev == rev), None)
                 if twin is None:
                     raise JunctionMissingError(f"the ancestors of {rev} aren't here")
                 parent = twin.path.parent

@@ -144,6 +144,10 @@ class Ledger(RowBatch):
         if not self.held.stable >= cut:
             self.held = replace(self.held, stable=self.held.stable | cut)
 
+    def stamp(self) -> int:
+        """Return the hybrid logical clock: later than all that was written or received here."""
+        return self._origin.stamp()
+
     def observe(self, stamp: int) -> None:
         """Let the clock of this store's stamps follow one made elsewhere."""
         self._origin.observe(stamp)

@@ -9,6 +9,7 @@ from crdtdb.backends import Reader
 from crdtdb.causality import DotSet
 from crdtdb.store import keys
 from crdtdb.store.held import Held
+from crdtdb.store.places import RecentPlaces
 from crdtdb.store.records import Record, StoreTables, read_record
 
 
@@ -59,15 +60,18 @@ class Moment(NamedTuple):
         Read from the dot log, so the cost follows what is missing.
         """
         collection = self.held.collections[name]
-        lowest = collection.seq + 1
+        lowest, met = collection.seq + 1, RecentPlaces()
         for actor, ranges in (self.held.clock - clock).items():
             number = self.tables.known_actor_number(actor)
             for first, last in ranges if number is not None else ():
                 for _, place in self.rows.scan(keys.log(number or 0, first), keys.log(number or 0, last + 1)):
-                    if place and keys.read_place(place)[0] == collection.number:
-                        record = self.read(name, keys.read_place(place)[1].decode())
-                        if record is not None and record.seq:
-                            lowest = min(lowest, record.seq)
+                    if not place or place in met or keys.read_place(place)[0] != collection.number:
+                        continue
+                    record = self.read(name, keys.read_place(place)[1].decode())
+                    if record is not None and record.seq:
+                        lowest = min(lowest, record.seq)
+                    if record is None or record.single is None:
+                        met.add(place)
         return lowest
 
     def decoded(self, name: str, key: bytes, value: bytes) -> Record | None:

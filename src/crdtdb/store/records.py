@@ -171,7 +171,11 @@ def _parent_alone(leaf: Leaf) -> tuple[Sequence[Ancestor], bool]:
 
 def decode_record(value: bytes, clock: DotSet, tables: StoreTables, get: Get, key: bytes) -> Record:
     """Read a document's row. `key` is the row's, `get` reads the rows of its older revisions."""
-    encoded = decode_row(value)
+    return record_of(decode_row(value), clock, tables, get, key)
+
+
+def record_of(encoded: Any, clock: DotSet, tables: StoreTables, get: Get, key: bytes) -> Record:
+    """Return what `decode_record` does of a row that was taken apart by `decode_row`."""
     return Record(encoded[0], None, _decoded(encoded, clock, tables, get, key))
 
 
@@ -196,9 +200,12 @@ def first_record(seq: int, first: First, residue: DotSet, clock: DotSet, tables:
     return row, Record(seq, Single(1, first.digest.hex(), first.text), None, row, clock, tables)
 
 
-def read_first(value: bytes, clock: DotSet, tables: StoreTables) -> First | None:
-    """Read a document's row if it has its first revision, and nothing of which the node clock doesn't know; else None."""
-    _, *encoded, residue = decode_row(value)
+def first_of(row: Any, clock: DotSet, tables: StoreTables) -> First | None:
+    """Return the first revision of a document, of whose row that is all, and all known to the node clock; else None.
+
+    The row was taken apart by `decode_row`.
+    """
+    _, *encoded, residue = row
     if residue is not None and not clock >= dots_in(residue, tables):
         return None
     return first_in([*encoded, None], tables)
