@@ -77,8 +77,10 @@ def create(documents: Documents, wanted: IndexDefinition) -> bool:
                     "drop it first, or give this one another name"
                 )
         made = True
-        views = body.get("views")
-        return {**body, "language": LANGUAGE, "views": {**(views or {}), wanted.name: wanted.view()}}
+        views = body.get("views") or {}
+        if not isinstance(views, Mapping):
+            raise InvalidInputError(f"{wanted.ddoc!r} has `views` that are no object: give the index another `ddoc`")
+        return {**body, "language": LANGUAGE, "views": {**views, wanted.name: wanted.view()}}
 
     documents.upsert(wanted.ddoc, add)
     return made

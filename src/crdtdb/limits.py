@@ -14,6 +14,12 @@ DOCUMENT_LEAVES_MAX: Final = 1_000
 
 # Revisions.
 REVS_LIMIT: Final = 1_000
+GENERATION_MAX: Final = 2**53 - 1
+LOCAL_GENERATION_MAX: Final = 10**15 - 1
+"""Of a local record, which clients send back as `0-N`."""
+SWEEP_MAX: Final = 2**63 - 1
+STAMP_AHEAD_MILLISECONDS_MAX: Final = 24 * 3600 * 1000
+"""A stamp further ahead of this node's clock is no clock's that is merely wrong: what it says of an age doesn't count."""
 
 # The wire between nodes.
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -42,6 +48,8 @@ CONNECT_SECONDS_MAX: Final = 3.0
 """For the TCP connection alone: the kernel repeats its first packet ever more seldom, and a new attempt begins anew."""
 UNACKNOWLEDGED_SECONDS_MAX: Final = 4.0
 """So long a sent byte may stay unacknowledged by the peer's kernel: then the way is broken, and a new one is looked for."""
+DIALS_AT_ONCE_MAX: Final = 64
+"""Attempts to connect with other nodes under way: a member can make up addresses."""
 SEND_QUEUE_FRAMES_MAX: Final = 256
 SEND_SECONDS_MAX: Final = 15.0
 """For one frame: who reads more slowly is taken for gone."""
@@ -60,6 +68,24 @@ FILTER_THREADS_MAX: Final = 4
 PASSWORD_THREADS_MAX: Final = 2
 ATTACHMENT_THREADS_MAX: Final = 4
 WAITING_THREADS_MAX: Final = 32
+
+HOLD_OFF_SECONDS_FIRST: Final = 1.0
+HOLD_OFF_SECONDS_MAX: Final = 60.0
+"""So long no connection is kept with a peer whose frame was refused: doubled each time that it happens again."""
+REASON_CHARACTERS_MAX: Final = 500
+"""Of what an error says, in a log line that a peer brought about."""
+
+# What a node believes of others.
+INCARNATION_MAX: Final = 2**53 - 1
+INCARNATION_JUMP_MAX: Final = 1_024
+"""By how much the incarnation that others tell of a member may exceed the one that is known: what the member says of itself on
+its own connection may exceed it by any number."""
+TOKEN_MAX: Final = 2**62 - 1
+TOKEN_JUMP_MAX: Final = 2**36
+"""By how much a token that another member tells may exceed the highest that is known: 10 leases a second for 200 years."""
+CLOCK_ACTORS_MAX: Final = 16_384
+CLOCK_RANGES_MAX: Final = 32_768
+"""Of a clock in a frame: so a greeting stays within `HANDSHAKE_FRAME_BYTES_MAX`."""
 
 # HTTP.
 REQUEST_BYTES_MAX: Final = 64 * 1024 * 1024

@@ -17,11 +17,12 @@ from anyio.abc import TaskGroup
 from crdtdb.cluster.tls import client_context
 from crdtdb.database import Database
 from crdtdb.document import check_name
+from crdtdb.documents import NO_BODY
 from crdtdb.errors import ConflictError, CrdtdbError, LockError, NotFoundError, UnavailableError
 from crdtdb.http.authentication import WHO
-from crdtdb.jsontext import canonical
+from crdtdb.jsontext import canonical, load
 from crdtdb.replicating import Endpoint, Inside, Peer, PeerError, Progress, Replication
-from crdtdb.replicating.specs import check_spec, wanted_by, without_secrets
+from crdtdb.replicating.specs import check_described, check_spec, wanted_by, without_secrets
 from crdtdb.security import REPLICATOR, Principal
 from crdtdb.system import SystemCollection
 from crdtdb.threads import COMMITS
@@ -69,7 +70,7 @@ class Replicator:
     def __init__(self, database: Database, cluster: str, name: str, app: Callable[..., Any]) -> None:
         """`cluster` and `name` say which node this is; `app` is its application, which local databases are asked through."""
         self._database, self._cluster, self._name, self._app = database, cluster, name, app
-        self._kept = SystemCollection(database.store, REPLICATOR)
+        self._kept = SystemCollection(database.store, REPLICATOR, check_described)
         self._tasks: TaskGroup | None = None
         self.jobs: dict[str, Job] = {}
         """By what they were asked for as, or by the id of what describes them."""
@@ -152,8 +153,10 @@ class Replicator:
 
     def documents(self) -> dict[str, dict[str, Any]]:
         """Return what describes replications, by its ids, without passwords."""
-        collection = self._database.collection(REPLICATOR)
-        return {one.id: {"_id": one.id, "_rev": one.rev, **without_secrets(one)} for one in collection.all()}
+        return {
+            doc_id: {"_id": doc_id, "_rev": str(winner.rev), **without_secrets(load(winner.text or NO_BODY))}
+            for doc_id, winner in ((doc_id, shown.siblings[0]) for doc_id, shown in self._kept.views())
+        }
 
     def put(self, doc_id: str, spec: Mapping[str, Any]) -> str:
         """Describe a replication, or describe it anew; return its revision. Raises InvalidInputError, ConflictError."""

@@ -22,6 +22,8 @@ _KINDS = ("admins", "members", "readers")
 _LISTED_MAX = 1_000
 _NAME_MAX = 256
 NOBODY_NAMED: Mapping[str, Any] = {kind: {"names": [], "roles": []} for kind in _KINDS}
+ADMINISTRATORS_ONLY: Mapping[str, Any] = {**NOBODY_NAMED, "members": {"names": [""], "roles": []}}
+"""Names somebody, and nobody who could exist."""
 
 
 class Level(IntEnum):
@@ -94,13 +96,15 @@ class Permissions:
     """What is said of all collections, read again when it changes."""
 
     def __init__(self, store: Store) -> None:
-        self._kept = SystemCollection(store, ACCESS)
-        self._said: dict[str, dict[str, Any]] = {}
+        self._kept = SystemCollection(store, ACCESS, lambda name, body: check_security(body))  # noqa: ARG005
+        self._said: dict[str, Mapping[str, Any]] = {}
 
     def of(self, name: str) -> Mapping[str, Any]:
         """Return what is said of a collection."""
         if self._kept.changed():
-            self._said = {one: check_security(body) for one, body in self._kept.bodies()}
+            said = {one: check_security(body) for one, body in self._kept.bodies()}
+            # What can't be read must not open what it closed.
+            self._said = {**dict.fromkeys(self._kept.malformed, ADMINISTRATORS_ONLY), **said}
         return self._said.get(name, NOBODY_NAMED)
 
     def say(self, name: str, security: object) -> None:

@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from crdtdb.documents import State, View, Write, delete, put, resolve, view
+from msgspec.structs import replace
+
+from crdtdb.documents import NO_BODY, Shown, State, View, Write, delete, put, resolve, view
+from crdtdb.errors import CrdtdbError, InvalidDocumentError
 from crdtdb.jsontext import canonical, load
 from crdtdb.store import Store, Transaction
 
+Check = Callable[[str, dict[str, Any]], object]
+"""Given the id and the body of a document, raises whatever it likes unless its owner could have written it."""
+_log = logging.getLogger("crdtdb.system")
+
+
+def check_system_document(check: Check, doc_id: str, text: bytes) -> dict[str, Any]:
+    """Return the body of a document of a system collection. Raises InvalidDocumentError for one that its owner never writes."""
+    try:
+        body = load(text)
+        if type(body) is not dict:
+            raise TypeError(f"it is {type(body).__name__}, not an object")
+        check(doc_id, body)
+    except (CrdtdbError, TypeError, ValueError, LookupError, AttributeError) as error:
+        raise InvalidDocumentError(f"malformed: {type(error).__name__}: {error}") from error
+    return body
+
 
 class SystemCollection:
-    """One of them, read again whenever it has changed."""
+    """One of them, read again whenever it has changed.
 
-    def __init__(self, store: Store, name: str) -> None:
+    Other nodes may have written anything there. What `check` doesn't allow counts as absent, with a warning, until the owner
+    of the document writes it again.
+    """
+
+    def __init__(self, store: Store, name: str, check: Check = lambda doc_id, body: None) -> None:  # noqa: ARG005
         """`name` begins with `system.`."""
-        self._store, self.name = store, name
+        self._store, self.name, self._check = store, name, check
         self._read_at: tuple[int, int] | None = None
+        self._warned: set[tuple[str, str]] = set()
+        self.malformed: frozenset[str] = frozenset()
+        """The ids of the documents that had no readable body when all were last read."""
 
     def changed(self) -> bool:
         """Whether there is something else to read than at the last call; so whoever asks has to read."""
@@ -28,19 +55,32 @@ class SystemCollection:
         return True
 
     def views(self) -> Iterator[tuple[str, View]]:
-        """Yield each document that isn't deleted."""
+        """Yield each document that isn't deleted, with those of its siblings that are as their owner writes them."""
+        malformed: set[str] = set()
         if self.name in self._store.held.names:
             for doc_id, record in self._store.documents(self.name):
                 shown = view(record.state)
-                if not shown.deleted:
-                    yield doc_id, shown
+                sound = tuple(one for one in shown.siblings if self._is_sound(doc_id, one))
+                if sound:
+                    yield doc_id, shown if len(sound) == len(shown.siblings) else replace(shown, siblings=sound)
+                elif not shown.deleted:
+                    malformed.add(doc_id)
+        self.malformed = frozenset(malformed)
+
+    def _is_sound(self, doc_id: str, one: Shown) -> bool:
+        try:
+            check_system_document(self._check, doc_id, one.text or b"")
+        except InvalidDocumentError as error:
+            if (doc_id, str(one.rev)) not in self._warned:
+                self._warned.add((doc_id, str(one.rev)))
+                _log.warning("ignoring the document %r of %s, revision %s: %s", doc_id[:200], self.name, one.rev, error)
+            return False
+        return True
 
     def bodies(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield what each document says, the winner where there are several."""
         for doc_id, shown in self.views():
-            text = shown.siblings[0].text
-            if text is not None:
-                yield doc_id, load(text)
+            yield doc_id, load(shown.siblings[0].text or NO_BODY)
 
     def say(self, doc_id: str, body: dict[str, Any]) -> bool:
         """Let a document say this; return whether it didn't yet, and was written."""

@@ -19,7 +19,7 @@ from threading import Lock, Semaphore
 from typing import Any, NamedTuple
 
 from crdtdb.addresses import block_of
-from crdtdb.errors import InvalidInputError, NotFoundError
+from crdtdb.errors import InvalidDocumentError, InvalidInputError, NotFoundError
 from crdtdb.limits import SESSION_SKEW_SECONDS_MAX
 from crdtdb.security import USERS, Principal
 from crdtdb.store import Store
@@ -42,6 +42,17 @@ _REMEMBERED_MAX = 1_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _NOBODY: Mapping[str, Any] = {"salt": "00" * _SALT_BYTES, "hash": "00" * _HASH_BYTES, "roles": []}
+
+
+def check_user(name: str, body: Mapping[str, Any]) -> None:
+    """Raise InvalidDocumentError unless a document of `system.users` is that of a user."""
+    roles = body["roles"]
+    if not _NAME.fullmatch(name) or len(bytes.fromhex(body["salt"])) < _SALT_BYTES:
+        raise InvalidDocumentError("a user has a name, and a salt")
+    if len(bytes.fromhex(body["hash"])) != _HASH_BYTES:
+        raise InvalidDocumentError(f"the hash of a password has {_HASH_BYTES} bytes")
+    if type(roles) is not list or len(roles) > _ROLES_MAX or not all(type(one) is str for one in roles):
+        raise InvalidDocumentError(f"roles are an array of at most {_ROLES_MAX} names")
 
 
 class Verdict(NamedTuple):
@@ -107,7 +118,7 @@ class Users:
     def __init__(
         self, store: Store, wall: WallClock = wall_milliseconds, draw: Callable[[int], bytes] = os.urandom
     ) -> None:
-        self._kept, self._wall, self._draw = SystemCollection(store, USERS), wall, draw
+        self._kept, self._wall, self._draw = SystemCollection(store, USERS, check_user), wall, draw
         self._known: dict[str, Mapping[str, Any]] = {}
         self._working = Semaphore(_AT_A_TIME)  # each takes 16 MB
         self._secret = os.urandom(32)

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 
+_LAST_MILLISECOND = 253_402_300_799_999
+
 WallClock = Callable[[], int]
 """Returns the time in milliseconds since 1970, UTC."""
 
@@ -24,6 +26,6 @@ def http_date(milliseconds: int) -> str:
 
 
 def iso(milliseconds: int) -> str:
-    """Write a time in milliseconds as people read it: `2026-11-23T09:20:11.250Z`."""
-    seconds, rest = divmod(milliseconds, 1000)
+    """Write a time in milliseconds as people read it: `2026-11-23T09:20:11.250Z`; any later than the year 9999 as its end."""
+    seconds, rest = divmod(min(milliseconds, _LAST_MILLISECOND), 1000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03}Z"

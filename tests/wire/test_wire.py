@@ -327,7 +327,7 @@ def test_vectors(name: str) -> None:
     assert decode_message(payload) == message
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2", "1.3"])
 def test_what_older_versions_sent_can_be_read(version: str) -> None:
     """Nodes of one major version work together: these are the vectors as the minor versions before had them."""
     older = json.loads((Path(__file__).parent / f"vectors-{version}.json").read_text())

@@ -19,6 +19,12 @@ REVOCATIONS = "system.revocations"
 _SERIAL = re.compile(r"[0-9a-f]{1,40}")
 
 
+def check_revocation(serial: str, body: dict[str, Any]) -> None:  # noqa: ARG001
+    """Raise InvalidInputError unless a document of `system.revocations` stands under a serial number."""
+    if not _SERIAL.fullmatch(serial):
+        raise InvalidInputError(f"{serial[:60]!r} isn't a serial number")
+
+
 class Revocations:
     """The certificates that count no more, by their serial number."""
 
@@ -28,7 +34,8 @@ class Revocations:
 
     def __contains__(self, serial: object) -> bool:
         if self._kept.changed():
-            self._serials = frozenset(one for one, _ in self._kept.views())
+            listed = frozenset(one for one, _ in self._kept.views())
+            self._serials = listed | self._kept.malformed  # what it says isn't looked at
         return serial in self._serials
 
     def revoke(self, serial: str, name: str, role: str, why: str, by: str, at: int) -> bool:

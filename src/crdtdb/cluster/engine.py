@@ -18,6 +18,7 @@ from crdtdb.causality import DotSet
 from crdtdb.certified import Certified
 from crdtdb.cluster.actions import Action, Outbox
 from crdtdb.cluster.audits import Audits
+from crdtdb.cluster.boundary import Boundary
 from crdtdb.cluster.exchanges import Exchanges
 from crdtdb.cluster.handshakes import Handshakes, WhyRefused
 from crdtdb.cluster.links import Link, Links
@@ -25,13 +26,16 @@ from crdtdb.cluster.locks import Locks
 from crdtdb.cluster.readiness import Readiness
 from crdtdb.cluster.roster import KeptRoster, keep_roster, read_roster
 from crdtdb.cluster.showing import Showing
+from crdtdb.cluster.system_documents import Inspection
 from crdtdb.cluster.upkeep import Upkeep
 from crdtdb.database import Database
 from crdtdb.errors import DotCollisionError, EncodingError, ProtocolError, TooLargeError
 from crdtdb.gossip import Dialer, GossipConfig, Membership, Rumors
+from crdtdb.limits import INCARNATION_MAX
 from crdtdb.store import Committed, ContentMissingError, JunctionMissingError, Told
 from crdtdb.wire.codec import clock_digest, decode_message, parcel_in
 from crdtdb.wire.messages import (
+    BOUNDED_SINCE,
     BRIEF_SINCE,
     LOCKS_SINCE,
     MINOR,
@@ -109,7 +113,13 @@ class Engine:
         self.membership = Membership(me, kept.members, config, dice, now)
         self.rumors = Rumors(config.rumor_fanout, dice)
         self.exchanges = Exchanges(
-            self.store, config, self.outbox, self._completed, lambda finding: self.audits.found(finding), now
+            self.store,
+            config,
+            self.outbox,
+            self._completed,
+            lambda finding: self.audits.found(finding),
+            now,
+            self._inspection,
         )
         self.readiness = Readiness(
             joining=(bool(identity.join) and not kept.joined)
@@ -122,6 +132,7 @@ class Engine:
             self.store.entered()  # there is nobody to be compared with
         self.upkeep = Upkeep(self.store, self.membership, config, self.outbox, told, now)
         self.links = Links(Dialer(config, dice), config, self.outbox, self._forgotten, identity.minor)
+        self.boundary = Boundary(self.links, self.outbox)
         self.handshakes = Handshakes(self, why_refused)
         self.showing = Showing(self.store, me.name, self.links, config.showing_interval, now)
         self.locks = Locks(self.store, me.name, self.upkeep.roster, self.links, dice, now)
@@ -134,7 +145,9 @@ class Engine:
         self._committed: deque[Committed] = deque()
         self.rumors_received = self.rumors_new = 0
         """Rumors that were taken, and those of them that brought something new."""
-        self.stopping = False
+        self.stopping = self.drew_store = self.drew_actor = False
+        """Whether the store's id or its actor was drawn since the start: then no other node can have met it elsewhere."""
+        self._now = now
         self._keep_roster()
         self.store.listeners.append(self.committed)
         self._handlers: dict[type[Any], Callable[[Link, Any, float], None]] = {
@@ -166,18 +179,13 @@ class Engine:
         self.handshakes.begin(self.links.opened(number, address, certified, now), now)
 
     def received(self, number: int, payload: bytes, now: float) -> None:
-        """A payload came over a link. Whatever is wrong with it, the link is closed and the node goes on."""
+        """A payload came over a link. Whatever is wrong with it, the link is closed and the node goes on.
+
+        Raises StoreError if this node's own disk fails.
+        """
         link = self.links.get(number)
-        if link is None:
-            return
-        try:
-            message = decode_message(payload)
-            if link.peer is None:
-                self.handshakes.take(link, message, now)
-            else:
-                self._dispatch(link, message, now)
-        except (EncodingError, ProtocolError) as error:
-            self.links.close(link, now, f"closing the connection with {link}: {error}")
+        if link is not None:
+            self.boundary.frame(link, lambda: self._handle(link, decode_message(payload), now), now)
 
     def closed(self, number: int, now: float) -> None:
         """A connection is gone."""
@@ -196,10 +204,12 @@ class Engine:
 
         Raises StoreError once the store has failed: the node is to end, and what was acknowledged is there when it is back.
         """
+        self._now = now
         if self.stopping:
             return
         if self.store.failure is not None:
             raise self.store.failure
+        duty = self.boundary.duty
         self._spread_commits()
         self.dial(now)
         self.links.keep_alive(self.membership.news, now)
@@ -207,21 +217,22 @@ class Engine:
             self.links.send_to(name, message)
         self.exchanges.tick(now)
         self._exchange(now)
-        self._push_rumors()
-        self._settle()
+        duty("spreading rumors", self._push_rumors, now)
+        duty("resolving conflicts", self._settle, now)
         if self.readiness.give_up_asking(now):
             self._renew_actor("not every member could be asked whether it knows more of this node's actor")
         if self.readiness.may_be_named:
             self.readiness.named = True
-            self._name_members(now)
+            duty("naming members", lambda: self._name_members(now), now)
         if not self.readiness.joining:
-            self.upkeep.tick(now, self.links.peers())
-            self._part_with_retired(now)
+            duty("counting acknowledgements", lambda: self.upkeep.tick(now, self.links.peers()), now)
+            duty("parting with strangers", lambda: self._part_with_strangers(now), now)
         self.handshakes.part_with_refused(now)
         self.audits.tick(self.readiness.joining, now)
-        self.locks.tick(self.readiness.ready and self.identity.minor >= LOCKS_SINCE, now)
+        votes = self.readiness.ready and self.identity.minor >= LOCKS_SINCE
+        duty("keeping locks", lambda: self.locks.tick(votes, now), now)
         if self.readiness.ready:
-            self.showing.tick(now)
+            duty("showing the node's state", lambda: self.showing.tick(now), now)
         if self.membership.changed:
             self._tell_of_members()
             self._keep_roster()
@@ -238,9 +249,16 @@ class Engine:
 
     def work(self) -> bool:
         """Do a piece of what takes longer: a page for each peer, a slice of a sweep. Return whether there is more."""
-        pages = self.exchanges.pump()
-        swept = self.store.sweep()
-        return (self.upkeep.work() and not self.readiness.joining) or swept or pages
+        pages = self.exchanges.pump(self._for_link)
+        swept = self.boundary.duty("sweeping", self.store.sweep, self._now)
+        collected = self.boundary.duty("collecting garbage", self.upkeep.work, self._now)
+        return (collected and not self.readiness.joining) or swept or pages
+
+    def _for_link(self, number: int, act: Callable[[], None]) -> None:
+        """Do what is due on a link, within the boundary."""
+        link = self.links.get(number)
+        if link is not None:
+            self.boundary.frame(link, act, self._now)
 
     @property
     def wants_space(self) -> bool:
@@ -255,11 +273,11 @@ class Engine:
         """Say goodbye: nobody needs to suspect a node that stops cleanly."""
         self.stopping = True
         if self.store.failure is None:
-            self.locks.stop(now)
+            self.boundary.duty("giving locks back", lambda: self.locks.stop(now), now)
             if self.readiness.ready:
-                self.showing.stop(now)
+                self.boundary.duty("showing that the node stops", lambda: self.showing.stop(now), now)
         self._spread_commits()
-        self._push_rumors()
+        self.boundary.duty("spreading rumors", self._push_rumors, now)
         self.links.close_all(Ping(0, (self.membership.leave(),)), now)
         self.exchanges.stop()
         self.store.listeners.remove(self.committed)
@@ -274,6 +292,7 @@ class Engine:
         """Enter the cluster as a store that nobody knows, with all that this one holds. Rules 3, 10 and 12."""
         self.outbox.log("WARNING", f"this node enters as a new store, and is compared with the others first: {why}")
         self.store.begin_anew(why)
+        self.drew_store = self.drew_actor = True
         self.locks.begin_anew(now)
         me = self.membership.me
         self.membership.me = me._replace(
@@ -286,6 +305,7 @@ class Engine:
 
     def _renew_actor(self, why: str) -> None:
         self.store.renew_actor()
+        self.drew_actor = True
         me = self.membership.me
         self.membership.me = me._replace(actor=self.store.actor, incarnation=me.incarnation + 1)
         self.membership.changed = True
@@ -293,6 +313,12 @@ class Engine:
         self.outbox.log("WARNING", f"this node writes as a new actor from now on: {why}")
 
     # Messages
+
+    def _handle(self, link: Link, message: Message, now: float) -> None:
+        if link.peer is None:
+            self.handshakes.take(link, message, now)
+        else:
+            self._dispatch(link, message, now)
 
     def _dispatch(self, link: Link, message: Message, now: float) -> None:
         handler = self._handlers.get(type(message))
@@ -305,11 +331,11 @@ class Engine:
         handler(link, message, now)
 
     def _ping(self, link: Link, message: Ping, now: float) -> None:
-        self.membership.learn(message.members, now)
+        self._learn(link, message.members, now)
         self.outbox.send(link.number, Ack(message.number, self.membership.news(), self._digest()))
 
     def _ack(self, link: Link, message: Ack, now: float) -> None:
-        self.membership.learn(message.members, now)
+        self._learn(link, message.members, now)
         asked_by = self.membership.acknowledged(message.number)
         if asked_by is not None:
             number, theirs = asked_by
@@ -319,8 +345,13 @@ class Engine:
             if message.clock_digest == self._digest():
                 self._acknowledged(link, self.store.durable_clock())
 
+    def _learn(self, link: Link, members: tuple[Member, ...], now: float) -> None:
+        if link.minor >= BOUNDED_SINCE and any(one.incarnation > INCARNATION_MAX for one in members):
+            raise EncodingError(f"an incarnation is at most {INCARNATION_MAX:,}")
+        self.membership.learn(members, now, link.peer, self.links.is_connected)
+
     def _probe(self, link: Link, message: Probe, now: float) -> None:
-        self.membership.learn(message.members, now)
+        self._learn(link, message.members, now)
         for name, ping in self.membership.probe_for(link.number, message.number, message.name, now):
             self.links.send_to(name, ping)
 
@@ -363,7 +394,7 @@ class Engine:
 
     def _rumor(self, link: Link, message: Rumor, now: float) -> None:
         try:
-            received = self.store.receive(parcel_in(message.parcel))
+            received = self.store.receive(parcel_in(message.parcel), inspect=self._inspection(link))
         except (JunctionMissingError, ContentMissingError):
             self._ask_by_name(link.peer, now)
             return
@@ -375,6 +406,12 @@ class Engine:
         self.exchanges.news = self.exchanges.news or bool(received.news)
         self.rumors.heard(received.news, {*message.told, link.peer or "?"})
 
+    def _inspection(self, link: Link) -> Inspection:
+        """Return what looks at the documents that come over a link."""
+        entry = self.upkeep.roster.get(link.peer or "?")
+        actors = {entry.actor, *entry.former} if entry is not None else set()
+        return Inspection(actors | {link.greeting.actor} if link.greeting is not None else actors)
+
     def _ask_by_name(self, name: str | None, now: float) -> None:
         way = self.links.ways.get(name or "?")
         if way is not None:
@@ -384,9 +421,12 @@ class Engine:
 
     def dial(self, now: float) -> None:
         """Keep a connection to every member and every address to join at."""
-        reach = self.identity.reach
-        known = {reach.get(one.name, one.address) for one in self.membership.others.values()}
-        self.links.dial((known | set(self.identity.join)) - {self.identity.address}, now)
+        reach, wanted = self.identity.reach, set(self.identity.join)
+        for name in self.membership.others:
+            wanted |= {reach[name]} if name in reach else self.membership.addresses(name)
+        for name in self.boundary.names_held_off(now):
+            wanted -= self.membership.addresses(name)
+        self.links.dial(wanted - {self.identity.address}, now)
 
     def _forgotten(self, link: Link) -> None:
         self.exchanges.closed(link.number)
@@ -429,7 +469,9 @@ class Engine:
             for name in self.upkeep.name_members(self.links.greetings()):
                 self.links.send_to(name, Poke())
 
-    def _part_with_retired(self, now: float) -> None:
+    def _part_with_strangers(self, now: float) -> None:
+        """Forget members whom nobody but others speaks of, and close the links of those who were retired."""
+        self.membership.forget_hearsay(self.upkeep.roster.entries().keys(), now)
         for entry in self.upkeep.roster.entries().values():
             if entry.retired and entry.store_id != self.membership.me.store_id:
                 self.membership.forget(entry.name, entry.store_id)

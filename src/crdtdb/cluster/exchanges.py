@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 from crdtdb.causality import DotSet
@@ -10,9 +11,9 @@ from crdtdb.cluster.actions import Outbox
 from crdtdb.cluster.comparing import AnsweredComparison, AskedComparison, Finding, Pace
 from crdtdb.cluster.fetching import Fetching
 from crdtdb.cluster.links import Link
-from crdtdb.errors import DotCollisionError, NotFoundError, TooLargeError
+from crdtdb.errors import DotCollisionError, EncodingError, NotFoundError, TooLargeError
 from crdtdb.gossip import Asking, Form, GossipConfig, PageFlow
-from crdtdb.store import ContentMissingError, JunctionMissingError, Outgoing, Store
+from crdtdb.store import ContentMissingError, Inspect, JunctionMissingError, Outgoing, Store, trust
 from crdtdb.wire.codec import parcel_in
 from crdtdb.wire.messages import (
     BRIEF_SINCE,
@@ -30,6 +31,9 @@ from crdtdb.wire.messages import (
     SumsOf,
     Want,
 )
+
+Guard = Callable[[int, Callable[[], None]], None]
+"""Does something for a link, given by its number."""
 
 COMPARE = "compare"
 """Why an exchange isn't answered: what the asker lacks was collected, so clocks alone can't tell what he is to give up."""
@@ -49,9 +53,13 @@ class Exchanges:
         completed: Callable[[str], None],
         audited: Callable[[Finding], None] = lambda finding: None,  # noqa: ARG005
         now: float = 0.0,
+        inspection: Callable[[Link], Inspect] = lambda link: trust,  # noqa: ARG005
     ) -> None:
-        """`completed` is told the name of a peer when this node has all that it had, `audited` what an audit has found."""
-        self.audited = audited
+        """`completed` is told the name of a peer when this node has all that it had, `audited` what an audit has found.
+
+        `inspection` returns what inspects the documents that come over a link.
+        """
+        self.audited, self._inspection = audited, inspection
         self._pace = Pace(config.audit_documents_a_second, now)
         self._store, self._config, self._outbox, self._completed = store, config, outbox, completed
         self._numbers = count(1)
@@ -112,6 +120,8 @@ class Exchanges:
             return
         fetching = self._fetching.get(link.number)
         if fetching is not None:
+            if len(fetching.pages) > 2 * self._config.pages_ahead:
+                raise EncodingError("more pages than were wanted")
             fetching.pages.append(message)
         else:
             self._merge(link, asking, message, now)
@@ -128,7 +138,7 @@ class Exchanges:
                     return False
                 self._outbox.send(link.number, More(message.exchange, asking.wanted(self._config.pages_ahead)))
                 return True
-            received = self._store.receive(parcel, message.last and comparison is None)
+            received = self._store.receive(parcel, message.last and comparison is None, self._inspection(link))
         except ContentMissingError as error:
             fetching = Fetching(self._store, asking.exchange, message, error.missing)
             self._fetching[link.number] = fetching
@@ -158,7 +168,7 @@ class Exchanges:
         return True
 
     def piece(self, link: Link, message: Piece, now: float) -> None:
-        """Take a piece of a content that a page waits for. Raises ProtocolError for one that isn't what it should be."""
+        """Take a piece of a content that a page waits for. Raises EncodingError for one that isn't what it should be."""
         asking, fetching = self._asking.get(link.number), self._fetching.get(link.number)
         if asking is None or fetching is None or fetching.exchange != message.exchange or fetching.done():
             return
@@ -301,24 +311,15 @@ class Exchanges:
         if answering is not None and answering[0].exchange == message.exchange:
             answering[0].more(message.wanted, now, self._config.pages_ahead)
 
-    def pump(self) -> bool:
-        """Send one page to each peer that waits for one; return whether there is more to send."""
-        for number, (flow, outgoing) in list(self._answering.items()):
-            compared = self._compared.get(number)
-            if compared is not None and compared.waits:
-                if not self._may_step(compared):
-                    continue
-                for message in compared.step():
-                    self._outbox.send(number, message)
-            elif flow.may_send:
-                page = outgoing.next_page()
-                self._outbox.send(number, PageOf(flow.exchange, flow.sent, page.last, page.parcel))
-                flow.sent += 1
-                if page.last and (compared is None or not compared.page_ended()):
-                    self._stop_answering(number)
-        for number, comparison in list(self._comparing.items()):
-            for message in comparison.step() if self._may_step(comparison) else ():
-                self._outbox.send(number, message)
+    def pump(self, guard: Guard) -> bool:
+        """Send one page to each peer that waits for one; return whether there is more to send.
+
+        `guard` does what is due on a link: what goes wrong there is no matter of the others.
+        """
+        for number in list(self._answering):
+            guard(number, partial(self._answer, number))
+        for number in list(self._comparing):
+            guard(number, partial(self._compare_further, number))
         return (
             any(flow.may_send and number not in self._compared for number, (flow, _) in self._answering.items())
             or any(
@@ -327,6 +328,25 @@ class Exchanges:
             )
             or any(self._goes_on(comparison) for comparison in self._comparing.values())
         )
+
+    def _answer(self, number: int) -> None:
+        flow, outgoing = self._answering[number]
+        compared = self._compared.get(number)
+        if compared is not None and compared.waits:
+            if self._may_step(compared):
+                for message in compared.step():
+                    self._outbox.send(number, message)
+        elif flow.may_send:
+            page = outgoing.next_page()
+            self._outbox.send(number, PageOf(flow.exchange, flow.sent, page.last, page.parcel))
+            flow.sent += 1
+            if page.last and (compared is None or not compared.page_ended()):
+                self._stop_answering(number)
+
+    def _compare_further(self, number: int) -> None:
+        comparison = self._comparing[number]
+        for message in comparison.step() if self._may_step(comparison) else ():
+            self._outbox.send(number, message)
 
     def _may_step(self, comparison: AnsweredComparison | AskedComparison) -> bool:
         """Whether a comparison may go on now: an audit reads no faster than it should."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from crdtdb.documents.attachments import Content
-from crdtdb.errors import ProtocolError
+from crdtdb.errors import EncodingError
 from crdtdb.store import PIECE_BYTES, Store
 from crdtdb.wire.messages import Fetch, PageOf, Piece
 
@@ -41,11 +41,13 @@ class Fetching:
     def take(self, piece: Piece) -> bool:
         """Take a piece; return whether it is time to ask again.
 
-        One that comes ahead of its turn waits for it; one that wasn't asked for is left out. Raises ProtocolError for a content
+        One that comes ahead of its turn waits for it; one that wasn't asked for is left out. Raises EncodingError for a content
         that isn't what its name says.
         """
         if piece.sha256 != self._missing[0].sha256 or not 0 <= piece.number - self._number < _PIECES_AT_ONCE:
             return False
+        if len(piece.content or b"") > PIECE_BYTES:
+            raise EncodingError(f"a piece of an attachment has at most {PIECE_BYTES:,} bytes")
         self._ahead[piece.number] = piece
         again = False
         while self._missing and self._number in self._ahead:
@@ -57,11 +59,11 @@ class Fetching:
         self._upload.add(data)
         self._number += 1
         if self._upload.length > content.length or (not piece.last and len(data) != PIECE_BYTES):
-            raise ProtocolError("the content of an attachment is longer than it says, or comes in odd pieces")
+            raise EncodingError("the content of an attachment is longer than it says, or comes in odd pieces")
         if not piece.last:
             return self._number % _PIECES_AT_ONCE == 0
         if self._upload.content.sha256 != content.sha256:
-            raise ProtocolError("the content of an attachment isn't what its digest says")
+            raise EncodingError("the content of an attachment isn't what its digest says")
         self._store.attachments.adopt(self._upload)
         self._missing.popleft()
         self._ahead.clear()

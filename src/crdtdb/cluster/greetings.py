@@ -5,6 +5,7 @@ from __future__ import annotations
 from crdtdb.certified import Certified
 from crdtdb.cluster.members import Roster
 from crdtdb.gossip import Membership
+from crdtdb.limits import INCARNATION_MAX
 from crdtdb.wire.messages import MAJOR, Greeting, Member, Refusal, Refuse, Status
 
 
@@ -45,5 +46,10 @@ def refusal_of(
 def member_of(greeting: Greeting) -> Member:
     """Return the roster's entry of a node that was greeted."""
     return Member(
-        greeting.name, greeting.store_id, greeting.actor, greeting.address, greeting.incarnation, Status.ALIVE
+        greeting.name,
+        greeting.store_id,
+        greeting.actor,
+        greeting.address,
+        min(greeting.incarnation, INCARNATION_MAX),  # an older version may have been driven beyond
+        Status.ALIVE,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from crdtdb.certified import Certified
 from crdtdb.cluster.greetings import member_of, refusal_of
 from crdtdb.cluster.links import Link
-from crdtdb.errors import ProtocolError
+from crdtdb.errors import EncodingError, ProtocolError
 from crdtdb.wire.messages import MAJOR, Greeting, Hello, Message, Ping, Refusal, Refuse, Welcome
 
 if TYPE_CHECKING:
@@ -74,17 +74,28 @@ class Handshakes:
 
     def _admitted(self, link: Link, greeting: Greeting, now: float) -> bool:
         engine = self._engine
+        kept_out = engine.boundary.held_off(greeting.name, now)
+        if kept_out:
+            reason = f"a frame of {greeting.name!r} was refused: no connection with it for another {kept_out:.0f} s"
+            if link.address is None:
+                engine.outbox.send(link.number, Refuse(Refusal.HELD_OFF, reason))
+            engine.links.close(link, now)
+            return False
         refusal = refusal_of(greeting, engine.identity.cluster, engine.membership, engine.upkeep.roster, link.certified)
         if refusal is None and engine.upkeep.has_gone_back(greeting):
             refusal = Refuse(
                 Refusal.COPY, "its store lacks what it has acknowledged: it was restored, or has lost something"
             )
         if refusal is None:
+            mine = engine.store.actor
+            if engine.drew_actor and greeting.clock.highest(mine) > engine.store.held.clock.highest(mine):
+                raise EncodingError("it tells of writes of this node that were never made: their actor is new")
             return True
         if refusal.code != Refusal.SELF:
             engine.outbox.log("WARNING", f"refusing {link}, which calls itself {greeting.name!r}: {refusal.reason}")
         me = engine.membership.me
         if greeting.store_id == me.store_id and greeting.actor < me.actor:
+            self._check_possible(f"{greeting.name!r} says that it runs with a copy of this node's store")
             engine.begin_anew(f"{greeting.name!r} runs with a copy of its store", now)  # one of the two has to
             return False
         if link.address is None:
@@ -103,12 +114,21 @@ class Handshakes:
         if refusal.code == Refusal.SELF:
             engine.links.ignore(address)
         elif refusal.code == Refusal.COPY or (refusal.code == Refusal.RETIRED and engine.identity.rejoin):
+            self._check_possible(f"{address} refuses this node: {refusal.reason}")
             engine.begin_anew(refusal.reason, now)
             return
         else:
             engine.readiness.retired |= refusal.code == Refusal.RETIRED
             engine.outbox.log("ERROR", f"{address} refuses this node: {refusal.reason}")
         engine.links.close(link, now)
+
+    def _check_possible(self, claim: str) -> None:
+        """Raise EncodingError for a claim about this node's store, if the store was drawn since the node started.
+
+        So a member that lies can make a node enter once, and not again and again.
+        """
+        if self._engine.drew_store:
+            raise EncodingError(f"{claim}, which can't be: its store id is new")
 
     def _reached(self, link: Link, greeting: Greeting, now: float) -> None:
         engine = self._engine

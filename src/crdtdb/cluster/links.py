@@ -79,6 +79,10 @@ class Links:
         link.minor = min(self._minor, greeting.minor)
         self.greeted_or_gone += 1
 
+    def is_connected(self, name: str) -> bool:
+        """Whether a peer has greeted over a link that is there, whoever dialed."""
+        return name in self.ways or any(link.peer == name for link in self._links.values())
+
     def peers(self) -> list[str]:
         """Return the names of all who are connected, whoever dialed."""
         return sorted({link.peer for link in self._links.values() if link.peer is not None})

@@ -14,14 +14,22 @@ from typing import Any, NamedTuple
 
 from crdtdb.cluster.links import Link, Links
 from crdtdb.cluster.members import Roster
-from crdtdb.cluster.showing import Shown
-from crdtdb.errors import InvalidInputError, LockError, NotFoundError, UnavailableError
+from crdtdb.cluster.showing import Shown, check_shown
+from crdtdb.errors import (
+    EncodingError,
+    InvalidDocumentError,
+    InvalidInputError,
+    LockError,
+    NotFoundError,
+    UnavailableError,
+)
 from crdtdb.gossip.leases import Lease, Leases, Stage, Vow, check_ttl
 from crdtdb.gossip.voting import Answer, Kept, Vote, Voter
-from crdtdb.limits import LOCK_NAME_BYTES_MAX, LOCK_SECONDS_MAX, LOCK_SECONDS_MIN, LOCKS_MAX
+from crdtdb.limits import LOCK_NAME_BYTES_MAX, LOCK_SECONDS_MAX, LOCK_SECONDS_MIN, LOCKS_MAX, TOKEN_MAX
 from crdtdb.store import Store
 from crdtdb.wire.cbor import decode_own, encode
 from crdtdb.wire.messages import (
+    BOUNDED_SINCE,
     LOCKS_SINCE,
     LockAnswer,
     LockAsk,
@@ -41,6 +49,13 @@ _LOOK_SECONDS = 1.0
 _TELL_SECONDS = 0.2
 
 
+def check_lock(doc_id: str, body: dict[str, Any]) -> None:
+    """Raise InvalidDocumentError unless a document of `system.locks` says who holds what."""
+    check_shown(doc_id, body)
+    if type(body["token"]) is not int or type(body["for"]) is not str or type(body["ttl"]) not in (int, float):
+        raise InvalidDocumentError("a lock has `for`, a `token`, which is an integer, and a `ttl`, which is a number")
+
+
 class _Check(NamedTuple):
     """A question whether a token is that of a lease."""
 
@@ -58,7 +73,7 @@ class Locks:
         self._numbers = count(1)
         self._stamps = count(1)
         self._leases = Leases(me, self._send, self._free, dice, self._numbers)
-        self._shown = Shown(store, LOCKS, me, links)
+        self._shown = Shown(store, LOCKS, me, links, check_lock)
         self._header: Any = None
         self._voter = Voter(self._kept(), self._keep, now)
         self._ids: dict[str, bytes] = {}
@@ -217,6 +232,8 @@ class Locks:
                 self._tell_member(member, LockFree(name, ticket, waits))
 
     def _answer(self, link: Link, message: LockAnswer, now: float) -> None:
+        if not self._may_be(link, message.highest):
+            return
         answer = Answer(message.granted, message.highest, message.reason)
         check = self._checks.get(message.number)
         if check is not None:
@@ -251,6 +268,9 @@ class Locks:
         self._reply(link, message.number, message.roster, vote)
 
     def _hold(self, link: Link, message: LockHold, now: float) -> None:
+        if not self._may_be(link, message.token):
+            return
+
         def vote() -> Answer:
             ticket = message.ticket
             return self._voter.hold(message.lock, ticket, message.token, _seconds(message.ttl), now)
@@ -294,9 +314,18 @@ class Locks:
 
     def _told(self, link: Link, message: LockTold, now: float) -> None:
         store_id = self._ids.get(link.peer or "?")
-        if message.roster == self._digest and store_id is not None:
+        tokens = (message.highest, *(token for _, _, token, _ in message.votes))
+        if message.roster == self._digest and store_id is not None and self._may_be(link, max(tokens)):
             votes = {name: Vote(ticket, token, _seconds(ttl), 0.0) for name, ticket, token, ttl in message.votes}
             self._voter.told(store_id, votes, message.highest, now)
+
+    def _may_be(self, link: Link, token: int) -> bool:
+        """Whether a token can be one. Raises EncodingError if it can't, and who tells it knows that bound."""
+        if self._voter.is_plausible(token):
+            return True
+        if link.minor >= BOUNDED_SINCE:
+            raise EncodingError(f"the token {token:,} of a lock: the highest here is {self._voter.highest:,}")
+        return False
 
     def _tell_member(self, member: str, message: Message) -> None:
         way = self._links.ways.get(member)
@@ -318,6 +347,8 @@ class Locks:
         for name, row in rows.items():
             ticket, token, ttl = decode_own(row)
             votes[name or ""] = Vote(Ticket(*ticket), token, _seconds(ttl), 0.0)
+        if highest > TOKEN_MAX:
+            highest = 0  # a member has lied to an older version: no lease could begin any more
         return Kept(highest, tuple(map(frozenset, rosters)), votes)
 
     def _keep(self, kept: Kept, name: str | None) -> None:

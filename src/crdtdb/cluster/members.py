@@ -9,13 +9,30 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from crdtdb.causality import Actor, Dot
+from crdtdb.causality import ACTOR_BYTES, Actor, Dot
+from crdtdb.errors import InvalidDocumentError
 from crdtdb.jsontext import load
+from crdtdb.limits import ADDRESS_BYTES_MAX, NAME_BYTES_MAX
 from crdtdb.store import Store
 from crdtdb.system import SystemCollection
 
 NODES = "system.nodes"
 FORMER_MAX = 256
+
+
+def check_node(name: str, body: dict[str, Any]) -> None:
+    """Raise an error unless a document of `system.nodes` names a member."""
+    hexadecimal = (body["store"], body["actor"], *body.get("former", ()))
+    if not 1 <= len(name.encode()) <= NAME_BYTES_MAX:
+        raise InvalidDocumentError(f"the name of a node has 1 to {NAME_BYTES_MAX} bytes")
+    if any(len(bytes.fromhex(one)) != ACTOR_BYTES for one in hexadecimal):
+        raise InvalidDocumentError(f"`store`, `actor` and `former` are {ACTOR_BYTES} bytes each, in hexadecimal")
+    if type(body.get("former", [])) is not list or len(hexadecimal) > FORMER_MAX + 2:
+        raise InvalidDocumentError(f"`former` is an array of at most {FORMER_MAX} actors")
+    if type(body["version"]) is not str or len(body["address"].encode()) > ADDRESS_BYTES_MAX:
+        raise InvalidDocumentError("`version` and `address` are texts, the address not too long")
+    if type(body.get("retired", False)) is not bool:
+        raise InvalidDocumentError("`retired` is true or false")
 
 
 class Entry(NamedTuple):
@@ -59,7 +76,7 @@ class Roster:
     """The members that this store knows of, read again whenever their collection has changed."""
 
     def __init__(self, store: Store) -> None:
-        self._nodes = SystemCollection(store, NODES)
+        self._nodes = SystemCollection(store, NODES, check_node)
         self._entries: dict[str, Entry] = {}
         self._named: set[tuple[str, bytes]] = set()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from crdtdb.limits import INCARNATION_MAX
 from crdtdb.store import Store
 from crdtdb.wire.cbor import decode_own, encode
 from crdtdb.wire.codec import members_in, members_out
@@ -24,7 +25,12 @@ def read_roster(store: Store) -> KeptRoster:
     if encoded is None:
         return KeptRoster(0, False, ())
     incarnation, joined, members = decode_own(encoded)
-    return KeptRoster(incarnation, joined, members_in(members))
+    if incarnation >= INCARNATION_MAX:
+        incarnation = 0  # others drove it there; that this node is alive the others learn when it greets
+    others = tuple(
+        one._replace(incarnation=0) if one.incarnation > INCARNATION_MAX else one for one in members_in(members)
+    )
+    return KeptRoster(incarnation, joined, others)
 
 
 def keep_roster(store: Store, roster: KeptRoster) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from crdtdb.cluster.links import Links
 from crdtdb.documents.schema import as_tree
+from crdtdb.errors import InvalidDocumentError
 from crdtdb.store import SYSTEM, Store
-from crdtdb.system import SystemCollection
+from crdtdb.system import Check, SystemCollection
 
 COLLECTIONS = "system.collections"
 NOTIFYS = "system.notifys"
@@ -23,11 +24,17 @@ _GONE_SECONDS = 30.0
 _OWN_SECONDS = 1.0
 
 
+def check_shown(doc_id: str, body: dict[str, Any]) -> None:  # noqa: ARG001
+    """Raise InvalidDocumentError unless a document says which node shows it."""
+    if type(body["node"]) is not str:
+        raise InvalidDocumentError("`node` is the name of a node")
+
+
 class Shown:
     """One system collection in which each node says its own, under `node`."""
 
-    def __init__(self, store: Store, name: str, me: str, links: Links) -> None:
-        self._kept, self._me, self._links = SystemCollection(store, name), me, links
+    def __init__(self, store: Store, name: str, me: str, links: Links, check: Check = check_shown) -> None:
+        self._kept, self._me, self._links = SystemCollection(store, name, check), me, links
         self._gone: dict[str, float] = {}
 
     def bodies(self) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from crdtdb.couchdb.seqs import decode_seq
 from crdtdb.couchdb.words import RefusedError
 from crdtdb.documents.local import LOCAL, locals_in
 from crdtdb.documents.stamps import milliseconds
+from crdtdb.limits import STAMP_AHEAD_MILLISECONDS_MAX
 from crdtdb.store import Store
 from crdtdb.wallclock import WallClock, wall_milliseconds
 
@@ -47,7 +48,7 @@ class Checkpoints:
             return
         for doc_id, record in self._store.documents(name, LOCAL, LOCAL[:-1] + "0", local=True):
             age = self._wall() - max((milliseconds(leaf.stamp) for leaf in record.state.leaves.values()), default=0)
-            if age > self._ttl:
+            if age > self._ttl or age < -STAMP_AHEAD_MILLISECONDS_MAX:
                 continue
             for one in locals_in(record.state):
                 value = one.value or {}

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from crdtdb.causality import DotSet
+from crdtdb.causality import ACTOR_BYTES, DotSet
 from crdtdb.documents.revisions import NO_PATH, Rev, child_digest
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.writes import Write, clock_of
+from crdtdb.errors import EncodingError
 from crdtdb.jsontext import canonical, load
+from crdtdb.limits import LOCAL_GENERATION_MAX
 
 LOCAL = "_local/"
 
@@ -42,22 +44,43 @@ def write_local(state: State, write: Write, generation: int, value: dict[str, An
 
 
 def locals_in(state: State) -> list[Local]:
-    """Return the records that a state holds, the winner first."""
+    """Return the records that a state holds, the winner first. What can't be read is left out."""
     found = []
     for leaf in sorted(state.leaves.values(), key=lambda leaf: leaf.rev, reverse=True):
         body = state.bodies.get(leaf.body_dot)
-        if body is not None:
-            found.append(read_local(leaf.rev, body.text))
+        record = read_local(leaf.rev, body.text) if body is not None else None
+        if record is not None:
+            found.append(record)
     return found
 
 
-def read_local(rev: Rev, text: bytes) -> Local:
-    """Read the text of a record."""
-    value = load(text)
-    clock = DotSet.from_ranges(
-        {bytes.fromhex(actor): [(pair[0], pair[1]) for pair in ranges] for actor, ranges in value["clock"].items()}
-    )
-    return Local(rev, value["value"], clock)
+def read_local(rev: Rev, text: bytes) -> Local | None:
+    """Read the text of a record, None for one that no node has written: another node may have sent anything."""
+    try:
+        return _read(rev, load(text))
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return None
+
+
+def check_local(rev: Rev, text: bytes) -> None:
+    """Raise EncodingError for the text of a record that no node has written."""
+    try:
+        _read(rev, load(text))
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise EncodingError(f"a local record has the clock of its writer, and a value: {error}") from error
+
+
+def _read(rev: Rev, said: Any) -> Local:
+    value = said["value"]
+    if rev.generation > LOCAL_GENERATION_MAX:
+        raise ValueError(f"a local record has at most {LOCAL_GENERATION_MAX:,} revisions")
+    if value is not None and type(value) is not dict:
+        raise TypeError("the value of a local record is an object, or null")
+    clock = {bytes.fromhex(actor): [(first, last) for first, last in ranges] for actor, ranges in said["clock"].items()}
+    numbers = (bound for ranges in clock.values() for pair in ranges for bound in pair)
+    if any(len(actor) != ACTOR_BYTES for actor in clock) or not all(type(one) is int for one in numbers):
+        raise TypeError("a clock has actors, and ranges of counters")
+    return Local(rev, value, DotSet.from_ranges(clock))
 
 
 def served(records: Iterable[Local], clock: DotSet) -> Local | None:

@@ -130,7 +130,7 @@ def _merge_revision(state: State, write: Write, branch: Branch, plain: bytes, se
     kept = {dot: leaf for dot, leaf in state.leaves.items() if dot not in replaced}
     dot = write.sign()
     context = state.context.add(dot)
-    rev = Rev(target.leaf.rev.generation + 1, _digest(joined, plain))
+    rev = Rev(target.leaf.rev.next_generation, _digest(joined, plain))
     holder = branch.holder
     merged = Leaf(
         rev,

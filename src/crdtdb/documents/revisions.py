@@ -13,11 +13,10 @@ from typing import Generic, NamedTuple, TypeVar
 
 from crdtdb.causality import Dot
 from crdtdb.crdts import Address
-from crdtdb.errors import InvalidRevError
-from crdtdb.limits import REVS_LIMIT
+from crdtdb.errors import InvalidRevError, TooLargeError
+from crdtdb.limits import GENERATION_MAX, REVS_LIMIT
 
 DIGEST_BYTES = 16
-_GENERATION_MAX = 2**53 - 1
 _DIGEST_CHARACTERS_MAX = 64
 
 
@@ -30,6 +29,16 @@ class Rev(NamedTuple):
     def __str__(self) -> str:
         return f"{self.generation}-{self.digest}"
 
+    @property
+    def next_generation(self) -> int:
+        """The generation of a child. Raises TooLargeError where generations end, and only a revision made elsewhere can be."""
+        if self.generation >= GENERATION_MAX:
+            raise TooLargeError(
+                f"the revision {self} has the highest generation that there is, so nothing can replace it: "
+                "purge it, or put the document under another id"
+            )
+        return self.generation + 1
+
     @classmethod
     def parse(cls, text: str) -> Rev:
         """Read `generation-digest`: a number from 1 and 1 to 64 printable characters. Raises InvalidRevError."""
@@ -37,7 +46,7 @@ class Rev(NamedTuple):
             raise InvalidRevError(f"a revision is a string such as '3-5f1c…', not {text!r}")
         generation, dash, digest = text.partition("-")
         plain = generation.isascii() and generation.isdigit() and len(generation) <= 16
-        if not dash or not plain or not 1 <= int(generation) <= _GENERATION_MAX:
+        if not dash or not plain or not 1 <= int(generation) <= GENERATION_MAX:
             raise InvalidRevError(f"{text[:80]!r} is not a revision: it must be a number from 1, a dash and a digest")
         if not 1 <= len(digest) <= _DIGEST_CHARACTERS_MAX or not digest.isascii() or not digest.isprintable():
             raise InvalidRevError(

@@ -320,7 +320,7 @@ def _replace(
     dot = dot or write.sign()
     context = state.context.add(dot)
     parent = target.leaf
-    rev = Rev(parent.rev.generation + 1, child_digest(target.rev, deleted=deleted, body=text, deltas=deltas))
+    rev = Rev(parent.rev.next_generation, child_digest(target.rev, deleted=deleted, body=text, deltas=deltas))
     kept = {held: leaf for held, leaf in state.leaves.items() if held not in replaced}
     own_body = text is not None
     child = Leaf(
@@ -354,7 +354,7 @@ def closing(state: State, write: Write, target: Shown, replaced: Mapping[Dot, Le
         context = context.add(dot)
         latest = clock_of([other.clock], [latest], dot, context)
         leaves[dot] = Leaf(
-            Rev(other.rev.generation + 1, child_digest(other.rev, deleted=True, body=None)),
+            Rev(other.rev.next_generation, child_digest(other.rev, deleted=True, body=None)),
             other.path.extended(other.rev.digest, other_dot),
             latest,
             True,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crdtdb.gossip.config import GossipConfig
+from crdtdb.limits import DIALS_AT_ONCE_MAX
 
 if TYPE_CHECKING:
     from random import Random
@@ -19,6 +20,7 @@ class _Attempt:
     at: float
     failures: int = 0
     busy: bool = False
+    greeted: bool = False
 
 
 class Dialer:
@@ -36,11 +38,13 @@ class Dialer:
             self._attempts[address] = _Attempt(now)
 
     def due(self, now: float) -> list[str]:
-        """Return the addresses to dial now. Each is dialed once until it is told what became of it."""
+        """Return the addresses to dial now, not too many at a time. Each is dialed once until it is told what became of it."""
         found = []
+        left = DIALS_AT_ONCE_MAX - sum(one.busy and not one.greeted for one in self._attempts.values())
         for address, attempt in self._attempts.items():
-            if not attempt.busy and attempt.at <= now:
+            if left > 0 and not attempt.busy and attempt.at <= now:
                 attempt.busy = True
+                left -= 1
                 found.append(address)
         return found
 
@@ -48,6 +52,7 @@ class Dialer:
         """Take note that the handshake succeeded."""
         if address in self._attempts:
             self._attempts[address].failures = 0
+            self._attempts[address].greeted = True
 
     def ended(self, address: str, now: float) -> None:
         """Take note that an attempt failed or its connection ended, and plan the next."""
@@ -57,4 +62,4 @@ class Dialer:
         most = min(self._config.dial_most, self._config.dial_first * 2.0 ** min(attempt.failures, 30))
         attempt.at = now + self._dice.uniform(most / 4, most)
         attempt.failures += 1
-        attempt.busy = False
+        attempt.busy = attempt.greeted = False

@@ -4,23 +4,32 @@ In each period one member is pinged. If it doesn't answer, others are asked to t
 is suspected, and if it doesn't refute that in time it counts as dead. News of members travels along with the pings. A
 dead member stays in the roster: it comes back by a higher incarnation, and only an operator takes it out for good.
 
+A member may be mad, so what counts is who says something. What a member says of itself, over a connection that its certificate
+vouches for, is taken as it is. What others say of a member that is connected here isn't believed, but passed on to it, so that
+it can refute; of any other member it is believed if its incarnation is plausible. Members of whom others alone speak are
+forgotten after a minute, unless the roster that is replicated names them, and the address at which a member was last met is
+tried beside the one that is told.
+
 Source: Das, Gupta, Motivala, "SWIM: Scalable Weakly-consistent Infection-style Process Group Membership Protocol" (2002).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from math import ceil, log2
 from typing import TYPE_CHECKING, Any
 
 from crdtdb.gossip.config import GossipConfig
+from crdtdb.limits import INCARNATION_JUMP_MAX, INCARNATION_MAX, MEMBERS_MAX
 from crdtdb.wire.messages import Member, Message, Ping, Probe, Status
 
 if TYPE_CHECKING:
     from random import Random
 
 Sends = list[tuple[str, Message]]
+HEARSAY_SECONDS = 60.0
+"""How long a member is believed in that nobody but others has spoken of."""
 
 
 @dataclass(slots=True)
@@ -47,6 +56,12 @@ class Membership:
         self._news: dict[str, int] = {}
         """Members whose entry changed, and how often that was passed on."""
         self._forgotten: set[tuple[str, bytes]] = set()
+        self._met: dict[str, Member] = {}
+        """What members said of themselves when they last greeted."""
+        self._heard_of = dict.fromkeys(self.others, now)
+        """When this node first heard of a member."""
+        self._accusations: dict[str, Member] = {}
+        """What others say of members that are connected here, to be passed on to these."""
         self._round: list[str] = []
         self._probing: _Probing | None = None
         self._next_probe = now
@@ -65,35 +80,68 @@ class Membership:
 
     def greeted(self, member: Member, now: float) -> None:
         """Take a member at its word: it stands at the other end of a connection."""
-        known = self.others.get(member.name)
-        incarnation = member.incarnation
-        if known is not None and known.store_id == member.store_id:
-            incarnation = max(incarnation, known.incarnation)
-        self._set(member._replace(status=Status.ALIVE, incarnation=incarnation), now)
+        if member.name not in self.others and len(self.others) >= MEMBERS_MAX - 1:
+            self._make_room()
+        self._met[member.name] = member
+        self._accusations.pop(member.name, None)
+        self._set(member._replace(status=Status.ALIVE), now)
 
     def forget(self, name: str, store_id: bytes) -> None:
         """Take a member out for good: what others still say of it isn't news any more."""
         self._forgotten.add((name, store_id))
         known = self.others.get(name)
         if known is not None and known.store_id == store_id:
-            del self.others[name]
-            self._news.pop(name, None)
-            self._deadlines.pop(name, None)
-            self.changed = True
+            self._drop(name)
+
+    def forget_hearsay(self, named: Set[str], now: float) -> None:
+        """Drop the members whom this node has never met and that the roster doesn't name, once they had time to appear.
+
+        `named` are the names in the replicated roster. Whoever exists greets, and is a member again.
+        """
+        for name, since in list(self._heard_of.items()):
+            if name in self._met or name in named:
+                del self._heard_of[name]
+            elif now - since > HEARSAY_SECONDS:
+                self._drop(name)
+
+    def addresses(self, name: str) -> set[str]:
+        """Return where another member may be reached: where it is said to be, and where it was last met."""
+        return {one.address for one in (self.others.get(name), self._met.get(name)) if one is not None}
 
     def leave(self) -> Member:
         """Return the entry that tells the others of a clean stop."""
         return self.me._replace(status=Status.DEAD)
 
-    def learn(self, news: Iterable[Member], now: float) -> None:
-        """Take over what others say of members, as far as it is newer."""
+    def learn(
+        self,
+        news: Iterable[Member],
+        now: float,
+        teller: str | None = None,
+        connected: Callable[[str], bool] = lambda name: False,  # noqa: ARG005
+    ) -> None:
+        """Take over what a member, the `teller`, says of members, as far as it is newer and plausible.
+
+        `connected` is whether a member is at the other end of a connection of this node.
+        """
         for member in news:
             if member.name == self.me.name:
                 self._hear_of_me(member)
-            elif (member.name, member.store_id) in self._forgotten:
+            elif not self._is_news(member, teller):
                 continue
-            elif _newer(member, self.others.get(member.name)):
+            elif member.status is not Status.ALIVE and member.name != teller and connected(member.name):
+                self._accusations[member.name] = member
+                self._news[member.name] = 0
+            else:
                 self._set(member, now)
+
+    def _is_news(self, member: Member, teller: str | None) -> bool:
+        known = self.others.get(member.name)
+        if (member.name, member.store_id) in self._forgotten or member.incarnation > INCARNATION_MAX:
+            return False
+        if known is None:
+            return len(self.others) < MEMBERS_MAX - 1
+        plausible = member.name == teller or member.incarnation - known.incarnation <= INCARNATION_JUMP_MAX
+        return plausible and _newer(member, known)
 
     def heard(self, name: str) -> None:
         """Take note of a sign of life: any message of a member."""
@@ -129,7 +177,15 @@ class Membership:
             self._news[name] += 1
             if self._news[name] >= often:
                 del self._news[name]
-        return tuple(self.me if name == self.me.name else self.others[name] for name in chosen)
+        told = tuple(self._told(name) for name in chosen)
+        for name in self._accusations.keys() - self._news.keys():
+            del self._accusations[name]
+        return told
+
+    def _told(self, name: str) -> Member:
+        if name == self.me.name:
+            return self.me
+        return self._accusations.get(name) or self.others[name]
 
     def tick(self, now: float) -> Sends:
         """Return the pings that are due."""
@@ -184,18 +240,32 @@ class Membership:
                 self._set(self.others[name]._replace(status=Status.DEAD), now)
 
     def _hear_of_me(self, member: Member) -> None:
-        """Refute: whoever says that this node isn't alive hears a higher incarnation."""
+        """Refute: whoever says that this node isn't alive hears a higher incarnation, if what they say is plausible."""
         mine = member.store_id == self.me.store_id
         if mine and (member.status is not Status.ALIVE or member.incarnation > self.me.incarnation):
-            if member.incarnation >= self.me.incarnation:
-                self.me = self.me._replace(incarnation=member.incarnation + 1)
+            if 0 <= member.incarnation - self.me.incarnation <= INCARNATION_JUMP_MAX:
+                self.me = self.me._replace(incarnation=min(member.incarnation + 1, INCARNATION_MAX))
                 self.changed = True
             self._news[self.me.name] = 0
+
+    def _drop(self, name: str) -> None:
+        for table in (self.others, self._news, self._deadlines, self._met, self._heard_of, self._accusations):
+            table.pop(name, None)
+        self.changed = True
+
+    def _make_room(self) -> None:
+        """Drop a member of whom others alone have spoken, if there is one, for one who is here."""
+        name = next((name for name in self._heard_of if name not in self._met), None)
+        if name is not None:
+            self._drop(name)
 
     def _set(self, member: Member, now: float) -> None:
         if self.others.get(member.name) == member:
             return
+        if member.name not in self.others:
+            self._heard_of[member.name] = now
         self.others[member.name] = member
+        self._accusations.pop(member.name, None)
         self._news[member.name] = 0
         self.changed = True
         if member.status is Status.SUSPECT:
@@ -204,10 +274,8 @@ class Membership:
             self._deadlines.pop(member.name, None)
 
 
-def _newer(member: Member, known: Member | None) -> bool:
+def _newer(member: Member, known: Member) -> bool:
     """Whether an entry replaces another of the same name. A new store takes a name over only from a dead one."""
-    if known is None:
-        return True
     if member.store_id != known.store_id:
         return known.status is Status.DEAD and member.status is not Status.DEAD
     return (member.incarnation, member.status) > (known.incarnation, known.status)

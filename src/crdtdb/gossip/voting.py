@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from crdtdb.limits import LOCK_SECONDS_MAX, LOCK_WAITING_MAX, LOCKS_MAX
+from crdtdb.limits import LOCK_SECONDS_MAX, LOCK_WAITING_MAX, LOCKS_MAX, TOKEN_JUMP_MAX, TOKEN_MAX
 from crdtdb.wire.messages import Ticket
 
 HELD = "it is held through"
@@ -101,6 +101,8 @@ class Voter:
         """A member tells what it has promised, under the same roster as this one's."""
         self.highest = max(self.highest, highest)
         for name, vote in votes.items():
+            if name not in self.votes and len(self.votes) >= LOCKS_MAX:
+                continue
             mine = self._vote(name, now)
             if mine is None or (mine.token, mine.ticket) < (vote.token, vote.ticket):
                 self._set(name, vote._replace(until=now + _length(vote)))
@@ -110,6 +112,10 @@ class Voter:
     def held_off(self, now: float) -> bool:
         """Whether this voter makes no new promises yet."""
         return now < self._held_off_until
+
+    def is_plausible(self, token: int) -> bool:
+        """Whether a token that another member tells can be one: a token is no more than one above all before it."""
+        return token <= min(self.highest + TOKEN_JUMP_MAX, TOKEN_MAX)
 
     # Requests
 
@@ -137,6 +143,8 @@ class Voter:
         vote = self._vote(name, now)
         if vote is not None and vote.ticket != ticket:
             return Answer(False, self.highest, f"{HELD} {vote.ticket.node}")
+        if name not in self.votes and len(self.votes) >= LOCKS_MAX:
+            return Answer(False, self.highest, f"{LOCKS_MAX:,} locks are held already")
         self.highest = max(self.highest, token)
         anew = vote is None or (vote.token, vote.ttl) != (token, ttl)
         held = Vote(ticket, token, ttl, now + ttl)

@@ -49,6 +49,11 @@ def check_spec(spec: Mapping[str, Any]) -> None:
     wanted_by(spec)
 
 
+def check_described(doc_id: str, body: Mapping[str, Any]) -> None:  # noqa: ARG001
+    """Raise InvalidInputError unless a document of `system.replicator` describes a replication."""
+    check_spec({name: value for name, value in body.items() if not name.startswith("_")})
+
+
 def _check_side(side: str, given: Any) -> None:
     said: Any = {"url": given} if isinstance(given, str) else given
     known = isinstance(said, Mapping) and not said.keys() - {"url", "auth", "headers", "tls"}

@@ -6,7 +6,7 @@ Built on a backend and the pure core; knows nothing of networks.
 from crdtdb.store.collecting import Told
 from crdtdb.store.comparing import Bucket, Comparing, Difference, Place, Summing, Sums, compare, differing, sums_of
 from crdtdb.store.contents import PIECE_BYTES, ContentMissingError, Upload
-from crdtdb.store.exchange import Outgoing, Page, Received
+from crdtdb.store.exchange import Inspect, Outgoing, Page, Received, trust
 from crdtdb.store.held import Collection, Held
 from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.identity import Identity
@@ -31,6 +31,7 @@ __all__ = [
     "Emission",
     "Held",
     "Identity",
+    "Inspect",
     "JunctionMissingError",
     "Moment",
     "Outgoing",
@@ -54,4 +55,5 @@ __all__ = [
     "read_view",
     "scan_view",
     "sums_of",
+    "trust",
 ]

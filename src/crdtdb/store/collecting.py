@@ -14,6 +14,7 @@ from crdtdb.backends import Reader
 from crdtdb.causality import EMPTY, DotSet
 from crdtdb.documents.collecting import collect
 from crdtdb.documents.stamps import milliseconds
+from crdtdb.limits import STAMP_AHEAD_MILLISECONDS_MAX
 from crdtdb.store import keys
 from crdtdb.store.records import StoreTables
 from crdtdb.store.transaction import Transaction, uncovered
@@ -54,7 +55,8 @@ def collect_slice(
         record = transaction.load(name, raw.decode())
         stable = transaction.held.stable
         read = told(name)
-        if any(leaf.deleted and milliseconds(leaf.stamp) > since for leaf in record.state.leaves.values()):
+        younger = (milliseconds(leaf.stamp) - since for leaf in record.state.leaves.values() if leaf.deleted)
+        if any(0 < ahead < STAMP_AHEAD_MILLISECONDS_MAX for ahead in younger):
             read = EMPTY
         state = collect(record.state, stable, stable if read is None else stable & read)
         beyond = uncovered(record.residue, transaction.held.clock)

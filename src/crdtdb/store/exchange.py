@@ -18,6 +18,7 @@ from crdtdb.crdts import GapError, Journals
 from crdtdb.documents import Ancestor, Body, Leaf, Rev, State, merge
 from crdtdb.documents.attachments import Content
 from crdtdb.documents.catalogue import Catalogue, merge_catalogues
+from crdtdb.documents.local import LOCAL
 from crdtdb.documents.successors import Successor, successor_of
 from crdtdb.errors import TooLargeError
 from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX, REVS_LIMIT
@@ -26,6 +27,7 @@ from crdtdb.store.contents import ContentMissingError
 from crdtdb.store.held import Held
 from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.journals import JournalRows
+from crdtdb.store.ledger import SYSTEM
 from crdtdb.store.places import RecentPlaces
 from crdtdb.store.records import StoreTables, decode_past, first_of, read_chain, record_of
 from crdtdb.store.rows import decode_row
@@ -270,8 +272,18 @@ class Received(NamedTuple):
     news: list[tuple[str, str]]
 
 
-def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received:
+Inspect = Callable[[str, str, State], None]
+"""Given the collection, the id and the state of a document that a peer sent, raises an error if the peer is to be refused."""
+
+
+def trust(name: str, doc_id: str, state: State) -> None:
+    """Inspect nothing."""
+
+
+def receive(transaction: Transaction, parcel: Parcel, advance: bool, inspect: Inspect = trust) -> Received:
     """Merge a parcel into the store. With `advance` it is the last page: the clock takes over the sender's.
+
+    `inspect` looks at what comes for the database itself: system collections and local records.
 
     Raises JunctionMissingError if a path continues what isn't here, ContentMissingError with all contents of attachments that
     the parcel's documents refer to and that aren't here, DotCollisionError, EncodingError, TooLargeError; then nothing of the
@@ -288,7 +300,7 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
     missing: dict[bytes, Content] = {}
     for shipped in parcel.documents:
         try:
-            if _receive_document(transaction, parcel, shipped, advance, beyond):
+            if _receive_document(transaction, parcel, shipped, advance, beyond, inspect):
                 news.append((shipped.name, shipped.doc_id))
         except ContentMissingError as error:  # all at once: a page has as many attachments as documents, or more
             missing.update((content.sha256, content) for content in error.missing)
@@ -300,14 +312,20 @@ def receive(transaction: Transaction, parcel: Parcel, advance: bool) -> Received
 
 
 def _receive_document(
-    transaction: Transaction, parcel: Parcel, shipped: Shipped, advance: bool, beyond: dict[Actor, DotSet]
+    transaction: Transaction,
+    parcel: Parcel,
+    shipped: Shipped,
+    advance: bool,
+    beyond: dict[Actor, DotSet],
+    inspect: Inspect,
 ) -> bool:
     """Merge one document of a parcel; return whether it brought something new.
 
     `beyond` keeps, for the documents of one parcel, what its clock has of an actor.
     """
     read = parcel.first(shipped)
-    if type(read) is First:
+    inspected = shipped.doc_id.startswith(LOCAL) or shipped.name.startswith(SYSTEM)
+    if type(read) is First and not inspected:
         actor = read.dot.actor
         if not advance and actor not in beyond:
             beyond[actor] = parcel.clock.restrict([actor])
@@ -320,6 +338,8 @@ def _receive_document(
         state, context = parcel.read(shipped, encoded, older, record.state)
     except NotFollowingError as error:
         raise JunctionMissingError(str(error)) from error
+    if inspected:
+        inspect(shipped.name, shipped.doc_id, state)
     _learn(transaction, shipped.name, state)
     try:
         merged = merge(record.state, transaction.held.living(shipped.name, state))

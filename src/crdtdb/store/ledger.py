@@ -14,6 +14,7 @@ from crdtdb.documents import Schema, State
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.local import LOCAL
 from crdtdb.errors import NotFoundError, SystemCollectionError
+from crdtdb.limits import SWEEP_MAX
 from crdtdb.store import keys
 from crdtdb.store.batch import RowBatch
 from crdtdb.store.held import Collection, Held
@@ -136,6 +137,7 @@ class Ledger(RowBatch):
     def learn_sweep(self, name: str, sweep: int) -> None:
         """Take over how far another store has collected whole documents."""
         collection = self.held.collections.get(name)
+        sweep = min(sweep, SWEEP_MAX)
         if collection is not None and sweep > collection.sweep:
             self.held = self.held.counting(name, replace(collection, sweep=sweep))
 

@@ -31,7 +31,7 @@ from crdtdb.store.committer import Committer
 from crdtdb.store.comparing import Comparing, Taken, Unclosed, let_go, shows, take_back
 from crdtdb.store.derived import Derived
 from crdtdb.store.digests import digest_of
-from crdtdb.store.exchange import NO_SNAPSHOT, Outgoing, Received, receive
+from crdtdb.store.exchange import NO_SNAPSHOT, Inspect, Outgoing, Received, receive, trust
 from crdtdb.store.format import check_format
 from crdtdb.store.held import Collection, Held, held_rows, read_held
 from crdtdb.store.identity import Identity, load_identity
@@ -265,7 +265,8 @@ class Store:
         record = self.read(name, doc_id)
         if record is None:
             return None
-        older = (read_local(past.rev, past.text) for past in self.past(name, doc_id) if past.text is not None)
+        past = (read_local(one.rev, one.text) for one in self.past(name, doc_id) if one.text is not None)
+        older = (one for one in past if one is not None)
         return served(chain(locals_in(record.state), older), self._held.clock)
 
     def wait(self, name: str, number: int | None, since: int, timeout: float | None) -> bool:
@@ -504,9 +505,12 @@ class Store:
         """Count what a clock covers as held: the effect of all of it is here."""
         self._committer.submit(lambda transaction: transaction.advance(clock))
 
-    def receive(self, parcel: Parcel, advance: bool = False) -> Received:
-        """Merge a parcel in one commit; with `advance` also take over its clock, as at the end of an exchange."""
-        return self._committer.submit(lambda transaction: receive(transaction, parcel, advance))
+    def receive(self, parcel: Parcel, advance: bool = False, inspect: Inspect = trust) -> Received:
+        """Merge a parcel in one commit; with `advance` also take over its clock, as at the end of an exchange.
+
+        `inspect` may refuse a document of a system collection, or a local record, by raising: then nothing of it is kept.
+        """
+        return self._committer.submit(lambda transaction: receive(transaction, parcel, advance, inspect))
 
     def rumor(self, documents: Iterable[tuple[str, str]], *, brief: bool = False) -> list[object] | None:
         """Return a parcel of the documents as they are now, with short paths and the updates that weren't told yet.

@@ -30,7 +30,7 @@ from crdtdb.documents.local import LOCAL, locals_in, read_local
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
 from crdtdb.errors import TooLargeError
 from crdtdb.jsontext import canonical
-from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX
+from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX, SWEEP_MAX
 from crdtdb.store import keys
 from crdtdb.store.contents import Contents
 from crdtdb.store.held import Collection, Held, is_counted
@@ -442,7 +442,7 @@ class Transaction(Ledger):
             replace(
                 collection,
                 deleted=collection.deleted - counted,
-                sweep=max(collection.sweep, *(leaf.stamp for leaf in before.state.leaves.values()), 0),
+                sweep=min(max(collection.sweep, *(leaf.stamp for leaf in before.state.leaves.values()), 0), SWEEP_MAX),
             ),
         )
 
@@ -480,7 +480,8 @@ class Transaction(Ledger):
                 self.rows[key] = None
             else:
                 past = decode_past(key, value, history.beginning, self._tables)
-                found = past.text is not None and read_local(past.rev, past.text).clock <= self.held.clock
+                record = read_local(past.rev, past.text) if past.text is not None else None
+                found = record is not None and record.clock <= self.held.clock
 
     def schema(self, name: str) -> Schema:
         """Return the schema of a collection."""

@@ -31,7 +31,6 @@ from crdtdb.testing.invariants import check_store
 from crdtdb.testing.oracle import Acknowledged, check_effects, check_nothing_lost, check_nothing_rises
 from crdtdb.testing.query_clients import QueryClients, check_queries
 from crdtdb.testing.world import SimulatedNode, StoreFactory, World
-from crdtdb.wire.messages import MINOR
 
 
 class SimulationError(AssertionError):
@@ -75,6 +74,7 @@ def simulate(
         GossipConfig(collection_interval=3.0, tombstone_grace=0.0, comparison_timeout=15.0, showing_interval=2.0),
         make_store,
         queries=queries,
+        minors=Random(f"{seed}/minors"),  # noqa: S311
     )
     try:
         return _run(world, seed, size, seconds, heal_seconds, writes_a_second)
@@ -91,7 +91,7 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
         durability: Durability = "buffered" if dice.random() < 0.25 else "sync"
         name = f"n{number + 1}"
         world.nodes[name] = SimulatedNode(world, name, durability)
-        world.nodes[name].minor = dice.randint(1, MINOR)
+        world.nodes[name].minor = world.draw_minor(1)
         world.nodes[name].disk.lies = dice.random() < 0.15
         world.honest = world.honest and not world.nodes[name].disk.lies
         one = world.nodes[name]

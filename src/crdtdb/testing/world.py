@@ -22,6 +22,7 @@ from crdtdb.wire.messages import MINOR
 
 _EPOCH_MILLISECONDS = 1_700_000_000_000
 _TICK = 0.1
+_MINOR_BY_DICE = 3
 
 StoreFactory = Callable[..., Store]
 
@@ -59,7 +60,7 @@ class SimulatedNode:
     def _start(self) -> None:
         world = self.world
         if self._life:
-            self.minor = world.dice.randint(self.minor, MINOR)
+            self.minor = world.draw_minor(self.minor)
         self._life += 1
         store = world.make_store(self.disk.open(), self.durability, self.wall, world.dice.randbytes)
         self.database = Database(store)
@@ -136,11 +137,17 @@ class SimulatedNode:
             while self.engine.work():
                 self.perform()
             self.perform()
+            self._check_faults()
         except StoreError as error:
             self.world.note(f"{self.name} dies: {error}")
             self.world.actors.add(store.actor)  # it may have drawn one, and written under it, before the disk failed
             self.kill()
             self.world.timeline.after(1.0, self.world.reviver(self))
+
+    def _check_faults(self) -> None:
+        """Whatever a node contains, to an error that nobody expected there is a fault in the code."""
+        faults = self.engine.boundary.faults if self.engine is not None else []
+        assert not faults, f"{self.name} contained what nobody expected: {faults}"
 
     def perform(self) -> None:
         """Do what the engine wants done."""
@@ -193,8 +200,15 @@ class World:
     """Whether people define indexes, and ask through them."""
     honest: bool = True
     """Whether no disk has lost what it had synced."""
+    minors: Random = field(default_factory=lambda: Random(0))  # noqa: S311
+    """Draws the newest versions of the protocol: dice of their own, so that a new one leaves the older histories alone."""
     _numbers: count[int] = field(default_factory=lambda: count(1))
     _trace: blake2b = field(default_factory=lambda: blake2b(digest_size=8))
+
+    def draw_minor(self, least: int) -> int:
+        """Draw a minor version of the protocol that a node speaks, not below `least`."""
+        drawn = self.dice.randint(min(least, _MINOR_BY_DICE), _MINOR_BY_DICE)
+        return self.minors.randint(max(drawn, least), MINOR) if drawn == _MINOR_BY_DICE else drawn
 
     def note(self, text: str) -> None:
         """Write a line of the schedule."""

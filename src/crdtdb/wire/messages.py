@@ -51,10 +51,11 @@ from crdtdb.causality import Actor, DotSet
 
 MAGIC = "crdtdb"
 MAJOR = 1
-MINOR = 3
-"""0: before stores were compared. 1: before locks. 2: before successors."""
+MINOR = 4
+"""0: before stores were compared. 1: before locks. 2: before successors. 3: before incarnations were bounded."""
 LOCKS_SINCE = CLOSED_SINCE = 2
 BRIEF_SINCE = 3
+BOUNDED_SINCE = 4
 
 
 class Status(IntEnum):
@@ -75,6 +76,8 @@ class Refusal(IntEnum):
     SELF = 5
     RETIRED = 6
     COPY = 7
+    HELD_OFF = 8
+    """A frame was refused a moment ago: not before a while has passed."""
 
 
 class Member(NamedTuple):

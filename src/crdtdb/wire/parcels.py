@@ -15,16 +15,19 @@ comes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import Creations, Journals
 from crdtdb.documents import Ancestor, Leaf, Rev, State
+from crdtdb.documents.attachments import KEY, contents_in, may_have_attachments
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.fields import check_received
 from crdtdb.documents.successors import Successor, succeed
-from crdtdb.errors import CrdtdbError, EncodingError
+from crdtdb.errors import CrdtdbError, EncodingError, InvalidDocumentError
+from crdtdb.jsontext import load
 from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, REVS_LIMIT
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.states import (
@@ -32,6 +35,7 @@ from crdtdb.wire.states import (
     First,
     Older,
     actor_in,
+    counter_in,
     decode_state,
     digest_in,
     digest_out,
@@ -43,6 +47,9 @@ from crdtdb.wire.states import (
     rev_in,
 )
 from crdtdb.wire.successors import decode_successor, encode_successor, is_successor
+
+_COLLECTION_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*|system\.[a-z]{1,32}")
+_OWN_ID = re.compile(r"_schema|_(?:design|local)/.+", re.DOTALL)
 
 Steps = Callable[[Leaf], tuple[Sequence[Ancestor], bool]]
 
@@ -187,9 +194,12 @@ class Parcel:
 
         Raises EncodingError.
         """
-        encoded = decode(shipped.encoded)
+        encoded: Encoded = decode(shipped.encoded)
         first = first_in(encoded, self._tables) if not shipped.closed else None
-        return first if first is not None else encoded
+        if first is None:
+            return encoded
+        check_text(first.text)
+        return first
 
     def state(self, shipped: Shipped, older: Older, mine: State | None = None) -> tuple[State, DotSet]:
         """Return the state of a document as `read` does, whatever it is told as."""
@@ -216,6 +226,10 @@ class Parcel:
         else:
             state, residue = decode_state(encoded, self.clock, self._tables, older)
         check_received(state.fields, state.journals)
+        known = mine.bodies if mine is not None else {}
+        for dot, body in state.bodies.items():
+            if dot not in known:
+                check_text(body.text)
         return state, self.clock.restrict(state.actors()) | residue
 
     def _set_in(self, encoded: Any) -> Creations:
@@ -226,9 +240,7 @@ class Parcel:
         )
 
     def _dot_in(self, actor: Any, counter: Any) -> Dot:
-        if type(counter) is not int or counter < 1:
-            raise EncodingError("a counter is a number from 1")
-        return Dot(self._tables.actor(actor), counter)
+        return Dot(self._tables.actor(actor), counter_in(counter, 1))
 
     def _catalogue_in(self, encoded: Any) -> tuple[Mapping[str, Creations], frozenset[Dot], DotSet, Mapping[str, int]]:
         names, marks, residue, *later = encoded
@@ -241,6 +253,19 @@ class Parcel:
             dots_in(residue, self._tables),
             {name_in(name): sweep for name, sweep in sweeps},
         )
+
+
+def check_text(text: bytes) -> None:
+    """Raise EncodingError unless this is the text of a body as a node writes it."""
+    try:
+        body = load(text)
+        list(contents_in(text))
+    except (InvalidDocumentError, ValueError) as error:
+        raise EncodingError(f"not the body of a document: {error}") from error
+    if type(body) is not dict:
+        raise EncodingError(f"the body of a document is an object, not {type(body).__name__}")
+    if KEY in body and not may_have_attachments(text):
+        raise EncodingError("the attachments of a body are an object, written without spaces")
 
 
 def _closed_out(closed: Closed) -> list[Any]:
@@ -258,13 +283,19 @@ def _closed_in(encoded: Any) -> tuple[Closed, ...]:
 
 
 def name_in(value: Any) -> str:
-    """Read a collection's name. Raises EncodingError."""
-    return _text_in(value, COLLECTION_NAME_BYTES_MAX, "a collection's name")
+    """Read a collection's name, one that a user can give or that a version of crdtdb may have. Raises EncodingError."""
+    name = _text_in(value, COLLECTION_NAME_BYTES_MAX, "a collection's name")
+    if not _COLLECTION_NAME.fullmatch(name):
+        raise EncodingError(f"{name[:80]!r} can't be the name of a collection")
+    return name
 
 
 def id_in(value: Any) -> str:
     """Read a document's id. Raises EncodingError."""
-    return _text_in(value, DOCUMENT_ID_BYTES_MAX, "a document's id")
+    doc_id = _text_in(value, DOCUMENT_ID_BYTES_MAX, "a document's id")
+    if doc_id[0] == "_" and not _OWN_ID.fullmatch(doc_id):
+        raise EncodingError(f"{doc_id[:80]!r} can't be the id of a document")
+    return doc_id
 
 
 def _text_in(value: Any, bytes_max: int, what: str) -> str:

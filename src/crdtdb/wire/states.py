@@ -38,12 +38,12 @@ from crdtdb.limits import (
     FIELD_ELEMENT_BYTES_MAX,
     FIELD_KEY_BYTES_MAX,
     FIELD_PATH_STEPS_MAX,
+    GENERATION_MAX,
     REVS_LIMIT,
 )
 
 _COUNTER_MAX = 2**63 - 1
 _STAMP_MAX = 2**64 - 1
-_GENERATION_MAX = 2**53 - 1
 _DELETED, _NATIVE = 1, 2
 
 _FIRST_TYPES = (int, int, int, bytes, int, int, int, bytes)
@@ -273,7 +273,7 @@ def digest_in(value: Any) -> str:
 
 def rev_in(generation: Any, digest: Any) -> Rev:
     """Read a revision. Raises EncodingError."""
-    if type(generation) is not int or not 1 <= generation <= _GENERATION_MAX:
+    if type(generation) is not int or not 1 <= generation <= GENERATION_MAX:
         raise EncodingError("a generation is a number from 1")
     return Rev(generation, digest_in(digest))
 
@@ -304,9 +304,7 @@ def _leaf_out(dot: Dot, leaf: Leaf, tables: Tables, known: Sequence[Ancestor], m
 def _leaf_in(encoded: Any, tables: Tables, older: Older) -> tuple[Dot, Leaf]:
     number, counter, generation, digest, path, clock, kind, body_dot, body_rev, stamp, creations = encoded
     # Most digests are of sixteen bytes; `rev_in` says what else may be, and refuses the rest.
-    usual = (
-        type(digest) is bytes and len(digest) == 16 and type(generation) is int and 0 < generation <= _GENERATION_MAX
-    )
+    usual = type(digest) is bytes and len(digest) == 16 and type(generation) is int and 0 < generation <= GENERATION_MAX
     rev = Rev(generation, digest.hex()) if usual else rev_in(generation, digest)
     actor = tables.actor(number)
     if type(counter) is not int or not 1 <= counter <= _COUNTER_MAX:

@@ -1,0 +1,152 @@
+"""A member gone mad: takes the valid frames of a node, and changes one thing in each, anywhere.
+
+A frame is taken apart down to the JSON of the documents that it carries, so that what is changed may be any item of the
+message, of a document's state, of a body or of an attachment's entry; then it is put together again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from random import Random
+from typing import Any
+
+from crdtdb.errors import EncodingError
+from crdtdb.wire.cbor import decode, encode
+
+NONSENSE: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 2, 255, 2**31, 2**32, 2**53 - 1, 2**53, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64),
+    *(
+        -(2**63),
+        0.5,
+        1e308,
+        float("nan"),
+        float("inf"),
+        "",
+        "x",
+        "\0",
+        "é",
+        "../x",
+        "_local/x",
+        "_design/x",
+        "_x",
+        "system.nodes",
+    ),
+    *(
+        "x" * 300,
+        "x" * 5_000,
+        b"",
+        b"\0",
+        b"x" * 15,
+        b"x" * 16,
+        b"x" * 17,
+        b"x" * 32,
+        b"\xff" * 8,
+        b"{}",
+        b"[]",
+        b"{",
+        b"nul",
+    ),
+    *([], [[]], [[], []], [None], [1, 2], {}, {"": 1}, {"a": {"b": []}}),
+)
+"""What may stand in the place of anything: bounds and the values beside them, wrong types and lengths, reserved names."""
+
+
+class _Packed(list[Any]):
+    """What was inside some bytes: one value, and how they are written."""
+
+    def __init__(self, value: Any, as_json: bool) -> None:
+        super().__init__([value])
+        self.as_json = as_json
+
+
+def mutate(payload: bytes, dice: Random) -> bytes:
+    """Return a payload of a valid message with one thing changed: another value, one more, one less, or two in other places."""
+    tree = _unpack(decode(payload))
+    places = list(_places(tree))
+    inside = [
+        place for packed in (one for one in places if isinstance(one[0], _Packed)) for place in _places(packed[0])
+    ]
+    container, key = dice.choice(inside if inside and dice.random() < 0.7 else places)
+    what = dice.choice(["replace", "replace", "replace", "replace", "remove", "double", "swap", "insert"])
+    nonsense = _copy(dice.choice(NONSENSE))
+    if what == "replace" or isinstance(container, (dict, _Packed)):
+        container[key] = nonsense
+    elif what == "remove":
+        del container[key]
+    elif what == "double":
+        container.insert(key, _copy(container[key]))
+    elif what == "swap":
+        other = dice.randrange(len(container))
+        container[key], container[other] = container[other], container[key]
+    else:
+        container.insert(key, nonsense)
+    return encode(_pack(tree))
+
+
+def bend(payload: bytes, dice: Random) -> bytes:
+    """Return other bytes: some changed, cut off, or added, so that it may be no CBOR at all."""
+    data = bytearray(payload)
+    what = dice.choice(["flip", "cut", "add"])
+    if what == "flip":
+        for _ in range(dice.randint(1, 4)):
+            data[dice.randrange(len(data))] = dice.randrange(256)
+    elif what == "cut":
+        del data[dice.randrange(len(data)) :]
+    else:
+        data += dice.randbytes(dice.randint(1, 20))
+    return bytes(data)
+
+
+def _unpack(value: Any) -> Any:
+    """Return a value whose bytes are taken apart where they hold CBOR arrays or JSON objects."""
+    if isinstance(value, list):
+        return [_unpack(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _unpack(one) for key, one in value.items()}
+    if isinstance(value, bytes) and len(value) > 1:
+        if value[:1] == b"{":
+            with suppress(ValueError):
+                return _Packed(json.loads(value), as_json=True)
+        elif value[0] >> 5 == 4 and len(value) != 16:
+            with suppress(EncodingError):
+                return _Packed(_unpack(decode(value)), as_json=False)
+    return value
+
+
+def _pack(value: Any) -> Any:
+    if isinstance(value, _Packed):
+        inside = value[0]
+        if value.as_json:
+            return json.dumps(_jsonable(inside), separators=(",", ":"), ensure_ascii=False).encode()
+        return encode(_pack(inside))
+    if isinstance(value, list):
+        return [_pack(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _pack(one) for key, one in value.items()}
+    return value
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {key: _jsonable(one) for key, one in value.items()}
+    return [_jsonable(one) for one in value] if isinstance(value, list) else value
+
+
+def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every place in a tree: a container and a key or an index in it."""
+    keys: Any = list(tree) if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
+    for key in keys:
+        yield tree, key
+        yield from _places(tree[key])
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, _Packed):
+        return _Packed(_copy(value[0]), value.as_json)
+    if isinstance(value, list):
+        return [_copy(one) for one in value]
+    return {key: _copy(one) for key, one in value.items()} if isinstance(value, dict) else value
