@@ -15,7 +15,7 @@ from crdtdb.collection import Collection
 from crdtdb.document import check_name
 from crdtdb.errors import InvalidInputError
 from crdtdb.resolvers import Resolver, resolver_named
-from crdtdb.store import SYSTEM, Durability, Store, pull
+from crdtdb.store import SYSTEM, Durability, Store, synchronize
 from crdtdb.watching import Pattern, Watch
 
 
@@ -150,20 +150,47 @@ def open(url: str, *, durability: Durability = "sync") -> Database:  # noqa: A00
         raise
 
 
-class Synced(NamedTuple):
-    """How many documents went each way."""
-
+class _Moved(NamedTuple):
     pulled: int
     pushed: int
 
 
+class Synced(_Moved):
+    """How many documents went each way: a pair, with what was put right on the way as attributes.
+
+    `renamed` counts the sessions of which one side renamed its writes, since a database was put back from a backup and written
+    again; `new_actors` the databases that write under a new actor since then; `mended` names the documents, as `collection/id`,
+    that differed though both sides had heard of all.
+    """
+
+    renamed: int
+    new_actors: int
+    mended: tuple[str, ...]
+
+    def __new__(
+        cls, pulled: int, pushed: int, renamed: int = 0, new_actors: int = 0, mended: tuple[str, ...] = ()
+    ) -> Self:
+        """Make one: two that moved as many documents each way are equal, whatever was put right."""
+        made = super().__new__(cls, pulled, pushed)
+        made.renamed, made.new_actors, made.mended = renamed, new_actors, mended
+        return made
+
+    def __repr__(self) -> str:
+        return (
+            f"Synced(pulled={self.pulled}, pushed={self.pushed}, renamed={self.renamed}, new_actors={self.new_actors}, "
+            f"mended={self.mended})"
+        )
+
+
 def sync(one: Database, other: Database) -> Synced:
-    """Exchange what either of two databases in this process lacks. Afterwards they hold the same."""
+    """Exchange what either of two databases in this process lacks. Afterwards they hold the same.
+
+    Raises InvalidInputError for a database and itself, ConvergenceError if they can't be made equal: one of them is damaged.
+    """
     if one.store is other.store:
         raise InvalidInputError("a database can't be synced with itself: give two")
-    pulled = pull(one.store, other.store)
-    pushed = pull(other.store, one.store)
+    done = synchronize(one.store, other.store)
     for database in (one, other):
         database.sweep()
         database.settle()
-    return Synced(pulled, pushed)
+    return Synced(*done)

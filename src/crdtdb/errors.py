@@ -142,6 +142,10 @@ class DotCollisionError(CrdtdbError):
     """Two contents under one dot: an actor's counter was used twice. The exchange stops and both contents stay."""
 
 
+class HistoryForkedError(CrdtdbError):
+    """A store was put back from a backup and written again: one dot names two contents. Nothing was merged."""
+
+
 class CertificateError(CrdtdbError):
     """A certificate or key is missing, unreadable, expired or of the wrong role."""
 

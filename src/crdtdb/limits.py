@@ -41,6 +41,9 @@ WALK_PLACES_MAX: Final = 16_384
 AHEAD_RANGES_MAX: Final = 512
 """Ranges of one actor that may come ahead of their turn in the node clock; beyond, a dot waits in its document."""
 
+LINEAGE_SESSIONS_MAX: Final = 1_000
+"""Sessions in which one actor wrote; beyond, the store takes a new actor when it is opened."""
+
 # Connections.
 CONNECTIONS_MAX: Final = 1_024
 HANDSHAKE_SECONDS_MAX: Final = 10.0
@@ -126,6 +129,8 @@ FIELDS_BYTES_MAX: Final = 4 * 1024 * 1024
 """All contents of the small fields of one document."""
 COUNTER_MAX: Final = 2**53 - 1
 """What one actor may have added to a counter: a million actors don't leave 64 bits."""
+COUNTER_RUNS_MAX: Final = 16
+"""Runs of one actor in a counter, one for each session that incremented it; beyond, the next one joins them."""
 SEQUENCE_BYTES_MAX: Final = 6 * 1024 * 1024
 """One text or list, in the encoding of Yrs: with `DOCUMENT_BYTES_MAX` it fits a frame."""
 SEQUENCES_MAX: Final = 1_000

@@ -109,9 +109,9 @@ def test_a_second_opener_and_another_format_get_clear_errors(tmp_path: FilePath)
         Store.open(str(tmp_path / "data"))
     store.close()
     backend = open_backend(str(tmp_path / "data"))
-    backend.write({b"!format": b"crdtdb 7"}, durable=True)
+    backend.write({b"!format": b"crdtdb 8"}, durable=True)
     backend.close()
-    with pytest.raises(StoreFormatError, match="format 7, this version of crdtdb reads up to 6: upgrade"):
+    with pytest.raises(StoreFormatError, match="format 8, this version of crdtdb reads up to 7: upgrade"):
         Store.open(str(tmp_path / "data"))
     backend = open_backend(str(tmp_path / "data"))
     backend.write({b"!format": b"crdtdb 1"}, durable=True)

@@ -176,6 +176,9 @@ class DotSet(Struct, frozen=True, eq=False, gc=False):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DotSet) and self._ranges == other._ranges
 
+    def __ne__(self, other: object) -> bool:  # msgspec's compares identities
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(frozenset(self._ranges.items()))
 

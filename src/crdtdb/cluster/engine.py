@@ -29,7 +29,7 @@ from crdtdb.cluster.showing import Showing
 from crdtdb.cluster.system_documents import Inspection
 from crdtdb.cluster.upkeep import Upkeep
 from crdtdb.database import Database
-from crdtdb.errors import DotCollisionError, EncodingError, ProtocolError, TooLargeError
+from crdtdb.errors import DotCollisionError, EncodingError, HistoryForkedError, ProtocolError, TooLargeError
 from crdtdb.gossip import Dialer, GossipConfig, Membership, Rumors
 from crdtdb.limits import INCARNATION_MAX
 from crdtdb.store import Committed, ContentMissingError, JunctionMissingError, Told
@@ -120,6 +120,7 @@ class Engine:
             lambda finding: self.audits.found(finding),
             now,
             self._inspection,
+            self.begin_anew,
         )
         self.readiness = Readiness(
             joining=(bool(identity.join) and not kept.joined)
@@ -397,6 +398,9 @@ class Engine:
             received = self.store.receive(parcel_in(message.parcel), inspect=self._inspection(link))
         except (JunctionMissingError, ContentMissingError):
             self._ask_by_name(link.peer, now)
+            return
+        except HistoryForkedError as error:
+            self.begin_anew(str(error), now)
             return
         except (DotCollisionError, TooLargeError) as error:
             self.outbox.log("ERROR", f"a rumor from {link.peer} isn't taken: {error}")

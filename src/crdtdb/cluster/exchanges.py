@@ -11,7 +11,7 @@ from crdtdb.cluster.actions import Outbox
 from crdtdb.cluster.comparing import AnsweredComparison, AskedComparison, Finding, Pace
 from crdtdb.cluster.fetching import Fetching
 from crdtdb.cluster.links import Link
-from crdtdb.errors import DotCollisionError, EncodingError, NotFoundError, TooLargeError
+from crdtdb.errors import DotCollisionError, EncodingError, HistoryForkedError, NotFoundError, TooLargeError
 from crdtdb.gossip import Asking, Form, GossipConfig, PageFlow
 from crdtdb.store import ContentMissingError, Inspect, JunctionMissingError, Outgoing, Store, trust
 from crdtdb.wire.codec import parcel_in
@@ -54,12 +54,14 @@ class Exchanges:
         audited: Callable[[Finding], None] = lambda finding: None,  # noqa: ARG005
         now: float = 0.0,
         inspection: Callable[[Link], Inspect] = lambda link: trust,  # noqa: ARG005
+        forked: Callable[[str, float], None] = lambda why, now: None,  # noqa: ARG005
     ) -> None:
         """`completed` is told the name of a peer when this node has all that it had, `audited` what an audit has found.
 
-        `inspection` returns what inspects the documents that come over a link.
+        `inspection` returns what inspects the documents that come over a link; `forked` is told why this store must take a
+        new identity: a peer holds other writes of its actor.
         """
-        self.audited, self._inspection = audited, inspection
+        self.audited, self._inspection, self._forked = audited, inspection, forked
         self._pace = Pace(config.audit_documents_a_second, now)
         self._store, self._config, self._outbox, self._completed = store, config, outbox, completed
         self._numbers = count(1)
@@ -149,6 +151,10 @@ class Exchanges:
             if asking.form is not Form.WHOLE:
                 self.asked_again += 1
                 self.ask(link, now, Form(asking.form + 1))
+            return False
+        except HistoryForkedError as error:
+            self._give_up(link.number)
+            self._forked(str(error), now)
             return False
         except (DotCollisionError, TooLargeError) as error:
             self._give_up(link.number)

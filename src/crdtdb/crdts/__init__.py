@@ -5,7 +5,7 @@ Pure. Built on `crdtdb.causality`; knows nothing of documents, stores or network
 
 from crdtdb.crdts import catalogue
 from crdtdb.crdts.contract import Field
-from crdtdb.crdts.counter import Counter
+from crdtdb.crdts.counter import Counter, renamed_baseline
 from crdtdb.crdts.draft import REMNANT, Draft, OpenSequence, Outcome, Signature, Spot, kind_of, open_at_hand
 from crdtdb.crdts.flag import Flag
 from crdtdb.crdts.journal import EMPTY_JOURNAL, GapError, Journal, Snapshot, Update, Vector, join_vectors, within
@@ -74,5 +74,6 @@ __all__ = [
     "kind_of",
     "merge_journals",
     "open_at_hand",
+    "renamed_baseline",
     "within",
 ]

@@ -4,7 +4,8 @@
           dot -> [origin, amount]        what a revision made elsewhere added
     "-"   dot -> [[[actor, counter, total], ...], [origin, ...]]       what had been added when the field was removed
 
-An actor replaces its own run, so a counter is as large as it has actors, however often it is used. If the field is
+An actor replaces its own run of this session, so a counter is as large as it has actors, and each some sessions, however often
+it is used: see `crdtdb.causality.lineage`. If the field is
 removed and made anew while somebody goes on with an old run, the removal knows how much of that run it had seen: only the rest
 counts.
 
@@ -14,7 +15,7 @@ solution here is a baseline for each run instead of a new dot after each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -25,7 +26,7 @@ from crdtdb.crdts.draft import REMNANT, Spot
 from crdtdb.crdts.tree import Address, Delta, Fields
 from crdtdb.errors import EncodingError, InvalidDocumentError, InvalidInputError
 from crdtdb.jsontext import JSON
-from crdtdb.limits import COUNTER_MAX
+from crdtdb.limits import COUNTER_MAX, COUNTER_RUNS_MAX
 
 if TYPE_CHECKING:
     from random import Random
@@ -68,9 +69,7 @@ class Counter(Field):
                 added[first] = max(amount, added.get(first, amount))
                 continue
             total += amount
-            counter, seen = removed.get(dot.actor.hex(), (0, 0))
-            if first <= counter <= dot.counter:
-                total -= seen
+            total -= sum(seen for _, seen in _within(removed, dot, first))
         return total + sum(amount for origin, amount in added.items() if origin not in origins)
 
     @classmethod
@@ -90,11 +89,12 @@ class Counter(Field):
             if isinstance(first, str):
                 origins.add(first)
             else:
-                actor = dot.actor.hex()
-                removed[actor] = max(removed.get(actor, (0, 0)), (dot.counter, amount))
+                earlier = _within(removed, dot, first)
+                others = [seen for seen in removed.get(dot.actor.hex(), []) if seen not in earlier]
+                removed[dot.actor.hex()] = [*others, (dot.counter, amount)]
         super().reset(spot)
         if removed or origins:
-            runs = [[actor, *seen] for actor, seen in sorted(removed.items())]
+            runs = [[actor, *one] for actor, seen in sorted(removed.items()) for one in sorted(seen)]
             spot.replace(cls.kind, orjson.dumps([runs, sorted(origins)]), REMNANT)
 
     @classmethod
@@ -151,8 +151,9 @@ def _add(spot: Spot, by: int) -> None:
         return
     first, total = signature.dot.counter, by
     address = spot.address(Counter.kind)
+    kept = _of_other_sessions(spot)
     for dot, delta in list(spot.dots(Counter.kind).items()):
-        if dot.actor == signature.dot.actor:
+        if dot.actor == signature.dot.actor and dot.counter not in kept:
             start, amount = orjson.loads(delta.content)
             if not isinstance(start, str):
                 first, total = min(first, start), total + amount
@@ -162,6 +163,21 @@ def _add(spot: Spot, by: int) -> None:
     spot.add(Counter.kind, orjson.dumps([first, total]))
 
 
+def _of_other_sessions(spot: Spot) -> set[int]:
+    """Return the counters of the actor's runs that another history of it may have gone on with: those of other sessions.
+
+    A store that was put back from a backup goes on from the same run as it did before, and what was in that run counts
+    once. Too many runs are joined all the same.
+    """
+    signature = spot.draft.signature
+    others = {
+        dot.counter
+        for dot, delta in spot.dots(Counter.kind).items()
+        if dot.actor == signature.dot.actor and dot.counter < signature.since and not delta.content.startswith(b'["')
+    }
+    return others if len(others) < COUNTER_RUNS_MAX else set()
+
+
 def _add_of_origin(spot: Spot, by: int, origin: str) -> None:
     mine = spot.dots(Counter.kind).get(spot.draft.signature.dot)
     if mine is not None:
@@ -169,16 +185,34 @@ def _add_of_origin(spot: Spot, by: int, origin: str) -> None:
     spot.add(Counter.kind, orjson.dumps([origin, by]))
 
 
-def _baseline(spot: Spot) -> tuple[dict[str, tuple[int, int]], set[str]]:
-    """Return, for each actor, the dot and the total of its run that removals had seen; and the origins that they had."""
-    removed: dict[str, tuple[int, int]] = {}
+def _baseline(spot: Spot) -> tuple[dict[str, list[tuple[int, int]]], set[str]]:
+    """Return, for each actor, the dots and totals of its runs that removals had seen; and the origins that they had.
+
+    Removals of the same run had seen it at different times: the last of them counts.
+    """
+    removed: dict[str, list[tuple[int, int]]] = {}
     seen: set[str] = set()
     for delta in spot.dots(Counter.kind, REMNANT).values():
         runs, origins = orjson.loads(delta.content)
         seen.update(origins)
+        found: dict[str, list[tuple[int, int]]] = {}
         for actor, counter, total in runs:
-            removed[actor] = max(removed.get(actor, (0, 0)), (counter, total))
+            found.setdefault(actor, []).append((counter, total))
+        for actor, totals in found.items():
+            removed[actor] = max(removed.get(actor, []), sorted(totals, reverse=True))
     return removed, seen
+
+
+def _within(removed: Mapping[str, list[tuple[int, int]]], dot: Dot, first: int) -> list[tuple[int, int]]:
+    """Return what removals had seen of the run from a counter to a dot."""
+    return [seen for seen in removed.get(dot.actor.hex(), []) if first <= seen[0] <= dot.counter]
+
+
+def renamed_baseline(content: bytes, renamed: Callable[[Dot], Dot]) -> bytes:
+    """Return what removals had seen, with other names for the dots of runs."""
+    runs, origins = orjson.loads(content)
+    found = [[*renamed(Dot(bytes.fromhex(actor), counter)), total] for actor, counter, total in runs]
+    return orjson.dumps([[[actor.hex(), counter, total] for actor, counter, total in sorted(found)], origins])
 
 
 def unneeded_baselines(fields: Fields) -> list[tuple[Address, Dot]]:
@@ -196,12 +230,14 @@ def unneeded_baselines(fields: Fields) -> list[tuple[Address, Dot]]:
 
 def _is_needed(baseline: Delta, running: Mapping[Dot, Delta]) -> bool:
     runs, origins = orjson.loads(baseline.content)
-    removed = {actor: counter for actor, counter, _ in runs}
     if origins:
         return True
+    removed: dict[str, list[tuple[int, int]]] = {}
+    for actor, counter, total in runs:
+        removed.setdefault(actor, []).append((counter, total))
     for dot, delta in running.items():
         first, _ = orjson.loads(delta.content)
-        if not isinstance(first, str) and first <= removed.get(dot.actor.hex(), 0) <= dot.counter:
+        if not isinstance(first, str) and _within(removed, dot, first):
             return True
     return False
 

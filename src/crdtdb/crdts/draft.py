@@ -32,11 +32,15 @@ class Signature(NamedTuple):
     origin: str | None = None
     seen: DotSet | None = None
     """What the author of that revision had seen: only that can be removed. None is everything that is here."""
+    since: int = 0
+    """The first counter of the session in which the edit is made: what came before may be another history's as well."""
+    tag: bytes = b""
+    """What tells that session from any other of the actor."""
 
     @property
     def writer(self) -> bytes:
         """What the updates of texts and lists are signed with."""
-        return self.dot.actor if self.origin is None else self.origin.encode()
+        return self.origin.encode() if self.origin is not None else self.tag or self.dot.actor
 
 
 OpenSequence = Callable[[Address, Journal, bytes], Sequence]

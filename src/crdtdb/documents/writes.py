@@ -24,7 +24,7 @@ from collections.abc import Sequence as Items
 from msgspec import Struct
 from msgspec.structs import replace
 
-from crdtdb.causality import EMPTY, Actor, Dot, DotSet
+from crdtdb.causality import EMPTY, Actor, Dot, DotSet, Session
 from crdtdb.crdts import Address, Creations, Draft, OpenSequence, Sequence, Signature, open_at_hand
 from crdtdb.documents.fields import (
     NO_SCHEMA,
@@ -48,6 +48,9 @@ Signed = list[tuple[Address, Dot, bytes]]
 """The deltas of a write, by which its revision is told from others."""
 
 
+NO_SESSION = Session(0, b"")
+
+
 class Write:
     """What one write is signed with: who, when, and in which collection. Mints its dots.
 
@@ -64,6 +67,7 @@ class Write:
         "open_sequence",
         "opened",
         "schema",
+        "session",
         "stamp",
         "sweep",
     )
@@ -78,11 +82,12 @@ class Write:
         sweep: int = 0,
         schema: Schema = NO_SCHEMA,
         open_sequence: OpenSequence = open_at_hand,
+        session: Session = NO_SESSION,
     ) -> None:
-        """Sign for `actor`, whose last dot so far has this `counter`."""
+        """Sign for `actor`, whose last dot so far has this `counter`, in a session of its lineage."""
         self.doc_id, self.actor, self.counter = doc_id, actor, counter
         self.stamp, self.creations, self.sweep = stamp, creations, sweep
-        self.schema, self.open_sequence = schema, open_sequence
+        self.schema, self.open_sequence, self.session = schema, open_sequence, session
         self.dot: Dot | None = None
         """The dot of the leaf that the write made."""
         self.opened: dict[Address, Sequence] = {}
@@ -95,6 +100,11 @@ class Write:
         self.dot = self.mint()
         return self.dot
 
+    @property
+    def writer(self) -> bytes:
+        """What the updates of texts and lists are signed with: no two histories of one actor may share it."""
+        return self.session.tag or self.actor
+
     def mint(self) -> Dot:
         """Return the next dot of the actor."""
         self.counter += 1
@@ -102,7 +112,7 @@ class Write:
 
     def draft(self, state: State, dot: Dot, origin: str | None = None, seen: DotSet | None = None) -> Draft:
         """Return the fields of a state, to be changed under a dot; `origin` and `seen` as a `Signature` has them."""
-        signature = Signature(dot, self.stamp, self.creations, origin, seen)
+        signature = Signature(dot, self.stamp, self.creations, origin, seen, *self.session)
         return Draft(state.fields, state.journals, signature, self.open_sequence)
 
 

@@ -15,6 +15,7 @@ from crdtdb.store.moment import Moment
 from crdtdb.store.pulling import pull
 from crdtdb.store.records import Past, Record
 from crdtdb.store.store import Committed, Durability, Store
+from crdtdb.store.syncing import Exchanged, synchronize
 from crdtdb.store.transaction import Transaction, Written
 from crdtdb.store.views import Emission, ViewRow, ViewState, read_view, scan_view
 
@@ -29,6 +30,7 @@ __all__ = [
     "Difference",
     "Durability",
     "Emission",
+    "Exchanged",
     "Held",
     "Identity",
     "Inspect",
@@ -55,5 +57,6 @@ __all__ = [
     "read_view",
     "scan_view",
     "sums_of",
+    "synchronize",
     "trust",
 ]

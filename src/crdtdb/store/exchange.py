@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from crdtdb.backends import Snapshot
-from crdtdb.causality import EMPTY, Actor, Dot, DotSet
+from crdtdb.causality import EMPTY, Actor, Dot, DotSet, Lineages
 from crdtdb.crdts import GapError, Journals
 from crdtdb.documents import Ancestor, Body, Leaf, Rev, State, merge
 from crdtdb.documents.attachments import Content
@@ -25,6 +25,7 @@ from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX, PAGE_BYTES_TARG
 from crdtdb.store import keys
 from crdtdb.store.contents import ContentMissingError
 from crdtdb.store.held import Held
+from crdtdb.store.histories import learn, unknown
 from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.journals import JournalRows
 from crdtdb.store.ledger import SYSTEM
@@ -101,6 +102,11 @@ class Outgoing:
         self._documents = self._walk()
         self._ahead: _Found | None = None
         self._catalogue_due = catalogue or any(dot in self._missing for dot in held.catalogue.dots())
+
+    @property
+    def lineages(self) -> Lineages:
+        """In which sessions the actors of the snapshot's clock wrote."""
+        return self._held.lineages
 
     @property
     def nothing(self) -> bool:
@@ -280,15 +286,23 @@ def trust(name: str, doc_id: str, state: State) -> None:
     """Inspect nothing."""
 
 
-def receive(transaction: Transaction, parcel: Parcel, advance: bool, inspect: Inspect = trust) -> Received:
+def receive(
+    transaction: Transaction,
+    parcel: Parcel,
+    advance: bool,
+    inspect: Inspect = trust,
+    lineages: Lineages | None = None,
+) -> Received:
     """Merge a parcel into the store. With `advance` it is the last page: the clock takes over the sender's.
 
-    `inspect` looks at what comes for the database itself: system collections and local records.
+    `inspect` looks at what comes for the database itself: system collections and local records. `lineages` are the sender's,
+    None if it is of a version that keeps none.
 
     Raises JunctionMissingError if a path continues what isn't here, ContentMissingError with all contents of attachments that
-    the parcel's documents refer to and that aren't here, DotCollisionError, EncodingError, TooLargeError; then nothing of the
-    parcel is kept.
+    the parcel's documents refer to and that aren't here, HistoryForkedError, DotCollisionError, EncodingError, TooLargeError;
+    then nothing of the parcel is kept.
     """
+    learn(transaction, parcel.clock, lineages if lineages is not None else unknown(parcel.clock))
     if parcel.catalogue is not None:
         names, marks, residue, sweeps = parcel.catalogue
         theirs = Catalogue(names, marks, parcel.clock | residue)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from zlib import crc32
 
 from msgspec import Struct
 
 from crdtdb.backends import Reader
-from crdtdb.causality import EMPTY, Dot, DotSet
+from crdtdb.causality import EMPTY, Dot, DotSet, Lineage, Lineages, Session
 from crdtdb.crdts import Creations
 from crdtdb.documents import NONE, Body, Leaf, State, totals
 from crdtdb.documents.catalogue import Catalogue
@@ -24,6 +25,8 @@ from crdtdb.store.rows import decode_row, encode_row
 from crdtdb.wire.states import dots_in, dots_out
 
 NOBODY: Creations = frozenset()
+_LIVE_MASK = (1 << 64) - 1
+NO_LINEAGES = Lineages()
 
 
 class Collection(Struct, frozen=True, gc=False):
@@ -41,12 +44,14 @@ class Collection(Struct, frozen=True, gc=False):
     """Documents with more than one body."""
     size: int = 0
     """Bytes of JSON in the bodies that show, of all siblings."""
+    live: int = 0
+    """A sum over the live revisions of all documents, modulo 2^64: equal in two stores that show the same."""
 
     def row(self) -> list[int]:
         """Return what is kept under the collection's number."""
-        return [self.documents, self.deleted, self.seq, self.sweep, self.conflicts, self.size]
+        return [self.documents, self.deleted, self.seq, self.sweep, self.conflicts, self.size, self.live]
 
-    def changed(self, before: State, after: State, seq: int) -> Collection:
+    def changed(self, raw: bytes, before: State, after: State, seq: int) -> Collection:
         """Return the counts with one state of a document in the place of another, and its change the last one."""
         old, new = totals(before) if before.leaves else NONE, totals(after)
         return Collection(
@@ -57,13 +62,26 @@ class Collection(Struct, frozen=True, gc=False):
             self.sweep,
             self.conflicts - old.conflicts + new.conflicts,
             self.size - old.size + new.size,
+            (self.live + (new.revs - old.revs) * _place_number(raw)) & _LIVE_MASK,
         )
 
-    def grown(self, size: int) -> Collection:
-        """Return the counts with one document more, which has one body of this size."""
+    def grown(self, raw: bytes, digest: bytes, size: int) -> Collection:
+        """Return the counts with one document more, which has a first revision and one body of this size."""
         return Collection(
-            self.number, self.documents + 1, self.deleted, self.seq + 1, self.sweep, self.conflicts, self.size + size
+            self.number,
+            self.documents + 1,
+            self.deleted,
+            self.seq + 1,
+            self.sweep,
+            self.conflicts,
+            self.size + size,
+            (self.live + (int.from_bytes(digest[:8], "big") + 1) * _place_number(raw)) & _LIVE_MASK,
         )
+
+
+def _place_number(raw: bytes) -> int:
+    """Return an odd number for an id, so that the same revisions in other documents have another sum."""
+    return 2 * crc32(raw) + 1
 
 
 def is_counted(doc_id: str) -> bool:
@@ -72,7 +90,10 @@ def is_counted(doc_id: str) -> bool:
 
 
 class Held(Struct, frozen=True, gc=False):
-    """One commit's outcome. `residue` is what the catalogue has seen beyond the node clock, `stable` what every member has."""
+    """One commit's outcome. `residue` is what the catalogue has seen beyond the node clock, `stable` what every member has.
+
+    `lineages` are the sessions in which the actors of the clock wrote.
+    """
 
     clock: DotSet
     names: Mapping[str, Creations]
@@ -81,10 +102,20 @@ class Held(Struct, frozen=True, gc=False):
     collections: Mapping[str, Collection]
     next_number: int
     stable: DotSet = EMPTY
+    lineages: Lineages = NO_LINEAGES
 
     def at(self, clock: DotSet) -> Held:
         """Return this with another node clock."""
-        return Held(clock, self.names, self.marks, self.residue, self.collections, self.next_number, self.stable)
+        return Held(
+            clock,
+            self.names,
+            self.marks,
+            self.residue,
+            self.collections,
+            self.next_number,
+            self.stable,
+            self.lineages,
+        )
 
     def counting(self, name: str, counts: Collection, clock: DotSet | None = None) -> Held:
         """Return this with other counts of one collection, and another node clock if one is given."""
@@ -96,6 +127,7 @@ class Held(Struct, frozen=True, gc=False):
             {**self.collections, name: counts},
             self.next_number,
             self.stable,
+            self.lineages,
         )
 
     @property
@@ -124,9 +156,10 @@ class Held(Struct, frozen=True, gc=False):
 def read_held(rows: Reader, tables: StoreTables) -> Held:
     """Read it from a store, new or old."""
     clock, stable = _dots_at(rows, b"k", tables), _dots_at(rows, b"y", tables)
+    lineages = _lineages_at(rows, tables)
     encoded = rows.get(keys.CATALOGUE)
     if encoded is None:
-        return Held(clock, {}, frozenset(), EMPTY, {}, 1, stable)
+        return Held(clock, {}, frozenset(), EMPTY, {}, 1, stable, lineages)
     names, marks, residue, next_number = decode_row(encoded)
     collections = {}
     for name, _, number in names:
@@ -140,7 +173,22 @@ def read_held(rows: Reader, tables: StoreTables) -> Held:
         collections,
         next_number,
         stable,
+        lineages,
     )
+
+
+def _lineages_at(rows: Reader, tables: StoreTables) -> Lineages:
+    found = {}
+    for key, value in rows.scan(*keys.rest(b"z")):
+        known, *flat = decode_row(value)
+        sessions = tuple(Session(first, tag) for first, tag in zip(flat[::2], flat[1::2], strict=True))
+        found[tables.actors[int.from_bytes(key[1:], "big")]] = Lineage(sessions, known)
+    return Lineages(found)
+
+
+def lineage_row(lineage: Lineage) -> bytes:
+    """Write an actor's lineage."""
+    return encode_row([lineage.known, *(part for session in lineage.sessions for part in session)])
 
 
 def _dots_at(rows: Reader, prefix: bytes, tables: StoreTables) -> DotSet:
@@ -158,6 +206,10 @@ def held_rows(before: Held, after: Held, tables: StoreTables) -> dict[bytes, byt
         _put_dots(rows, keys.clock, before.clock, after.clock, tables)
     if after.stable is not before.stable:
         _put_dots(rows, keys.stable, before.stable, after.stable, tables)
+    if after.lineages is not before.lineages:
+        for actor, lineage in after.lineages.items():
+            if actor not in before.lineages or before.lineages.of(actor) != lineage:
+                rows[keys.lineage(tables.actor_number(actor))] = lineage_row(lineage)
     if _named(before) != _named(after):
         rows[keys.CATALOGUE] = encode_row(_catalogue_out(after, tables))
     if after.collections is not before.collections:

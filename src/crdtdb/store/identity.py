@@ -10,9 +10,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from crdtdb.backends import Backend
-from crdtdb.causality import ACTOR_BYTES, Actor
+from crdtdb.causality import ACTOR_BYTES, TAG_BYTES, Actor
 from crdtdb.store import keys
 from crdtdb.store.rows import decode_row, encode_row
+
+_TIME_BYTES = 6
+_TIME_MASK = (1 << 8 * _TIME_BYTES) - 1
+NOISE_BYTES = TAG_BYTES - _TIME_BYTES
 
 
 class Identity(NamedTuple):
@@ -39,15 +43,20 @@ class Identity(NamedTuple):
         backend.write({keys.ENTERING: None}, durable=True)
         return self._replace(entering=False)
 
-    def renewed(self, backend: Backend, draw: Callable[[int], bytes]) -> Identity:
+    def renewed(self, backend: Backend, draw: Callable[[int], bytes], why: str) -> Identity:
         """Return the identity with a new actor, which is kept before it is returned."""
-        renewed = self._replace(actor=draw(ACTOR_BYTES), why="a peer knew more of the old one")
+        renewed = self._replace(actor=draw(ACTOR_BYTES), why=why)
         backend.write({keys.IDENTITY: encode_row(list(renewed[:3]))}, durable=True)
         return renewed
 
     def stopped(self, backend: Backend) -> None:
         """Take note of a clean stop."""
         backend.write({keys.RUNNING: None}, durable=True)
+
+
+def draw_tag(draw: Callable[[int], bytes], milliseconds: int) -> bytes:
+    """Return what tells a session from any other of its actor: the time, so that the earlier is the smaller, and noise."""
+    return (milliseconds & _TIME_MASK).to_bytes(_TIME_BYTES, "big") + draw(NOISE_BYTES)
 
 
 def load_identity(backend: Backend, draw: Callable[[int], bytes]) -> Identity:

@@ -11,7 +11,8 @@
     e set#                               a set of creations: [actor#, counter, ...]
     k actor#                             that actor's ranges in the node clock: [first, last, ...]
     c                                    the catalogue: [names, marks, residue, next collection#]
-    n collection#                        [documents, deleted documents, last seq, sweep, conflicts, bytes of bodies]
+    n collection#                        [documents, deleted documents, last seq, sweep, conflicts, bytes of bodies,
+                                         sum of live revisions]
     x collection#                        a sweep under way: [name or null, the id to go on from]
     d collection# id                     the document: [seq, leaves, bodies, fields, journals, residue]
     h collection# length id generation digest
@@ -29,6 +30,7 @@
     u blob                               an upload that nobody refers to yet: its sha256, or empty while it is under way
     l actor# counter                     the dot log: collection# id, or empty for a dot of the catalogue
     y actor#                             that actor's ranges in the stable cut: [first, last, ...]
+    z actor#                             that actor's lineage: [counter up to which it is known or null, first, tag, ...]
     i collection# index#                 an index: [design document, name, definition, id to go on building from or null]
     I index# key id length               an entry: a value's sort key, then the document's id as a sort key has it
     j index# id                          the keys of a document's entries
@@ -59,9 +61,9 @@ PROMISE = b"!promise/"
 CATALOGUE = b"c"
 
 FORMAT_NAME = "crdtdb"
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """1 and 2: before any release. 3: before conflicts and sizes were counted. 4: before rows were MessagePack.
-5: before indexes."""
+5: before indexes. 6: before lineages and sums of live revisions."""
 OLDEST_VERSION = 3
 
 
@@ -149,6 +151,11 @@ def log(actor_number: int, counter: int) -> bytes:
 def stable(actor_number: int) -> bytes:
     """Return the key of one actor's part of the stable cut."""
     return _numbered(b"y", actor_number)
+
+
+def lineage(actor_number: int) -> bytes:
+    """Return the key of one actor's lineage."""
+    return _numbered(b"z", actor_number)
 
 
 def waiting(actor_number: int, counter: int) -> bytes:

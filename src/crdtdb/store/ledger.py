@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from crdtdb.backends import Backend
-from crdtdb.causality import Actor, Dot, DotSet
+from crdtdb.causality import Actor, Dot, DotSet, Lineages, Session
 from crdtdb.documents import Schema, State
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.local import LOCAL
@@ -37,6 +37,8 @@ class Origin(NamedTuple):
     schemas: Mapping[int, Schema]
     """By the numbers of collections, as far as somebody has read them."""
     read_schema: Callable[[str, int, Callable[[bytes], bytes | None]], Schema]
+    session: Session
+    """The session in which the actor writes: that of this store since it was opened, or since it took the actor."""
 
 
 class Ledger(RowBatch):
@@ -120,7 +122,14 @@ class Ledger(RowBatch):
         self._log(new - gone, b"")
         clock = before.clock | DotSet.of(new)
         self.held = Held(
-            clock, catalogue.names, catalogue.marks, catalogue.context - clock, collections, next_number, before.stable
+            clock,
+            catalogue.names,
+            catalogue.marks,
+            catalogue.context - clock,
+            collections,
+            next_number,
+            before.stable,
+            before.lineages,
         )
 
     def _sweep(self, number: int, name: str | None) -> None:
@@ -140,6 +149,24 @@ class Ledger(RowBatch):
         sweep = min(sweep, SWEEP_MAX)
         if collection is not None and sweep > collection.sweep:
             self.held = self.held.counting(name, replace(collection, sweep=sweep))
+
+    @property
+    def actor(self) -> Actor:
+        """The actor that the store writes as."""
+        return self._origin.actor
+
+    def learn_lineages(self, lineages: Lineages) -> None:
+        """Take over in which sessions others wrote."""
+        if lineages is not self.held.lineages:
+            self.held = replace(self.held, lineages=lineages)
+
+    def begin_session(self) -> bool:
+        """Note the session in which this store writes, if something was written in it; return whether it has begun."""
+        actor, session = self._origin.actor, self._origin.session
+        begun = self.held.clock.highest(actor) >= session.first
+        if begun:
+            self.learn_lineages(self.held.lineages.put(actor, self.held.lineages.of(actor).begun(session)))
+        return begun
 
     def reach_cut(self, cut: DotSet) -> None:
         """Take note of what every member has. It never moves back."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crdtdb.causality import Lineages
 from crdtdb.documents.attachments import Content
 from crdtdb.errors import NotFoundError, StoreCorruptedError
 from crdtdb.store.attachments import Attachments
 from crdtdb.store.contents import PIECE_BYTES, ContentMissingError, content_of
+from crdtdb.store.exchange import Outgoing
 from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.store import Store
 from crdtdb.wire.parcels import Parcel
@@ -45,22 +47,26 @@ def _pull_briefest(receiver: Store, sender: Store) -> int:
 
 def _pull(receiver: Store, sender: Store, *, brief: bool = False, whole: bool = False) -> int:
     outgoing = sender.outgoing(receiver.held.clock, whole, brief=brief)
-    moved = 0
     try:
-        while not outgoing.nothing:
-            page = outgoing.next_page()
-            moved += _receive(receiver, sender, Parcel(page.parcel), page.last)
-            if page.last:
-                break
+        return bring(receiver, sender, outgoing, advance=True) if not outgoing.nothing else 0
     finally:
         outgoing.close()
-    return moved
 
 
-def _receive(receiver: Store, sender: Store, parcel: Parcel, last: bool) -> int:
+def bring(receiver: Store, sender: Store, outgoing: Outgoing, *, advance: bool) -> int:
+    """Receive all pages of an answer, and with `advance` take over its clock; return how many documents came."""
+    moved = 0
+    while True:
+        page = outgoing.next_page()
+        moved += _receive(receiver, sender, Parcel(page.parcel), page.last and advance, outgoing.lineages)
+        if page.last:
+            return moved
+
+
+def _receive(receiver: Store, sender: Store, parcel: Parcel, advance: bool, lineages: Lineages) -> int:
     while True:
         try:
-            return receiver.receive(parcel, last).documents
+            return receiver.receive(parcel, advance, lineages=lineages).documents
         except ContentMissingError as error:
             _copy_contents(sender.attachments, receiver.attachments, error.missing)
 

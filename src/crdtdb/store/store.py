@@ -15,14 +15,14 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from crdtdb import forks
 from crdtdb.backends import Backend, Snapshot, open_backend
-from crdtdb.causality import Actor, Dot, DotSet
+from crdtdb.causality import Actor, Dot, DotSet, Fork, Lineages, Session
 from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, kind_of, within
 from crdtdb.documents import NO_SCHEMA, HybridClock, Rev, Schema, State, Write
 from crdtdb.documents.local import Local, locals_in, read_local, served
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
 from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreError
 from crdtdb.jsontext import JSON
-from crdtdb.limits import REVS_LIMIT
+from crdtdb.limits import LINEAGE_SESSIONS_MAX, REVS_LIMIT
 from crdtdb.store import keys
 from crdtdb.store.attachments import Attachments
 from crdtdb.store.backup import write_backup
@@ -34,11 +34,12 @@ from crdtdb.store.digests import digest_of
 from crdtdb.store.exchange import NO_SNAPSHOT, Inspect, Outgoing, Received, receive, trust
 from crdtdb.store.format import check_format
 from crdtdb.store.held import Collection, Held, held_rows, read_held
-from crdtdb.store.identity import Identity, load_identity
+from crdtdb.store.identity import Identity, draw_tag, load_identity
 from crdtdb.store.journals import JournalRows, value_then
 from crdtdb.store.ledger import Origin
 from crdtdb.store.moment import Moment, decoded
 from crdtdb.store.records import Past, Record, StoreTables, decode_past, read_chain
+from crdtdb.store.renaming import rename
 from crdtdb.store.rumors import RumorWriter
 from crdtdb.store.sequences import Open, OpenSequences, Slot
 from crdtdb.store.sweep import pending, sweep_slice
@@ -91,6 +92,9 @@ class Store:
         self._brought = self._held.clock
         """What a store that enters held before it did, or before it was opened: it may be older than what others know."""
         self._identity = load_identity(backend, draw)
+        self._session_begun = False
+        """Whether anything was written since the store was opened, or took its actor."""
+        self._tag = draw_tag(draw, wall())
         self._stamps = HybridClock()
         self._sequences = OpenSequences()
         self._schemas: dict[int, Schema] = {}
@@ -102,6 +106,7 @@ class Store:
             self._sequences,
             self._schemas,
             self._schema_of,
+            self._next_session(),
         )
         self._committer = Committer(self._begin, self._finish)
         self._bell = Condition()
@@ -126,6 +131,8 @@ class Store:
         """Called after each commit, in the thread that led it: they must not wait, nor write."""
         forks.own(self)
         self.attachments.sweep()
+        if len(self._held.lineages.of(self.actor).sessions) >= LINEAGE_SESSIONS_MAX:
+            self.renew_actor("the old one has written in as many sessions as it may")
 
     @classmethod
     def open(cls, url: str, durability: Durability = "sync") -> Store:
@@ -212,9 +219,9 @@ class Store:
         contents, vector = rows.contents(journal.vector)
         if not within(journal.vector, vector):
             raise NotFoundError("the text or list is gone: its document was dropped since it was read", deleted=True)
-        sequence = Sequence(kind_of(slot[2]), contents, self.actor)
+        sequence = Sequence(kind_of(slot[2]), contents, self._tag)
         made = what(sequence)
-        self._sequences.keep(slot, Open(sequence, vector, self.actor, sequence.size))
+        self._sequences.keep(slot, Open(sequence, vector, self._tag, sequence.size))
         return made
 
     def past(self, name: str, doc_id: str) -> Iterator[Past]:
@@ -417,15 +424,46 @@ class Store:
             self._brought = self._held.clock
             return self._identity.begun_anew(self._backend, self._draw, why)
 
-        self._identity = self._committer.alone(begin)
+        self._take_identity(begin)
 
     def entered(self) -> None:
         """Take note that the comparison is over."""
         self._identity = self._committer.alone(lambda: self._identity.entered(self._backend))
 
-    def renew_actor(self) -> None:
+    def renew_actor(self, why: str = "a peer knew more of the old one") -> None:
         """Write as a new actor from now on: somebody may hold writes of the old one that are not here."""
-        self._identity = self._committer.alone(lambda: self._identity.renewed(self._backend, self._draw))
+        self._take_identity(lambda: self._identity.renewed(self._backend, self._draw, why))
+
+    def _take_identity(self, make: Callable[[], Identity]) -> None:
+        """Write as somebody else from now on, in a session that hasn't begun."""
+
+        def take() -> None:
+            self._identity = make()
+            self._tag, self._session_begun = draw_tag(self._draw, self._wall()), False
+
+        self._committer.alone(take)
+
+    def _next_session(self) -> Session:
+        return Session(self._held.clock.highest(self.actor) + 1, self._tag)
+
+    def forks(self, clock: DotSet, lineages: Lineages) -> tuple[list[Fork], list[Fork]]:
+        """Compare with a store of this clock; return which writes are to be renamed here, and which there. Rule 3."""
+        return self._held.lineages.forks(self._held.clock, lineages, clock)
+
+    def rename(self, fork: Fork) -> None:
+        """Give the writes of a session other names: another store holds different ones under theirs. Reads the whole store."""
+
+        def work(transaction: Transaction) -> bool:
+            if transaction.all_rows():
+                return False  # others have written in this commit, and what they wrote isn't in the backend yet
+            rows, transaction.held = rename(self._backend, transaction.held, self._tables, fork)
+            transaction.rows.update(rows)
+            return True
+
+        while not self._committer.submit(work):
+            pass
+        self._brought = fork.renamed_dots(self._brought)
+        self._rumors = RumorWriter(self._tables)
 
     # Exchange
 
@@ -505,12 +543,19 @@ class Store:
         """Count what a clock covers as held: the effect of all of it is here."""
         self._committer.submit(lambda transaction: transaction.advance(clock))
 
-    def receive(self, parcel: Parcel, advance: bool = False, inspect: Inspect = trust) -> Received:
+    def receive(
+        self,
+        parcel: Parcel,
+        advance: bool = False,
+        inspect: Inspect = trust,
+        lineages: Lineages | None = None,
+    ) -> Received:
         """Merge a parcel in one commit; with `advance` also take over its clock, as at the end of an exchange.
 
         `inspect` may refuse a document of a system collection, or a local record, by raising: then nothing of it is kept.
+        `lineages` are the sender's, None if it tells none. See `crdtdb.store.exchange.receive` for what it raises.
         """
-        return self._committer.submit(lambda transaction: receive(transaction, parcel, advance, inspect))
+        return self._committer.submit(lambda transaction: receive(transaction, parcel, advance, inspect, lineages))
 
     def rumor(self, documents: Iterable[tuple[str, str]], *, brief: bool = False) -> list[object] | None:
         """Return a parcel of the documents as they are now, with short paths and the updates that weren't told yet.
@@ -559,26 +604,28 @@ class Store:
             self._sequences.keep(slot, opened)
 
     def _begin(self) -> Transaction:
-        if self._origin.actor != self._identity.actor:
-            self._origin = self._origin._replace(actor=self._identity.actor)
+        if not self._session_begun:
+            self._origin = self._origin._replace(actor=self._identity.actor, session=self._next_session())
         return Transaction(self._backend, self._held, self._tables, self._origin, self.derived.all)
 
     def _finish(self, transaction: Transaction) -> None:
         transaction.index()
+        begun = self._session_begun or transaction.begin_session()
         rows = transaction.all_rows()
         rows.update(held_rows(self._held, transaction.held, self._tables))
         if not rows:
             return
         if self._tables.unsaved:
             rows.update(self._tables.unsaved)
-        begun = monotonic_seconds()
+        started = monotonic_seconds()
         try:
             self._backend.write(rows, durable=self._sync)
         except StoreError as error:
             self.failure = error
             raise
         self.commits += 1
-        self.commit_seconds += monotonic_seconds() - begun
+        self.commit_seconds += monotonic_seconds() - started
+        self._session_begun = begun
         self.written_documents += len(transaction.written)
         if self._tables.unsaved:
             self._tables.unsaved = {}

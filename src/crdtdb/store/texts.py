@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from crdtdb.causality import Actor
 from crdtdb.crdts import Address, GapError, Journal, Sequence, join_vectors, kind_of, within
 from crdtdb.documents import State, Write
 from crdtdb.errors import TooLargeError
@@ -20,9 +19,12 @@ _FEW = 4
 class Texts:
     """`opened` are those that the transaction opened, as it leaves them; `grown` the journals that may have much to fold."""
 
-    def __init__(self, tables: StoreTables, scan: Scan, sequences: OpenSequences, actor: Actor) -> None:
-        """`scan` yields rows as the transaction sees them; `sequences` are those that the store has open."""
-        self._tables, self._scan, self._sequences, self._actor = tables, scan, sequences, actor
+    def __init__(self, tables: StoreTables, scan: Scan, sequences: OpenSequences, writer: bytes) -> None:
+        """`scan` yields rows as the transaction sees them; `sequences` are those that the store has open.
+
+        `writer` signs what is edited here.
+        """
+        self._tables, self._scan, self._sequences, self._writer = tables, scan, sequences, writer
         self.opened: dict[Slot, Open] = {}
         self.grown: list[tuple[str, str, Address]] = []
 
@@ -54,7 +56,7 @@ class Texts:
         if mine is not None and mine.vector == journal.vector:
             return mine.sequence
         contents, _ = self.journal(*slot).contents(journal.vector)
-        return Sequence(kind_of(slot[2]), [*contents, *journal.contents()], self._actor)
+        return Sequence(kind_of(slot[2]), [*contents, *journal.contents()], self._writer)
 
     def keep(self, slot: Slot, name: str, before: Journal, journal: Journal) -> Rows:
         """Return the rows of what a journal gained, and let the text or list that is open take it over."""
@@ -71,19 +73,19 @@ class Texts:
             if journal is None or address in write.derived:
                 self.opened.pop(slot, None)
                 continue
-            self.opened[slot] = Open(sequence, journal.vector, write.actor, sequence.size)
+            self.opened[slot] = Open(sequence, journal.vector, write.writer, sequence.size)
 
     def _follow(self, slot: Slot, before: Journal, journal: Journal) -> None:
         """Let an open text or list take over updates that others wrote."""
         opened = self.opened.pop(slot, None)
         if opened is None:
-            sequence = self._sequences.take(slot, before.vector, self._actor)
+            sequence = self._sequences.take(slot, before.vector, self._writer)
         else:
             sequence = opened.sequence if opened.vector == before.vector else None
         if sequence is not None:
             for content in journal.contents():
                 sequence.apply(content)
-            self.opened[slot] = Open(sequence, journal.vector, self._actor, sequence.size)
+            self.opened[slot] = Open(sequence, journal.vector, self._writer, sequence.size)
 
     def check_size(self, number: int, raw: bytes, after: State, write: Write) -> None:
         """Raise TooLargeError if a write, of which nothing is kept yet, makes them larger than a document's may be."""

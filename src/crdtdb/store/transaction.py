@@ -96,7 +96,7 @@ class Transaction(Ledger):
     def texts(self) -> Texts:
         """The texts and lists of this transaction."""
         if self.opened is None:
-            self.opened = Texts(self._tables, self.scan, self._origin.sequences, self._origin.actor)
+            self.opened = Texts(self._tables, self.scan, self._origin.sequences, self._origin.session.tag)
         return self.opened
 
     @property
@@ -192,6 +192,7 @@ class Transaction(Ledger):
             collection.sweep,
             self._schema(name, collection.number) if doc_id != SCHEMA_ID else NO_SCHEMA,
             partial(self._open, collection.number, raw),
+            self._origin.session,
         )
         after = change(before.state, write)
         if after is before.state:
@@ -256,7 +257,7 @@ class Transaction(Ledger):
         rest = residue if residue and not clock >= residue else EMPTY
         row, record = first_record(collection.seq + 1, first, rest, clock, self._tables)
         self._put_new(name, collection, key, first.dot, row, first.text)
-        self.held = self.held.counting(name, collection.grown(len(first.text)), clock)
+        self.held = self.held.counting(name, collection.grown(key[5:], first.digest, len(first.text)), clock)
         self._follow(collection.number, doc_id, record)
         return record
 
@@ -270,7 +271,7 @@ class Transaction(Ledger):
             if dot is not None:
                 row = encode_record(collection.seq + 1, after, rest, self._tables)
                 self._put_new(name, collection, keys.document(number, raw), dot, row, after.bodies[dot].text)
-                self.held = self.held.counting(name, collection.changed(NOTHING, after, collection.seq + 1))
+                self.held = self.held.counting(name, collection.changed(raw, NOTHING, after, collection.seq + 1))
                 self._follow(number, doc_id, Record.of(0, after))
                 return
         self._log_changed(before.stored, after, keys.place(number, raw))
@@ -295,7 +296,7 @@ class Transaction(Ledger):
         if local:
             return
         if is_counted(doc_id):
-            collection = collection.changed(before.stored, after, seq)
+            collection = collection.changed(raw, before.stored, after, seq)
         else:
             collection = replace(collection, seq=seq)
             self.declared.add(number)  # what isn't counted and has a row in the feed is the schema

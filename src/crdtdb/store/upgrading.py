@@ -7,23 +7,28 @@ from itertools import count
 from msgspec.structs import replace
 
 from crdtdb.backends import Backend
+from crdtdb.causality import Lineage
 from crdtdb.crdts import open_at_hand
 from crdtdb.documents import NOTHING
 from crdtdb.query.definitions import DESIGN
 from crdtdb.store import keys
 from crdtdb.store.batch import RowBatch
-from crdtdb.store.held import Collection, Held, held_rows, is_counted, read_held
+from crdtdb.store.held import Collection, Held, held_rows, is_counted, lineage_row, read_held
 from crdtdb.store.indexes import Indexing, shown
 from crdtdb.store.records import StoreTables, decode_record
-from crdtdb.store.rows import encode_row
+from crdtdb.store.rows import decode_row, encode_row
+
+_BUILDS_INDEXES = 6
+"""The first format whose stores have them."""
 
 
 def upgrade(backend: Backend, version: int) -> None:
     """Bring a store from an older format to this one. An older crdtdb can't read it afterwards."""
     rows: dict[bytes, bytes | None] = {}
-    if version == 3:
-        rows.update(_counted(backend))
-    rows.update(_indexed(backend))
+    if version < _BUILDS_INDEXES:
+        rows.update(_indexed(backend))
+    rows.update(_counted(backend))
+    rows.update(_untold(backend))
     rows[keys.FORMAT] = b"%s %d" % (keys.FORMAT_NAME.encode(), keys.FORMAT_VERSION)
     backend.write(rows, durable=True)
 
@@ -45,8 +50,16 @@ def _indexed(backend: Backend) -> dict[bytes, bytes | None]:
     return {**batch.all_rows(), **held_rows(held, after, tables)} if batch.rows else {}
 
 
+def _untold(backend: Backend) -> dict[bytes, bytes]:
+    """Take note that of what others wrote nobody has told in which sessions: before format 7 nobody kept that."""
+    tables = StoreTables(backend)
+    own = decode_row(backend.get(keys.IDENTITY) or encode_row([None, None]))[1]
+    others = (actor for actor in read_held(backend, tables).clock.actors if actor != own)
+    return {keys.lineage(tables.actor_number(actor)): lineage_row(Lineage((), 0)) for actor in others}
+
+
 def _counted(backend: Backend) -> dict[bytes, bytes]:
-    """Count again: format 3 had no counts of conflicts and sizes."""
+    """Count again: format 3 had no counts of conflicts and sizes, and before format 7 no sums of live revisions."""
     tables = StoreTables(backend)
     held = read_held(backend, tables)
     return {
@@ -61,5 +74,5 @@ def _recount(backend: Backend, held: Held, tables: StoreTables, before: Collecti
         raw = key[5:]
         if is_counted(raw.decode()):
             state = decode_record(value, held.clock, tables, backend.get, key).state
-            counts = counts.changed(NOTHING, state, counts.seq)
+            counts = counts.changed(raw, NOTHING, state, counts.seq)
     return counts

@@ -7,6 +7,7 @@ from crdtdb.crdts.journal import join_journals
 from crdtdb.documents import NOTHING, Totals, totals, view
 from crdtdb.documents.attachments import contents_in
 from crdtdb.documents.local import LOCAL
+from crdtdb.documents.view import rev_number
 from crdtdb.store import Store, keys
 from crdtdb.store.held import Collection, is_counted
 from crdtdb.store.indexes import is_indexed, shown
@@ -47,12 +48,13 @@ def check_store(store: Store) -> None:
                     assert store.attachments.find(content.sha256) is not None, f"{name}/{raw!r} lacks {content}"
                     assert backend.get(keys.reference(content.sha256, number, raw)) is not None
             if is_counted(raw.decode()):
-                counted = counted.changed(NOTHING, record.state, counted.seq)
+                counted = counted.changed(raw, NOTHING, record.state, counted.seq)
                 assert totals(record.state) == Totals(
                     not seen.deleted,
                     seen.deleted and bool(record.state.leaves),
                     seen.conflict,
                     sum(len(one.text or b"") for one in seen.siblings),
+                    sum(rev_number(one.rev) for one in seen.leaves if not one.leaf.deleted),
                 )
             for dot in record.state.dots():
                 assert dot in record.state.context, f"{name}/{raw!r}: its context doesn't cover its own {dot}"

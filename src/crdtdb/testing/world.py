@@ -16,6 +16,7 @@ from crdtdb.database import Database
 from crdtdb.errors import StoreError
 from crdtdb.gossip import GossipConfig
 from crdtdb.store import Durability, Store
+from crdtdb.store.identity import NOISE_BYTES
 from crdtdb.testing.oracle import Acknowledged, Graves
 from crdtdb.testing.virtual import Timeline, VirtualDisk, Weather
 from crdtdb.wire.messages import MINOR
@@ -62,7 +63,7 @@ class SimulatedNode:
         if self._life:
             self.minor = world.draw_minor(self.minor)
         self._life += 1
-        store = world.make_store(self.disk.open(), self.durability, self.wall, world.dice.randbytes)
+        store = world.make_store(self.disk.open(), self.durability, self.wall, world.draw)
         self.database = Database(store)
         others = [name for name in world.nodes if name != self.name]
         join = tuple(others[:1]) if self.name != "n1" else ()
@@ -187,6 +188,7 @@ class World:
     links: dict[int, tuple[str, str]] = field(default_factory=dict)
     schedule: list[str] = field(default_factory=list)
     graves: Graves = field(default_factory=Graves)
+    tags: Random = field(default_factory=lambda: Random(0))  # noqa: S311
     checkpoint_ttl: float = 60.0
     frames: int = 0
     kills: int = 0
@@ -219,6 +221,10 @@ class World:
     def trace(self) -> str:
         self._trace.update(b"%d" % self.frames)
         return self._trace.hexdigest()
+
+    def draw(self, size: int) -> bytes:
+        """Draw random bytes for a store. The noise of its sessions comes from dice of its own, so that each has some."""
+        return self.tags.randbytes(size) if size == NOISE_BYTES else self.dice.randbytes(size)
 
     # The network
 
