@@ -24,11 +24,12 @@ from crdtdb.changing import Change as Wanted
 from crdtdb.changing import ChangedMany
 from crdtdb.collection import Collection as Blocking
 from crdtdb.designs import IndexInfo
-from crdtdb.document import Change, Document, Revision, Sibling
+from crdtdb.document import Change, Document, Revision, Seen, Sibling
 from crdtdb.editing import DocumentEdit
 from crdtdb.errors import CrdtdbError, StoreClosedError
 from crdtdb.finding import Finder
 from crdtdb.resolvers import Resolver
+from crdtdb.resolving import Choice
 from crdtdb.store import Durability
 from crdtdb.threads import ATTACHMENTS, COMMITS, QUERIES, WAITING
 from crdtdb.watching import KINDS, Notice, Pattern, Watch
@@ -65,9 +66,16 @@ class Collection:
         """Write a document unless there is one; return the one that is there now."""
         return await COMMITS.run(self.blocking.put_if_absent, doc_id, body)
 
-    async def resolve(self, doc_id: str, body: Mapping[str, Any], rev: str | None = None) -> Document:
-        """Replace all siblings by one body. Raises NotFoundError, ConflictError."""
-        return await COMMITS.run(self.blocking.resolve, doc_id, body, rev)
+    async def resolve(
+        self,
+        doc_id: str,
+        body: Mapping[str, Any] | Choice,
+        rev: str | None = None,
+        *,
+        seen: Seen | None = None,
+    ) -> Document:
+        """As `Collection.resolve`; a function is called in a worker thread."""
+        return await COMMITS.run(partial(self.blocking.resolve, doc_id, body, rev, seen=seen))
 
     async def attach(
         self,

@@ -16,6 +16,7 @@ from crdtdb.document import (
     Change,
     Document,
     Revision,
+    Seen,
     Sibling,
     check_id,
     check_name,
@@ -30,7 +31,6 @@ from crdtdb.documents import NO_BODY, Put, Rev, Shown, State, View, Write, view
 from crdtdb.documents import delete as delete_leaf
 from crdtdb.documents import edit as edit_leaf
 from crdtdb.documents import put as put_leaf
-from crdtdb.documents import resolve as resolve_leaves
 from crdtdb.documents.attaching import attach_to
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
 from crdtdb.documents.attachments import New
@@ -45,6 +45,7 @@ from crdtdb.jsontext import canonical
 from crdtdb.limits import BULK_DOCUMENTS_MAX
 from crdtdb.querying import Querying
 from crdtdb.resolvers import Conflict, Resolver
+from crdtdb.resolving import Choice, common_ancestor, resolution, resolution_of_all
 from crdtdb.store import Past, Record, Store, Transaction, Written
 from crdtdb.store.imports import grouped, import_revisions
 from crdtdb.watching import KINDS, Pattern, Watch, escape
@@ -115,16 +116,40 @@ class Collection(Querying):
         shown = view(state)
         return document_of(doc_id, state, shown, shown.siblings[0], self._opener(doc_id, state))
 
-    def resolve(self, doc_id: str, body: Mapping[str, Any], rev: str | None = None) -> Document:
-        """Replace all siblings by one body. What is written elsewhere at the same time stays beside it as a conflict.
+    def resolve(
+        self,
+        doc_id: str,
+        body: Mapping[str, Any] | Choice,
+        rev: str | None = None,
+        *,
+        seen: Seen | None = None,
+    ) -> Document:
+        """Replace the siblings that were `seen` by one body. What wasn't seen stays beside it, as a conflict.
 
-        Fields have merged already: they stay as they are, unless the body has a value for them. With `rev`, the winner's
-        revision as it was read, a resolution that comes too late is refused. Raises NotFoundError if there is no live document,
-        ConflictError.
+        `seen` is the document as it was read, its siblings, or their revisions; `rev` means one sibling alone. A sibling that
+        another write has replaced meanwhile stays as that write left it; edits of fields alone replace none. A `body` that is
+        a `Document` says itself what was seen. A function is given the siblings, and again if they have changed by the time it
+        returns; if it returns None, nothing is written. Without any of these all that is there at the moment of the write
+        is replaced, read or not. Fields have merged already: they stay as they are, unless the body has another value for
+        them than was read. Raises NotFoundError if there is no live document, ConflictError if nothing that was seen is there
+        any more, InvalidInputError.
         """
         check_id(doc_id)
-        (text, given), named = check_whole(body), check_rev(rev)
-        return self._write(doc_id, lambda state, write: resolve_leaves(state, write, text, given, named))
+        if not callable(body):
+            return self._write(doc_id, resolution(doc_id, body, rev, seen))
+        if rev is not None or seen is not None:
+            raise InvalidInputError(
+                "a function sees the siblings that it is given: give no `rev` and no `seen` with it"
+            )
+        while True:
+            siblings = self.siblings(doc_id)
+            chosen = body(siblings)
+            if chosen is None:
+                return self.get(doc_id)
+            change = resolution_of_all(chosen, [Rev.parse(one.rev) for one in siblings])
+            written = self._store.write(self.name, doc_id, change)
+            if written.dot is not None:
+                return self._written(doc_id, written)
 
     def attach(
         self,
@@ -535,27 +560,12 @@ class Collection(Querying):
         if record is None or shown is None or not shown.conflict:
             return False
         siblings = siblings_of(record.state, shown, self._opener(doc_id, record.state))
-        chosen = resolver(Conflict(doc_id, siblings, self._ancestor(doc_id, shown)))
+        ancestor = common_ancestor(self._store, self.name, doc_id, shown.siblings)
+        chosen = resolver(Conflict(doc_id, siblings, ancestor))
         if chosen is None:
             return False
-        text, given = check_whole(chosen)
-        seen = [one.rev for one in shown.siblings]
-
-        def unless_changed(state: State, write: Write) -> State:
-            now = view(state)
-            return resolve_leaves(state, write, text, given) if [one.rev for one in now.siblings] == seen else state
-
-        return self._store.write(self.name, doc_id, unless_changed).dot is not None
-
-    def _ancestor(self, doc_id: str, shown: View) -> dict[str, Any] | None:
-        """Return the body of the newest revision that lies on the paths of all siblings."""
-        paths = []
-        for one in shown.siblings:
-            top = one.rev.generation
-            paths.append({one.rev, *(Rev(top - 1 - n, step.digest) for n, step in enumerate(one.leaf.path.all()))})
-        common = set.intersection(*paths)
-        past = self._store.revision(self.name, doc_id, max(common)) if common else None
-        return self._store.value_of(self.name, doc_id, past) if past is not None else None
+        change = resolution_of_all(chosen, [one.rev for one in shown.siblings])
+        return self._store.write(self.name, doc_id, change).dot is not None
 
 
 def at_rest(state: State) -> State:

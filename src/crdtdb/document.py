@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, KeysView, Mapping
+from collections.abc import Iterable, Iterator, KeysView, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from crdtdb.causality import DotSet
 from crdtdb.crdts import Draft, OpenSequence
-from crdtdb.documents import NO_BODY, NOTHING_GIVEN, Given, Rev, Shown, State, View
+from crdtdb.documents import NO_BODY, NOTHING_GIVEN, Given, Rev, Shown, Sight, State, View
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
 from crdtdb.documents.attachments import check_attachments
 from crdtdb.documents.fields import Unread, conflicts, kinds, overlay, read_all, reading, take_given, values, whole
@@ -143,6 +143,10 @@ class Sibling(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.rev} by {self.node[:8]} at {iso(self.time)}: {self.body!r}"
+
+
+Seen = Document | Sibling | str | Iterable[Document | Sibling | str]
+"""What the author of a resolution was shown: a document with its conflicts, siblings, or their revisions."""
 
 
 class Revision(NamedTuple):
@@ -286,6 +290,22 @@ def check_body(body: object) -> bytes:
 def check_rev(rev: object) -> Rev | None:
     """Return a revision that was given, None for none. Raises InvalidRevError."""
     return None if rev is None else Rev.parse(rev)  # type: ignore[arg-type]
+
+
+def check_seen(doc_id: str, seen: Seen) -> Sight:
+    """Return what the author of a resolution was shown. Raises InvalidInputError, InvalidRevError."""
+    shown = [seen] if isinstance(seen, Document | Sibling | str) else list(seen)
+    revs: list[str] = []
+    for one in shown:
+        if isinstance(one, Document) and one.id != doc_id:
+            raise InvalidInputError(f"document {doc_id!r} is to be resolved, and what was seen is document {one.id!r}")
+        revs += (
+            (one.rev, *one.conflicts) if isinstance(one, Document) else [one.rev if isinstance(one, Sibling) else one]
+        )
+    if not revs:
+        raise InvalidInputError(f"document {doc_id!r}: `seen` names no revision, so there is nothing to replace")
+    read = next((one for one in shown if not isinstance(one, str)), None)
+    return Sight(tuple(Rev.parse(one) for one in dict.fromkeys(revs)), lambda: read.body if read is not None else None)
 
 
 def foreign_of(body: Mapping[str, Any]) -> tuple[str, Foreign] | CrdtdbError:

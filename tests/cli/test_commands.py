@@ -151,10 +151,25 @@ def test_conflicts_are_shown_and_resolved(cluster: DemoCluster, ada: dict[str, s
     assert run("resolve", "two", "a", env=ada)[0] == 2
     code, _, err = run("resolve", "two", "a", "--rev", "9-0", env=ada)
     assert (code, "none of the siblings" in err) == (2, True)
-    assert run("resolve", "two", "a", "--rev", loser["rev"], env=ada)[0] == 0
+    code, out, _ = run("resolve", "two", "a", "--rev", loser["rev"], env=ada)
+    assert (code, '{"from": "n2"}' in out, '{"from": "n1"}' in out) == (0, True, True)  # what it replaces
     assert json.loads(run("get", "two", "a", "--json", env=ada)[1])["from"] == loser["body"]["from"]
     cluster.wait_equal(["two"])
     assert cluster.ask("n2", "GET", "two", "_conflicts") == {"rows": []}
+
+
+def test_a_resolution_replaces_what_was_seen(cluster: DemoCluster, ada: dict[str, str]) -> None:
+    cluster.ask("n1", "PUT", "seen")
+    revisions = [{"_id": "a", "_rev": f"1-{one}", "from": one} for one in ("aa", "bb", "cc", "dd")]
+    cluster.ask("n1", "POST", "seen", "_bulk_docs", body={"docs": revisions, "new_edits": False})
+    code, out, _ = run("resolve", "seen", "a", '{"from": "two"}', "--seen", "1-aa", "--seen", "1-b…", env=ada)
+    assert (code, '{"from": "cc"}' in out) == (0, True)
+    (row,) = json.loads(run("conflicts", "seen", "--json", env=ada)[1])
+    assert sorted(one["body"]["from"] for one in row["siblings"]) == ["cc", "dd", "two"]
+    assert run("resolve", "seen", "a", '{"from": "x"}', "--seen", "1-aa", env=ada)[0] == 4
+    assert run("resolve", "seen", "a", '{"from": "x"}', "--seen", "1-…", env=ada)[0] == 2
+    assert run("resolve", "seen", "a", '{"from": "all"}', env=ada)[0] == 0
+    assert run("conflicts", "seen", env=ada)[1] == "no conflicts\n"
 
 
 def test_import_and_export(ada: dict[str, str], tmp_path: Path) -> None:

@@ -56,6 +56,21 @@ def resolve(body: object) -> Act:
     return lambda replica: replica.resolve("a", body)
 
 
+def nothing(replica: Replica) -> None:
+    """The other does nothing."""
+
+
+def resolve_after(others: Act, body: object) -> Act:
+    """Resolve what was seen before another write came to the same node."""
+
+    def act(replica: Replica) -> None:
+        seen = [one.rev for one in replica.view().siblings]
+        others(replica)
+        replica.resolve("a", body, seen=seen)
+
+    return act
+
+
 def nothing_yet(ada: Replica, bob: Replica) -> None:
     """The document doesn't exist."""
 
@@ -89,6 +104,9 @@ ROWS = [
     ("resolve and put on a loser", a_conflict, resolve(M), put_on_loser(Y), [M, Y], 0),
     ("resolve and increment a loser", a_conflict, resolve(M), increment_loser(1), [M], 1),
     ("two equal resolutions", a_conflict, resolve(M), resolve(M), [M], 0),
+    ("resolve and put on a loser, at one node", a_conflict, resolve_after(put_on_loser(Y), M), nothing, [M, Y], 0),
+    ("resolve and increment a loser, at one node", a_conflict, resolve_after(increment_loser(1), M), nothing, [M], 1),
+    ("resolve and increment the winner, at one node", a_conflict, resolve_after(increment(1), M), nothing, [M], 1),
     ("two different resolutions", a_conflict, resolve(M), resolve(X), [M, X], 0),
 ]
 

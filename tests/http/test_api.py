@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from itertools import count
 from threading import Timer
@@ -371,6 +372,48 @@ async def test_conflicts_siblings_resolve_history(client: httpx.AsyncClient) -> 
     assert bodies[resolved.json()["rev"]] == {"from": "both"}
     assert len(revisions) == 4  # two born, one resolution, one branch closed
     assert len((await client.get("/notes/_digest")).json()["digest"]) == 32
+
+
+@pytest.mark.parametrize("how", ["query", "words", "body", "read"])
+async def test_history_25_a_resolution_over_http_replaces_what_was_seen(client: httpx.AsyncClient, how: str) -> None:
+    with crdtdb.open("memory:") as bob, crdtdb.open("memory:") as cy:
+        await client.put("/notes/a", json={"from": "ada"})
+        bob["notes"].put("a", {"from": "bob"})
+        cy["notes"].put("a", {"from": "cy"})
+        crdtdb.sync(db_of(client), bob)
+        read = (await client.get("/notes/a?conflicts=true")).json()
+        seen = [one["rev"] for one in (await client.get("/notes/a/_siblings")).json()["siblings"]]
+        assert seen == [read["_rev"], *read["_conflicts"]]
+        crdtdb.sync(db_of(client), cy)
+    body: dict[str, Any] = {"from": "both"}
+    query: dict[str, str] = {}
+    if how == "query":
+        query["seen"] = json.dumps(seen)
+    elif how == "words":
+        query["seen"] = ",".join(seen)
+    elif how == "body":
+        body["_seen"] = seen
+    else:
+        body = {**read, **body}
+    answer = await client.post("/notes/a/_resolve", params=query, json=body)
+    assert answer.status_code == 201
+    siblings = (await client.get("/notes/a/_siblings")).json()["siblings"]
+    assert sorted(one["body"]["from"] for one in siblings) == ["both", "cy"]
+    again = await client.post("/notes/a/_resolve", json={**body, "_seen": seen})
+    assert (again.status_code, again.json()["error"]) == (409, "conflict")
+    (other,) = [one["rev"] for one in siblings if one["body"]["from"] == "cy"]
+    alone = await client.post("/notes/a/_resolve", params={"rev": other}, json={"from": "cy, resolved"})
+    assert alone.status_code == 201
+    siblings = (await client.get("/notes/a/_siblings")).json()["siblings"]
+    assert sorted(one["body"]["from"] for one in siblings) == ["both", "cy, resolved"]
+    assert (await client.post("/notes/a/_resolve", params={"rev": other}, json={})).status_code == 409
+    refused: list[dict[str, Any]] = [{"_seen": []}, {"_seen": "x"}, {"_seen": [7]}, {"_rev": "x"}]
+    for wrong in [*refused, {"_rev": seen[0], "_conflicts": 7}]:
+        assert (await client.post("/notes/a/_resolve", json=wrong)).status_code == 400
+    both = await client.post("/notes/a/_resolve", params={"rev": other, "seen": other}, json={})
+    assert both.status_code == 400
+    assert (await client.post("/notes/a/_resolve", json={"from": "all"})).status_code == 201
+    assert (await client.get("/notes/_conflicts")).json() == {"rows": []}
 
 
 async def test_without_a_certificate_nothing_is_answered() -> None:

@@ -97,28 +97,47 @@ def conflicts(client: NodeClient, collection: str, doc_id: str | None, as_json: 
 @click.argument("doc_id", metavar="ID")
 @click.argument("document", required=False)
 @click.option("--rev", help="Keep the body of this sibling instead of giving one.")
+@click.option("--seen", multiple=True, metavar="REV", help="A sibling to replace; all that are there if not given.")
 @with_node
 def resolve(
-    client: NodeClient, collection: str, doc_id: str, document: str | None, rev: str | None, as_json: bool
+    client: NodeClient,
+    collection: str,
+    doc_id: str,
+    document: str | None,
+    rev: str | None,
+    seen: tuple[str, ...],
+    as_json: bool,
 ) -> None:
-    """Replace all siblings by DOCUMENT (JSON, @FILE or -), or by the sibling --rev.
+    """Replace the siblings of a document by DOCUMENT (JSON, @FILE or -), or by the sibling --rev.
+
+    It shows the siblings and replaces these alone: what is written meanwhile stays beside the new body, as a conflict. If you
+    decided on what `crdtdb conflicts` showed, name that by --seen, once for each revision.
 
     \b
     Example:  crdtdb resolve notes a '{"title": "both"}' --as ada
               crdtdb resolve notes a --rev 2-1f0e… --as ada
+              crdtdb resolve notes a '{}' --seen 2-1f0e… --seen 2-77ab… --as ada
     """
     if (document is None) == (rev is None):
         raise click.UsageError("give either a DOCUMENT or --rev")
-    query = {}
-    if rev is not None:
-        siblings = client.ask("GET", collection, doc_id, "_siblings")["siblings"]
-        chosen = [one["body"] for one in siblings if one["rev"] == rev]
-        if not chosen:
-            raise InvalidInputError(f"{rev} is none of the siblings: {', '.join(one['rev'] for one in siblings)}")
-        body, query = chosen[0], {"rev": siblings[0]["rev"]}  # its fields' values are of this moment
-    else:
-        body = _object(read_json(document or ""))
-    _show_written(client.ask("POST", collection, doc_id, "_resolve", body=body, **query), as_json)
+    siblings = client.ask("GET", collection, doc_id, "_siblings")["siblings"]
+    body = _meant(siblings, rev)["body"] if rev is not None else _object(read_json(document or ""))
+    replaced = [_meant(siblings, one)["rev"] if one.endswith("…") else one for one in seen]
+    if len(siblings) > 1 and not as_json:
+        from crdtdb.cli.render import conflict_table, out
+
+        out().print(conflict_table(doc_id, siblings))
+    body = {**body, "_seen": replaced or [one["rev"] for one in siblings]}
+    _show_written(client.ask("POST", collection, doc_id, "_resolve", body=body), as_json)
+
+
+def _meant(siblings: list[dict[str, Any]], rev: str) -> dict[str, Any]:
+    """Return the sibling of a revision, which may be cut short with `…` as `crdtdb conflicts` shows it."""
+    short = rev.removesuffix("…") if rev.endswith("…") else None
+    found = [one for one in siblings if one["rev"] == rev or (short and one["rev"].startswith(short))]
+    if len(found) != 1:
+        raise InvalidInputError(f"{rev} is none of the siblings: {', '.join(one['rev'] for one in siblings)}")
+    return found[0]
 
 
 def make_collection(client: NodeClient, name: str) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from crdtdb.couchdb.guarding import Guard
 from crdtdb.couchdb.incoming import Attachment, Data, Follows, Incoming, Uploaded
 from crdtdb.couchdb.words import RefusedError
-from crdtdb.documents import NO_BODY, Put, Rev, State, Write, delete, put, resolve, view
+from crdtdb.documents import NO_BODY, Put, Rev, Sight, State, Write, delete, put, resolve, view
 from crdtdb.documents.attaching import attach_to
 from crdtdb.documents.attachments import Attached, New, Stub, attachments_in, with_attachments
 from crdtdb.documents.foreign import Foreign, take
 from crdtdb.documents.purging import purge
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError
+from crdtdb.jsontext import load
 from crdtdb.query.definitions import DESIGN
 from crdtdb.store import Store, Transaction, Upload
 from crdtdb.store.imports import grouped, import_revisions
@@ -100,8 +101,11 @@ class Writes:
 
         return self.submit(work)
 
-    def resolve(self, document: Incoming, rev: Rev | None) -> Rev:
-        """Replace all siblings by one body, which may keep the attachments of any. Raises NotFoundError, ConflictError."""
+    def resolve(self, document: Incoming, rev: Rev | None = None, seen: Collection[Rev] | None = None) -> Rev:
+        """Replace the siblings that were seen by one body, which may keep the attachments of any.
+
+        `rev` means one sibling alone; without either, all that are there are replaced. Raises NotFoundError, ConflictError.
+        """
 
         def work(transaction: Transaction) -> Rev:
             def change(state: State, write: Write) -> State:
@@ -111,7 +115,10 @@ class Writes:
                 text = with_attachments(
                     document.text, attached, [attachments_in(one.text) for one in siblings], generation
                 )
-                return resolve(state, write, text, rev=rev)
+                sight = (
+                    Sight(seen, partial(_value_read, transaction, self._name, document.doc_id, seen)) if seen else None
+                )
+                return resolve(state, write, text, rev=rev, seen=sight)
 
             written = transaction.write(self._name, document.doc_id, change)
             return written.rev
@@ -238,6 +245,12 @@ class Writes:
 def _without_empty_text(foreign: Foreign) -> Foreign:
     """Return a revision as it is kept: a deletion has a value only if there is something in it."""
     return foreign._replace(text=None) if foreign.deleted and foreign.text == NO_BODY else foreign
+
+
+def _value_read(transaction: Transaction, name: str, doc_id: str, revs: Collection[Rev]) -> Mapping[str, Any] | None:
+    """Return the value of the first of some revisions that is known as it was read, None if none is."""
+    found = (transaction.read_then(name, doc_id, rev) for rev in revs)
+    return next((load(one.value) for one in found if one is not None), None)
 
 
 def _purge(revs: list[Rev], state: State, write: Write) -> State:

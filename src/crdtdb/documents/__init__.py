@@ -4,6 +4,7 @@ Pure: no clock, no randomness, no disk. Built on `crdtdb.causality` and `crdtdb.
 """
 
 from crdtdb.documents.fields import NO_SCHEMA, NOTHING_GIVEN, Given, Plain, Schema
+from crdtdb.documents.groups import Sight
 from crdtdb.documents.revisions import NO_PATH, Ancestor, Path, Rev, child_digest, first_digest
 from crdtdb.documents.stamps import HybridClock
 from crdtdb.documents.state import NOTHING, Body, Leaf, State, merge
@@ -28,6 +29,7 @@ __all__ = [
     "Rev",
     "Schema",
     "Shown",
+    "Sight",
     "State",
     "Totals",
     "View",

@@ -18,6 +18,7 @@ from crdtdb.crdts import (
     Draft,
     Field,
     Fields,
+    GapError,
     Journals,
     Map,
     OpenSequence,
@@ -172,6 +173,33 @@ def absorb(draft: Draft, text: bytes, given: Given = NOTHING_GIVEN, schema: Sche
 def absorb_mentioned(draft: Draft, text: bytes, given: Given = NOTHING_GIVEN, schema: Schema = NO_SCHEMA) -> bytes:
     """Do as `absorb`, but leave fields alone that the document doesn't mention."""
     return canonical(_absorbed(draft.at(()), _wanted(text, given), schema))
+
+
+def absorb_since(draft: Draft, text: bytes, given: Given, schema: Schema, read: Mapping[str, Any] | None) -> bytes:
+    """Do as `absorb_mentioned` for an author who read other values of the fields than they show now.
+
+    What stands in the document as it was read is left alone; what doesn't is applied as the difference to that. Raises GapError
+    where what was read isn't known, or is a text or list that was changed: its positions are others by now.
+    """
+    wanted = _wanted(text, given)
+    _apply_since(draft.at(()), wanted, read)
+    return canonical(_absorbed(draft.at(()), wanted, schema))
+
+
+def _apply_since(spot: Spot, wanted: dict[str, Any], read: Any) -> None:
+    """Apply what differs from what was read, and take the fields out of the document."""
+    for key, value in list(wanted.items()):
+        child, before = Spot(spot.draft, (*spot.path, key)), read.get(key) if isinstance(read, Mapping) else None
+        kind = catalogue.shown_kind(child)
+        if kind is None and isinstance(value, dict):
+            _apply_since(child, value, before)
+        elif kind is not None and not isinstance(value, Field):
+            field = catalogue.field_type(kind)
+            after = field.checked(value)
+            if before is None or (issubclass(field, SequenceField) and canonical(before) != canonical(after)):
+                raise GapError(f"it isn't known what was read at {'.'.join(child.path)!r}, and it has changed since")
+            field.differ(child, field.checked(before), after)
+            del wanted[key]
 
 
 def _wanted(text: bytes, given: Given) -> dict[str, Any]:

@@ -20,10 +20,11 @@ from msgspec.structs import replace
 
 from crdtdb.causality import DotSet
 from crdtdb.documents.fields import reading, whole
+from crdtdb.documents.groups import is_ancestor
 from crdtdb.documents.revisions import DIGEST_BYTES, Rev
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, Shown, View, replaced_by, unreplaced, view
-from crdtdb.documents.writes import Write, clock_of, closing, is_ancestor
+from crdtdb.documents.writes import Write, clock_of, closing
 from crdtdb.jsontext import canonical
 
 

@@ -3,7 +3,9 @@
 The rules are those of section "The document" in docs/explanation/documents.md:
 
 1. leaves with one rev are one; a leaf whose rev lies on another's path is hidden; live before deleted;
-2. the bodies of the live leaves, less those that a live leaf with another body descends from; equal bodies count once;
+2. the bodies of the live leaves, less those that a live leaf with another body descends from; equal bodies count once. If
+   no live leaf has its body any more, the bodies of the deleted leaves serve: the highest live leaf shows one, each other
+   shows with the deleted leaf that has it, as if that lived;
 3. the winner is the highest generation, then the highest digest, among those: CouchDB's rule.
 """
 
@@ -26,21 +28,25 @@ NO_BODY = b"{}"
 class Shown(Struct, frozen=True, gc=False):
     """A leaf as the view has it: one entry a rev, with the text of its body where the state still holds it.
 
-    `heads` are edits of fields that the leaf's author hadn't seen, and that show all the same, whoever wins.
+    `heads` are edits of fields that the leaf's author hadn't seen, and that show all the same, whoever wins. `lender` is the
+    deleted leaf whose body it shows, if it has lost its own.
     """
 
     dot: Dot
     leaf: Leaf
     text: bytes | None
     heads: tuple[Dot, ...] = ()
+    lender: Dot | None = None
 
     @property
     def rev(self) -> Rev:
-        """The name of what is seen: the leaf's own, unless it shows with edits of fields that its author hadn't seen.
+        """The name of what is seen: the leaf's own, unless it shows with what its author hadn't seen.
 
-        Then it is derived from all of these, so that one name never means two values: who writes under it wrote what
-        was read, and who read something older is told so.
+        That is edits of fields, or the body of a deleted leaf. Then the name is derived from all of these, so that one name
+        never means two values: a write under it was made from what was read, and one under an older name is refused.
         """
+        if self.lender is not None:
+            return derived_rev(self.leaf.rev, (*self.heads, self.lender))
         return derived_rev(self.leaf.rev, self.heads) if self.heads else self.leaf.rev
 
 
@@ -72,8 +78,20 @@ class View(Struct, frozen=True, gc=False):
         return len(self.siblings) > 1
 
     def find(self, rev: Rev) -> Shown | None:
-        """Return the leaf of this rev, None if it isn't one."""
-        return next((shown for shown in self.leaves if shown.rev == rev), None)
+        """Return the sibling or other leaf that shows under this rev, None if there is none.
+
+        One that got a leaf of its own because another was written is found under the rev that it had before.
+        """
+        found = next((shown for shown in (*self.siblings, *self.leaves) if shown.rev == rev), None)
+        return found or next((shown for shown in self.leaves if self._was(shown, rev)), None)
+
+    def _was(self, shown: Shown, rev: Rev) -> bool:
+        leaf, parent = shown.leaf, shown.leaf.path.parent
+        if leaf.deleted or leaf.body_dot != shown.dot or leaf.body_rev == leaf.rev or parent is None:
+            return False
+        before = Rev(leaf.rev.generation - 1, parent.digest)
+        lenders = [(), *((one.dot,) for one in self.leaves if one.leaf.deleted)]
+        return any(rev == derived_rev(before, (*shown.heads, *lender)) for lender in lenders)
 
     def leaf(self, rev: Rev) -> Shown | None:
         """Return the leaf whose own rev this is, however it shows."""
@@ -83,10 +101,25 @@ class View(Struct, frozen=True, gc=False):
 _NOTHING_SHOWN = View((), ())
 
 
-def derived_rev(rev: Rev, heads: Sequence[Dot]) -> Rev:
-    """Return the name of a leaf together with edits of fields that its author hadn't seen."""
-    seen = b"".join(b"%b%d," % (dot.actor, dot.counter) for dot in sorted(heads))
-    return Rev(rev.generation, blake2b(b"%b:%b" % (str(rev).encode(), seen), digest_size=DIGEST_BYTES).hexdigest())
+_TAG_BYTES = 6
+
+
+def derived_rev(rev: Rev, unseen: Sequence[Dot]) -> Rev:
+    """Return the name of a leaf together with what its author hadn't seen: its own, or one that begins with the tag of that."""
+    if not unseen:
+        return rev
+    dots = b"".join(b"%b%d," % (dot.actor, dot.counter) for dot in sorted(unseen))
+    rest = blake2b(b"%b:%b" % (str(rev).encode(), dots), digest_size=DIGEST_BYTES - _TAG_BYTES).hexdigest()
+    return Rev(rev.generation, _tag(rev) + rest)
+
+
+def names(name: Rev, rev: Rev) -> bool:
+    """Whether a name means a revision: its own, or one derived from that at any time."""
+    return name == rev or (name.generation == rev.generation and name.digest.startswith(_tag(rev)))
+
+
+def _tag(rev: Rev) -> str:
+    return blake2b(str(rev).encode(), digest_size=_TAG_BYTES).hexdigest()
 
 
 def view(state: State) -> View:
@@ -105,7 +138,7 @@ def view(state: State) -> View:
         return View(tuple(leaves), ())
     held = unreplaced([shown for shown in live if shown.text is not None])
     if not held:
-        held = _bodies_of_the_deleted(live[0], leaves)
+        held = _bodies_of_the_deleted(state, live[0], leaves)
     return View(tuple(leaves), tuple(_distinct(held)))
 
 
@@ -179,9 +212,17 @@ def _one_a_rev(state: State) -> list[Shown]:
         dot, leaf = twins[0]
         if len(twins) > 1:
             dot, leaf = max(twins, key=lambda twin: (len(twin[1].path.all()), twin[0]))
-        texts = {state.bodies[twin.body_dot].text for _, twin in twins if twin.body_dot in state.bodies}
-        found.append(Shown(dot, leaf, max(texts, key=_hash, default=None), _unseen(state, [twin for _, twin in twins])))
+        held = {state.bodies[twin.body_dot].text: twin.body_dot for _, twin in twins if twin.body_dot in state.bodies}
+        text = max(held, key=_hash, default=None)
+        if text is not None and held[text] != leaf.body_dot and _text_of(state, leaf) != text:
+            leaf = replace(leaf, body_dot=held[text])
+        found.append(Shown(dot, leaf, text, _unseen(state, [twin for _, twin in twins])))
     return found
+
+
+def _text_of(state: State, leaf: Leaf) -> bytes | None:
+    body = state.bodies.get(leaf.body_dot)
+    return body.text if body is not None else None
 
 
 def _unseen(state: State, twins: Sequence[Leaf]) -> tuple[Dot, ...]:
@@ -213,17 +254,27 @@ def unreplaced(shown: list[Shown]) -> list[Shown]:
     ]
 
 
-def _bodies_of_the_deleted(winner: Shown, leaves: list[Shown]) -> list[Shown]:
-    """Lend the highest live leaf the bodies that only deleted leaves still have.
+def _bodies_of_the_deleted(state: State, winner: Shown, leaves: list[Shown]) -> list[Shown]:
+    """Lend the highest live leaf a body that only deleted leaves still have; with the others the deleted leaves show.
 
-    An edit of fields lost its body to a put, and the put was deleted by somebody who hadn't seen the edit.
+    An edit of fields lost its body to a put, and the put was deleted by an author who hadn't seen the edit.
     """
-    held = unreplaced(
-        [one for one in leaves if one.leaf.deleted and one.text is not None and one.leaf.body_rev != one.leaf.rev]
-    )
+    deleted = [one for one in leaves if one.leaf.deleted and one.text is not None]
+    held = unreplaced([one for one in deleted if one.leaf.body_rev != one.leaf.rev])
     if not held:
         return [replace(winner, text=NO_BODY)]
-    return [replace(winner, text=held[0].text), *held[1:]]
+    lender, *others = held
+    body = {"body_dot": lender.leaf.body_dot, "body_rev": lender.leaf.body_rev}
+    return [
+        replace(winner, leaf=replace(winner.leaf, **body), text=lender.text, lender=lender.dot),
+        *(_revived(state, one) for one in others),
+    ]
+
+
+def _revived(state: State, one: Shown) -> Shown:
+    """Return a deleted leaf as it shows with its body."""
+    leaf = replace(one.leaf, deleted=False)
+    return replace(one, leaf=leaf, heads=_unseen(state, [leaf]))
 
 
 def _distinct(shown: list[Shown]) -> list[Shown]:

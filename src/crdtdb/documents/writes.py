@@ -5,15 +5,15 @@
 | `put` on leaf L | replaces L's group by a child of L with its own body | removes the group's, adds its own | the difference |
 | `edit` of fields on L | replaces L's group by a child of L with L's body | untouched | deltas |
 | `delete` of L | replaces L's group by a deleted child | untouched | untouched |
-| `resolve` | replaces all live leaves by a child of the winner | removes all it saw, adds its own | those it mentions |
+| `resolve` | replaces the groups that it saw by a child of the highest | removes theirs, adds its own | those it mentions |
 | `put` on a deleted document | replaces the winning deleted leaf by its child | replaces all | removes what it saw |
 
 A put takes a whole document. What stands in it at the place of a field isn't a body but what the author wants of the field: the
 difference to what was read becomes operations. If the rest is as it was, the put is an edit of fields.
 
-L's *group* is what the view had merged into L. Under every other rev that a write replaces, the same commit puts a
-deleted leaf whose rev follows from its parent alone: clients that know only revision trees learn that the branch is
-closed, and two nodes that do the same write the same.
+L's *group* is what the view had merged into L: `crdtdb.documents.groups`. Under every other rev that a write replaces, the
+same commit puts a deleted leaf whose rev follows from its parent alone: clients that know only revision trees learn that the
+branch is closed, and two nodes that do the same write the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet, Session
-from crdtdb.crdts import Address, Creations, Draft, OpenSequence, Sequence, Signature, open_at_hand
+from crdtdb.crdts import Address, Creations, Draft, GapError, OpenSequence, Sequence, Signature, open_at_hand
 from crdtdb.documents.fields import (
     NO_SCHEMA,
     NOTHING_GIVEN,
@@ -34,14 +34,16 @@ from crdtdb.documents.fields import (
     Schema,
     absorb,
     absorb_mentioned,
+    absorb_since,
     adopt,
     check_size,
     remove_fields,
     settle_fields,
 )
+from crdtdb.documents.groups import Sight, group, is_revived, seen_among, twins
 from crdtdb.documents.revisions import NO_PATH, Ancestry, Rev, child_digest
 from crdtdb.documents.state import Body, Leaf, State
-from crdtdb.documents.view import NO_BODY, Shown, View, replaced_by, view
+from crdtdb.documents.view import NO_BODY, Shown, View, view
 from crdtdb.errors import ConflictError, NotFoundError
 
 Signed = list[tuple[Address, Dot, bytes]]
@@ -148,7 +150,9 @@ def put(
         return _first(state, write, text, given)
     shown = view(state)
     target = _named(shown, write, rev)
-    replaced = _twins(state, target) if target.leaf.deleted or exact else _group(state, target)
+    if not target.leaf.deleted:
+        state = _keeping(state, write, shown, [target])
+    replaced = twins(state, target) if target.leaf.deleted or exact else group(state, shown, target)
     adopted, _ = _adopted(state, write, target)
     dot, signed, removed = write.sign(), Signed(), EMPTY
     if state.fields or given or write.schema:
@@ -166,14 +170,13 @@ def put(
         # Putting on one deleted branch of a living document opens that branch again and nothing else.
         bodies: Mapping[Dot, Body] = {} if shown.deleted else state.bodies
     else:
-        gone = {leaf.body_dot for leaf in replaced.values() if not leaf.deleted}
-        bodies = {held: body for held, body in state.bodies.items() if held not in gone}
+        bodies = _without_bodies(state, [target], replaced)
     fresh = State(state.leaves, bodies, state.fields, state.context, state.journals)
     return _replace(fresh, write, target, replaced, text=text, dot=dot, deltas=signed, removed=removed)
 
 
 def delete(state: State, write: Write, rev: Rev | None, text: bytes | None = None, *, exact: bool = False) -> State:
-    """Replace leaf `rev` by a deleted child. The body is kept while anybody might need it; `text` is one of the tombstone.
+    """Replace leaf `rev` by a deleted child. The body is kept while a node might need it; `text` is one of the tombstone.
 
     `exact` as in `put`. Raises NotFoundError if there is no live leaf, ConflictError if `rev` isn't one of them.
     """
@@ -185,15 +188,31 @@ def delete(state: State, write: Write, rev: Rev | None, text: bytes | None = Non
     target = _named(shown, write, rev)
     if target.leaf.deleted:
         raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
-    replaced = _twins(state, target) if exact else _group(state, target)
-    return _replace(state, write, target, replaced, text=text, deleted=True)
+    if not is_revived(state, target):
+        state = _keeping(state, write, shown, [target])
+        replaced = twins(state, target) if exact else group(state, shown, target)
+        return _replace(state, write, target, replaced, text=text, deleted=True)
+    dot = write.sign()
+    spent = replace(target, leaf=replace(target.leaf, body_dot=dot))  # or the tombstone would lend the body again
+    return _replace(state, write, spent, twins(state, target), text=text, deleted=True, dot=dot)
 
 
-def resolve(state: State, write: Write, text: bytes, given: Given = NOTHING_GIVEN, rev: Rev | None = None) -> State:
-    """Replace all live leaves by one child of the winner with this body.
+def resolve(
+    state: State,
+    write: Write,
+    text: bytes,
+    given: Given = NOTHING_GIVEN,
+    *,
+    rev: Rev | None = None,
+    seen: Sight | None = None,
+) -> State:
+    """Replace the siblings that were `seen` by one child of the highest of them with this body; the others stay beside it.
 
-    Fields stay as they are unless the body has a value for them; those that were created twice keep what shows. Raises
-    NotFoundError if there is no live leaf, ConflictError if a `rev` is given that isn't the winner's.
+    `rev` means one of them alone; without either, all that are there are seen. What has replaced a body that was seen wasn't
+    seen itself, so it stays; edits of fields alone replace none. Fields stay as they are unless the body has another value
+    for them than was read; those that were created twice keep what shows. Raises NotFoundError if there is no live leaf,
+    ConflictError if `rev` is none of the siblings, if none that was seen is there any more, or if it isn't known what was
+    read of a field that has changed.
     """
     shown = view(state)
     if shown.deleted:
@@ -201,20 +220,46 @@ def resolve(state: State, write: Write, text: bytes, given: Given = NOTHING_GIVE
             f"document {write.doc_id!r} is {'deleted' if state.leaves else 'missing'}: there is nothing to resolve",
             deleted=bool(state.leaves),
         )
-    target = shown.siblings[0]
-    if rev is not None and rev != target.rev:
-        raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
-    replaced = {
-        dot: leaf for dot, leaf in state.leaves.items() if not leaf.deleted or is_ancestor(leaf.rev, target.leaf)
-    }
+    targets = _seen(shown, write, rev, seen)
+    target = targets[0]
+    state = _keeping(state, write, shown, targets)
+    replaced = group(state, shown, *targets)
+    bodies = {} if len(targets) == len(shown.siblings) else _without_bodies(state, targets, replaced)
     adopted, _ = _adopted(state, write, target)
     dot, signed = write.sign(), Signed()
     if state.fields or given or write.schema:
         draft = write.draft(adopted, dot)
         settle_fields(draft)
-        text = absorb_mentioned(draft, text, given, write.schema)
+        if seen is None or all(one.rev in seen.revs for one in targets):
+            text = absorb_mentioned(draft, text, given, write.schema)
+        else:
+            text = _absorb_since(draft, write, text, given, seen)
         state, signed = drafted(adopted, write, draft)
-    return _replace(replace(state, bodies={}), write, target, replaced, text=text, dot=dot, deltas=signed)
+    return _replace(replace(state, bodies=bodies), write, target, replaced, text=text, dot=dot, deltas=signed)
+
+
+def _seen(shown: View, write: Write, rev: Rev | None, seen: Sight | None) -> list[Shown]:
+    """Return the siblings that a resolution replaces, the highest first."""
+    if rev is not None:
+        target = _named(shown, write, rev)
+        if target.leaf.deleted:
+            raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
+        return [target]
+    if seen is None:
+        return list(shown.siblings)
+    found = seen_among(shown, seen.revs)
+    if not found:
+        named = ", ".join(str(one) for one in seen.revs) or None
+        raise ConflictError(write.doc_id, named, tuple(str(one.rev) for one in shown.siblings))
+    return found
+
+
+def _absorb_since(draft: Draft, write: Write, text: bytes, given: Given, seen: Sight) -> bytes:
+    try:
+        return absorb_since(draft, text, given, write.schema, seen.read())
+    except GapError as error:
+        named = ", ".join(str(one) for one in seen.revs)
+        raise ConflictError(write.doc_id, named, (f"another ({error})",)) from error
 
 
 def edit(
@@ -239,8 +284,9 @@ def edit(
     target = shown.siblings[0] if rev is None else _named(shown, write, rev)
     if target.leaf.deleted:
         raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
-    replaced = _twins(state, target) if exact else _group(state, target)
-    adopted, text = _adopted(state, write, target)
+    kept = _keeping(state, write, shown, [target])
+    replaced = twins(kept, target) if exact else group(kept, shown, target)
+    adopted, text = _adopted(kept, write, target)
     dot = write.sign()
     draft, body = write.draft(adopted, dot), Plain(text)
     change(draft, body)
@@ -250,8 +296,7 @@ def edit(
         if not signed:
             return state
         return _replace(after, write, target, replaced, dot=dot, deltas=signed, native=True)
-    gone = {leaf.body_dot for leaf in replaced.values() if not leaf.deleted}
-    bodies = {held: one for held, one in after.bodies.items() if held not in gone}
+    bodies = _without_bodies(after, [target], replaced)
     return _replace(replace(after, bodies=bodies), write, target, replaced, text=text, dot=dot, deltas=signed)
 
 
@@ -387,41 +432,39 @@ def _to_close(target: Shown, replaced: Mapping[Dot, Leaf]) -> list[tuple[Dot, Le
     return [by_rev[rev] for rev in sorted(by_rev) if rev not in ends]
 
 
-def _group(state: State, target: Shown) -> dict[Dot, Leaf]:
-    """Return what the view had merged into `target`: the leaves that a write on it replaces.
+def _keeping(state: State, write: Write, shown: View, targets: Items[Shown]) -> State:
+    """Give a live leaf to each sibling that shows with the body of a deleted one, and isn't among `targets`.
 
-    Those with its rev, its body or an equal one; those whose body is gone or was replaced on the way to `target`; and
-    its ancestors, which it hides.
+    They show only while no live leaf has a body, and the write that comes is to leave them as they are.
     """
-    if len(state.leaves) == 1:
-        return dict(state.leaves)
-    group = {}
-    for dot, leaf in state.leaves.items():
-        if is_ancestor(leaf.rev, target.leaf) or leaf.rev == target.leaf.rev:
-            group[dot] = leaf
-        elif not leaf.deleted:
-            body = state.bodies.get(leaf.body_dot)
-            text = body.text if body is not None else None
-            if (
-                text is None
-                or leaf.body_dot == target.leaf.body_dot
-                or text == target.text
-                or replaced_by(Shown(dot, leaf, text), target)
-            ):
-                group[dot] = leaf
-    return group
+    chosen = {one.leaf.rev for one in targets}
+    for one in shown.siblings:
+        if one.leaf.rev not in chosen and one.text is not None and (one.lender or is_revived(state, one)):
+            dot, replaced = write.mint(), twins(state, one)
+            kept = {held: leaf for held, leaf in state.leaves.items() if held not in replaced}
+            context = state.context.add(dot)
+            kept[dot] = Leaf(
+                Rev(one.leaf.rev.generation + 1, child_digest(one.leaf.rev, deleted=False, body=one.text)),
+                one.leaf.path.extended(one.leaf.rev.digest, one.dot),
+                clock_of(
+                    [leaf.clock for leaf in replaced.values()], [leaf.clock for leaf in kept.values()], dot, context
+                ),
+                False,
+                dot,
+                one.leaf.body_rev,
+                write.stamp,
+                write.creations,
+            )
+            bodies = {**state.bodies, dot: Body(one.text, write.creations)}
+            state = replace(state, leaves=kept, bodies=bodies, context=context)
+    return state
 
 
-def _twins(state: State, target: Shown) -> dict[Dot, Leaf]:
-    return {
-        dot: leaf
-        for dot, leaf in state.leaves.items()
-        if leaf.rev == target.leaf.rev or is_ancestor(leaf.rev, target.leaf)
-    }
-
-
-def is_ancestor(rev: Rev, leaf: Leaf) -> bool:
-    return leaf.path.leads_to(rev, leaf.rev.generation)
+def _without_bodies(state: State, targets: Items[Shown], replaced: Mapping[Dot, Leaf]) -> dict[Dot, Body]:
+    """Return the bodies but for those that the targets show, and those of the live leaves that are replaced."""
+    gone = {one.leaf.body_dot for one in targets}
+    gone.update(leaf.body_dot for leaf in replaced.values() if not leaf.deleted)
+    return {held: body for held, body in state.bodies.items() if held not in gone}
 
 
 def clock_of(replaced: Items[DotSet], kept: Items[DotSet], dot: Dot, context: DotSet) -> DotSet:

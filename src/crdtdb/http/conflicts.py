@@ -9,8 +9,9 @@ from starlette.routing import Route
 
 from crdtdb.collection import Collection
 from crdtdb.couchdb import incoming
-from crdtdb.couchdb.words import checked_id
-from crdtdb.http.answers import JSONAnswer, number, read_object
+from crdtdb.couchdb.words import bad_request, checked_id, checked_rev
+from crdtdb.documents import Rev
+from crdtdb.http.answers import JSONAnswer, json_parameter, number, read_object
 from crdtdb.http.documents import named_rev, written
 from crdtdb.http.paths import id_of
 from crdtdb.http.port import ClusterPort
@@ -45,11 +46,39 @@ async def siblings(request: Request) -> JSONAnswer:
 
 
 async def resolve(request: Request) -> JSONAnswer:
-    """POST /{db}/{id}/_resolve : replace all siblings by the body; with `rev` only if that is the winner's."""
+    """POST /{db}/{id}/_resolve : replace the siblings that were `seen` by the body; the sibling `rev` alone; or all."""
     body, writes, doc_id = await read_object(request), writes_of(request), checked_id(id_of(request))
-    document = incoming({**body, "_id": doc_id, "_rev": None})
-    new = await duty_of(writes).run(writes.resolve, document, named_rev(request))
+    rev, seen = _seen(request, body)
+    document = incoming({**{key: value for key, value in body.items() if key != "_seen"}, "_id": doc_id, "_rev": None})
+    new = await duty_of(writes).run(writes.resolve, document, rev, seen)
     return written(doc_id, new, 201)
+
+
+def _seen(request: Request, body: dict[str, Any]) -> tuple[Rev | None, list[Rev] | None]:
+    """Return the one sibling that a resolution means, and those that its author saw; None where it doesn't say.
+
+    A body as it was read with `conflicts=true` says so by its `_rev` and `_conflicts`. Raises RefusedError.
+    """
+    named, seen = named_rev(request), _seen_in_query(request)
+    if seen is None:
+        seen = body.get("_seen")
+    if seen is None and named is None and body.get("_rev") is not None:
+        others = body.get("_conflicts")
+        if others is None:
+            return checked_rev(body["_rev"]), None
+        seen = [body["_rev"], *others] if isinstance(others, list) else others
+    if seen is None:
+        return named, None
+    if not isinstance(seen, list) or not seen or named is not None:
+        raise bad_request("seen is a JSON array of the revisions of siblings, and rev the revision of one: give either")
+    return None, [checked_rev(one) for one in seen]
+
+
+def _seen_in_query(request: Request) -> Any:
+    several = request.query_params.getlist("seen")
+    if any(one.startswith("[") for one in several):
+        return json_parameter(request, "seen")
+    return [rev for one in several for rev in one.split(",")] or None
 
 
 async def history(request: Request) -> JSONAnswer:

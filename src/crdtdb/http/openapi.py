@@ -99,7 +99,7 @@ _TAKES: dict[str, dict[str, Any]] = {
         "include_docs": _FLAG,
     },
     "DELETE /_locks/{lock}": {"token": {"type": "integer", "minimum": 0}},
-    "POST /{db}/{id}/_resolve": _NAMED,
+    "POST /{db}/{id}/_resolve": {**_NAMED, "seen": _REV},
     "PATCH /{db}/{id}": _NAMED,
     "PATCH /{db}/_design/{design}": _NAMED,
     "PUT /{db}/_schema": {"replace": _FLAG},

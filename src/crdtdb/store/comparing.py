@@ -30,9 +30,9 @@ from crdtdb.documents import NO_BODY, Rev, State, Write, merge, view
 from crdtdb.documents.attachments import Content
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.foreign import Foreign, take
+from crdtdb.documents.groups import is_ancestor
 from crdtdb.documents.hashing import HASH_MASK, hashes
 from crdtdb.documents.local import LOCAL
-from crdtdb.documents.writes import is_ancestor
 from crdtdb.errors import DotCollisionError
 from crdtdb.jsontext import canonical
 from crdtdb.store import keys

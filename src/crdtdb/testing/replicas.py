@@ -7,7 +7,7 @@ bob.hear(ada)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import blake2b
 from itertools import count
 
@@ -18,6 +18,7 @@ from crdtdb.documents import (
     NOTHING,
     Rev,
     Schema,
+    Sight,
     State,
     View,
     Write,
@@ -64,10 +65,13 @@ class Replica:
         named = rev or self._winner(doc_id)
         return self._write(doc_id, lambda state, write: delete(state, write, named))
 
-    def resolve(self, doc_id: str, body: object) -> Rev:
-        """Replace all siblings."""
+    def resolve(self, doc_id: str, body: object, *, rev: Rev | None = None, seen: Collection[Rev] | None = None) -> Rev:
+        """Replace the siblings that were seen, the sibling `rev` alone, or all of them."""
         plain, given = take_given(body)  # type: ignore[arg-type]
-        return self._write(doc_id, lambda state, write: resolve(state, write, canonical(plain), given))
+        sight = Sight(seen) if seen is not None else None
+        return self._write(
+            doc_id, lambda state, write: resolve(state, write, canonical(plain), given, rev=rev, seen=sight)
+        )
 
     def edit(self, doc_id: str, change: Callable[[Draft], None], rev: Rev | None = None) -> Rev:
         """Edit the fields of the winner, or of the leaf `rev`."""

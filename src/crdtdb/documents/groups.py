@@ -1,0 +1,105 @@
+"""Groups: which leaves a listed sibling stands for, so that a write on it replaces these and no others.
+
+The listing (`crdtdb.documents.view`) shows one leaf for several: those with its body or an equal one, and those whose body
+is gone or was replaced on the way to it. Together with what they hide they are the sibling's *group*. Every live leaf is in
+a group, so a write on each sibling in turn replaces all of them. One that is listed is in its own group alone, so a write on
+one sibling leaves the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from crdtdb.causality import Dot
+from crdtdb.documents.revisions import Ancestry, Rev
+from crdtdb.documents.state import Leaf, State
+from crdtdb.documents.view import Shown, View, names, replaced_by
+
+
+class Sight(NamedTuple):
+    """What the author of a resolution was shown: the revisions of siblings, and the value of one if it is known.
+
+    `read` returns that value, fields included, None if it isn't known any more. It is asked for only if fields have changed.
+    """
+
+    revs: Collection[Rev]
+    read: Callable[[], Mapping[str, Any] | None] = lambda: None
+
+
+def group(state: State, shown: View, *targets: Shown) -> dict[Dot, Leaf]:
+    """Return what the view had merged into each of `targets`: the leaves that a write on them replaces."""
+    if len(state.leaves) == 1:
+        return dict(state.leaves)
+    members = [one for one in targets if not is_revived(state, one)]
+    texts = {one.text for one in members}
+    others = {one.leaf.rev for one in shown.siblings if one.text not in texts}
+    rest = [one for one in shown.leaves if not one.leaf.deleted and one.leaf.rev not in others]
+    joining = members
+    while joining and rest:  # what was replaced by what is merged into a target is merged into that target
+        joining = [one for one in rest if one.text is None or one.text in texts or _is_replaced(one, joining)]
+        members = [*members, *joining]
+        rest = [one for one in rest if one not in joining]
+    found = _with_ancestors(state, [one.leaf for one in (*targets, *members)])
+    if {one.leaf.rev for one in shown.siblings} <= {
+        one.leaf.rev for one in targets
+    }:  # all, and so what tombstones hide
+        found.update((dot, leaf) for dot, leaf in state.leaves.items() if not leaf.deleted)
+    return found
+
+
+def twins(state: State, target: Shown) -> dict[Dot, Leaf]:
+    """Return the leaves that are `target` by their name, and those that it hides: what an exact write on it replaces."""
+    return _with_ancestors(state, [target.leaf])
+
+
+def is_revived(state: State, target: Shown) -> bool:
+    """Whether `target` is a deleted leaf that shows with its body, since no live one has one."""
+    return not target.leaf.deleted and state.leaves[target.dot].deleted
+
+
+def seen_among(shown: View, revs: Collection[Rev]) -> list[Shown]:
+    """Return the siblings that a reader saw to whom these revisions were shown, the winner first.
+
+    A sibling was seen under its own name, or under an older one if fields alone have been edited since; not if its body was
+    put by a write on the one that was seen.
+    """
+    current = {one.rev for one in shown.siblings}
+    bodies = {body for rev in revs if rev not in current for body in _bodies_under(shown, rev)}
+    texts = {one.text for one in shown.leaves if one.text is not None and one.leaf.body_rev in bodies}
+    return [one for one in shown.siblings if one.rev in revs or one.text in texts]
+
+
+def is_ancestor(rev: Rev, leaf: Leaf) -> bool:
+    """Whether a revision lies on the path of a leaf."""
+    return leaf.path.leads_to(rev, leaf.rev.generation)
+
+
+def _is_replaced(one: Shown, others: Iterable[Shown]) -> bool:
+    return any(replaced_by(one, other) for other in others)
+
+
+def _with_ancestors(state: State, members: Iterable[Leaf]) -> dict[Dot, Leaf]:
+    """Return the leaves with the names of `members`, and those that these hide: they would come to light again."""
+    chosen = list(members)
+    revs = {one.rev for one in chosen}
+    hidden = Ancestry((one.rev, one.path, None) for one in chosen)
+    return {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev in revs or leaf.rev in hidden}
+
+
+def _bodies_under(shown: View, rev: Rev) -> set[Rev]:
+    """Return the writes of the bodies that have been shown under a name, as far as the leaves tell."""
+    found = set()
+    for one in shown.leaves:
+        leaf = one.leaf
+        if leaf.body_rev.generation <= rev.generation and _is_on(leaf, rev):
+            found.add(leaf.body_rev)
+    return found
+
+
+def _is_on(leaf: Leaf, name: Rev) -> bool:
+    """Whether a name means a leaf or a revision on its path."""
+    if name.generation >= leaf.rev.generation:
+        return names(name, leaf.rev)
+    step = leaf.path.step(leaf.rev.generation - name.generation - 1)
+    return step is not None and names(name, Rev(name.generation, step.digest))
