@@ -370,7 +370,7 @@ class Collection(Querying):
         return siblings_of(record.state, shown, self._opener(doc_id, record.state))
 
     def conflicts(self) -> Iterator[Document]:
-        """Yield every document that has more than one body, or a field that was created twice."""
+        """Yield every document that has more than one body, or a conflict of a field."""
         return (document for document in self.all() if document.conflicts or document.field_conflicts)
 
     def history(self, doc_id: str) -> list[Revision]:

@@ -83,7 +83,7 @@ class Document(Mapping[str, Any]):
 
     @property
     def field_conflicts(self) -> tuple[tuple[str, ...], ...]:
-        """The paths where two things are kept and one shows: a field that was created twice, or stands under a plain value."""
+        """The paths where two things are kept and one shows: two types of field, say, or a field under a plain value."""
         return tuple(conflicts(self._draft, load(self._text))) if self._draft is not None else ()
 
     @property

@@ -19,8 +19,8 @@ class Event:
     path: str
     value: Any
     past: frozenset[Event]
-    text: Event | None = None
-    """For what is done to a text or list: the event that created it."""
+    text: str | None = None
+    """For what is done to a text or list: the life of the document in which it was created."""
 
 
 def surviving(events: Iterable[Event], taken_away_by: Callable[[Event, Event], bool]) -> list[Event]:
@@ -63,11 +63,11 @@ def exists(events: list[Event]) -> bool:
 
 
 def texts(events: list[Event]) -> list[frozenset[str]]:
-    """Return what stands in each text that is there: the characters, each of which was typed once in the whole history."""
+    """Return what stands in each text that is there: the characters, each of which was typed once in a life."""
     created = {one.text for one in events if one.text is not None}
     found = []
     for text in created:
-        mine = [one for one in events if one.text is text]
+        mine = [one for one in events if one.text == text]
         resets = [one for one in events if one.what in ("reset", "drop")]
         if surviving([*mine, *resets], removes) and any(one in mine for one in surviving([*mine, *resets], removes)):
             typed = {character for one in mine if one.what == "type" for character in one.value}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import crdtdb
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.database import Database
+from crdtdb.documents import view
 from crdtdb.errors import NotFoundError
 from crdtdb.store import JunctionMissingError, Store, pull
 from crdtdb.testing.invariants import check_store
@@ -43,7 +44,7 @@ class Machine:
         return Database(self.stores[node]).collection("notes")
 
     def event(
-        self, node: int, doc_id: str, what: str, path: str = "", value: Any = None, text: Event | None = None
+        self, node: int, doc_id: str, what: str, path: str = "", value: Any = None, text: str | None = None
     ) -> Event:
         made = Event(next(self.numbers), what, path, value, frozenset(self.known[node][doc_id]), text)
         self.known[node][doc_id].add(made)
@@ -69,6 +70,7 @@ class Machine:
 
     def create(self, node: int, doc_id: str) -> None:
         notes, dice = self.collection(node), self.dice
+        life = self.life(node, doc_id)
         if self.known[node][doc_id]:
             self.event(node, doc_id, "reset")
         body: dict[str, Any] = {"title": dice.randint(0, 2)}
@@ -94,12 +96,17 @@ class Machine:
             self.event(node, doc_id, "add", "m.n", 2)
         for path, kind in (("body", crdtdb.Text), ("items", crdtdb.List)):
             if dice.random() < 0.7:
-                letter = next(self.letters)
-                body[path] = kind(letter if path == "body" else [letter])
-                made = self.event(node, doc_id, "begin", path)
-                object.__setattr__(made, "text", made)
-                self.event(node, doc_id, "type", path, letter, made)
+                letter = dice.choice(["", "=", next(self.letters)])  # "=": others may begin with it, too
+                body[path] = kind(letter if path == "body" else list(letter))
+                self.event(node, doc_id, "begin", path, text=life)
+                self.event(node, doc_id, "type", path, letter, life)
         notes.put(doc_id, body)
+
+    def life(self, node: int, doc_id: str) -> str:
+        """Return the name of the life that a document begins now: who puts it on the same deleted revision begins the same."""
+        record = self.stores[node].read("notes", doc_id)
+        winner = view(record.state).winner if record is not None else None
+        return f"after {winner.rev}" if winner is not None else "first"
 
     def put_whole(self, node: int, doc_id: str) -> None:
         """Write as a client does that knows no fields."""
@@ -200,14 +207,14 @@ class Machine:
             field.insert(at, letter if path == "body" else [letter])
             self.event(node, doc_id, "type", path, letter, text)
 
-    def shown_text(self, node: int, doc_id: str, path: str, here: Any) -> Event | None:
-        """Return the creation of the text that shows: the one with these characters; None if two are alike."""
+    def shown_text(self, node: int, doc_id: str, path: str, here: Any) -> str | None:
+        """Return the life of the text that shows: the one with these characters; None if two are alike."""
         mine = [one for one in self.known[node][doc_id] if one.path == path or one.what == "reset"]
         created = {one.text for one in mine if one.text is not None}
         alike = [
             text
             for text in created
-            if frozenset(here) in model.texts([one for one in mine if one.text is text or one.what == "reset"])
+            if frozenset(here) in model.texts([one for one in mine if one.text == text or one.what == "reset"])
         ]
         assert alike, f"{path} shows {here!r}, which nobody wrote"
         return alike[0] if len(alike) == 1 else None

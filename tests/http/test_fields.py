@@ -158,13 +158,13 @@ async def test_why_over_http_names_the_nodes(client: httpx.AsyncClient) -> None:
     assert (await client.get("/notes/nothing/_why")).status_code == 404
 
 
-async def test_a_field_that_was_created_twice_is_listed_among_the_conflicts(client: httpx.AsyncClient) -> None:
+async def test_two_types_at_one_path_are_listed_among_the_conflicts(client: httpx.AsyncClient) -> None:
     import crdtdb
 
     db: crdtdb.Database = client.db  # type: ignore[attr-defined]
     with crdtdb.open("memory:") as other:
-        for one in (db, other):
-            one["notes"].put("p", {"body": crdtdb.Text("same")})
+        db["notes"].put("p", {"body": crdtdb.Text("typed")})
+        other["notes"].put("p", {"body": crdtdb.Counter(7)})
         crdtdb.sync(db, other)
     (row,) = (await client.get("/notes/_conflicts")).json()["rows"]
     assert (row["id"], len(row["siblings"]), row["fields"]) == ("p", 1, [["body"]])

@@ -20,7 +20,7 @@ from crdtdb.causality import EMPTY, DotSet
 from crdtdb.cluster.engine import Engine
 from crdtdb.cluster.members import Roster
 from crdtdb.cluster.upkeep import Upkeep
-from crdtdb.crdts import Counter, Journal, Spot, join_vectors
+from crdtdb.crdts import Counter, Journal, SequenceField, Spot, join_vectors
 from crdtdb.documents import successors
 from crdtdb.documents.collecting import collect
 from crdtdb.gossip import Stability
@@ -173,6 +173,23 @@ def share_a_client_id(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("crdtdb.crdts.sequences.client_of", lambda writer: 7)
 
 
+def make_texts_by_their_writes(patch: pytest.MonkeyPatch) -> None:
+    """One text a path off: each write that begins one begins its own, as it was before there were lives."""
+
+    def begin(cls: type[SequenceField], spot: Spot, value: Any) -> str:
+        dot = spot.draft.signature.dot
+        part = blake2b(f"{dot.actor.hex()}:{dot.counter}".encode(), digest_size=8).hexdigest()
+        cls.change(spot, [(0, 0, value)] if value else [], part)
+        return part
+
+    patch.setattr(SequenceField, "begin", classmethod(begin))
+
+
+def plant_as_oneself(patch: pytest.MonkeyPatch) -> None:
+    """Equal beginnings off: who writes a whole value types it, as himself."""
+    patch.setattr("crdtdb.crdts.sequences.Sequence.untouched", property(lambda self: False))
+
+
 def count_documents_without_contents(patch: pytest.MonkeyPatch) -> None:
     """Rule 4 for attachments off: a document is kept, and counts as held, though its contents aren't here."""
     refer = Contents.refer
@@ -312,6 +329,8 @@ _FIRST = {"greet_anybody": 120, "keep_the_actor": 100}
         tear_batches,
         take_updates_with_gaps,
         share_a_client_id,
+        make_texts_by_their_writes,
+        plant_as_oneself,
         fold_the_counter,
         count_documents_without_contents,
         ask_nobody,

@@ -16,6 +16,7 @@ from crdtdb.crdts.sequences import Sequence, Step, check_update
 from crdtdb.crdts.set import Set
 from crdtdb.crdts.tree import (
     HEADS,
+    LIFE,
     NO_FIELDS,
     NO_JOURNALS,
     Address,
@@ -34,6 +35,7 @@ catalogue.register_types(Map, Text, List, Set, MultiValue, Counter, Flag, Regist
 __all__ = [
     "EMPTY_JOURNAL",
     "HEADS",
+    "LIFE",
     "NO_FIELDS",
     "NO_JOURNALS",
     "REMNANT",

@@ -7,12 +7,13 @@ adds at the same time stays.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from crdtdb.causality import Dot, DotSet
+from crdtdb.crdts import lives
 from crdtdb.crdts.journal import EMPTY_JOURNAL, Journal, Vector, upto
-from crdtdb.crdts.sequences import Kind, Sequence, Step
-from crdtdb.crdts.tree import HEADS, Address, Creations, Delta, Fields, Journals, Place
+from crdtdb.crdts.sequences import Kind, Sequence, Step, encode_items
+from crdtdb.crdts.tree import HEADS, LIFE, Address, Creations, Delta, Fields, Journals, Place
 from crdtdb.errors import TooLargeError
 from crdtdb.limits import FIELD_KEY_BYTES_MAX, FIELD_PATH_STEPS_MAX, SEQUENCE_BYTES_MAX, SEQUENCES_MAX
 
@@ -36,6 +37,10 @@ class Signature(NamedTuple):
     """The first counter of the session in which the edit is made: what came before may be another history's as well."""
     tag: bytes = b""
     """What tells that session from any other of the actor."""
+    doc_id: str = ""
+    """The document whose fields are edited."""
+    root: str = ""
+    """What tells the document from an earlier one of its name, which may be forgotten here; empty if there was none."""
 
     @property
     def writer(self) -> bytes:
@@ -157,15 +162,65 @@ class Draft:
                 sequence.step_in_bytes(step)
         self._grow(address, sequence.taken())
 
-    def graft(self, address: Address, steps: list[Step]) -> None:
-        """Edit a text or list by positions in what the author of a revision made elsewhere had seen.
+    def rewrite(self, address: Address, value: Any, steps: Callable[[int], list[Step]]) -> None:
+        """Bring a text or list to a whole value: by `steps`, given its length, from what the author of the edit saw.
 
-        Signed by the revision and made on the same text everywhere, the update is the same on every node. Raises GapError
-        if the journal doesn't go back so far.
+        Where that is a text that was never typed in, the value is planted: it counts once, however many write it so. An edit
+        that derives from a revision made elsewhere is made on the text as its author had seen it, and signed by the revision:
+        so the update is the same on every node. Raises GapError if the journal doesn't go back so far.
         """
+        origin = self.signature.origin is not None
+        sequence = self._as_seen(address) if origin else self.sequence(address)
+        if sequence.untouched:
+            self._grow(address, sequence.plant(value, self._planter(address, value)))
+        else:
+            self._grow(address, _edited(sequence, steps(sequence.length)))
+        if origin:
+            self._sequences.pop(address, None)
+
+    def plant(self, address: Address, value: Any) -> None:
+        """Insert a whole value into a text or list as if it were the first thing there."""
+        self._grow(address, self.sequence(address).plant(value, self._planter(address, value)))
+
+    def _planter(self, address: Address, value: Any) -> bytes:
+        """Return what the Yrs client id of a planted value follows from."""
+        items = [value] if isinstance(value, str) else encode_items(value)
+        keys = (self.signature.doc_id, address.kind, address.part, str(len(address.path)), *address.path, *items)
+        return b"planted" + b"".join(b"%d:%b" % (len(key), key) for key in map(str.encode, keys))
+
+    def knows(self, address: Address) -> bool:
+        """Whether the author of the edit has seen the text or list at an address."""
+        return any(map(self.sees, self.deltas(address))) or bool(
+            self._seen_of(self._journals.get(address, EMPTY_JOURNAL))
+        )
+
+    def _as_seen(self, address: Address) -> Sequence:
         base = self._seen_of(self._journals.get(address, EMPTY_JOURNAL))
-        self._grow(address, _edited(self._then(address, base, self.signature.writer), steps))
-        self._sequences.pop(address, None)
+        return self._then(address, base, self.signature.writer)
+
+    # Lives
+
+    def part(self) -> str:
+        """Return the part of a text or list that is made now: the name of the life that the author of the edit sees."""
+        if self.signature.root and not self._lives():
+            self.add(LIFE, lives.begun_by(self.signature.root).encoded())
+        return lives.current(self._lives()).part
+
+    def begin_life(self, anchor: str | None = None) -> None:
+        """Begin the next life, once an edit: by what `anchor` names, or by a removal from what the edit's author had seen."""
+        if self.signature.dot in self.deltas(LIFE):
+            return
+        if anchor is None:
+            heads = sorted(dot for dot in self.deltas(HEADS) if self.sees(dot))
+            name = b"".join(b"%b%d," % (dot.actor, dot.counter) for dot in heads)
+        else:
+            name = anchor.encode()
+        following = lives.current(self._lives()).after(name)
+        self.remove(LIFE)
+        self.add(LIFE, following.encoded())
+
+    def _lives(self) -> list[bytes]:
+        return [delta.content for dot, delta in self.deltas(LIFE).items() if self.sees(dot)]
 
     def _then(self, address: Address, base: Vector, writer: bytes) -> Sequence:
         """Open a text or list as it was at a vector."""
@@ -201,11 +256,19 @@ class Draft:
                 f"a document holds at most {SEQUENCES_MAX:,} texts and lists, those of its earlier lives included"
             )
 
-    def outcome(self) -> Outcome:
-        """Return the fields after the edit, with its dot among the heads if it changed anything."""
-        touched = {a for a, owned in self._owned.items() if owned.keys() != self._starts[a]} | {
+    def touched(self) -> set[Address]:
+        """Return where the edit has changed something so far."""
+        return {a for a, owned in self._owned.items() if owned.keys() != self._starts[a]} | {
             address for address, journal in self._journals.items() if self.signature.dot in journal.updates
         }
+
+    def standing(self) -> Iterator[Address]:
+        """Yield every address at which something stands, in no order."""
+        return (address for address, deltas in self._fields.items() if deltas)
+
+    def outcome(self) -> Outcome:
+        """Return the fields after the edit, with its dot among the heads if it changed anything."""
+        touched = self.touched()
         if not touched:
             return Outcome(self._fields, self._journals, [], self._sequences)
         self._freshen({address.path for address in touched})

@@ -1,11 +1,14 @@
 """Text and List: sequences that many edit at the same time, by position. Yrs under both.
 
-    part of the field   dot -> nothing     one part for each creation, named by it; the edits that no later one had seen
+    part of the field   dot -> nothing     one part for each life, named by it; the edits that no later one had seen
     journal at the part                    the updates themselves
 
-Everybody who edits one creation edits the same text. Two who *create* at the same path at the same time make two: both are
-kept, the one with the higher name shows, the other is a conflict of the field. Joined they would show the words of both in a
-row, and often the same words twice.
+A text at a path is one text, whoever made it first, as the root types of Yjs and Loro are: two who begin one before they
+have met find the words of both in it. A whole value that is written where nothing was ever typed is *planted*: inserted under
+a Yrs client id that follows from the value. So those who begin with the same words have them once.
+
+Texts of two lives (`crdtdb.crdts.lives`) are two: the newest shows, the other is a conflict of the field. So are texts under
+the names of the writes that made them, as older versions had them, until the next write joins them.
 
 Source: Nicolaescu et al. as in `crdtdb.crdts.journal`.
 """
@@ -15,11 +18,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from difflib import SequenceMatcher
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from crdtdb.crdts.contract import Field
 from crdtdb.crdts.draft import Spot
+from crdtdb.crdts.lives import is_of_a_life
 from crdtdb.crdts.sequences import Sequence, Step, encode_items
 from crdtdb.errors import EncodingError, InvalidDocumentError, InvalidInputError
 from crdtdb.jsontext import JSON, canonical, load
@@ -50,17 +53,16 @@ class SequenceField(Field):
 
     @classmethod
     def create(cls, spot: Spot, value: Any) -> None:
-        """Begin a text or list of its own."""
+        """Begin the text or list of this life."""
         cls.begin(spot, value)
 
     @classmethod
     def begin(cls, spot: Spot, value: Any) -> str:
-        """Begin a text or list of its own; return its part."""
-        signature = spot.draft.signature
-        origin = signature.origin or f"{signature.dot.actor.hex()}:{signature.dot.counter}"
-        part = blake2b(origin.encode(), digest_size=_PART_BYTES).hexdigest()
-        length = cls.sequence(spot, part).length  # made and removed in one edit, it may hold something already
-        cls.change(spot, [(0, length, value)] if length or value else [], part)
+        """Begin the text or list of this life; return its part."""
+        part = spot.draft.part()
+        # Made and removed in one edit, it may hold something already.
+        spot.draft.rewrite(spot.address(cls.kind, part), value, lambda length: [(0, length, value)])
+        spot.replace(cls.kind, b"", part)
         return part
 
     @classmethod
@@ -87,6 +89,29 @@ class SequenceField(Field):
         return [cls.sequence(spot, part).value() for part in spot.parts(cls.kind)[:-1]]
 
     @classmethod
+    def join(cls, spot: Spot) -> None:
+        """Bring what older versions made beside the text that shows into it: planted, so it counts once, whoever does so.
+
+        What the text begins with is in it already.
+        """
+        *others, shown = spot.parts(cls.kind)
+        for part in others:
+            if is_of_a_life(part):
+                continue
+            value, there = cls.sequence(spot, part).value(), cls.value(spot)
+            if cls._items(there)[: len(cls._items(value))] != cls._items(value):
+                spot.draft.plant(spot.address(cls.kind, shown), value)
+            spot.remove(cls.kind, part)
+            spot.replace(cls.kind, b"", shown)
+
+    @classmethod
+    def reset(cls, spot: Spot) -> None:
+        """Remove the text or list. What is made here afterwards is another."""
+        if any(spot.draft.sees(dot) for part in spot.parts(cls.kind) for dot in spot.dots(cls.kind, part)):
+            super().reset(spot)
+            spot.draft.begin_life()
+
+    @classmethod
     def settle(cls, spot: Spot) -> None:
         """Drop what doesn't show."""
         for part in spot.parts(cls.kind)[:-1]:
@@ -100,16 +125,16 @@ class SequenceField(Field):
         isn't known any more.
         """
         steps = _difference(cls._items(before), cls._items(after), after)
-        part = cls.part(spot)
         if not steps:
             return
+        part = next(
+            (one for one in reversed(spot.parts(cls.kind)) if spot.draft.knows(spot.address(cls.kind, one))), None
+        )
         if part is None:
             cls.create(spot, after)
-        elif spot.draft.signature.origin is None:
-            cls.change(spot, steps, part)
-        else:
-            spot.draft.graft(spot.address(cls.kind, part), steps)
-            spot.replace(cls.kind, b"", part)
+            return
+        spot.draft.rewrite(spot.address(cls.kind, part), after, lambda _: steps)
+        spot.replace(cls.kind, b"", part)
 
     @classmethod
     def _items(cls, value: Any) -> Any:
@@ -119,7 +144,7 @@ class SequenceField(Field):
     def check(cls, part: str, content: bytes) -> None:
         """Take a dot at the name of a creation."""
         if content or len(bytes.fromhex(part)) != _PART_BYTES:
-            raise EncodingError("a text or list stands under the name of its creation")
+            raise EncodingError("a text or list stands under the name of its life, or of its creation")
 
 
 class Text(SequenceField):

@@ -32,6 +32,7 @@ Step = tuple[int, int, Any]
 _T = TypeVar("_T")
 _CLIENT_BITS = 53
 _ROOT = "s"
+_NO_STATE = b"\x00"
 _CHUNK = 2_048
 _STEPS_A_TRANSACTION = 128
 
@@ -45,7 +46,7 @@ def _yrs() -> Any:
 
 
 def client_of(writer: bytes) -> int:
-    """Return the Yrs client id of an actor, or of the revision that an edit derives from.
+    """Return the Yrs client id of an actor, of the revision that an edit derives from, or of a whole value.
 
     53 bits of a hash: an id used by two writers would make them diverge for ever, and among 10,000 actors that has
     a probability of one in a hundred million.
@@ -81,6 +82,25 @@ class Sequence:
         self._updates.clear()
         self.size += len(content)
         self._ruler = self._plain = None
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was ever inserted, not even what was deleted since."""
+        return bool(self._doc.get_state() == _NO_STATE)
+
+    def plant(self, value: Any, planter: bytes) -> bytes | None:
+        """Insert a whole value as the first thing that ever was inserted; return the update, None for an empty value.
+
+        The update follows from `planter` and the value alone, so whoever plants the same plants it once. It stands on nothing:
+        it can be applied to whatever the sequence holds by now.
+        """
+        planted = Sequence(self.kind, (), planter)
+        with planted.editing() as step:
+            step((0, 0, value))
+        update = planted.taken()
+        if update is not None:
+            self.apply(update)
+        return update
 
     @property
     def length(self) -> int:

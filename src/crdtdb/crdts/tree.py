@@ -6,9 +6,10 @@
     address = (path, kind, part)
 
 `path` leads through objects to the field, `kind` is the name of its type, `part` tells apart what one field holds: the
-elements of a set, the texts that were created at one path. The empty part of the empty path, of kind "map", is the
+elements of a set, the texts of several lives. The empty part of the empty path, of kind "map", is the
 document itself: its *heads* are the dots of the edits of fields that no later edit had seen. So whoever knows the heads
-knows whether a state has an edit that another hasn't.
+knows whether a state has an edit that another hasn't. At kind "life" of the empty path stands which of its *lives* the
+document is in (`crdtdb.crdts.lives`).
 
 A dot may stand under many addresses: one write, many places. That is a map of dot stores, laid flat.
 
@@ -51,6 +52,7 @@ Fields = Mapping[Address, Mapping[Dot, Delta]]
 Journals = Mapping[Address, Journal]
 
 HEADS = Address((), "map")
+LIFE = Address((), "life")
 NO_FIELDS: Fields = MappingProxyType({})
 NO_JOURNALS: Journals = MappingProxyType({})
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from crdtdb.causality import Dot, DotSet
-from crdtdb.crdts import Address, Delta, Fields, Journals, Vector
+from crdtdb.crdts import LIFE, Address, Delta, Fields, Journals, Vector, lives
 from crdtdb.crdts.counter import unneeded_baselines
 from crdtdb.documents.revisions import Ancestry
 from crdtdb.documents.state import NOTHING, Body, Leaf, State
@@ -125,10 +125,15 @@ def _fields(fields: Fields, stable: DotSet) -> Fields:
 
 
 def _journals(state: State, stable: DotSet) -> Journals:
-    """Leave out the texts and lists that no field shows any more."""
+    """Leave out the texts and lists that no field shows any more.
+
+    But for those of the life that the document is in: who makes one there goes on with what this had. An older version that
+    removed it began no other life.
+    """
+    living = lives.current(delta.content for delta in state.fields.get(LIFE, {}).values()).part
     dead = [
         address
         for address, journal in state.journals.items()
-        if address not in state.fields and _reaches(stable, journal.vector)
+        if address not in state.fields and address.part != living and _reaches(stable, journal.vector)
     ]
     return {address: one for address, one in state.journals.items() if address not in dead} if dead else state.journals

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from crdtdb.causality import Dot
 from crdtdb.crdts import (
+    LIFE,
     Address,
     Draft,
     Field,
@@ -29,6 +30,7 @@ from crdtdb.crdts import (
     catalogue,
     check_update,
     kind_of,
+    lives,
     open_at_hand,
 )
 from crdtdb.errors import EncodingError, SchemaError, TooLargeError
@@ -301,6 +303,19 @@ def remove_fields(draft: Draft) -> None:
         catalogue.remove(child)
 
 
+def join_texts(draft: Draft) -> None:
+    """Join the texts that older versions made at one path, each for itself."""
+    for address in [one for one in draft.standing() if is_sequence(one) and not lives.is_of_a_life(one.part)]:
+        spot = draft.at(address.path)
+        if len(spot.parts(address.kind)) > 1:
+            cast("type[SequenceField]", catalogue.field_type(address.kind)).join(spot)
+
+
+def is_sequence(address: Address) -> bool:
+    """Whether a text or list stands at an address."""
+    return address.kind in ("text", "list")
+
+
 def settle_fields(draft: Draft) -> None:
     """Drop what is kept beside the fields that show."""
     for spot in _fields(draft.at(())):
@@ -313,7 +328,7 @@ def kinds(draft: Draft) -> dict[Place, str]:
 
 
 def conflicts(draft: Draft, body: dict[str, Any]) -> list[Place]:
-    """Return the places where two things are kept and one shows: fields created twice, and plain values over fields."""
+    """Return the places where two things are kept and one shows: two types, texts of two lives, plain values over fields."""
     found = []
     for spot in _fields(draft.at(())):
         holder, key = holder_of(body, spot.path)
@@ -352,6 +367,8 @@ def check_received(fields: Fields, journals: Journals) -> None:
     two documents that were both allowed may be more together, and must be able to travel.
     """
     types = catalogue.catalogue()
+    for delta in fields.get(LIFE, {}).values():
+        lives.read_life(delta.content)
     for address, deltas in fields.items():
         known = types.get(address.kind)
         for delta in deltas.values() if known is not None else ():
@@ -360,7 +377,7 @@ def check_received(fields: Fields, journals: Journals) -> None:
             except (TypeError, ValueError, RecursionError) as error:
                 raise EncodingError(f"not a delta of a {address.kind}: {error}") from error
     for address, journal in journals.items():
-        if address.kind not in ("text", "list"):
+        if not is_sequence(address):
             raise EncodingError(f"a {address.kind} has no journal")
         for content in journal.contents():
             check_update(kind_of(address), content)

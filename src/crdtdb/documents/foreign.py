@@ -254,6 +254,7 @@ def _with_new_fields(state: State, write: Write, foreign: Foreign, text: bytes) 
     """
     seen = state.fields_seen()
     draft = write.draft(state, Dot(write.actor, write.counter), str(foreign.rev), seen)
+    draft.begin_life(str(foreign.parent() or foreign.rev))
     remove_fields(draft)
     rest = absorb(draft, text, schema=write.schema)
     after, _ = drafted(state, write, draft)
@@ -282,7 +283,7 @@ def _with_fields(
         known = read(parent)
     if known is None:
         return state, EMPTY, text
-    draft = write.draft(state, Dot(write.actor, write.counter), str(foreign.rev), known.seen)
+    draft = write.draft(state, Dot(write.actor, write.counter), str(foreign.rev), known.seen, parent)
     rest = canonical(_differ(draft.at(()), load(known.value), load(text), write.schema, known.folded))
     after, _ = drafted(state, write, draft)
     return after, known.seen, rest

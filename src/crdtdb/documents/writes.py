@@ -37,6 +37,7 @@ from crdtdb.documents.fields import (
     absorb_since,
     adopt,
     check_size,
+    join_texts,
     remove_fields,
     settle_fields,
 )
@@ -112,9 +113,21 @@ class Write:
         self.counter += 1
         return Dot(self.actor, self.counter)
 
-    def draft(self, state: State, dot: Dot, origin: str | None = None, seen: DotSet | None = None) -> Draft:
-        """Return the fields of a state, to be changed under a dot; `origin` and `seen` as a `Signature` has them."""
-        signature = Signature(dot, self.stamp, self.creations, origin, seen, *self.session)
+    def draft(
+        self,
+        state: State,
+        dot: Dot,
+        origin: str | None = None,
+        seen: DotSet | None = None,
+        made_from: Rev | None = None,
+    ) -> Draft:
+        """Return the fields of a state, to be changed under a dot; `origin` and `seen` as a `Signature` has them.
+
+        `made_from` is a revision that tells this document from earlier ones of its name, which may have been collected here and
+        not elsewhere; None for a document that is new.
+        """
+        root = "" if not self.sweep else str(made_from) if made_from is not None else f"after {self.sweep}"
+        signature = Signature(dot, self.stamp, self.creations, origin, seen, *self.session, self.doc_id, root)
         return Draft(state.fields, state.journals, signature, self.open_sequence)
 
 
@@ -156,13 +169,15 @@ def put(
     adopted, _ = _adopted(state, write, target)
     dot, signed, removed = write.sign(), Signed(), EMPTY
     if state.fields or given or write.schema:
-        draft = write.draft(adopted, dot)
+        draft = write.draft(adopted, dot, made_from=target.leaf.body_rev)
         if shown.deleted:
+            draft.begin_life(str(target.leaf.rev))
             remove_fields(draft)
             removed = DotSet.of(dot for deltas in state.fields.values() for dot in deltas)
         # Whoever opens one deleted branch of a living document again hasn't read the fields that the others show.
         take_in = absorb_mentioned if target.leaf.deleted and not shown.deleted else absorb
         text = take_in(draft, text, given, write.schema)
+        join_texts(draft)
         state, signed = drafted(adopted, write, draft)
         if signed and text == target.text and not target.leaf.deleted:
             return _replace(state, write, target, replaced, dot=dot, deltas=signed)
@@ -228,7 +243,7 @@ def resolve(
     adopted, _ = _adopted(state, write, target)
     dot, signed = write.sign(), Signed()
     if state.fields or given or write.schema:
-        draft = write.draft(adopted, dot)
+        draft = write.draft(adopted, dot, made_from=target.leaf.body_rev)
         settle_fields(draft)
         if seen is None or all(one.rev in seen.revs for one in targets):
             text = absorb_mentioned(draft, text, given, write.schema)
@@ -288,8 +303,10 @@ def edit(
     replaced = twins(kept, target) if exact else group(kept, shown, target)
     adopted, text = _adopted(kept, write, target)
     dot = write.sign()
-    draft, body = write.draft(adopted, dot), Plain(text)
+    draft, body = write.draft(adopted, dot, made_from=target.leaf.body_rev), Plain(text)
     change(draft, body)
+    if draft.touched() or body.text() != (target.text or NO_BODY):
+        join_texts(draft)
     after, signed = drafted(adopted, write, draft)
     text = body.text()
     if text == (target.text or NO_BODY):
@@ -320,7 +337,7 @@ def _adopted(state: State, write: Write, target: Shown) -> tuple[State, bytes]:
     if not write.schema or target.leaf.deleted:
         return state, text
     dot = Dot(write.actor, write.counter + 1)
-    draft = write.draft(state, dot, origin=str(target.leaf.body_rev))
+    draft = write.draft(state, dot, origin=str(target.leaf.body_rev), made_from=target.leaf.body_rev)
     rest = adopt(draft, text, write.schema)
     if rest == text:
         return state, text
@@ -346,6 +363,8 @@ def _first(state: State, write: Write, text: bytes, given: Given) -> State:
     dot, signed = write.sign(), Signed()
     if given or write.schema:
         draft = write.draft(state, dot)
+        if "text" in write.schema.values() or "list" in write.schema.values():
+            draft.part()  # those that come to it later belong to this life
         text = absorb(draft, text, given, write.schema)
         state, signed = drafted(state, write, draft)
     context = state.context.add(dot)

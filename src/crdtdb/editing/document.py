@@ -92,7 +92,7 @@ class FieldEdit(ObjectEdit):
 
     @property
     def conflicts(self) -> list[Any]:
-        """What is kept beside the value that shows: a text that was created twice at the same time, say."""
+        """What is kept beside the value that shows: what somebody made of another type at the same time, say."""
         return catalogue.conflicting(self._session.draft.at(self._path))
 
     def settle(self) -> None:
@@ -115,7 +115,7 @@ class DocumentEdit(ObjectEdit):
         """Perform operations that came as JSON: objects with `path`, `operation`, and what that takes.
 
         Besides the operations of the types there are `assign` with a `value` and, to make a field, its `type`; `unassign`,
-        which removes what stands at the path; and `settle`, which drops what is kept beside a field that was created twice.
+        which removes what stands at the path; and `settle`, which drops what is kept beside the field that shows.
         Raises InvalidInputError, naming the operation by its place in the list.
         """
         for number, one in enumerate(operations, 1):

@@ -58,7 +58,8 @@ class Session:
         self._steps = 0
         self._at_hand: dict[Place, tuple[type[SequenceField], Shadow]] = {}
         self._adopted: set[Address] = set()
-        self._played: set[Address] = set()
+        self._played: dict[Address, str] = {}
+        """The texts and lists whose steps were made, and the parts at which they are."""
 
     def _shadow(self, address: Address, journal: Journal, _: bytes) -> Sequence:
         made = self._shadows.get(address)
@@ -133,7 +134,7 @@ class Session:
             else:
                 catalogue.put(there, wanted)
 
-        self._try(path, kind, act)
+        self._try(path, kind or wanted.kind, act)
 
     def _has_fields(self, path: Place, value: Mapping[str, Any]) -> bool:
         """Whether an object that is to stand at a path has fields in it, or is to have them."""
@@ -210,21 +211,28 @@ class Session:
         self._note(lambda draft, _: self._play_positions(draft, address, field))
 
     def _play_positions(self, draft: Draft, address: Address, field: type[SequenceField]) -> None:
-        if address in self._played:
+        spot = draft.at(address.path)
+        if address in self._played:  # all its steps were made, and it may have been removed in between
+            spot.replace(field.kind, b"", self._played[address])
             return
-        self._played.add(address)
-        shadow, spot = self._shadows.get(address), draft.at(address.path)
-        steps = shadow.steps if shadow is not None else []
-        base = self._base.get(address)
+        shadow = self._shadows.get(address)
+        steps, planted = (shadow.steps, shadow.planted) if shadow is not None else ([], None)
+        base, part = self._base.get(address), address.part
         if address in self._adopted:
-            field.change(spot, steps, field.part(spot))
-        elif base is None and not spot.dots(field.kind, address.part):
-            field.change(spot, steps, field.begin(spot, field.empty))
+            part = field.part(spot) or part
+            field.change(spot, steps, part)
+        elif base is None and not spot.dots(field.kind, part):
+            part = field.begin(spot, field.empty if planted is None else planted)
+            field.change(spot, steps, part)
         elif draft.vector(address) == (base or EMPTY_JOURNAL).vector:
-            field.change(spot, steps, address.part)
+            if planted is not None and draft.sequence(address).untouched:  # or a step that made its map did it
+                draft.plant(address, planted)
+            field.change(spot, steps, part)
         else:
-            draft.rebase(address, (base or EMPTY_JOURNAL).vector, steps)
-            field.change(spot, [], address.part)
+            first = [(0, 0, planted)] if planted is not None else []
+            draft.rebase(address, (base or EMPTY_JOURNAL).vector, [*first, *steps])
+            field.change(spot, [], part)
+        self._played[address] = part
 
     def _adopt(self, path: Place) -> None:
         """Show a plain value that stands where the schema has a field as that field: the write will make it one."""

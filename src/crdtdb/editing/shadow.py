@@ -23,6 +23,20 @@ class Shadow:
         self.noted = 0
         """How many steps there were, before some became one."""
         self._length: int | None = None
+        self.planted: Any = None
+        """A whole value that was written where nothing was ever typed; then that is what the steps begin with."""
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was ever inserted."""
+        return self._under.untouched and self.planted is None and not self.steps
+
+    def plant(self, value: Any, planter: bytes) -> bytes | None:  # noqa: ARG002
+        """Note a whole value that is the first thing in it, if there is something in it."""
+        if value:
+            self.planted, self._length = value, len(value)
+            self.noted += 1
+        return None
 
     @property
     def length(self) -> int:
@@ -33,7 +47,7 @@ class Shadow:
 
     def value(self) -> JSON:
         """What it is by now."""
-        value: Any = self._under.value()
+        value: Any = self._under.value() if self.planted is None else self.planted
         for at, removed, added in self.steps:
             value = value[:at] + added + value[at + removed :]
         return cast("JSON", value)

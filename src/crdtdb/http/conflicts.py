@@ -21,7 +21,7 @@ from crdtdb.wallclock import iso
 
 
 async def conflicts(request: Request) -> JSONAnswer:
-    """GET /{db}/_conflicts : every document with more than one body or a field created twice, and all its bodies."""
+    """GET /{db}/_conflicts : every document with more than one body or a conflict of a field, and all its bodies."""
     collection, limit = collection_of(request), number(request, "limit")
     rows = await QUERIES.run(lambda: _conflicts(collection, cluster_of(request), limit))
     return JSONAnswer({"rows": rows})

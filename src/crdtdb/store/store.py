@@ -654,5 +654,9 @@ class _Readable:
     def length(self) -> int:
         return self._store.look(self._slot, self._journal, lambda sequence: sequence.length)
 
+    @property
+    def untouched(self) -> bool:
+        return self._store.look(self._slot, self._journal, lambda sequence: sequence.untouched)
+
     def value(self) -> JSON:
         return self._store.look(self._slot, self._journal, lambda sequence: sequence.value())

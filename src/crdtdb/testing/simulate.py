@@ -30,7 +30,10 @@ from crdtdb.testing.field_clients import FieldClients
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.oracle import Acknowledged, check_effects, check_nothing_lost, check_nothing_rises
 from crdtdb.testing.query_clients import QueryClients, check_queries
+from crdtdb.testing.text_clients import TextClients
 from crdtdb.testing.world import SimulatedNode, StoreFactory, World
+
+_TYPED_A_SECOND = 3.0
 
 
 class SimulationError(AssertionError):
@@ -103,6 +106,7 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
     plan_faults(world, seconds)
     clients = Clients(world, rate, world.timeline.now + seconds)
     clients.next()
+    TextClients(world, seed, _TYPED_A_SECOND, world.timeline.now + seconds).next()
     world.timeline.run(world.timeline.now + seconds)
 
     heal(world)
