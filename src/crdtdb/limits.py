@@ -46,6 +46,15 @@ LINEAGE_SESSIONS_MAX: Final = 1_000
 
 # Connections.
 CONNECTIONS_MAX: Final = 1_024
+"""Of one listener; and no more than a quarter of the open files that the process may have (`ulimit -n`)."""
+CONNECTIONS_OF_ADDRESS_MAX: Final = 512
+STRANGERS_MAX: Final = 128
+"""Connections with the gossip port that haven't greeted yet: beyond, the oldest is closed."""
+STRANGERS_OF_ADDRESS_MAX: Final = 64
+ACCEPT_PAUSE_SECONDS: Final = 0.1
+"""Before the next attempt, where a connection couldn't be accepted."""
+CLOSE_SECONDS_MAX: Final = 2.0
+"""So long the other side may take to take part in closing."""
 HANDSHAKE_SECONDS_MAX: Final = 10.0
 CONNECT_SECONDS_MAX: Final = 3.0
 """For the TCP connection alone: the kernel repeats its first packet ever more seldom, and a new attempt begins anew."""
@@ -91,6 +100,17 @@ CLOCK_RANGES_MAX: Final = 32_768
 """Of a clock in a frame: so a greeting stays within `HANDSHAKE_FRAME_BYTES_MAX`."""
 
 # HTTP.
+HEAD_BYTES_MAX: Final = 64 * 1024
+"""Of a request's target and headers together, and so of any one line."""
+HEADERS_MAX: Final = 200
+HEAD_SECONDS_MAX: Final = 10.0
+"""From the first byte of a request, or from the TLS handshake, to the end of its headers."""
+PIPELINED_REQUESTS_MAX: Final = 16
+SLOW_SECONDS_MAX: Final = 15.0
+"""In so long at least `SLOW_BYTES_MIN` of a request's body must come, and of an answer be read."""
+SLOW_BYTES_MIN: Final = 1_024
+SESSION_REQUEST_BYTES_MAX: Final = 16 * 1024
+"""Of a request to log in: whoever sends it isn't known yet."""
 REQUEST_BYTES_MAX: Final = 64 * 1024 * 1024
 BULK_DOCUMENTS_MAX: Final = 100_000
 ATTACHMENT_BYTES_MAX: Final = 1024 * 1024 * 1024

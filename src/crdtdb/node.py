@@ -12,6 +12,7 @@ from random import SystemRandom
 import anyio
 
 from crdtdb import aio, forks
+from crdtdb.admission import raise_descriptor_limit
 from crdtdb.cluster.access import Access, Revocations
 from crdtdb.cluster.certificates import cluster_of
 from crdtdb.cluster.engine import Engine, NodeIdentity
@@ -108,6 +109,7 @@ def run_node(config: NodeConfig, started: Started | None = None) -> None:
     Raises ConfigurationError, CertificateError and what opening the store raises, before anything is served; StoreError
     when the disk fails later.
     """
+    raise_descriptor_limit()
     anyio.run(_until_signalled, config, started, backend_options={"use_uvloop": True})
 
 

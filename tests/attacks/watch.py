@@ -71,7 +71,7 @@ class Watch:
 
     def _ask(self) -> None:
         """Ask the attacked node for little things, each time over a connection of its own, and keep how long it took."""
-        while not self._ended.wait(0.1):
+        while not self.answers or not self._ended.wait(0.1):
             begun = monotonic_seconds()
             try:
                 with self._client(self._name) as client:

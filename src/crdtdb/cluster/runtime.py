@@ -8,19 +8,29 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 import anyio
-from anyio.abc import Listener, SocketAttribute, SocketStream, TaskGroup
+from anyio.abc import Listener, SocketAttribute, SocketListener, SocketStream, TaskGroup
+from anyio.streams.stapled import MultiListener
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from crdtdb import forks
+from crdtdb.admission import Admitted, Connections, accept_all, connections_within
 from crdtdb.cluster.actions import Close, Dial, Log, Send
 from crdtdb.cluster.connection import Connection
 from crdtdb.cluster.engine import Engine
 from crdtdb.cluster.tls import Credentials, TLSError, certified_by
 from crdtdb.errors import ConfigurationError
-from crdtdb.limits import CONNECT_SECONDS_MAX, CONNECTIONS_MAX, HANDSHAKE_SECONDS_MAX, UNACKNOWLEDGED_SECONDS_MAX
+from crdtdb.limits import (
+    CONNECT_SECONDS_MAX,
+    CONNECTIONS_MAX,
+    HANDSHAKE_SECONDS_MAX,
+    STRANGERS_MAX,
+    STRANGERS_OF_ADDRESS_MAX,
+    UNACKNOWLEDGED_SECONDS_MAX,
+)
 from crdtdb.measuring import Measured
 from crdtdb.threads import GOSSIP, HOUSEKEEPING
 from crdtdb.wallclock import monotonic_seconds
@@ -41,9 +51,12 @@ class Runtime:
         self._turn = anyio.Lock()
         self._work = anyio.Event()
         self._tasks: TaskGroup | None = None
-        self._strangers = 0
         self._listener: Listener[SocketStream] | None = None
         forks.own(self, Runtime._leave_to_parent)
+        self._connections_max = connections_within(CONNECTIONS_MAX)
+        self._strangers = Connections(
+            "gossip", connections_within(STRANGERS_MAX), connections_within(STRANGERS_OF_ADDRESS_MAX)
+        )
 
     @staticmethod
     async def listen(host: str, port: int) -> Listener[SocketStream]:
@@ -154,15 +167,35 @@ class Runtime:
     # Connections
 
     async def _serve(self, listener: Listener[SocketStream]) -> None:
-        async with listener:
-            await listener.serve(self._accept)
+        async with listener, anyio.create_task_group() as tasks:
+
+            def take(stream: SocketStream) -> None:
+                tasks.start_soon(self._accept, stream)
+
+            for one in listener.listeners if isinstance(listener, MultiListener) else (listener,):
+                assert isinstance(one, SocketListener)
+                tasks.start_soon(partial(accept_all, "gossip", one.accept, take))
 
     async def _accept(self, stream: SocketStream) -> None:
-        if len(self._connections) + self._strangers >= CONNECTIONS_MAX:
-            _log.warning("refusing a connection: there are %d already", CONNECTIONS_MAX)
+        with anyio.CancelScope() as scope:
+            await self._admit(stream, scope.cancel)
+        if scope.cancelled_caught:
+            await anyio.aclose_forcefully(stream)
+
+    async def _admit(self, stream: SocketStream, close: Callable[[], None]) -> None:
+        """Carry a connection that came in, for as long as nothing speaks against it."""
+        host = _host_of(stream)
+        stranger = self._strangers.admit(host, close) if len(self._connections) < self._connections_max else None
+        if stranger is None:
+            _log.warning("refusing a connection from %s: there are too many already", host)
             await anyio.aclose_forcefully(stream)
             return
-        self._strangers += 1
+        try:
+            await self._secure(stream, stranger)
+        finally:
+            stranger.remove()
+
+    async def _secure(self, stream: SocketStream, stranger: Admitted) -> None:
         _notice_silence(stream)
         try:
             with anyio.fail_after(HANDSHAKE_SECONDS_MAX):
@@ -173,9 +206,7 @@ class Runtime:
             _log.warning("refusing a connection: the TLS handshake failed: %s", _said(error))
             await anyio.aclose_forcefully(stream)
             return
-        finally:
-            self._strangers -= 1
-        await self._carry(secured, None)
+        await self._carry(secured, None, stranger)
 
     async def _dial(self, address: str) -> None:
         host, _, port = address.rpartition(":")
@@ -201,7 +232,7 @@ class Runtime:
             return
         await self._carry(secured, address)
 
-    async def _carry(self, stream: TLSStream, address: str | None) -> None:
+    async def _carry(self, stream: TLSStream, address: str | None, stranger: Admitted | None = None) -> None:
         number = next(self._numbers)
         connection = self._connections[number] = Connection(stream)
         certified = certified_by(stream.extra(TLSAttribute.ssl_object))  # noqa: S610 - anyio's `extra`, not Django's
@@ -210,6 +241,8 @@ class Runtime:
             await self._event(lambda now: self.engine.received(number, payload, now))
             if self.engine.links.greeted(number):
                 connection.greeted()
+                if stranger is not None:
+                    stranger.remove()
 
         try:
             await self._event(lambda now: self.engine.opened(number, address, certified, now))
@@ -230,6 +263,12 @@ def _notice_silence(stream: SocketStream) -> None:
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         raw: socket.socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's `extra`, not Django's
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNACKNOWLEDGED_SECONDS_MAX * 1000))
+
+
+def _host_of(stream: SocketStream) -> str:
+    """Return the host at the other end, "?" if it has gone already."""
+    address = stream.extra(SocketAttribute.remote_address, "?")  # noqa: S610 - anyio's `extra`, not Django's
+    return address if isinstance(address, str) else str(address[0])
 
 
 def _said(error: BaseException) -> str:

@@ -39,16 +39,16 @@ def decimal(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _DECIMAL_DIGITS_MAX else None
 
 
-async def read_bytes(request: Request) -> bytes:
+async def read_bytes(request: Request, bytes_max: int = REQUEST_BYTES_MAX) -> bytes:
     """Return what a request brings. Raises TooLargeError."""
     declared = decimal(request.headers.get("content-length", ""))
-    if declared is not None and declared > REQUEST_BYTES_MAX:
-        raise TooLargeError(f"the request has {declared:,} bytes, the limit is {REQUEST_BYTES_MAX:,}")
+    if declared is not None and declared > bytes_max:
+        raise TooLargeError(f"the request has {declared:,} bytes, the limit is {bytes_max:,}")
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
-        if size > REQUEST_BYTES_MAX:
-            raise TooLargeError(f"the request has more than {REQUEST_BYTES_MAX:,} bytes")
+        if size > bytes_max:
+            raise TooLargeError(f"the request has more than {bytes_max:,} bytes")
         parts.append(part)
     return b"".join(parts)
 

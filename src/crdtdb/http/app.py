@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
 from crdtdb.couchdb import RefusedError
@@ -35,7 +36,7 @@ from crdtdb.http import (
 from crdtdb.http import cluster as cluster_resource
 from crdtdb.http.authentication import Authentication
 from crdtdb.http.bell import Bell
-from crdtdb.http.errors import answer_error
+from crdtdb.http.errors import answer_error, answer_nobody
 from crdtdb.http.gathering import Gathering
 from crdtdb.http.paths import Segments
 from crdtdb.http.permissions import asking_first
@@ -103,6 +104,7 @@ def make_app(
             RefusedError: answer_error,
             CrdtdbError: answer_error,
             HTTPException: answer_error,
+            ClientDisconnect: answer_nobody,
             Exception: answer_error,
         },
     )

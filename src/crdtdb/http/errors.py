@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 
 from crdtdb.couchdb.words import RefusedError
 from crdtdb.errors import (
@@ -89,6 +90,11 @@ async def answer_error(request: Request, error: Exception) -> JSONAnswer:
         _log.error("%s %s: %s", request.method, path, error, exc_info=None if known else error)
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     return JSONAnswer({"error": word, "reason": reason}, status, headers)
+
+
+async def answer_nobody(_request: Request, _error: Exception) -> Response:
+    """End a request whose client went away before its body was whole: nobody reads the answer."""
+    return Response(status_code=400)
 
 
 def as_result(doc_id: Any, error: CrdtdbError) -> dict[str, Any]:

@@ -6,26 +6,29 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from crdtdb import forks
+from crdtdb.admission import Admitted, Connections, accept_all, connections_within
 from crdtdb.certified import Certified
 from crdtdb.errors import ConfigurationError
-from crdtdb.http.port import PEER
-from crdtdb.limits import CONNECTIONS_MAX, SHUTDOWN_SECONDS_MAX
+from crdtdb.http.connection import BoundedProtocol, CertifiedSocket, PeerOf
+from crdtdb.limits import (
+    CLOSE_SECONDS_MAX,
+    CONNECTIONS_MAX,
+    CONNECTIONS_OF_ADDRESS_MAX,
+    HANDSHAKE_SECONDS_MAX,
+    SHUTDOWN_SECONDS_MAX,
+)
 from crdtdb.measuring import Measured
 
 _SOCKET_BYTES_MAX = 1024 * 1024
 _log = logging.getLogger("crdtdb.http")
-
-PeerOf = Callable[[Any], Certified | None]
-"""Given the connection's ssl object, returns who is certified at its other end, or None."""
 
 
 class HTTPServer:
@@ -41,8 +44,8 @@ class HTTPServer:
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             app,
-            http=_protocol(peer_of),
-            ws=_socket_protocol(peer_of),
+            http=BoundedProtocol,
+            ws=type("Socket", (CertifiedSocket,), {"peer_of": staticmethod(peer_of)}),
             ws_max_size=_SOCKET_BYTES_MAX,
             ws_max_queue=16,
             lifespan="off",
@@ -50,14 +53,13 @@ class HTTPServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            limit_concurrency=CONNECTIONS_MAX,
             timeout_graceful_shutdown=int(SHUTDOWN_SECONDS_MAX) - 2,
             ssl_context_factory=lambda config, default: make_context(),  # noqa: ARG005
         )
         log = logging.getLogger("uvicorn.error")
         log.setLevel(logging.WARNING)
         log.addFilter(_worth_telling)
-        self._server = _Server(config)
+        self._server = _Server(config, peer_of)
         forks.own(self, HTTPServer._leave_to_parent)
 
     async def serve(self) -> None:
@@ -117,36 +119,76 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
+    """Accepts connections itself, so that they are bounded before TLS begins."""
+
+    def __init__(self, config: uvicorn.Config, peer_of: PeerOf) -> None:
+        super().__init__(config)
+        self._peer_of = peer_of
+        self._connections = Connections(
+            "HTTP", connections_within(CONNECTIONS_MAX), connections_within(CONNECTIONS_OF_ADDRESS_MAX)
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.servers = []
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # the node listens to signals itself
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept."""
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+        for listener in sockets or ():
+            listener.setblocking(False)
+            listener.listen(self.config.backlog)
+            self._begin(accept_all("HTTP", partial(loop.sock_accept, listener), self._take))
+        self.started = True
 
-def _protocol(peer_of: PeerOf) -> type[asyncio.Protocol]:
-    class CertifiedProtocol(HttpToolsProtocol):
-        peer: Certified | None = None
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, and let answers under way end."""
+        for task in self._tasks:
+            task.cancel()
+        await super().shutdown(sockets)
 
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self.peer = peer_of(transport.get_extra_info("ssl_object"))
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self.scope[PEER] = self.peer  # type: ignore[literal-required]
+    def _take(self, accepted: tuple[socket.socket, Any]) -> None:
+        connected, address = accepted
+        admitted = self._connections.admit(address[0], connected.close)
+        if admitted is None:
+            connected.close()
+            return
+        admitted.close = self._begin(self._secure(connected, admitted)).cancel  # type: ignore[assignment]
 
-    return CertifiedProtocol
-
-
-def _socket_protocol(peer_of: PeerOf) -> type[asyncio.Protocol]:
-    class CertifiedSocket(WebSocketsSansIOProtocol):
-        peer: Certified | None = None
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self.peer = peer_of(transport.get_extra_info("ssl_object"))
-
-        async def run_asgi(self) -> None:
-            self.scope[PEER] = self.peer  # type: ignore[literal-required]
-            await super().run_asgi()
-
-    return CertifiedSocket
+    async def _secure(self, connected: socket.socket, admitted: Admitted) -> None:
+        """Do the TLS handshake; from then on the protocol has the connection."""
+        try:
+            with contextlib.suppress(OSError):
+                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+                partial(
+                    BoundedProtocol,
+                    admitted,
+                    self._peer_of,
+                    config=self.config,
+                    server_state=self.server_state,
+                    app_state=self.lifespan.state,
+                ),
+                connected,
+                ssl=self.config.ssl,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS_MAX,
+                ssl_shutdown_timeout=CLOSE_SECONDS_MAX,
+            )
+            admitted.close = transport.abort
+        except OSError as error:  # TLS's own errors, and timeouts, are some
+            _log.debug("a TLS handshake failed: %s", error)
+            admitted.remove()
+            connected.close()
+        except BaseException:
+            admitted.remove()
+            connected.close()
+            raise

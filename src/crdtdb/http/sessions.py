@@ -18,6 +18,7 @@ from crdtdb.http.paths import part
 from crdtdb.http.permissions import who_in
 from crdtdb.http.state import ready
 from crdtdb.jsontext import parse
+from crdtdb.limits import SESSION_REQUEST_BYTES_MAX
 from crdtdb.security import Principal
 from crdtdb.threads import PASSWORDS
 from crdtdb.users import Users
@@ -53,7 +54,7 @@ async def log_in_here(request: Request) -> JSONAnswer:
     users: Users | None = request.app.state.logins
     if users is None:
         raise RefusedError(403, "forbidden", "This node takes certificates alone: `logins` isn't set.")
-    name, password = _credentials(request, await read_bytes(request))
+    name, password = _credentials(request, await read_bytes(request, SESSION_REQUEST_BYTES_MAX))
     try:
         who = await log_in(request.scope, users, name, password)
     except TurnedAwayError as error:
