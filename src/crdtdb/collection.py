@@ -41,7 +41,7 @@ from crdtdb.editing import DocumentEdit, Session
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError, StoreClosedError
 from crdtdb.explain import explain
 from crdtdb.feed import Feed
-from crdtdb.jsontext import canonical
+from crdtdb.jsontext import canonical_merged
 from crdtdb.limits import BULK_DOCUMENTS_MAX
 from crdtdb.querying import Querying
 from crdtdb.resolvers import Conflict, Resolver
@@ -527,7 +527,7 @@ class Collection(Querying):
                 f"document {doc_id!r} in {self.name!r}: the body of revision {rev} "
                 + ("isn't held here" if past is not None else "isn't known")
             )
-        return Document(doc_id, str(rev), canonical(value or {}), (), past.deleted, record.state)
+        return Document(doc_id, str(rev), canonical_merged(value or {}), (), past.deleted, record.state)
 
     def _all(
         self, start: str | None, end: str | None, keys: Iterable[str] | None, descending: bool, inclusive_end: bool

@@ -15,7 +15,7 @@ from crdtdb.documents.fields import Unread, conflicts, kinds, overlay, read_all,
 from crdtdb.documents.foreign import Foreign
 from crdtdb.documents.stamps import milliseconds
 from crdtdb.errors import CrdtdbError, InvalidDocumentError, InvalidIdError, InvalidInputError
-from crdtdb.jsontext import canonical, load
+from crdtdb.jsontext import canonical_whole, load
 from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, REVS_LIMIT
 from crdtdb.store import Record
 from crdtdb.wallclock import iso
@@ -271,7 +271,7 @@ def check_body(body: object) -> bytes:
     Raises InvalidDocumentError, TooLargeError.
     """
     if type(body) is dict:
-        text = canonical(body)
+        text = canonical_whole(body)
         if b'"_' not in text:
             return text  # no name in it begins so
     elif not isinstance(body, Mapping):
@@ -283,8 +283,8 @@ def check_body(body: object) -> bytes:
         if key not in _META:
             raise InvalidDocumentError(f"{key[:80]!r}: names that begin with '_' are kept for the database")
     if reserved or type(body) is not dict:
-        return canonical({key: value for key, value in body.items() if key not in reserved})
-    return canonical(body)
+        return canonical_whole({key: value for key, value in body.items() if key not in reserved})
+    return canonical_whole(body)
 
 
 def check_rev(rev: object) -> Rev | None:

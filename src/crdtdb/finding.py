@@ -17,7 +17,7 @@ from crdtdb.designs import BY_ID, IndexInfo
 from crdtdb.document import Document, document_of, document_single
 from crdtdb.documents import view
 from crdtdb.errors import BookmarkError, InvalidInputError, TooLargeError
-from crdtdb.jsontext import canonical
+from crdtdb.jsontext import canonical_merged
 from crdtdb.limits import FIND_SORTED_MAX
 from crdtdb.query.collation import sort_key, text_bound
 from crdtdb.query.definitions import DESIGN, ordered_fields
@@ -301,7 +301,7 @@ def project(document: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any
 
 
 def _projected(document: Document, fields: Sequence[str]) -> Document:
-    text = canonical(project(_Named(document), fields))
+    text = canonical_merged(project(_Named(document), fields))
     return Document(document.id, document.rev, text, document.conflicts, False, document.state)
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from crdtdb.errors import InvalidDocumentError, TooLargeError
-from crdtdb.limits import DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX
+from crdtdb.limits import DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, WHOLE_DOCUMENT_BYTES_MAX
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 
@@ -28,6 +28,28 @@ def canonical(value: object) -> bytes:
     surrogates, integers outside -2^63..2^64-1, keys that aren't strings, other types), naming the place;
     TooLargeError beyond the limits of size and depth.
     """
+    text = canonical_merged(value)
+    if len(text) > DOCUMENT_BYTES_MAX:
+        raise TooLargeError(f"the document has {len(text):,} bytes of JSON, the limit is {DOCUMENT_BYTES_MAX:,}")
+    return text
+
+
+def canonical_whole(value: object) -> bytes:
+    """Return the canonical text of a document that is written with the values of its fields: its plain part is bounded later.
+
+    Raises as `canonical` does.
+    """
+    text = canonical_merged(value)
+    if len(text) > WHOLE_DOCUMENT_BYTES_MAX:
+        raise TooLargeError(f"the document has {len(text):,} bytes of JSON, the limit is {WHOLE_DOCUMENT_BYTES_MAX:,}")
+    return text
+
+
+def canonical_merged(value: object) -> bytes:
+    """Return the canonical text of a value of any size: of a document as it is read, of which each part was bounded.
+
+    A body and its texts, or what was merged, may be more together than anybody may write. Raises as `canonical` does.
+    """
     try:
         text = orjson.dumps(value, option=_OPTIONS)
         # orjson writes NaN as null and UUIDs as strings: reading back shows whether the text says what was meant.
@@ -38,8 +60,6 @@ def canonical(value: object) -> bytes:
             raise
         _checked(value, "", 0)
         raise InvalidDocumentError(f"the value can't be written as JSON: {error}") from error
-    if len(text) > DOCUMENT_BYTES_MAX:
-        raise TooLargeError(f"the document has {len(text):,} bytes of JSON, the limit is {DOCUMENT_BYTES_MAX:,}")
     return text
 
 

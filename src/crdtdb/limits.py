@@ -9,6 +9,11 @@ from typing import Final
 DOCUMENT_ID_BYTES_MAX: Final = 4_096
 COLLECTION_NAME_BYTES_MAX: Final = 238
 DOCUMENT_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of its plain part. Its fields have bounds of their own; all these are on writing more, and not on what was merged."""
+WHOLE_DOCUMENT_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A document as it is written back, with the values of its fields."""
+DOCUMENT_BODIES_BYTES_MAX: Final = 64 * 1024 * 1024
+"""The plain parts of all siblings."""
 DOCUMENT_DEPTH_MAX: Final = 100
 DOCUMENT_LEAVES_MAX: Final = 1_000
 

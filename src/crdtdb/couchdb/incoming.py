@@ -11,7 +11,7 @@ from crdtdb.couchdb.words import RefusedError, bad_request, checked_id, checked_
 from crdtdb.documents import Rev
 from crdtdb.documents.attachments import Stub
 from crdtdb.documents.foreign import Foreign
-from crdtdb.jsontext import canonical
+from crdtdb.jsontext import canonical_whole
 from crdtdb.limits import REQUEST_BYTES_MAX, REVS_LIMIT
 
 _IGNORED = frozenset({"_conflicts", "_deleted_conflicts", "_local_seq", "_revs_info", "_crdt"})
@@ -72,7 +72,7 @@ def incoming(body: Any, doc_id: str | None = None) -> Incoming:
     named = checked_id(body.get("_id", doc_id))
     rev = checked_rev(body["_rev"]) if body.get("_rev") is not None else None
     rev, ancestors = _revisions(body.get("_revisions"), rev)
-    text = canonical({key: value for key, value in body.items() if not key.startswith("_")})
+    text = canonical_whole({key: value for key, value in body.items() if not key.startswith("_")})
     deleted = body.get("_deleted", False)
     if not isinstance(deleted, bool):
         raise RefusedError(400, "doc_validation", "`_deleted` must be a boolean")

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from random import Random
 
 
+_TOTAL_MAX = 2**63 - 1
+
+
 class Counter(Field):
     """A whole number that can be incremented and decremented by many at once."""
 
@@ -45,11 +48,14 @@ class Counter(Field):
 
     @classmethod
     def checked(cls, value: Any) -> int:
-        """Take a whole number. A float without a fraction is one: JavaScript has no other numbers."""
-        if isinstance(value, float) and value.is_integer() and abs(value) <= COUNTER_MAX:
+        """Take a whole number. A float without a fraction is one: JavaScript has no other numbers.
+
+        What several nodes have added may be more than one may add, and is written back as it was read.
+        """
+        if isinstance(value, float) and value.is_integer() and abs(value) <= _TOTAL_MAX:
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > COUNTER_MAX:
-            raise InvalidDocumentError(f"a counter holds a whole number up to ±(2^53 - 1), not {str(value)[:80]!r}")
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _TOTAL_MAX:
+            raise InvalidDocumentError(f"a counter holds a whole number of 64 bits, not {str(value)[:80]!r}")
         return value
 
     @classmethod
@@ -159,7 +165,7 @@ def _add(spot: Spot, by: int) -> None:
                 first, total = min(first, start), total + amount
                 spot.draft.remove_dot(address, dot)
     if abs(total) > COUNTER_MAX:
-        raise InvalidInputError(f"the counter would have {total} from this node, the limit is ±(2^53 - 1)")
+        raise InvalidDocumentError(f"the counter would have {total} from this node, the limit is ±(2^53 - 1)")
     spot.add(Counter.kind, orjson.dumps([first, total]))
 
 
@@ -182,6 +188,8 @@ def _add_of_origin(spot: Spot, by: int, origin: str) -> None:
     mine = spot.dots(Counter.kind).get(spot.draft.signature.dot)
     if mine is not None:
         by += orjson.loads(mine.content)[1]
+    if abs(by) > COUNTER_MAX:
+        raise InvalidDocumentError(f"one revision would add {by} to the counter, the limit is ±(2^53 - 1)")
     spot.add(Counter.kind, orjson.dumps([origin, by]))
 
 

@@ -250,8 +250,9 @@ class Draft:
             raise TooLargeError(
                 f"an edit of {len(update):,} bytes, the limit of a text or list is {SEQUENCE_BYTES_MAX:,}"
             )
+        new = address not in self._journals
         self._journals[address] = journal.grown(dot, update, self.signature.creations)
-        if len(self._journals) > SEQUENCES_MAX:
+        if new and len(self._journals) > SEQUENCES_MAX:
             raise TooLargeError(
                 f"a document holds at most {SEQUENCES_MAX:,} texts and lists, those of its earlier lives included"
             )

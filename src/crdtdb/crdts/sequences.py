@@ -23,7 +23,6 @@ import orjson
 
 from crdtdb.errors import EncodingError, InvalidInputError
 from crdtdb.jsontext import JSON, canonical
-from crdtdb.limits import SEQUENCE_BYTES_MAX
 
 Kind = Literal["text", "list"]
 Step = tuple[int, int, Any]
@@ -265,9 +264,7 @@ class _Ruler:
 
 
 def check_update(kind: Kind, content: bytes) -> None:
-    """Raise EncodingError unless an update that arrived can be read by Yrs."""
-    if len(content) > SEQUENCE_BYTES_MAX:
-        raise EncodingError(f"an update of {len(content):,} bytes, the limit is {SEQUENCE_BYTES_MAX:,}")
+    """Raise EncodingError unless an update that arrived can be read by Yrs. Of several that were folded it may be any size."""
     Sequence(kind, (content,)).value()
 
 

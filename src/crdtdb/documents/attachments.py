@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crdtdb.errors import InvalidDocumentError, MissingStubError
-from crdtdb.jsontext import canonical, load
+from crdtdb.jsontext import canonical, canonical_merged, load
 
 KEY = "_attachments"
 _ENTRY = {"content_type", "digest", "length", "revpos", "sha256"}
@@ -104,7 +104,7 @@ def with_attachments(text: bytes, attached: Attached, parents: Sequence[Mapping[
         name: _entry(one, generation) if isinstance(one, New) else _kept(name, one, parents)
         for name, one in attached.items()
     }
-    return canonical({**load(text), KEY: found})
+    return canonical_merged({**load(text), KEY: found})
 
 
 def _entry(one: New, generation: int) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from crdtdb.crdts import (
     open_at_hand,
 )
 from crdtdb.errors import EncodingError, SchemaError, TooLargeError
-from crdtdb.jsontext import JSON, canonical, load
+from crdtdb.jsontext import JSON, canonical, canonical_merged, load
 from crdtdb.limits import FIELD_ADDRESSES_MAX, FIELDS_BYTES_MAX
 
 Schema = Mapping[Place, str]
@@ -143,7 +143,7 @@ def whole(text: bytes, draft: Draft) -> dict[str, JSON]:
 def value_without_sequences(text: bytes, draft: Draft) -> bytes:
     """Return the canonical text of a body with what the small fields show, and nothing where a text or list stands."""
     value = overlay(load(text), values(draft))
-    return canonical(_without_unread(value))
+    return canonical_merged(_without_unread(value))
 
 
 def _without_unread(value: Any) -> Any:
@@ -198,7 +198,9 @@ def _apply_since(spot: Spot, wanted: dict[str, Any], read: Any) -> None:
         elif kind is not None and not isinstance(value, Field):
             field = catalogue.field_type(kind)
             after = field.checked(value)
-            if before is None or (issubclass(field, SequenceField) and canonical(before) != canonical(after)):
+            if before is None or (
+                issubclass(field, SequenceField) and canonical_merged(before) != canonical_merged(after)
+            ):
                 raise GapError(f"it isn't known what was read at {'.'.join(child.path)!r}, and it has changed since")
             field.differ(child, field.checked(before), after)
             del wanted[key]
@@ -271,7 +273,7 @@ def adopt(draft: Draft, text: bytes, schema: Schema) -> bytes:
             continue
         field.create(spot, value)
         del holder[key]
-    return canonical(body)
+    return canonical_merged(body)
 
 
 def declared(path: Place, kind: str, schema: Schema) -> None:

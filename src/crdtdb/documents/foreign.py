@@ -17,14 +17,14 @@ from msgspec.structs import replace
 
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import NO_FIELDS, Field, GapError, Place, Spot, catalogue
+from crdtdb.documents.bounds import bodies_bytes, check_bodies, check_body, check_leaves
 from crdtdb.documents.fields import Schema, absorb, kind_declared, reading, remove_fields, whole
 from crdtdb.documents.revisions import Ancestor, Ancestry, Path, Rev
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, Shown, view
 from crdtdb.documents.writes import Write, clock_of, drafted
-from crdtdb.errors import InvalidDocumentError, TooLargeError
-from crdtdb.jsontext import JSON, canonical, load
-from crdtdb.limits import DOCUMENT_LEAVES_MAX
+from crdtdb.errors import InvalidDocumentError
+from crdtdb.jsontext import JSON, canonical, canonical_merged, load
 
 
 class Read(NamedTuple):
@@ -101,6 +101,7 @@ class Import:
         self._ancestry = Ancestry((leaf.rev, leaf.path, None) for leaf in state.leaves.values())
         self._highest = [(-leaf.clock.highest(write.actor), dot) for dot, leaf in state.leaves.items()]
         heapify(self._highest)
+        self._bytes = bodies_bytes(state)
         self._passed: dict[Dot, Leaf] = {}
         self._passed_bodies: dict[Dot, Body] = {}
         self._shown = view(state).leaves
@@ -129,7 +130,8 @@ class Import:
         line = set(foreign.line())
         names = line | {rev for derived, rev in self._derived.items() if derived in line}
         replaced = self._replaced(names)
-        self._check_leaves(foreign, len(replaced))
+        plain = foreign.deleted or self.plain
+        self._check_bounds(replaced, foreign.text if plain else None)
         dot, seen, text, with_fields = self._write.sign(), EMPTY, foreign.text, False
         state = self.state()
         if not foreign.deleted and text is not None and (state.fields or self._write.schema):
@@ -153,6 +155,7 @@ class Import:
         )
         if body_of is None and text is not None:
             self._bodies[dot] = Body(text, self._write.creations)
+            self._bytes += len(text)
         self._add(dot, leaf)
         return True
 
@@ -186,12 +189,17 @@ class Import:
             return {dot: leaf for dot, leaf in self._leaves.items() if dot in chosen}
         return {dot: self._leaves[dot] for dot in dots}
 
-    def _check_leaves(self, foreign: Foreign, replaced: int) -> None:
-        after = len(self._leaves) - replaced + 1
-        if after > max(DOCUMENT_LEAVES_MAX, len(self._leaves)):
-            raise TooLargeError(
-                f"with revision {foreign.rev} document {self._write.doc_id!r} would have {after} leaves, the limit is "
-                f"{DOCUMENT_LEAVES_MAX}: resolve its conflicts first"
+    def _check_bounds(self, replaced: Mapping[Dot, Leaf], text: bytes | None) -> None:
+        """Raise TooLargeError for too much, but for what stands for writes that were accepted before."""
+        if self._stands_for:
+            return
+        doc_id, leaves = self._write.doc_id, len(self._leaves)
+        check_leaves(doc_id, leaves, leaves - len(replaced) + 1)
+        if text is not None:
+            gone = {leaf.body_dot for leaf in replaced.values() if not leaf.deleted} & self._bodies.keys()
+            check_body(doc_id, len(text))
+            check_bodies(
+                doc_id, self._bytes, self._bytes + len(text) - sum(len(self._bodies[dot].text) for dot in gone)
             )
 
     def _replace(self, replaced: Mapping[Dot, Leaf], dot: Dot, with_bodies: bool) -> None:
@@ -204,8 +212,8 @@ class Import:
             del self._leaves[held]
             self._dots.pop(leaf.rev, None)
         for leaf in replaced.values():
-            if with_bodies and not leaf.deleted:
-                self._bodies.pop(leaf.body_dot, None)
+            if with_bodies and not leaf.deleted and leaf.body_dot in self._bodies:
+                self._bytes -= len(self._bodies.pop(leaf.body_dot).text)
         self._context = self._context.add(dot)
 
     def _clock(self, replaced: list[DotSet], dot: Dot) -> DotSet:
@@ -278,7 +286,7 @@ def _with_fields(
     known: Read | None = Read(NO_BODY, EMPTY)
     if current is not None:
         draft = reading(state.fields, state.journals, write.open_sequence)
-        known = Read(canonical(whole(current.text or NO_BODY, draft)), current.leaf.clock | state.fields_seen())
+        known = Read(canonical_merged(whole(current.text or NO_BODY, draft)), current.leaf.clock | state.fields_seen())
     elif parent is not None:
         known = read(parent)
     if known is None:

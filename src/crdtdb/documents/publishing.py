@@ -25,7 +25,7 @@ from crdtdb.documents.revisions import DIGEST_BYTES, Rev
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, Shown, View, replaced_by, unreplaced, view
 from crdtdb.documents.writes import Write, clock_of, closing
-from crdtdb.jsontext import canonical
+from crdtdb.jsontext import canonical_merged
 
 
 class Branch(NamedTuple):
@@ -101,7 +101,7 @@ def publish(kept: Kept, state: State, write: Write) -> State:
     seen = state.fields_seen()
     for number, branch in enumerate(branches(view(state))):
         if _is_due(number, branch, kept):
-            state = _merge_revision(state, write, branch, canonical(whole(branch.text, value)), seen)
+            state = _merge_revision(state, write, branch, canonical_merged(whole(branch.text, value)), seen)
     return state
 
 
@@ -112,7 +112,7 @@ def lift(text: bytes, state: State, write: Write) -> State:
     if place == 0:
         return state
     value = reading(state.fields, state.journals, write.open_sequence)
-    return _merge_revision(state, write, found[place], canonical(whole(text, value)), state.fields_seen())
+    return _merge_revision(state, write, found[place], canonical_merged(whole(text, value)), state.fields_seen())
 
 
 def winning(state: State) -> bytes | None:

@@ -14,7 +14,7 @@ from crdtdb.documents.revisions import Rev
 from crdtdb.documents.state import Body, State
 from crdtdb.documents.view import view
 from crdtdb.documents.writes import Write
-from crdtdb.jsontext import canonical, load
+from crdtdb.jsontext import canonical_merged, load
 from crdtdb.limits import REVS_LIMIT
 
 _MARK = b'{"_purged":'
@@ -45,7 +45,7 @@ def purge(state: State, write: Write, revs: Iterable[Rev]) -> State:
     used = {leaf.body_dot for leaf in leaves.values()}
     bodies = {dot: body for dot, body in state.bodies.items() if dot in used or is_mark(body)}
     dot = write.sign()
-    mark = canonical({"_purged": [str(rev) for rev in names[:REVS_LIMIT]]})
+    mark = canonical_merged({"_purged": [str(rev) for rev in names[:REVS_LIMIT]]})
     return State(
         leaves,
         {**bodies, dot: Body(mark, write.creations)},

@@ -9,7 +9,7 @@ from crdtdb.crdts import Place, catalogue
 from crdtdb.documents.fields import kind_declared, overlay
 from crdtdb.editing.session import Session, get_at, holds
 from crdtdb.errors import InvalidInputError, NotFoundError
-from crdtdb.jsontext import canonical, load
+from crdtdb.jsontext import canonical_merged, load
 
 
 class ObjectEdit:
@@ -51,7 +51,7 @@ class ObjectEdit:
         session, path = self._session, self._path
         shown = catalogue.value(session.draft.at(path))
         plain = get_at(session.body.value, path) if holds(session.body.value, path) else {}
-        merged: dict[str, Any] = load(canonical(plain)) if isinstance(plain, dict) else {}
+        merged: dict[str, Any] = load(canonical_merged(plain)) if isinstance(plain, dict) else {}
         return overlay(merged, shown if isinstance(shown, dict) else {})
 
     def __repr__(self) -> str:

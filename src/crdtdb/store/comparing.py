@@ -34,7 +34,7 @@ from crdtdb.documents.groups import is_ancestor
 from crdtdb.documents.hashing import HASH_MASK, hashes
 from crdtdb.documents.local import LOCAL
 from crdtdb.errors import DotCollisionError
-from crdtdb.jsontext import canonical
+from crdtdb.jsontext import canonical_merged
 from crdtdb.store import keys
 from crdtdb.store.contents import ContentMissingError
 from crdtdb.store.exchange import Outgoing
@@ -266,7 +266,7 @@ def let_go(
     residue = record.residue | DotSet.of(going)
     transaction.save(name, doc_id, record, _without(before, going), uncovered(residue, transaction.held.clock))
     for stray in strays:
-        transaction.write(name, doc_id, partial(_taken, stray))
+        transaction.rewrite(name, doc_id, partial(_taken, stray))
     return True
 
 
@@ -313,7 +313,7 @@ def _strays(state: State, going: set[Dot], unseen: set[Dot], opener: OpenSequenc
         if not one.leaf.deleted and state.fields:
             if draft is None:
                 draft = reading(state.fields, state.journals, opener)
-            text = canonical(whole(text or NO_BODY, draft))
+            text = canonical_merged(whole(text or NO_BODY, draft))
         own = text if not one.leaf.deleted else (text if one.leaf.body_rev == one.leaf.rev else None)
         digests = [step.digest for step in one.leaf.path.all()]
         foreign = Foreign(one.leaf.rev, digests, own if one.leaf.deleted else own or NO_BODY, one.leaf.deleted)

@@ -20,8 +20,7 @@ from crdtdb.documents.attachments import Content
 from crdtdb.documents.catalogue import Catalogue, merge_catalogues
 from crdtdb.documents.local import LOCAL
 from crdtdb.documents.successors import Successor, successor_of
-from crdtdb.errors import TooLargeError
-from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX, REVS_LIMIT
+from crdtdb.limits import AHEAD_RANGES_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX, REVS_LIMIT
 from crdtdb.store import keys
 from crdtdb.store.contents import ContentMissingError
 from crdtdb.store.held import Held
@@ -299,8 +298,8 @@ def receive(
     None if it is of a version that keeps none.
 
     Raises JunctionMissingError if a path continues what isn't here, ContentMissingError with all contents of attachments that
-    the parcel's documents refer to and that aren't here, HistoryForkedError, DotCollisionError, EncodingError, TooLargeError;
-    then nothing of the parcel is kept.
+    the parcel's documents refer to and that aren't here, HistoryForkedError, DotCollisionError, EncodingError; then nothing of
+    the parcel is kept. However large a document becomes, it is merged: see `crdtdb.documents.bounds`.
     """
     learn(transaction, parcel.clock, lineages if lineages is not None else unknown(parcel.clock))
     if parcel.catalogue is not None:
@@ -359,10 +358,6 @@ def _receive_document(
         merged = merge(record.state, transaction.held.living(shipped.name, state))
     except GapError as error:
         raise JunctionMissingError(f"document {shipped.doc_id!r}: {error}") from error
-    if len(merged.leaves) > DOCUMENT_LEAVES_MAX:
-        raise TooLargeError(
-            f"document {shipped.doc_id!r} would have {len(merged.leaves)} leaves, the limit is {DOCUMENT_LEAVES_MAX}"
-        )
     _count_as_held(transaction, state)
     transaction.observe(max((leaf.stamp for leaf in state.leaves.values()), default=0))
     changed = _differ(record.state, merged)

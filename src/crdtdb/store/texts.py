@@ -87,15 +87,27 @@ class Texts:
                 sequence.apply(content)
             self.opened[slot] = Open(sequence, journal.vector, self._writer, sequence.size)
 
-    def check_size(self, number: int, raw: bytes, after: State, write: Write) -> None:
-        """Raise TooLargeError if a write, of which nothing is kept yet, makes them larger than a document's may be."""
+    def check_size(self, number: int, raw: bytes, before: State, after: State, write: Write) -> None:
+        """Raise TooLargeError if a write, of which nothing is kept yet, makes them larger than a document's may be.
+
+        What was merged may be so already; then something may still be taken away.
+        """
         large = any(sequence.size > SEQUENCE_BYTES_MAX // 4 for sequence in write.opened.values())
         if not large and (not write.opened or len(after.journals) <= _FEW):
             return
         size = sum(self.journal(number, raw, address).size() for address in after.journals)
         size += sum(len(one.content) for journal in after.journals.values() for one in journal.updates.values())
-        if size > SEQUENCE_BYTES_MAX:
+        if size > SEQUENCE_BYTES_MAX and self._grows(number, raw, before, write):
             raise TooLargeError(
                 f"the texts and lists of document {raw.decode()!r}, with those of its earlier lives, would have "
                 f"{size:,} bytes, the limit is {SEQUENCE_BYTES_MAX:,}: put the rest into another document"
             )
+
+    def _grows(self, number: int, raw: bytes, before: State, write: Write) -> bool:
+        """Whether a write leaves more in the texts and lists that it opened than there was."""
+        held = 0
+        for address in write.opened:
+            if address in before.journals:
+                contents, _ = self.journal(number, raw, address).contents(before.journals[address].vector)
+                held += Sequence(kind_of(address), contents, self._writer).length
+        return sum(sequence.length for sequence in write.opened.values()) > held

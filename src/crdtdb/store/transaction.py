@@ -24,13 +24,13 @@ from crdtdb.crdts import (
 )
 from crdtdb.documents import NO_SCHEMA, NOTHING, Ancestor, Put, Rev, Schema, State, Write, first_digest
 from crdtdb.documents.attachments import may_have_attachments
+from crdtdb.documents.bounds import check_written
 from crdtdb.documents.collecting import has_garbage
 from crdtdb.documents.foreign import Read
 from crdtdb.documents.local import LOCAL, locals_in, read_local
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
-from crdtdb.errors import TooLargeError
-from crdtdb.jsontext import canonical
-from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_LEAVES_MAX, SWEEP_MAX
+from crdtdb.jsontext import canonical_merged
+from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_BYTES_MAX, SWEEP_MAX
 from crdtdb.store import keys
 from crdtdb.store.contents import Contents
 from crdtdb.store.held import Collection, Held, is_counted
@@ -168,8 +168,21 @@ class Transaction(Ledger):
     def write(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> Written:
         """Apply one local write to a document of a collection, which is made if need be.
 
-        Raises whatever `change` raises, TooLargeError beyond the limit of leaves, and SystemCollectionError.
+        Raises whatever `change` raises, TooLargeError for what would be too large, and SystemCollectionError.
         """
+        return self._write(name, doc_id, change, check_written)
+
+    def rewrite(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> Written:
+        """Write anew what was accepted before, under dots of this store, however large it is."""
+        return self._write(name, doc_id, change, lambda *_: None)
+
+    def _write(
+        self,
+        name: str,
+        doc_id: str,
+        change: Callable[[State, Write], State],
+        check: Callable[[str, State, State], None],
+    ) -> Written:
         self._check_writable(name, doc_id)
         self.create(name)
         held, raw = self.held, doc_id.encode()
@@ -197,13 +210,9 @@ class Transaction(Ledger):
         after = change(before.state, write)
         if after is before.state:
             return Written(Record.of(before.seq, after), None)
-        if len(after.leaves) > DOCUMENT_LEAVES_MAX:
-            raise TooLargeError(
-                f"document {doc_id!r} would have {len(after.leaves)} leaves, the limit is {DOCUMENT_LEAVES_MAX}: "
-                "resolve its conflicts first"
-            )
+        check(doc_id, before.state, after)
         if write.opened:
-            self.texts.check_size(collection.number, raw, after, write)
+            self.texts.check_size(collection.number, raw, before.state, after, write)
         if before.residue:
             self.advance(DotSet({actor: ((counter + 1, write.counter),)}))
         else:  # the document's context is the node clock, before and after
@@ -223,6 +232,7 @@ class Transaction(Ledger):
         collection, ranges = held.collections[name], held.clock.ranges(actor)
         if (
             doc_id[0] == "_"
+            or len(text) > DOCUMENT_BYTES_MAX
             or len(ranges) > 1
             or (ranges and ranges[0][0] != 1)
             or self._schema(name, collection.number)
@@ -471,7 +481,7 @@ class Transaction(Ledger):
             return None
         number = self.collection(name).number
         found, folded = value_then(past, partial(self.texts.journal, number, doc_id.encode()))
-        return Read(canonical(found), past.seen, folded)
+        return Read(canonical_merged(found), past.seen, folded)
 
     def _forget_covered(self, history: HistoryRows, after: State) -> None:
         """Of a local record keep the newest that is served, and those after it."""

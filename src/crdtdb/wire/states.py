@@ -32,9 +32,8 @@ from msgspec import Struct
 from crdtdb.causality import ACTOR_BYTES, EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import NO_FIELDS, NO_JOURNALS, Address, Creations, Delta, Journal, Snapshot, Update, Vector
 from crdtdb.documents import NO_PATH, Ancestor, Body, Leaf, Path, Rev, State
-from crdtdb.errors import EncodingError, TooLargeError
+from crdtdb.errors import EncodingError
 from crdtdb.limits import (
-    DOCUMENT_LEAVES_MAX,
     FIELD_ELEMENT_BYTES_MAX,
     FIELD_KEY_BYTES_MAX,
     FIELD_PATH_STEPS_MAX,
@@ -183,15 +182,11 @@ def single_in(row: Encoded, living: int | None) -> Single | None:
 def decode_state(encoded: Any, context: DotSet, tables: Tables, older: Older) -> tuple[State, DotSet]:
     """Return the state whose context is `context` joined with its residue, and that residue.
 
-    Raises EncodingError or TooLargeError for anything that isn't such a state.
+    How many leaves it has isn't asked: a frame is bounded, and what two sides were allowed may be more together. Raises
+    EncodingError for anything that isn't such a state.
     """
     try:
         leaves_in, bodies_in, fields_in, journals_in, residue_in = encoded
-        if len(leaves_in) > DOCUMENT_LEAVES_MAX or len(bodies_in) > 2 * DOCUMENT_LEAVES_MAX:
-            raise TooLargeError(
-                f"a document with {len(leaves_in)} leaves and {len(bodies_in)} bodies, the limit is "
-                f"{DOCUMENT_LEAVES_MAX} leaves: resolve its conflicts"
-            )
         leaves = dict([_leaf_in(leaf, tables, older) for leaf in leaves_in])
         bodies = dict([_body_in(body, tables) for body in bodies_in])
         fields = (
@@ -210,7 +205,7 @@ def decode_state(encoded: Any, context: DotSet, tables: Tables, older: Older) ->
             else NO_JOURNALS
         )
         residue = dots_in(residue_in, tables) if residue_in is not None else EMPTY
-    except (EncodingError, TooLargeError):
+    except EncodingError:
         raise
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise EncodingError(f"not the state of a document: {error}") from error
