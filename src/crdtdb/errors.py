@@ -102,6 +102,10 @@ class StoreFullError(StoreError):
     """The disk is full. Nothing of the refused commit was written."""
 
 
+class StoreFilesError(StoreError):
+    """The process, or the system, has too many files open to open those of the store."""
+
+
 class StorePermissionError(StoreError):
     """The operating system doesn't allow the store's files to be read or written."""
 

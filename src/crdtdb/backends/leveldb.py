@@ -6,6 +6,7 @@ word. The sizes below were chosen by `benchmarks/backends.py`; docs/explanation/
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,20 +18,17 @@ from weakref import WeakSet
 import plyvel
 
 from crdtdb import forks
+from crdtdb.backends.failures import damaged, named_by, number_at_end
 from crdtdb.backends.leveldb_copy import load_copy
 from crdtdb.backends.locks import FileLock
 from crdtdb.backends.protocol import Batch, Capabilities
-from crdtdb.errors import (
-    StoreClosedError,
-    StoreCorruptedError,
-    StoreError,
-    StoreFullError,
-    StorePermissionError,
-)
+from crdtdb.errors import StoreClosedError, StoreError
 
 _WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 _BLOCK_CACHE_BYTES = 32 * 1024 * 1024
 _BLOOM_BITS = 10
+_MISSHAPEN = {errno.EINVAL, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EIO}
+"""How the system says that a file ends too early, is gone, or is no file, or that the disk can't read it."""
 
 _iterators: WeakSet[Any] = WeakSet()
 _used = False
@@ -95,10 +93,11 @@ class LevelDBBackend(_Reads):
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            _fail(error, f"making the directory {path}")
+            raise named_by(error.errno, f"making the directory {path}", str(error.strerror)) from error
         self._path = path
         self._lock = FileLock(path / "crdtdb.lock")
         try:
+            _check_whole(path, self._lock.has_store)
             _ready()
             self._source = plyvel.DB(
                 str(path),
@@ -108,6 +107,7 @@ class LevelDBBackend(_Reads):
                 lru_cache_size=_BLOCK_CACHE_BYTES,
                 bloom_filter_bits=_BLOOM_BITS,
             )
+            self._lock.note_store()
         except (plyvel.Error, OSError) as error:
             self._lock.close()
             _fail(error, f"opening {path}")
@@ -229,26 +229,35 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+def _check_whole(path: Path, has_store: bool) -> None:
+    """Raise StoreCorruptedError if files are missing over whose absence LevelDB would begin an empty database.
+
+    Without CURRENT it makes a new one and removes the tables; without a log it does without what was written last. From
+    its second manifest on, which it writes when a database is opened first, there is always a log.
+    """
+    names = {file.name for file in path.iterdir()}
+    current = path / "CURRENT"
+    logs, tables = ({name for name in names if name.endswith(end)} for end in ((".log",), (".ldb", ".sst")))
+    if "CURRENT" not in names:
+        begun = names & {"MANIFEST-000001"} == {name for name in names if name.startswith("MANIFEST-")}
+        if has_store or logs or tables or not begun:
+            raise damaged(f"opening {path}", "the file CURRENT is missing, and without it the others mean nothing")
+    elif not logs and current.read_bytes() != b"MANIFEST-000001\n":
+        raise damaged(f"opening {path}", "there is no .log file, which had what was written last")
+
+
 def _fail(error: Exception, doing: str) -> NoReturn:
     """Raise the error of this package that says what happened and what to do."""
     first = error.args[0] if error.args else ""
     said = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
-    low = said.lower()
     if isinstance(error, RuntimeError):
         raise StoreClosedError(f"{doing}: the store is closed") from error
-    if isinstance(error, plyvel.CorruptionError) or "corruption" in low or "checksum" in low:
-        raise StoreCorruptedError(
-            f"{doing}: the data is damaged ({said}). Don't write to this directory any more; move it aside, and let the "
-            "node join again with an empty one, or restore a backup"
-        ) from error
-    if "no space left" in low or "file too large" in low:
-        raise StoreFullError(
-            f"{doing}: the disk is full. Nothing of this write was kept. Free some space, then open the store again"
-        ) from error
-    if "permission denied" in low or "read-only file system" in low:
-        raise StorePermissionError(
-            f"{doing}: {said}. The store needs a directory that this user may write to"
-        ) from error
-    failure = StoreError(f"{doing}: {said}")
-    failure.maybe_done = doing.startswith(("writing", "syncing"))
-    raise failure from error
+    if isinstance(error, plyvel.CorruptionError):
+        raise damaged(doing, said) from error
+    # LevelDB tells of errors of the system by their texts alone: "IO error: PATH: TEXT", "NotFound: PATH: TEXT".
+    code = error.errno if isinstance(error, OSError) and error.errno else number_at_end(said)
+    if said.endswith("already held by process"):
+        code = errno.EAGAIN
+    if code in _MISSHAPEN and not (code == errno.EIO and doing.startswith(("writing", "syncing"))):
+        raise damaged(doing, said) from error
+    raise named_by(code, doing, said) from error

@@ -14,19 +14,23 @@ import os
 from pathlib import Path
 from threading import RLock
 
-from crdtdb.errors import StoreLockedError, StorePermissionError
+from crdtdb.backends.failures import named_by
+from crdtdb.errors import StoreLockedError
 
 _held: dict[tuple[int, int], FileLock] = {}
 _guard = RLock()
+_BYTES_MAX = 64
+_STORE = b"store\n"
 
 
 class FileLock:
-    """Holds a file's lock until it is closed, or the process ends in whatever way."""
+    """Holds a file's lock until it is closed, or the process ends in whatever way. The file says who holds it."""
 
     def __init__(self, path: Path) -> None:
-        """Take the lock. Raises StoreLockedError if it is held, StorePermissionError if the file can't be opened."""
+        """Take the lock. Raises StoreLockedError if it is held, and what the system's error says if it can't be opened."""
         with _guard:
             self._file = _opened(path)
+            self._written = os.pread(self._file, _BYTES_MAX, 0)
             status = os.fstat(self._file)
             self._identity = (status.st_dev, status.st_ino)
             if self._identity in _held:
@@ -37,14 +41,28 @@ class FileLock:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                holder = os.read(self._file, 20).decode(errors="replace").strip() or "unknown"
+                holder = self._written.decode(errors="replace").split()[:1] or ["unknown"]
                 os.close(self._file)
                 raise StoreLockedError(
-                    f"{path.parent} is open in another process (pid {holder}): stop it, or reach its node over HTTP"
+                    f"{path.parent} is open in another process (pid {holder[0]}): stop it, or reach its node over HTTP"
                 ) from error
             _held[self._identity] = self
+        self._write(b"%d\n" % os.getpid() + (_STORE if self.has_store else b""))
+
+    @property
+    def has_store(self) -> bool:
+        """Whether a store was opened here before, and `note_store` said so: its files were here then."""
+        return _STORE in self._written
+
+    def note_store(self) -> None:
+        """Take note, for those who open it later, that a store is here."""
+        if not self.has_store:
+            self._write(b"%d\n" % os.getpid() + _STORE)
+
+    def _write(self, contents: bytes) -> None:
+        self._written = contents
         os.ftruncate(self._file, 0)
-        os.pwrite(self._file, b"%d" % os.getpid(), 0)
+        os.pwrite(self._file, contents, 0)
 
     def close(self) -> None:
         """Release the lock."""
@@ -64,9 +82,7 @@ def _opened(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StorePermissionError(
-            f"can't open {path}: {error.strerror}. The store needs a directory that this user may write to"
-        ) from error
+        raise named_by(error.errno, f"opening {path}", str(error.strerror)) from error
 
 
 def _after_fork_in_parent() -> None:

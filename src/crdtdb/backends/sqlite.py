@@ -9,6 +9,7 @@ no connection may be in use at a fork, and the child closes its copies at once, 
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -19,17 +20,30 @@ from typing import NoReturn, Self
 from weakref import WeakSet
 
 from crdtdb import forks
+from crdtdb.backends.failures import damaged, named_by
 from crdtdb.backends.locks import FileLock
 from crdtdb.backends.protocol import Batch, Capabilities
-from crdtdb.errors import (
-    StoreClosedError,
-    StoreCorruptedError,
-    StoreError,
-    StoreFullError,
-    StorePermissionError,
-)
+from crdtdb.errors import StoreClosedError, StoreError
 
 _PAGE_ROWS = 256
+_FILES_OPEN = 4
+"""At most, for one connection, beside the file itself: the log, its index, a journal, the directory."""
+_DAMAGED = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
+    sqlite3.SQLITE_IOERR_DATA,
+}
+_NUMBERS = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_AUTH: errno.EACCES,
+    sqlite3.SQLITE_BUSY: errno.EAGAIN,
+    sqlite3.SQLITE_LOCKED: errno.EAGAIN,
+}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rows (key BLOB NOT NULL UNIQUE, value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS flushes (number INTEGER NOT NULL);
@@ -99,11 +113,12 @@ class SQLiteBackend(_Reads):
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise StorePermissionError(f"can't make the directory {path.parent}: {error.strerror}") from error
+            raise named_by(error.errno, f"making the directory {path.parent}", str(error.strerror)) from error
         self._path = path
         self._lock = FileLock(path.with_name(path.name + ".lock"))
         self._guard = RLock()
         try:
+            _check_whole(path, self._lock.has_store)
             with _opening:
                 self._connection = _connect(path)
                 self._connection.executescript("PRAGMA journal_mode=WAL;" + _SCHEMA)
@@ -111,7 +126,14 @@ class SQLiteBackend(_Reads):
                 _backends.add(self)
         except sqlite3.Error as error:
             self._lock.close()
-            _fail(error, f"opening {path}")
+            _fail(error, f"opening {path}", path)
+        except StoreError:
+            self._lock.close()
+            raise
+        except OSError as error:
+            self._lock.close()
+            raise named_by(error.errno, f"opening {path}", str(error.strerror)) from error
+        self._lock.note_store()
         path.chmod(0o600)
         status = path.stat()
         self._capabilities = Capabilities("sqlite", durable=True, place=f"{status.st_dev}:{status.st_ino}")
@@ -173,7 +195,7 @@ class SQLiteBackend(_Reads):
                 self._connection.execute("SELECT 1")
                 return _SQLiteSnapshot(self._path)
             except sqlite3.Error as error:
-                _fail(error, "taking a snapshot")
+                _fail(error, "taking a snapshot", self._path)
 
     def close(self) -> None:
         """Close and unlock."""
@@ -217,23 +239,39 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
 
 
-def _fail(error: sqlite3.Error, doing: str) -> NoReturn:
+def _check_whole(path: Path, has_store: bool) -> None:
+    """Raise StoreCorruptedError if the file is empty, or isn't there, where SQLite would forget what is in its log."""
+    size = path.stat().st_size if path.exists() else None
+    log = path.with_name(path.name + "-wal")
+    if not size and log.exists() and log.stat().st_size:
+        raise damaged(f"opening {path}", f"the file is {'missing' if size is None else 'empty'}, and {log.name} is not")
+    if size == 0 and has_store:
+        raise damaged(f"opening {path}", "the file is empty, and had a store")
+
+
+def _fail(error: sqlite3.Error, doing: str, path: Path | None = None) -> NoReturn:
     """Raise the error of this package that says what happened and what to do."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)  # errors of the module itself have none
     said = str(error)
-    low = said.lower()
     if isinstance(error, sqlite3.ProgrammingError):
         raise StoreClosedError(f"{doing}: the store is closed") from error
-    if "malformed" in low or "not a database" in low:
-        raise StoreCorruptedError(
-            f"{doing}: the data is damaged ({said}). Don't write to this file any more; move it aside, and let the node "
-            "join again with an empty one, or restore a backup"
-        ) from error
-    if "full" in low:
-        raise StoreFullError(
-            f"{doing}: the disk is full. Nothing of this write was kept. Free some space and try again"
-        ) from error
-    if "unable to open" in low or "readonly" in low or "permission" in low:
-        raise StorePermissionError(f"{doing}: {said}. The store needs a file that this user may write to") from error
-    failure = StoreError(f"{doing}: {said}")
-    failure.maybe_done = doing.startswith(("writing", "syncing"))
-    raise failure from error
+    primary = code & 0xFF if code is not None else None
+    if code in _DAMAGED or primary in _DAMAGED:
+        raise damaged(doing, said) from error
+    if primary == sqlite3.SQLITE_CANTOPEN and path is not None:
+        raise named_by(_why_not_opened(path), doing, said) from error
+    raise named_by(_NUMBERS.get(primary or 0), doing, said) from error
+
+
+def _why_not_opened(path: Path) -> int | None:
+    """Return the error number of opening as many files as SQLite has open, which it doesn't tell."""
+    opened: list[int] = []
+    try:
+        opened.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        opened += (os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC) for _ in range(_FILES_OPEN))
+    except OSError as error:
+        return error.errno
+    finally:
+        for file in opened:
+            os.close(file)
+    return None

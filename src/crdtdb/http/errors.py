@@ -27,6 +27,7 @@ from crdtdb.errors import (
     ScriptingMissingError,
     SelectorError,
     StoreError,
+    StoreFilesError,
     StoreFullError,
     SystemCollectionError,
     TooLargeError,
@@ -58,6 +59,7 @@ _ANSWERS: tuple[tuple[type[CrdtdbError], int, str], ...] = (
     (PeerError, 502, "peer_unreachable"),
     (UnavailableError, 503, "service_unavailable"),
     (StoreFullError, 507, "insufficient_storage"),
+    (StoreFilesError, 503, "service_unavailable"),
     (StoreError, 500, "internal_server_error"),
 )
 
