@@ -132,8 +132,10 @@ class Import:
         replaced = self._replaced(names)
         plain = foreign.deleted or self.plain
         self._check_bounds(replaced, foreign.text if plain else None)
-        dot, seen, text, with_fields = self._write.sign(), EMPTY, foreign.text, False
         state = self.state()
+        if state.fields and not (self._shown and all(one.leaf.deleted for one in self._shown)):
+            self._write.build_on(state)
+        dot, seen, text, with_fields = self._write.sign(), EMPTY, foreign.text, False
         if not foreign.deleted and text is not None and (state.fields or self._write.schema):
             if self._shown and all(one.leaf.deleted for one in self._shown):
                 state, seen, text = _with_new_fields(state, self._write, foreign, text)
@@ -141,14 +143,16 @@ class Import:
                 state, seen, text = _with_fields(state, self._write, foreign, text, self._shown, self._read)
             self._fields, self._journals, self._context = state.fields, state.journals, state.context
             with_fields = bool(state.fields)
-        body_of = _body_kept(state, replaced, line, text, with_fields)
+        body_of, body_dot = _body_kept(state, replaced, line, text, with_fields), dot
+        if body_of is not None:
+            body_dot = body_of.body_dot if foreign.deleted else self._keep_body(body_of)
         self._replace(replaced, dot, body_of is None and not foreign.deleted)
         leaf = Leaf(
             foreign.rev,
             _path(foreign, replaced),
             self._clock([seen, self._stands_for, *(one.clock for one in replaced.values())], dot),
             foreign.deleted,
-            body_of.body_dot if body_of is not None else dot,
+            body_dot,
             body_of.body_rev if body_of is not None else foreign.rev,
             self._write.stamp,
             self._write.creations,
@@ -215,6 +219,13 @@ class Import:
             if with_bodies and not leaf.deleted and leaf.body_dot in self._bodies:
                 self._bytes -= len(self._bodies.pop(leaf.body_dot).text)
         self._context = self._context.add(dot)
+
+    def _keep_body(self, leaf: Leaf) -> Dot:
+        state, dot = self._write.keep_body(self.state(), leaf)
+        self._bodies, self._context = dict(state.bodies), state.context
+        if dot != leaf.body_dot:
+            self._bytes += len(self._bodies[dot].text)
+        return dot
 
     def _clock(self, replaced: list[DotSet], dot: Dot) -> DotSet:
         """Return the clock of a new leaf, of which those that stay are siblings."""

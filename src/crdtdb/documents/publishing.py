@@ -97,6 +97,7 @@ def publish(kept: Kept, state: State, write: Write) -> State:
     The winner's is published anew when fields have changed since; the other branches keep the value that they were published
     with, where that is known. Where it isn't, such a branch gets a higher rev too: `lift` then takes the winner above it.
     """
+    write.build_on(state)
     value = reading(state.fields, state.journals, write.open_sequence)
     seen = state.fields_seen()
     for number, branch in enumerate(branches(view(state))):
@@ -111,6 +112,7 @@ def lift(text: bytes, state: State, write: Write) -> State:
     place = next((number for number, one in enumerate(found) if one.text == text), 0)
     if place == 0:
         return state
+    write.build_on(state)
     value = reading(state.fields, state.journals, write.open_sequence)
     return _merge_revision(state, write, found[place], canonical_merged(whole(text, value)), state.fields_seen())
 
@@ -130,9 +132,10 @@ def _merge_revision(state: State, write: Write, branch: Branch, plain: bytes, se
     }
     kept = {dot: leaf for dot, leaf in state.leaves.items() if dot not in replaced}
     dot = write.sign()
+    holder = branch.holder
+    state, body_dot = write.keep_body(state, holder.leaf) if holder is not None else (state, dot)
     context = state.context.add(dot)
     rev = Rev(target.leaf.rev.next_generation, _digest(joined, plain))
-    holder = branch.holder
     merged = Leaf(
         rev,
         target.leaf.path.extended(target.leaf.rev.digest, target.dot),
@@ -140,7 +143,7 @@ def _merge_revision(state: State, write: Write, branch: Branch, plain: bytes, se
             [seen, *(leaf.clock for leaf in replaced.values())], [leaf.clock for leaf in kept.values()], dot, context
         ),
         False,
-        holder.leaf.body_dot if holder is not None else dot,
+        body_dot,
         holder.leaf.body_rev if holder is not None else rev,
         write.stamp,
         write.creations,

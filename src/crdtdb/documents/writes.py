@@ -26,6 +26,7 @@ from msgspec.structs import replace
 
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet, Session
 from crdtdb.crdts import Address, Creations, Draft, GapError, OpenSequence, Sequence, Signature, open_at_hand
+from crdtdb.documents.creations import body_again, shared
 from crdtdb.documents.fields import (
     NO_SCHEMA,
     NOTHING_GIVEN,
@@ -58,6 +59,7 @@ class Write:
     """What one write is signed with: who, when, and in which collection. Mints its dots.
 
     `schema` says which types the collection's fields have, `open_sequence` opens the texts and lists that are edited.
+    `creations` are all that are known, until the write takes those of what it builds on.
     """
 
     __slots__ = (
@@ -113,6 +115,17 @@ class Write:
         self.counter += 1
         return Dot(self.actor, self.counter)
 
+    def build_on(self, state: State) -> None:
+        """Take the creations of a document that the write keeps parts of, if all its parts carry the same."""
+        self.creations = shared(state, self.creations) or self.creations
+
+    def keep_body(self, state: State, leaf: Leaf) -> tuple[State, Dot]:
+        """Return a state with the body of a leaf as one that lives as long as the write, and its dot."""
+        bodies, dot = body_again(state.bodies, leaf.body_dot, self.creations, self.mint)
+        if dot == leaf.body_dot:
+            return state, dot
+        return replace(state, bodies=bodies, context=state.context.add(dot)), dot
+
     def draft(
         self,
         state: State,
@@ -163,6 +176,8 @@ def put(
         return _first(state, write, text, given)
     shown = view(state)
     target = _named(shown, write, rev)
+    if state.fields and not shown.deleted:
+        write.build_on(state)
     if not target.leaf.deleted:
         state = _keeping(state, write, shown, [target])
     replaced = twins(state, target) if target.leaf.deleted or exact else group(state, shown, target)
@@ -203,6 +218,7 @@ def delete(state: State, write: Write, rev: Rev | None, text: bytes | None = Non
     target = _named(shown, write, rev)
     if target.leaf.deleted:
         raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
+    write.build_on(state)
     if not is_revived(state, target):
         state = _keeping(state, write, shown, [target])
         replaced = twins(state, target) if exact else group(state, shown, target)
@@ -237,6 +253,8 @@ def resolve(
         )
     targets = _seen(shown, write, rev, seen)
     target = targets[0]
+    if state.fields:
+        write.build_on(state)
     state = _keeping(state, write, shown, targets)
     replaced = group(state, shown, *targets)
     bodies = {} if len(targets) == len(shown.siblings) else _without_bodies(state, targets, replaced)
@@ -299,6 +317,8 @@ def edit(
     target = shown.siblings[0] if rev is None else _named(shown, write, rev)
     if target.leaf.deleted:
         raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
+    if state.fields:
+        write.build_on(state)
     kept = _keeping(state, write, shown, [target])
     replaced = twins(kept, target) if exact else group(kept, shown, target)
     adopted, text = _adopted(kept, write, target)
@@ -397,6 +417,10 @@ def _replace(
     rev = Rev(parent.rev.next_generation, child_digest(target.rev, deleted=deleted, body=text, deltas=deltas))
     kept = {held: leaf for held, leaf in state.leaves.items() if held not in replaced}
     own_body = text is not None
+    body_dot = dot
+    if not own_body:
+        state, body_dot = write.keep_body(state, parent) if not deleted else (state, parent.body_dot)
+        context |= state.context
     child = Leaf(
         rev,
         parent.path.extended(parent.rev.digest, target.dot),
@@ -404,7 +428,7 @@ def _replace(
             [*(leaf.clock for leaf in replaced.values()), removed], [leaf.clock for leaf in kept.values()], dot, context
         ),
         deleted,
-        dot if own_body else parent.body_dot,
+        body_dot,
         rev if own_body else parent.body_rev,
         write.stamp,
         write.creations,

@@ -15,7 +15,7 @@ from msgspec import Struct
 from crdtdb.backends import Reader
 from crdtdb.causality import EMPTY, Dot, DotSet, Lineage, Lineages, Session
 from crdtdb.crdts import Creations
-from crdtdb.documents import NONE, Body, Leaf, State, totals
+from crdtdb.documents import Body, Leaf, State, Totals, totals
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.local import LOCAL
 from crdtdb.documents.schema import SCHEMA_ID
@@ -51,9 +51,9 @@ class Collection(Struct, frozen=True, gc=False):
         """Return what is kept under the collection's number."""
         return [self.documents, self.deleted, self.seq, self.sweep, self.conflicts, self.size, self.live]
 
-    def changed(self, raw: bytes, before: State, after: State, seq: int) -> Collection:
-        """Return the counts with one state of a document in the place of another, and its change the last one."""
-        old, new = totals(before) if before.leaves else NONE, totals(after)
+    def changed(self, raw: bytes, old: Totals, after: State, seq: int) -> Collection:
+        """Return the counts with a document's state in the place of what added `old`, and its change the last one."""
+        new = totals(after)
         return Collection(
             self.number,
             self.documents - old.live + new.live,

@@ -22,7 +22,7 @@ from crdtdb.crdts import (
     OpenSequence,
     Sequence,
 )
-from crdtdb.documents import NO_SCHEMA, NOTHING, Ancestor, Put, Rev, Schema, State, Write, first_digest
+from crdtdb.documents import NO_SCHEMA, NONE, Ancestor, Put, Rev, Schema, State, Write, first_digest, totals
 from crdtdb.documents.attachments import may_have_attachments
 from crdtdb.documents.bounds import check_written
 from crdtdb.documents.collecting import has_garbage
@@ -281,13 +281,14 @@ class Transaction(Ledger):
             if dot is not None:
                 row = encode_record(collection.seq + 1, after, rest, self._tables)
                 self._put_new(name, collection, keys.document(number, raw), dot, row, after.bodies[dot].text)
-                self.held = self.held.counting(name, collection.changed(raw, NOTHING, after, collection.seq + 1))
+                self.held = self.held.counting(name, collection.changed(raw, NONE, after, collection.seq + 1))
                 self._follow(number, doc_id, Record.of(0, after))
                 return
         self._log_changed(before.stored, after, keys.place(number, raw))
+        counted = totals(before.stored)  # before its history goes: that says which of its leaves is hidden
+        self._refer(number, raw, before.state, after)  # first: what this needs, nothing that goes may take along
         if before.seq:
-            self._leave(number, raw, before)
-        self._refer(number, raw, before.state, after)
+            self._leave(number, raw, before, after)
         history = HistoryRows(keys.history(number, raw), self._tables, self.get)
         self.rows.update(history.kept(before.state, after))
         if local:
@@ -306,7 +307,7 @@ class Transaction(Ledger):
         if local:
             return
         if is_counted(doc_id):
-            collection = collection.changed(raw, before.stored, after, seq)
+            collection = collection.changed(raw, counted, after, seq)
         else:
             collection = replace(collection, seq=seq)
             self.declared.add(number)  # what isn't counted and has a row in the feed is the schema
@@ -391,14 +392,15 @@ class Transaction(Ledger):
     def _look(self, number: int, raw: bytes, address: Address, journal: Journal, _: bytes) -> Sequence:
         return self.texts.look((number, raw, address), journal)
 
-    def _leave(self, number: int, raw: bytes, before: Record) -> None:
+    def _leave(self, number: int, raw: bytes, before: Record, after: State) -> None:
         """Remove what a document's last change left, and what it had before all of it was dropped."""
         self.rows[keys.change(number, before.seq)] = None
         if before.stored is before.state:
             return
         if before.stored.leaves and not before.state.leaves:
             self.remove(keys.history(number, raw))
-            self.contents.keep_only(number, raw, (body.text for body in before.state.bodies.values()))
+            bodies = [*before.state.bodies.values(), *after.bodies.values()]
+            self.contents.keep_only(number, raw, (body.text for body in bodies))
         for address in before.stored.journals.keys() - before.state.journals.keys():
             self.remove(keys.journal(keys.journals(number, raw), address))
 

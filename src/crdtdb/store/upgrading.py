@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from crdtdb.backends import Backend
 from crdtdb.causality import Lineage
 from crdtdb.crdts import open_at_hand
-from crdtdb.documents import NOTHING
+from crdtdb.documents import NONE
 from crdtdb.query.definitions import DESIGN
 from crdtdb.store import keys
 from crdtdb.store.batch import RowBatch
@@ -74,5 +74,5 @@ def _recount(backend: Backend, held: Held, tables: StoreTables, before: Collecti
         raw = key[5:]
         if is_counted(raw.decode()):
             state = decode_record(value, held.clock, tables, backend.get, key).state
-            counts = counts.changed(raw, NOTHING, state, counts.seq)
+            counts = counts.changed(raw, NONE, state, counts.seq)
     return counts

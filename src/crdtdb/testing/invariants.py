@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crdtdb.crdts import Address, Journal, Sequence, kind_of
 from crdtdb.crdts.journal import join_journals
-from crdtdb.documents import NOTHING, Totals, totals, view
+from crdtdb.documents import NONE, Totals, totals, view
 from crdtdb.documents.attachments import contents_in
 from crdtdb.documents.local import LOCAL
 from crdtdb.documents.view import rev_number
@@ -48,7 +48,7 @@ def check_store(store: Store) -> None:
                     assert store.attachments.find(content.sha256) is not None, f"{name}/{raw!r} lacks {content}"
                     assert backend.get(keys.reference(content.sha256, number, raw)) is not None
             if is_counted(raw.decode()):
-                counted = counted.changed(raw, NOTHING, record.state, counted.seq)
+                counted = counted.changed(raw, NONE, record.state, counted.seq)
                 assert totals(record.state) == Totals(
                     not seen.deleted,
                     seen.deleted and bool(record.state.leaves),
