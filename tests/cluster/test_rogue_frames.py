@@ -41,13 +41,13 @@ def drive(victim: Peer, rogue: Rogue, state: str) -> tuple[int, int]:
     return link, exchange
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(24))
 def test_any_frame_with_one_thing_changed_in_any_state(seed: int) -> None:
     rogue, victim, honest = Rogue(seed=seed), Peer("n1", seed), Peer("n2", seed)
     furnish(victim.database)
     meet(victim, honest)
     dice = rogue.dice
-    for _ in range(150):
+    for _ in range(60):
         victim.sent.clear()
         rogue.rename(dice.random() < 0.5)
         state = dice.choice(STATES)
@@ -71,3 +71,10 @@ def test_any_frame_with_one_thing_changed_in_any_state(seed: int) -> None:
     assert victim.store.held.clock == honest.store.held.clock
     assert victim.database["notes"].digest() == honest.database["notes"].digest()
     assert not victim.engine.boundary.faults
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(4))
+def test_many_frames(part: int) -> None:
+    for seed in range(1_000 + part, 2_000, 4):
+        test_any_frame_with_one_thing_changed_in_any_state(seed)

@@ -17,19 +17,23 @@ import pytest
 
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import EMPTY, DotSet
+from crdtdb.cluster.boundary import Boundary
 from crdtdb.cluster.engine import Engine
 from crdtdb.cluster.members import Roster
+from crdtdb.cluster.system_documents import Inspection
 from crdtdb.cluster.upkeep import Upkeep
 from crdtdb.crdts import Counter, Journal, SequenceField, Spot, join_vectors
 from crdtdb.documents import successors
 from crdtdb.documents.collecting import collect
-from crdtdb.gossip import Stability
+from crdtdb.gossip import Membership, Stability, membership
 from crdtdb.store import Store, collecting, comparing, exchange, identity, keys, transaction
 from crdtdb.store.contents import ContentMissingError, Contents
 from crdtdb.store.identity import Identity
 from crdtdb.store.indexes import Index, Indexing
+from crdtdb.system import SystemCollection
 from crdtdb.testing.simulate import SimulationError, simulate
 from crdtdb.testing.virtual import VirtualBackend
+from crdtdb.wire.messages import Member
 from tests.sim.seeds import (
     FAILED_INDEXED,
     FAILED_LONG,
@@ -71,6 +75,20 @@ def test_a_late_edit_of_a_retired_node_that_builds_on_what_was_collected() -> No
 def test_histories_with_indexes(first: int) -> None:
     for seed in INDEXED[first : first + STEP]:
         simulate(seed, nodes=3, seconds=6.0, queries=True)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_member_gone_mad(seed: int) -> None:
+    """The others stay up, stay joined with each other, and hold the same once it is put out."""
+    simulate(seed, nodes=3, seconds=4.0, rogue=True)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(CORES))
+def test_many_members_gone_mad(part: int) -> None:
+    wanted = int(os.environ.get("CRDTDB_SOAK_SEEDS", "10000")) // 5
+    for seed in range(part, wanted, CORES):
+        simulate(seed, rogue=True)
 
 
 @pytest.mark.soak
@@ -352,6 +370,43 @@ def test_a_broken_rule_is_found(broken: Callable[[pytest.MonkeyPatch], None], mo
     with pytest.raises(SimulationError, match="seed") as found:
         for seed in range(_FIRST.get(broken.__name__, 60), 160):
             simulate(seed, heal_seconds=25)
+    assert not isinstance(found.value.__cause__, TypeError | AttributeError), "the switch is broken, and not the rule"
+
+
+def handle_frames_without_a_boundary(patch: pytest.MonkeyPatch) -> None:
+    """Rule 15 off: what goes wrong in a frame goes wrong in the node."""
+    patch.setattr(Boundary, "frame", lambda self, link, act, now: act())
+
+
+def believe_hearsay(patch: pytest.MonkeyPatch) -> None:
+    """What others say of a member counts as much as what it says itself, whatever the incarnation."""
+    greeted = Membership.greeted
+
+    def as_before(self: Membership, member: Member, now: float) -> None:
+        known = self.others.get(member.name)
+        highest = max(member.incarnation, known.incarnation if known is not None else 0)
+        greeted(self, member._replace(incarnation=highest), now)
+
+    patch.setattr(membership, "INCARNATION_MAX", 2**64)
+    patch.setattr(membership, "INCARNATION_JUMP_MAX", 2**64)
+    patch.setattr("crdtdb.cluster.engine.INCARNATION_MAX", 2**64)
+    patch.setattr(Membership, "greeted", as_before)
+
+
+def believe_documents(patch: pytest.MonkeyPatch) -> None:
+    """What is in the database's own collections is as its owner wrote it."""
+    patch.setattr(SystemCollection, "_is_sound", lambda self, doc_id, one: True)
+    patch.setattr(Inspection, "__call__", lambda self, name, doc_id, state: None)
+
+
+@pytest.mark.parametrize("broken", [handle_frames_without_a_boundary, believe_hearsay, believe_documents])
+def test_a_rogue_that_is_believed_is_found(
+    broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(monkeypatch)
+    with pytest.raises(SimulationError, match="seed") as found:
+        for seed in range(20):
+            simulate(seed, nodes=3, seconds=4.0, heal_seconds=25, rogue=True)
     assert not isinstance(found.value.__cause__, TypeError | AttributeError), "the switch is broken, and not the rule"
 
 

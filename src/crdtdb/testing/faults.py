@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import combinations
 
 from crdtdb.errors import InvalidInputError, NotFoundError, StoreError
 from crdtdb.limits import DOCUMENT_DEPTH_MAX, DOCUMENT_ID_BYTES_MAX
+from crdtdb.testing.rogues import RogueMember
 from crdtdb.testing.world import SimulatedNode, World
 
 
@@ -125,6 +127,40 @@ def heal(world: World) -> None:
         if not node.up:
             node.start()
     world.note("everything heals")
+
+
+def let_rogue_in(world: World, rogue: RogueMember, seconds: float) -> None:
+    """A member joins and is mad: it speaks nonsense among what it should say, and writes nonsense."""
+    node = world.nodes[rogue.name] = SimulatedNode(world, rogue.name, "sync")
+    world.note(f"{rogue.name} joins, and is mad")
+    world.reviver(node)()
+    until = world.timeline.now + seconds
+
+    def write() -> None:
+        if node.database is not None and node.engine is not None and node.engine.readiness.ready:
+            rogue.write_nonsense(node.database.store)
+        if world.timeline.now < until:
+            world.timeline.after(0.5, write)
+
+    write()
+
+
+def put_rogue_out(world: World, rogue: RogueMember) -> None:
+    """Its certificate is revoked: nobody hears of it any more, and a member retires it, if it ever was one."""
+    node = world.nodes[rogue.name]
+    node.kill()
+    del world.nodes[rogue.name]
+    world.note(f"{rogue.name} is put out")
+
+    def retire() -> None:  # again and again: a member that heard of it late may have named it after the first
+        for other in world.nodes.values():
+            engine = other.engine
+            if engine is not None and engine.readiness.ready:
+                with suppress(NotFoundError, StoreError):
+                    engine.upkeep.retire(rogue.name, force=True)
+        world.timeline.after(2.0, retire)
+
+    world.timeline.after(4.0, retire)
 
 
 def _join(world: World) -> None:

@@ -9,11 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from random import Random
 from typing import Any
 
-from crdtdb.errors import EncodingError
+from crdtdb.documents import NOTHING
+from crdtdb.errors import CrdtdbError, EncodingError
+from crdtdb.store import Store
+from crdtdb.system import SystemCollection
 from crdtdb.wire.cbor import decode, encode
+from crdtdb.wire.codec import decode_message, encode_message
+from crdtdb.wire.messages import Ack, DotsOf, Member, PageOf, Ping, Probe, Rumor, Status, SumsOf
+from crdtdb.wire.parcels import Parcel
+from crdtdb.wire.states import First
 
 NONSENSE: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2, 255, 2**31, 2**32, 2**53 - 1, 2**53, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64),
@@ -97,6 +105,77 @@ def bend(payload: bytes, dice: Random) -> bytes:
     else:
         data += dice.randbytes(dice.randint(1, 20))
     return bytes(data)
+
+
+class RogueMember:
+    """What a member gone mad says in the place of what its engine wants to send.
+
+    It lies about members, and its frames are malformed anywhere. What it doesn't do is to lie about documents in well-formed
+    frames: a member may write what it likes, and no other can tell.
+    """
+
+    def __init__(self, name: str, dice: Random) -> None:
+        self.name, self._dice = name, dice
+        self._made_up = count()
+
+    def speak(self, payload: bytes) -> bytes:
+        """Return what is sent instead of a payload: mostly the same."""
+        dice, message = self._dice, decode_message(payload)
+        if dice.random() < 0.7:
+            return payload
+        if isinstance(message, (Ping, Ack, Probe)) and dice.random() < 0.7:
+            return encode_message(message._replace(members=tuple(map(self._lie, message.members)) + self._makings()))
+        changed = mutate(payload, dice) if dice.random() < 0.8 else bend(payload, dice)
+        return payload if isinstance(message, _OF_DOCUMENTS) and _is_well_formed(changed) else changed
+
+    def write_nonsense(self, store: Store) -> None:
+        """Write what no sound node writes into the database's own collections."""
+        dice = self._dice
+        name = dice.choice(["system.nodes", "system.locks", "system.notifys", "system.collections"])
+        body: dict[str, Any] = {
+            key: dice.choice([None, 7, "x", [], "00" * 16]) for key in ("store", "actor", "address", "token")
+        }
+        del body[dice.choice(list(body))]
+        body["node"] = dice.choice([None, 7, []])
+        SystemCollection(store, name).say(f"nonsense{next(self._made_up)}", body)
+
+    def _lie(self, member: Member) -> Member:
+        dice = self._dice
+        if member.name == self.name:
+            return member
+        incarnation = dice.choice([member.incarnation + dice.randint(0, 2_000), 2**53 - 1, 2**63 - 1, 0])
+        lie = member._replace(incarnation=incarnation, status=dice.choice(list(Status)))
+        what = dice.choice(["status", "status", "address", "actor", "store"])
+        if what == "address":
+            return lie._replace(address="nowhere")
+        if what == "actor":
+            return lie._replace(actor=dice.randbytes(16))
+        return lie._replace(store_id=dice.randbytes(16)) if what == "store" else lie
+
+    def _makings(self) -> tuple[Member, ...]:
+        dice = self._dice
+        return tuple(
+            Member(f"made-up{next(self._made_up)}", dice.randbytes(16), dice.randbytes(16), "nowhere", 1, Status.ALIVE)
+            for _ in range(dice.choice([0, 0, 1, 30]))
+        )
+
+
+_OF_DOCUMENTS = (PageOf, Rumor, SumsOf, DotsOf)
+
+
+def _is_well_formed(payload: bytes) -> bool:
+    """Whether a receiver could take it for something that a sound node sends."""
+    try:
+        message = decode_message(payload)
+        if not isinstance(message, (PageOf, Rumor)):
+            return True
+        parcel = Parcel(message.parcel)
+        for shipped in parcel.documents:
+            if not isinstance(parcel.first(shipped), First):
+                parcel.state(shipped, lambda rev: lambda: (), NOTHING)  # noqa: ARG005
+    except (CrdtdbError, ValueError, TypeError, LookupError):
+        return False
+    return True
 
 
 def _unpack(value: Any) -> Any:

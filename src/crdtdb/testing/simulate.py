@@ -25,11 +25,12 @@ from crdtdb.errors import ConflictError, NotFoundError, StoreError
 from crdtdb.gossip import GossipConfig
 from crdtdb.jsontext import canonical
 from crdtdb.store import Durability, Store
-from crdtdb.testing.faults import heal, plan_faults
+from crdtdb.testing.faults import heal, let_rogue_in, plan_faults, put_rogue_out
 from crdtdb.testing.field_clients import FieldClients
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.oracle import Acknowledged, check_effects, check_nothing_lost, check_nothing_rises
 from crdtdb.testing.query_clients import QueryClients, check_queries
+from crdtdb.testing.rogues import RogueMember
 from crdtdb.testing.text_clients import TextClients
 from crdtdb.testing.world import SimulatedNode, StoreFactory, World
 
@@ -64,11 +65,13 @@ def simulate(
     writes_a_second: float = 12.0,
     make_store: StoreFactory = Store,
     queries: bool = False,
+    rogue: bool = False,
 ) -> Report:
     """Run a cluster through faults and heal it. `nodes` is 3 to 7 by the seed, unless given.
 
     `make_store` makes the stores: give a broken one to see the simulator find it. With `queries` people also define indexes and
-    ask through them. Raises SimulationError.
+    ask through them. With `rogue` one more member goes mad, until the faults end: then it is stopped, and retired by another.
+    Raises SimulationError.
     """
     dice = Random(seed)  # noqa: S311
     size = nodes or dice.randint(3, 7)
@@ -79,6 +82,8 @@ def simulate(
         queries=queries,
         minors=Random(f"{seed}/minors"),  # noqa: S311
     )
+    if rogue:
+        world.rogue = RogueMember("mad", Random(f"{seed}/rogue"))  # noqa: S311
     try:
         return _run(world, seed, size, seconds, heal_seconds, writes_a_second)
     except Exception as error:
@@ -107,8 +112,12 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
     clients = Clients(world, rate, world.timeline.now + seconds)
     clients.next()
     TextClients(world, seed, _TYPED_A_SECOND, world.timeline.now + seconds).next()
+    if world.rogue is not None:
+        let_rogue_in(world, world.rogue, seconds)
     world.timeline.run(world.timeline.now + seconds)
 
+    if world.rogue is not None:
+        put_rogue_out(world, world.rogue)
     heal(world)
     healed = world.timeline.now
     world.timeline.run(healed + 3.0)
@@ -248,7 +257,10 @@ def _agree(world: World) -> bool:
     if not ready or len(stores) != len(world.nodes) or len({store.held.clock for store in stores}) != 1:
         return False
     # And all that is to be collected is: everything is stable. And all that is to be said of the collections is said.
-    if not all(store.held.stable >= store.held.clock and store.collector.waiting(1) == (0, 0) for store in stores):
+    if not all(store.held.stable >= store.held.clock for store in stores):
+        return False
+    # What has seen writes of a rogue that nobody else holds waits for it to come back, as for everybody who was retired.
+    if world.rogue is None and not all(store.collector.waiting(1) == (0, 0) for store in stores):
         return False
     return all(node.engine is not None and node.engine.showing.current for node in world.nodes.values())
 

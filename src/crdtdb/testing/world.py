@@ -8,6 +8,7 @@ from hashlib import blake2b
 from itertools import count
 from random import Random
 
+from crdtdb.certified import Certified
 from crdtdb.cluster.actions import Close, Dial, Log, Send
 from crdtdb.cluster.comparing import Finding
 from crdtdb.cluster.engine import Engine, NodeIdentity
@@ -18,6 +19,7 @@ from crdtdb.gossip import GossipConfig
 from crdtdb.store import Durability, Store
 from crdtdb.store.identity import NOISE_BYTES
 from crdtdb.testing.oracle import Acknowledged, Graves
+from crdtdb.testing.rogues import RogueMember
 from crdtdb.testing.virtual import Timeline, VirtualDisk, Weather
 from crdtdb.wire.messages import MINOR
 
@@ -146,8 +148,10 @@ class SimulatedNode:
             self.world.timeline.after(1.0, self.world.reviver(self))
 
     def _check_faults(self) -> None:
-        """Whatever a node contains, to an error that nobody expected there is a fault in the code."""
-        faults = self.engine.boundary.faults if self.engine is not None else []
+        """Whatever a node contains, an error that nobody expected is a fault in the code."""
+        rogue = self.world.rogue
+        honest = rogue is None or rogue.name != self.name
+        faults = self.engine.boundary.faults if self.engine is not None and honest else []
         assert not faults, f"{self.name} contained what nobody expected: {faults}"
 
     def perform(self) -> None:
@@ -202,6 +206,8 @@ class World:
     """Whether people define indexes, and ask through them."""
     honest: bool = True
     """Whether no disk has lost what it had synced."""
+    rogue: RogueMember | None = None
+    """The member that has gone mad."""
     minors: Random = field(default_factory=lambda: Random(0))  # noqa: S311
     """Draws the newest versions of the protocol: dice of their own, so that a new one leaves the older histories alone."""
     _numbers: count[int] = field(default_factory=lambda: count(1))
@@ -232,25 +238,34 @@ class World:
         """Connect two nodes, if both are there."""
 
         def connect() -> None:
-            other = self.nodes[address]
+            other = self.nodes.get(address)
             if not node.up:
                 return
-            if not other.up or not self.weather.passes(node.name, address):
+            if other is None or not other.up or not self.weather.passes(node.name, address):
                 node.step(lambda engine, now: engine.dial_failed(address, "unreachable", now))
                 return
             number = next(self._numbers)
             self.links[number] = (node.name, address)
-            node.step(lambda engine, now: engine.opened(number, address, None, now))
-            other.step(lambda engine, now: engine.opened(number, None, None, now))
+            there, here = self._certified(address), self._certified(node.name)
+            node.step(lambda engine, now: engine.opened(number, address, there, now))
+            other.step(lambda engine, now: engine.opened(number, None, here, now))
 
         self.timeline.after(self.dice.uniform(0.5, 2) * self.weather.delay, connect)
+
+    def _certified(self, name: str) -> Certified | None:
+        """Return a node's certificate: only a rogue would call itself anything else."""
+        return Certified("virtual", "node", name) if self.rogue is not None else None
 
     def send(self, node: SimulatedNode, link: int, payload: bytes) -> None:
         """Carry a payload to the other end, perhaps."""
         ends = self.links.get(link)
         if ends is None:
             return
-        other = self.nodes[ends[1] if ends[0] == node.name else ends[0]]
+        other = self.nodes.get(ends[1] if ends[0] == node.name else ends[0])
+        if other is None:
+            return
+        if self.rogue is not None and self.rogue.name == node.name:
+            payload = self.rogue.speak(payload)
         self.frames += 1
         copies = 2 if self.dice.random() < self.weather.doubling else 1
         for _ in range(copies):
@@ -268,8 +283,13 @@ class World:
         for name in ends or ():
             self.timeline.after(
                 self.dice.uniform(0, 0.2),
-                lambda name=name: self.nodes[name].step(lambda e, now: e.closed(link, now)),  # type: ignore[misc]
+                lambda name=name: self._end(name, link),  # type: ignore[misc]
             )
+
+    def _end(self, name: str, link: int) -> None:
+        node = self.nodes.get(name)
+        if node is not None:
+            node.step(lambda engine, now: engine.closed(link, now))
 
     def drop_links(self, name: str) -> None:
         """End all connections of a node that is gone."""
@@ -278,10 +298,10 @@ class World:
                 self.close_link(link)
 
     def reviver(self, node: SimulatedNode) -> Callable[[], None]:
-        """Return what starts a node again, if it is down by then."""
+        """Return what starts a node again, if it is down by then, and wasn't put out."""
 
         def revive() -> None:
-            if not node.up:
+            if not node.up and self.nodes.get(node.name) is node:
                 self.note(f"{node.name} starts")
                 node.start()
 
