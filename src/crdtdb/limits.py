@@ -28,7 +28,12 @@ STAMP_AHEAD_MILLISECONDS_MAX: Final = 24 * 3600 * 1000
 
 # The wire between nodes.
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Above `DOCUMENT_BYTES_MAX`, so that every document that was accepted can travel."""
+"""A longer message travels in parts."""
+PART_BYTES_MIN: Final = 1024 * 1024
+PARTS_MAX: Final = 128
+"""Of one message, fewer than `SEND_QUEUE_FRAMES_MAX`."""
+MESSAGE_BYTES_MAX: Final = 512 * 1024 * 1024
+"""A message that comes in parts: several times what one document may have, since several sides may each have that much."""
 FRAME_DEPTH_MAX: Final = 32
 HANDSHAKE_FRAME_BYTES_MAX: Final = 1024 * 1024
 PAGE_BYTES_TARGET: Final = 256 * 1024

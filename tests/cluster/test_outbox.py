@@ -9,12 +9,12 @@ from crdtdb.wire.messages import Poke, Rumor
 
 def test_a_message_beyond_the_frame_is_said_aloud_and_not_sent() -> None:
     outbox = Outbox()
-    outbox.send(1, Rumor([b"x" * FRAME_BYTES_MAX], ()))
+    outbox.send(1, Rumor([[], [], ["notes"], [], None, [[0, "d", b"x" * FRAME_BYTES_MAX]]], ()))
     outbox.send(1, Poke())
     log, sent = outbox.take()
     assert isinstance(log, Log)
     assert log.level == "ERROR"
-    assert "can't be sent" in log.text
+    assert "notes/d can't be sent" in log.text
     assert isinstance(sent, Send)
     assert outbox.take() == []
     assert outbox.sent["poke"] == [1, 6]

@@ -47,6 +47,7 @@ from crdtdb.wire.messages import (
     Message,
     More,
     PageOf,
+    Part,
     Piece,
     Ping,
     Poke,
@@ -316,6 +317,7 @@ def vector_messages() -> dict[str, Message]:
         "lock-turn": LockTurn("invoice/7"),
         "lock-tell": LockTell(bytes(8)),
         "lock-told": LockTold(bytes(8), 12, (("invoice/7", Ticket(1 << 40, "n1", 3), 12, 30_000),)),
+        "part": Part(7, 1, 3, b"bytes"),
     }
 
 

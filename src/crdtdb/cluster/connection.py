@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from socket import socket
 
@@ -25,10 +26,17 @@ class Connection:
         self._outgoing: MemoryObjectSendStream[bytes]
         self._queued: MemoryObjectReceiveStream[bytes]
         self._outgoing, self._queued = anyio.create_memory_object_stream[bytes](SEND_QUEUE_FRAMES_MAX)
+        self._urgent: deque[bytes] = deque(maxlen=SEND_QUEUE_FRAMES_MAX)
 
-    def send(self, payload: bytes) -> None:
-        """Queue a payload. Raises anyio.WouldBlock if the other side reads too slowly, ClosedResourceError at the end."""
-        self._outgoing.send_nowait(frame(payload))
+    def send(self, payload: bytes, urgent: bool = False) -> None:
+        """Queue a payload, an `urgent` one before all others that wait.
+
+        Raises anyio.WouldBlock if the other side reads too slowly, ClosedResourceError at the end.
+        """
+        if not urgent or not self.waiting:
+            self._outgoing.send_nowait(frame(payload))
+        else:
+            self._urgent.append(frame(payload))  # sent before the next frame that waits
 
     @property
     def socket(self) -> socket:
@@ -59,8 +67,9 @@ class Connection:
                 try:
                     async with self._queued:
                         async for data in self._queued:
-                            with anyio.fail_after(SEND_SECONDS_MAX):
-                                await self._stream.send(data)
+                            for one in (*self._take_urgent(), data):
+                                with anyio.fail_after(SEND_SECONDS_MAX):
+                                    await self._stream.send(one)
                     reason = "closed by this node"
                 except TimeoutError:
                     reason = "the other side reads too slowly"
@@ -85,6 +94,11 @@ class Connection:
         self._outgoing.close()
         self._queued.close()
         return reason
+
+    def _take_urgent(self) -> list[bytes]:
+        taken = list(self._urgent)
+        self._urgent.clear()
+        return taken
 
     async def _read(self, received: Received) -> None:
         while True:

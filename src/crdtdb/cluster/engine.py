@@ -39,6 +39,7 @@ from crdtdb.wire.messages import (
     BRIEF_SINCE,
     LOCKS_SINCE,
     MINOR,
+    PARTS_SINCE,
     Ack,
     Ask,
     Audit,
@@ -51,6 +52,7 @@ from crdtdb.wire.messages import (
     Message,
     More,
     PageOf,
+    Part,
     Piece,
     Ping,
     Poke,
@@ -171,6 +173,7 @@ class Engine:
             Audit: lambda link, message, now: self.audits.asked_for(link.peer or "?"),  # noqa: ARG005
             Poke: lambda link, message, now: self._ask_by_name(link.peer, now),  # noqa: ARG005
             **(self.locks.handlers if identity.minor >= LOCKS_SINCE else {}),
+            **({Part: self._part} if identity.minor >= PARTS_SINCE else {}),
         }
 
     # Events
@@ -330,6 +333,15 @@ class Engine:
             self.readiness.peer_serves(link.peer or "?")
         self.membership.heard(link.peer or "?")
         handler(link, message, now)
+
+    def _part(self, link: Link, part: Part, now: float) -> None:
+        self.exchanges.heard(link.number, now)
+        payload = link.assembly.add(part, now)
+        if payload is not None:
+            message = decode_message(payload)
+            if isinstance(message, Part):
+                raise ProtocolError("a part within a part")
+            self._dispatch(link, message, now)
 
     def _ping(self, link: Link, message: Ping, now: float) -> None:
         self._learn(link, message.members, now)

@@ -13,6 +13,7 @@ from crdtdb.cluster.fetching import Fetching
 from crdtdb.cluster.links import Link
 from crdtdb.errors import DotCollisionError, EncodingError, HistoryForkedError, NotFoundError, TooLargeError
 from crdtdb.gossip import Asking, Form, GossipConfig, PageFlow
+from crdtdb.limits import PART_BYTES_MIN
 from crdtdb.store import ContentMissingError, Inspect, JunctionMissingError, Outgoing, Store, trust
 from crdtdb.wire.codec import parcel_in
 from crdtdb.wire.messages import (
@@ -193,6 +194,12 @@ class Exchanges:
                         again.pages.extend(fetching.pages)
                     return
 
+    def heard(self, number: int, now: float) -> None:
+        """Take note that a part of something came over a link: what is asked for there is on its way."""
+        asking = self._asking.get(number)
+        if asking is not None:
+            asking.heard = now
+
     def _agreed(self, number: int) -> None:
         """Take note that a comparison is over, and all that it found is mended."""
         comparison, asking = self._comparing.pop(number), self._asking.pop(number)
@@ -345,7 +352,7 @@ class Exchanges:
         elif flow.may_send:
             page = outgoing.next_page()
             self._outbox.send(number, PageOf(flow.exchange, flow.sent, page.last, page.parcel))
-            flow.sent += 1
+            flow.went_out(page.size > PART_BYTES_MIN)
             if page.last and (compared is None or not compared.page_ended()):
                 self._stop_answering(number)
 

@@ -7,12 +7,13 @@ the requests of others.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from crdtdb.certified import Certified
 from crdtdb.cluster.actions import Close, Dial, Outbox
 from crdtdb.gossip import Dialer, GossipConfig
-from crdtdb.wire.messages import MINOR, Greeting, Member, Message, Ping
+from crdtdb.wire.messages import MINOR, PARTS_SINCE, Greeting, Member, Message, Ping
+from crdtdb.wire.parts import Assembly
 
 
 @dataclass(slots=True)
@@ -30,6 +31,8 @@ class Link:
     """What it said of itself."""
     minor: int = 0
     """The minor version of the protocol that both sides speak."""
+    assembly: Assembly = field(default_factory=Assembly)
+    """The message that is coming in parts."""
 
     def __str__(self) -> str:
         name = self.peer or (self.certified.name if self.certified is not None else "a stranger")
@@ -77,6 +80,8 @@ class Links:
         """The handshake of a link is over."""
         link.peer, link.greeting = greeting.name, greeting
         link.minor = min(self._minor, greeting.minor)
+        if link.minor >= PARTS_SINCE:
+            self._outbox.in_parts.add(link.number)
         self.greeted_or_gone += 1
 
     def is_connected(self, name: str) -> bool:
@@ -154,6 +159,8 @@ class Links:
         """Close what is stuck: half a handshake, or a line through which nothing comes; ping where it is quiet."""
         for link in list(self._links.values()):
             silent = now - link.heard
+            if link.assembly.waiting and now - link.assembly.heard > self._config.exchange_timeout:
+                link.assembly.drop()
             if link.peer is None and silent > self._config.greeting_timeout:
                 self.close(link, now, f"closing the connection with {link}: no handshake in time")
             elif link.peer is not None and silent > self._config.silence_timeout:
@@ -180,6 +187,7 @@ class Links:
         link = self._links.pop(number, None)
         if link is None:
             return
+        self._outbox.in_parts.discard(number)
         self.greeted_or_gone += 1
         if link.address is not None:
             self.dialer.ended(link.address, now)

@@ -153,7 +153,7 @@ class Runtime:
         if connection is None:
             return
         try:
-            connection.send(action.payload)
+            connection.send(action.payload, action.urgent)
         except anyio.WouldBlock:
             _log.warning("closing a connection: the other side reads too slowly")
             connection.finish()

@@ -351,12 +351,13 @@ def check_size(before: Fields, after: Fields) -> None:
         )
     if after is before or not after:
         return
-    size = _bytes_of(after)
-    if size > FIELDS_BYTES_MAX and size > _bytes_of(before):
+    size = fields_bytes(after)
+    if size > FIELDS_BYTES_MAX and size > fields_bytes(before):
         raise TooLargeError(f"the document's fields would have {size:,} bytes, the limit is {FIELDS_BYTES_MAX:,}")
 
 
-def _bytes_of(fields: Fields) -> int:
+def fields_bytes(fields: Fields) -> int:
+    """Return how many bytes the small fields of a document have."""
     return sum(
         len(address.part) + sum(len(delta.content) for delta in deltas.values()) for address, deltas in fields.items()
     )

@@ -58,13 +58,23 @@ class PageFlow:
     wanted: int
     heard: float
     sent: int = 0
+    large: int | None = None
+    """The number of a large page that the other side hasn't merged yet, as far as is known: none goes out behind it."""
 
     @property
     def may_send(self) -> bool:
         """Whether the next page may go out."""
-        return self.sent < self.wanted
+        return self.sent < self.wanted and self.large is None
+
+    def went_out(self, large: bool) -> None:
+        """Take note that a page was sent. A `large` one travels in parts, and those behind it would overtake it."""
+        if large:
+            self.large = self.sent
+        self.sent += 1
 
     def more(self, wanted: int, now: float, pages_ahead: int) -> None:
         """Take note of what is wanted. Nobody is sent more than `pages_ahead` at once, whatever they want."""
+        if self.large is not None and wanted > self.large + pages_ahead:
+            self.large = None
         self.wanted = min(max(self.wanted, wanted), self.sent + pages_ahead)
         self.heard = now

@@ -17,7 +17,9 @@ from crdtdb.causality import EMPTY, Actor, Dot, DotSet, Lineages
 from crdtdb.crdts import GapError, Journals
 from crdtdb.documents import Ancestor, Body, Leaf, Rev, State, merge
 from crdtdb.documents.attachments import Content
+from crdtdb.documents.bounds import bodies_bytes
 from crdtdb.documents.catalogue import Catalogue, merge_catalogues
+from crdtdb.documents.fields import fields_bytes
 from crdtdb.documents.local import LOCAL
 from crdtdb.documents.successors import Successor, successor_of
 from crdtdb.limits import AHEAD_RANGES_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX, REVS_LIMIT
@@ -43,6 +45,8 @@ class Page(NamedTuple):
     parcel: list[Any]
     documents: int
     last: bool
+    size: int
+    """About how many bytes it has."""
 
 
 class _Found(NamedTuple):
@@ -64,7 +68,7 @@ class _Found(NamedTuple):
             return len(self.state.text)
         if self.told is not None:
             return len(self.told.text or b"") + _bytes_of(self.told.journals)
-        return sum(len(body.text) for body in self.state.bodies.values()) + _bytes_of(self.state.journals)
+        return bodies_bytes(self.state) + fields_bytes(self.state.fields) + _bytes_of(self.state.journals)
 
     def add_to(self, writer: ParcelWriter) -> None:
         """Put it into a parcel."""
@@ -128,7 +132,7 @@ class Outgoing:
         self._ahead = found
         if found is None:
             self.close()
-        return Page(writer.finish(self._held.clock), len(writer), found is None)
+        return Page(writer.finish(self._held.clock), len(writer), found is None, writer.size)
 
     def close(self) -> None:
         """Let go of the snapshot."""

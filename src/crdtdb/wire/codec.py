@@ -8,7 +8,7 @@ from typing import Any
 
 from crdtdb.causality import DotSet
 from crdtdb.errors import EncodingError, ProtocolError
-from crdtdb.limits import ADDRESS_BYTES_MAX, LOCK_NAME_BYTES_MAX, LOCKS_MAX, MEMBERS_MAX, NAME_BYTES_MAX
+from crdtdb.limits import ADDRESS_BYTES_MAX, LOCK_NAME_BYTES_MAX, LOCKS_MAX, MEMBERS_MAX, NAME_BYTES_MAX, PARTS_MAX
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.messages import (
     MAGIC,
@@ -36,6 +36,7 @@ from crdtdb.wire.messages import (
     Message,
     More,
     PageOf,
+    Part,
     Piece,
     Ping,
     Poke,
@@ -243,6 +244,14 @@ def _votes(value: Any) -> tuple[tuple[str, Ticket, int, int], ...]:
     return tuple((_lock(lock), _ticket(ticket), _number(token), _number(ttl)) for lock, ticket, token, ttl in value)
 
 
+def _part(message: int, part: Any, parts: Any, content: Any) -> Part:
+    if type(parts) is not int or not 2 <= parts <= PARTS_MAX or type(part) is not int or not 0 <= part < parts:
+        raise EncodingError(f"a message has 2 to {PARTS_MAX} parts, numbered from 0")
+    if type(content) is not bytes or not content:
+        raise EncodingError("a part is bytes")
+    return Part(message, part, parts, content)
+
+
 def _with_ticket(at: int) -> Callable[[Any], list[Any]]:
     """Return a writer of messages whose item at that place is a ticket."""
     return lambda message: [list(item) if place == at else item for place, item in enumerate(message)]
@@ -336,6 +345,7 @@ _TABLE: tuple[tuple[type[Any], Callable[[Any], list[Any]], Callable[..., Any]], 
         lambda m: [m.roster, m.highest, [[lock, list(ticket), *rest] for lock, ticket, *rest in m.votes]],
         lambda roster, highest, votes: LockTold(_eight(roster), _number(highest), _votes(votes)),
     ),
+    (Part, list, lambda message, part, parts, content: _part(_number(message), part, parts, content)),
 )
 _KINDS = {row[0]: kind for kind, row in enumerate(_TABLE)}
 _WRITERS = [row[1] for row in _TABLE]

@@ -35,6 +35,7 @@ over the connection on which it was asked.
     26    lock-turn    lock                                      it is free, and you are next
     27    lock-tell    roster                                    tell me what you have promised
     28    lock-told    roster, highest token, [[lock, ticket, token, ttl], ...]
+    29    part         message, part, parts, bytes                  of a message too long for one frame
 
     member = [name, store id, actor, address, incarnation, status]     status 0 alive, 1 suspect, 2 dead
     roster = digest of the members' store ids, 8 bytes
@@ -55,7 +56,7 @@ MINOR = 4
 """0: before stores were compared. 1: before locks. 2: before successors. 3: before incarnations were bounded."""
 LOCKS_SINCE = CLOSED_SINCE = 2
 BRIEF_SINCE = 3
-BOUNDED_SINCE = 4
+BOUNDED_SINCE = PARTS_SINCE = 4
 
 
 class Status(IntEnum):
@@ -280,6 +281,13 @@ class LockTold(NamedTuple):
     votes: tuple[tuple[str, Ticket, int, int], ...]
 
 
+class Part(NamedTuple):
+    message: int
+    part: int
+    parts: int
+    content: bytes
+
+
 Message: TypeAlias = (
     Hello
     | Welcome
@@ -310,4 +318,5 @@ Message: TypeAlias = (
     | LockTurn
     | LockTell
     | LockTold
+    | Part
 )

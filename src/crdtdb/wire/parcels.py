@@ -268,6 +268,15 @@ def check_text(text: bytes) -> None:
         raise EncodingError("the attachments of a body are an object, written without spaces")
 
 
+def largest_in(parcel: list[Any]) -> str:
+    """Return the name of the largest document of a parcel that is to be sent, for those who read logs."""
+    _, _, names, *_, documents = parcel
+    if not documents:
+        return "the catalogue of collections"
+    name, doc_id, *_ = max(documents, key=lambda document: len(document[2]))
+    return f"document {names[name]}/{doc_id}"
+
+
 def _closed_out(closed: Closed) -> list[Any]:
     parent = digest_out(closed.parent) if closed.parent is not None else None
     return [closed.rev.generation, digest_out(closed.rev.digest), parent]
