@@ -131,6 +131,9 @@ SESSION_SKEW_SECONDS_MAX: Final = 300
 PASSWORDS_WAITING_MAX: Final = 100
 """Attempts to log in that wait to be hashed; beyond, 503."""
 
+ANSWER_PAGE_BYTES: Final = 256 * 1024
+"""An answer of many documents is read, written and sent in pages of about so much; one document may have more."""
+
 # Queries.
 FIND_SORTED_MAX: Final = 100_000
 """Documents that a query without a limit sorts in memory, some hundred bytes for each."""
@@ -139,6 +142,16 @@ CHANGE_MANY_MAX: Final = 10_000
 """Documents that one update or deletion by a selector may change."""
 FIND_LIMIT: Final = 25
 """Documents that an answer of `_find` has, unless more are asked for."""
+
+PATTERN_BYTES_MAX: Final = 10_000
+"""Of a regular expression."""
+PATTERN_SECONDS_MAX: Final = 0.5
+"""CPU of this process while a regular expression is matched with one text."""
+PATTERN_SECONDS_FREE: Final = 3.0
+"""CPU that the regular expressions of one query may take beyond `PATTERN_SECONDS_PER_TEXT` for each text."""
+PATTERN_SECONDS_PER_TEXT: Final = 0.001
+PATTERN_LARGE_TEXT_BYTES: Final = 64 * 1024
+"""Texts beyond this are matched one at a time: at worst a match takes some hundred bytes for each character."""
 
 # JavaScript of design documents.
 SCRIPT_SECONDS_MAX: Final = 5.0

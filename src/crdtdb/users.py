@@ -14,6 +14,7 @@ import hmac
 import os
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from threading import Lock, Semaphore
 from typing import Any, NamedTuple
@@ -70,7 +71,7 @@ class Attempts:
 
     def __init__(self, clock: Callable[[], float] = monotonic_seconds) -> None:
         self._clock = clock
-        self._failed: dict[str, list[float]] = {}
+        self._failed: OrderedDict[str, list[float]] = OrderedDict()
         self._lock = Lock()
 
     def wait(self, *keys: str) -> float:
@@ -109,7 +110,7 @@ class Attempts:
             kept = self._failed.pop(key, [])  # to the end: what is forgotten first is the oldest
             self._failed[key] = [*kept[-_FAILURES_MAX:], self._clock()]
         while len(self._failed) > _FAILURES_KEPT:
-            del self._failed[next(iter(self._failed))]
+            self._failed.popitem(last=False)
 
 
 class Users:

@@ -20,6 +20,11 @@ def monotonic_seconds() -> float:
     return time.monotonic()
 
 
+def thread_seconds() -> float:
+    """Return the seconds of CPU that the calling thread has used."""
+    return time.thread_time()
+
+
 def http_date(milliseconds: int) -> str:
     """Write a time in milliseconds as HTTP does: `Mon, 23 Nov 2026 09:20:11 GMT`."""
     return formatdate(milliseconds // 1000, usegmt=True)  # strftime would name days in the process's language

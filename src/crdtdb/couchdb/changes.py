@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
+
+import orjson
 
 from crdtdb.causality import DotSet
 from crdtdb.couchdb.seqs import ZERO, Seq, decode_seq, encode_seq, mark_of, seq_at_end
 from crdtdb.couchdb.trees import Options, Tree, Trees
 from crdtdb.documents import view
 from crdtdb.documents.schema import SCHEMA_ID
+from crdtdb.limits import ANSWER_PAGE_BYTES
 from crdtdb.store import Record, Store
 
 _PAGE = 1_000
@@ -85,6 +89,7 @@ class ChangesFeed:
     def _page(self, limit: int | None) -> list[dict[str, Any]]:
         most = _PAGE if limit is None else min(limit, _PAGE)
         rows: list[dict[str, Any]] = []
+        size = 0
         self._begin_anew_if_dropped()
         fresh: list[str] = []
         with self._store.moment() as moment:
@@ -96,7 +101,7 @@ class ChangesFeed:
             self.at = self.at._replace(creation=creation)
             read = 0
             for seq, doc_id, record in moment.changes(self._name, self.at.number):
-                if len(rows) >= most or read >= _PAGE:
+                if len(rows) >= most or read >= _PAGE or size >= ANSWER_PAGE_BYTES:
                     self.exhausted = False
                     break
                 read += 1
@@ -110,6 +115,7 @@ class ChangesFeed:
                 row = self._row(Tree(self._store, self._name, doc_id, record, shown))
                 if row is not None:
                     rows.append(row)
+                    size += len(orjson.dumps(row["doc"])) if self._wanted.include_docs else 0
             else:
                 self.exhausted = not fresh
                 if self.exhausted:
@@ -125,18 +131,17 @@ class ChangesFeed:
                 row["seq"] = None
         return rows
 
-    def newest(self, limit: int | None) -> list[dict[str, Any]]:
-        """Return the rows from the newest back to where the reader stands."""
-        rows: list[dict[str, Any]] = []
+    def newest(self, limit: int | None) -> Iterator[dict[str, Any]]:
+        """Yield the rows from the newest back to where the reader stands."""
+        return islice(self._backwards(), limit)
+
+    def _backwards(self) -> Iterator[dict[str, Any]]:
         for seq, doc_id, record in self._store.changes(self._name, self.at.number, reverse=True):
-            if limit is not None and len(rows) >= limit:
-                break
             for tree in self._trees.trees([(doc_id, record)]):
                 self.at = self.at._replace(number=seq)
                 row = self._row(tree)
                 if row is not None:
-                    rows.append(row)
-        return rows
+                    yield row
 
     def pending(self) -> int:
         """Return how many changes are behind the reader's place: counted if they are few, otherwise at most that many."""

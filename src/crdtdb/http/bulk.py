@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
+import orjson
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from crdtdb.couchdb import Incoming, Options, Tree, Trees, incoming, seq_now
@@ -26,36 +28,35 @@ from crdtdb.http.answers import (
 from crdtdb.http.documents import open_revs, options_of
 from crdtdb.http.errors import as_result, words
 from crdtdb.http.state import collection_of, drawn_id, duty_of, trees_of, writes_of
+from crdtdb.http.streaming import Writer, between, streamed
 from crdtdb.limits import BULK_DOCUMENTS_MAX
 from crdtdb.threads import QUERIES
 
 
-async def all_documents(request: Request) -> JSONAnswer:
+async def all_documents(request: Request) -> Response:
     """GET or POST /{db}/_all_docs : a range of ids, or `keys`."""
     return await _rows_of(request, None)
 
 
-async def design_documents(request: Request) -> JSONAnswer:
+async def design_documents(request: Request) -> Response:
     """GET or POST /{db}/_design_docs : the same of the design documents alone."""
     return await _rows_of(request, "_design/")
 
 
-async def _rows_of(request: Request, within: str | None) -> JSONAnswer:
+async def _rows_of(request: Request, within: str | None) -> Response:
     trees, collection = trees_of(request), collection_of(request)
     body = await read_optional_object(request) if request.method == "POST" else {}
     keys = body.get("keys", json_parameter(request, "keys"))
     if keys is not None and not isinstance(keys, list):
         raise bad_request("`keys` parameter must be an array.")
     query = _AllDocs(request, body)
-    rows = await QUERIES.run(lambda: query.rows(trees, keys, within))
-    answer: dict[str, Any] = {
-        "total_rows": len(collection),
-        "offset": None if keys is not None else query.skip,
-        "rows": rows,
-    }
+    writer = Writer(trees.store)
+    query.options = query.options._replace(mark=writer.mark)
+    head: dict[str, Any] = {"total_rows": len(collection), "offset": None if keys is not None else query.skip}
     if query.update_seq:
-        answer["update_seq"] = seq_now(trees.store, trees.name)
-    return JSONAnswer(answer)
+        head["update_seq"] = seq_now(trees.store, trees.name)
+    rows = map(writer.pieces, query.rows(trees, keys, within))
+    return await streamed(QUERIES, between(orjson.dumps(head)[:-1] + b',"rows":[\n', rows, lambda: b"\n]}\n"))
 
 
 class _AllDocs:
@@ -93,13 +94,13 @@ class _AllDocs:
             raise bad_request(f"`{names[0]}` is a string")
         return value if value is not None else text(request, *names)
 
-    def rows(self, trees: Trees, keys: list[Any] | None, within: str | None) -> list[dict[str, Any]]:
-        """Return the rows."""
+    def rows(self, trees: Trees, keys: list[Any] | None, within: str | None) -> Iterator[dict[str, Any]]:
+        """Yield the rows."""
         stop = None if self.limit is None else self.skip + self.limit
         if keys is not None:
             chosen = keys[::-1] if self.descending else keys
-            return [self._row_of_key(trees, key) for key in chosen[self.skip : stop]]
-        return [self._row(tree) for tree in islice(self._range(trees, within), self.skip, stop)]
+            return (self._row_of_key(trees, key) for key in chosen[self.skip : stop])
+        return (self._row(tree) for tree in islice(self._range(trees, within), self.skip, stop))
 
     def _range(self, trees: Trees, within: str | None) -> Iterator[Tree]:
         low, high = (self.end, self.start) if self.descending else (self.start, self.end)
@@ -161,18 +162,20 @@ def _read(document: Any, new_edits: bool) -> Incoming | CrdtdbError:
         return error
 
 
-async def bulk_get(request: Request) -> JSONAnswer:
+async def bulk_get(request: Request) -> Response:
     """POST /{db}/_bulk_get : revisions of many documents."""
     trees, options = trees_of(request), options_of(request)
     latest = flag(request, "latest")
     asked = (await read_object(request)).get("docs")
     if not isinstance(asked, list):
         raise bad_request("Missing JSON list of 'docs'.")
-    results = await QUERIES.run(lambda: [_got(trees, one, options, latest) for one in asked])
-    return JSONAnswer({"results": results})
+    writer = Writer(trees.store)
+    results = (_got(writer, trees, one, options._replace(mark=writer.mark), latest) for one in asked)
+    return await streamed(QUERIES, between(b'{"results":[\n', results, lambda: b"\n]}\n"))
 
 
-def _got(trees: Trees, asked: Any, options: Options, latest: bool) -> dict[str, Any]:
+def _got(writer: Writer, trees: Trees, asked: Any, options: Options, latest: bool) -> Iterator[bytes]:
+    """Yield what is found of one document, in pieces: it may have a thousand leaves."""
     doc_id = asked.get("id") if isinstance(asked, dict) else None
     rev = asked.get("rev") if isinstance(asked, dict) else None
     try:
@@ -181,30 +184,32 @@ def _got(trees: Trees, asked: Any, options: Options, latest: bool) -> dict[str, 
         if isinstance(since, list):
             options = options._replace(attachments=True, atts_since=frozenset(map(checked_rev, since)))
         if rev is None:
-            tree = trees.get(named)
-            found = [{"ok": tree.document(None, options)}]
+            found: Iterator[dict[str, Any]] = iter([{"ok": trees.get(named).document(None, options)}])
         else:
             found = open_revs(trees, named, [checked_rev(rev) and rev], options, latest)
+        first = next(found)
     except CrdtdbError as error:
         _, word, reason = words(error)
-        return {
-            "id": doc_id,
-            "docs": [{"error": {"id": doc_id, "rev": rev or "undefined", "error": word, "reason": reason}}],
-        }
-    docs = [
-        one
-        if "ok" in one
-        else {"error": {"id": doc_id, "rev": one["missing"], "error": "not_found", "reason": "missing"}}
-        for one in found
-    ]
-    return {"id": doc_id, "docs": docs}
+        failed = {"error": {"id": doc_id, "rev": rev or "undefined", "error": word, "reason": reason}}
+        yield orjson.dumps({"id": doc_id, "docs": [failed]})
+        return
+    rows = (writer.pieces(one if "ok" in one else _lacking(doc_id, one["missing"])) for one in chain([first], found))
+    yield from between(b'{"id":%b,"docs":[' % orjson.dumps(doc_id), rows, lambda: b"]}")
 
 
-async def revs_diff(request: Request) -> JSONAnswer:
+def _lacking(doc_id: Any, rev: str) -> dict[str, Any]:
+    return {"error": {"id": doc_id, "rev": rev, "error": "not_found", "reason": "missing"}}
+
+
+async def revs_diff(request: Request) -> Response:
     """POST /{db}/_revs_diff : which of these revisions aren't here."""
     trees, asked = trees_of(request), await read_object(request)
-    missing = await QUERIES.run(lambda: {doc_id: _missing(trees, doc_id, revs) for doc_id, revs in asked.items()})
-    return JSONAnswer({doc_id: found for doc_id, found in missing.items() if found is not None})
+    rows = (
+        (b"%b:%b" % (orjson.dumps(doc_id), orjson.dumps(found)),)
+        for doc_id, revs in asked.items()
+        if (found := _missing(trees, doc_id, revs)) is not None
+    )
+    return await streamed(QUERIES, between(b"{", rows, lambda: b"}\n"))
 
 
 async def missing_revs(request: Request) -> JSONAnswer:

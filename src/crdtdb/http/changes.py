@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import orjson
 from starlette.requests import Request
@@ -12,18 +13,19 @@ from starlette.routing import Route
 
 from crdtdb.couchdb import ChangesFeed, Tree, Wanted
 from crdtdb.couchdb.words import bad_request, query_parse_error
-from crdtdb.http.answers import JSONAnswer, flag, json_parameter, number, read_optional_object
+from crdtdb.http.answers import flag, json_parameter, number, read_optional_object
 from crdtdb.http.bell import Waiter
 from crdtdb.http.documents import options_of
 from crdtdb.http.state import bell_of, designs_of, name_of, scripts_of, trees_of, user_of
+from crdtdb.http.streaming import Writer, between, streamed
 from crdtdb.query.definitions import DESIGN
 from crdtdb.query.selectors import compile_selector
-from crdtdb.threads import FILTERS, QUERIES, Duty
+from crdtdb.threads import ATTACHMENTS, FILTERS, QUERIES, Duty
 from crdtdb.wallclock import monotonic_seconds
 
 _FEEDS = ("normal", "longpoll", "continuous", "eventsource")
 _MILLISECONDS_MAX = 60_000
-Write = Callable[[dict[str, Any]], bytes]
+Written = Callable[[dict[str, Any]], AsyncIterator[bytes]]
 
 
 async def changes(request: Request) -> Response:
@@ -34,20 +36,28 @@ async def changes(request: Request) -> Response:
         raise bad_request("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
     body = await read_optional_object(request) if request.method == "POST" else {}
     wanted, limit, descending = _wanted(request, body), _limit(request), flag(request, "descending")
+    writer = Writer(trees.store)
+    wanted = wanted._replace(options=wanted.options._replace(mark=writer.mark))
+    written = partial(_written, writer, wanted.include_docs and wanted.options.attachments)
     since = body.get("since", request.headers.get("last-event-id") or request.query_params.get("since", "0"))
     feed = await QUERIES.run(ChangesFeed, trees, str(since).strip('"'), wanted)
     duty = _duty_of(request)
     waiting = _Waiting(request)
     if kind == "continuous":
-        rows = _live(request, feed, duty, waiting, limit, _line)
+        rows = _live(request, feed, duty, waiting, limit, written, _LINE)
         return StreamingResponse(_closed(rows, feed, duty), media_type="application/json")
     if kind == "eventsource":
-        live = _live(request, feed, duty, waiting, limit, _event, b"event: heartbeat\ndata: \n\n")
+        live = _live(request, feed, duty, waiting, limit, written, _EVENT)
         return StreamingResponse(live, media_type="text/event-stream", headers={"cache-control": "no-cache"})
     if descending:
-        newest = await duty.run(feed.newest, limit)
-        return JSONAnswer({"results": newest, "last_seq": feed.last_seq, "pending": 0})
-    rows = _once(request, feed, duty, waiting if kind == "longpoll" else None, limit)
+        newest = map(writer.pieces, feed.newest(limit))
+        return await streamed(
+            duty,
+            between(
+                b'{"results":[\n', newest, lambda: b'\n],"last_seq":%b,"pending":0}\n' % orjson.dumps(feed.last_seq)
+            ),
+        )
+    rows = _once(request, feed, duty, waiting if kind == "longpoll" else None, limit, written)
     return StreamingResponse(await _begun(rows), media_type="application/json")
 
 
@@ -91,7 +101,7 @@ class _Waiting:
 
 
 async def _once(
-    request: Request, feed: ChangesFeed, duty: Duty, waiting: _Waiting | None, limit: int | None
+    request: Request, feed: ChangesFeed, duty: Duty, waiting: _Waiting | None, limit: int | None, written: Written
 ) -> AsyncIterator[bytes]:
     """Yield one JSON object, written as its rows are read; a long poll waits until there is one."""
     bell, sent, begun = bell_of(request), 0, False
@@ -103,7 +113,10 @@ async def _once(
                 yield b'{"results":[\n'
                 begun = True
             for row in rows:
-                yield (b",\n" if sent else b"") + orjson.dumps(row)
+                if sent:
+                    yield b",\n"
+                async for piece in written(row):
+                    yield piece
                 sent += 1
             if not feed.exhausted:
                 continue
@@ -121,8 +134,8 @@ async def _live(
     duty: Duty,
     waiting: _Waiting,
     limit: int | None,
-    write: Write,
-    beat: bytes = b"\n",
+    written: Written,
+    form: _Form,
 ) -> AsyncIterator[bytes]:
     """Yield rows for as long as the client stays."""
     bell, sent = bell_of(request), 0
@@ -130,7 +143,10 @@ async def _live(
         while (limit is None or sent < limit) and not bell.stopping and not feed.dropped:
             waiter.arm()
             for row in await duty.run(feed.take, None if limit is None else limit - sent):
-                yield write(row)
+                yield form.before
+                async for piece in written(row):
+                    yield piece
+                yield form.after(row)
                 sent += 1
                 waiting.heard()
             if not feed.exhausted or sent == limit:
@@ -138,13 +154,13 @@ async def _live(
             if waiting.over:
                 return
             if not await waiting.wait(waiter) and waiting.heartbeat is not None:
-                yield beat
+                yield form.beat
 
 
 async def _closed(rows: AsyncIterator[bytes], feed: ChangesFeed, duty: Duty) -> AsyncIterator[bytes]:
     async for row in rows:
         yield row
-    yield _line({"last_seq": feed.last_seq, "pending": await duty.run(feed.pending)})
+    yield orjson.dumps({"last_seq": feed.last_seq, "pending": await duty.run(feed.pending)}) + b"\n"
 
 
 def _duty_of(request: Request) -> Duty:
@@ -153,13 +169,29 @@ def _duty_of(request: Request) -> Duty:
     return QUERIES if chosen is None or (chosen.startswith("_") and chosen != "_view") else FILTERS
 
 
-def _line(row: dict[str, Any]) -> bytes:
-    return orjson.dumps(row) + b"\n"
+async def _written(writer: Writer, inline: bool, row: dict[str, Any]) -> AsyncIterator[bytes]:
+    """Yield the JSON of a row, which may have attachments within it."""
+    if not inline:
+        yield orjson.dumps(row)
+        return
+    async for piece in ATTACHMENTS.iterate(writer.pieces(row)):
+        yield piece
 
 
-def _event(row: dict[str, Any]) -> bytes:
-    number = b"id: %b\n" % row["seq"].encode() if row["seq"] is not None else b""
-    return b"data: %b\n%b\n" % (orjson.dumps(row), number)
+class _Form(NamedTuple):
+    """What stands around the rows of a feed that lasts, and what is sent when there are none."""
+
+    before: bytes
+    after: Callable[[dict[str, Any]], bytes]
+    beat: bytes
+
+
+def _end_of_event(row: dict[str, Any]) -> bytes:
+    return b"\nid: %b\n\n" % row["seq"].encode() if row["seq"] is not None else b"\n\n"
+
+
+_LINE = _Form(b"", lambda _: b"\n", b"\n")
+_EVENT = _Form(b"data: ", _end_of_event, b"event: heartbeat\ndata: \n\n")
 
 
 def _limit(request: Request) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from starlette.requests import Request
@@ -16,7 +18,8 @@ from crdtdb.http.answers import JSONAnswer, flag, json_parameter, read_body
 from crdtdb.http.multipart import mixed, read_related, related, wants
 from crdtdb.http.paths import id_of
 from crdtdb.http.state import collection_of, commit, trees_of, writes_of
-from crdtdb.threads import ATTACHMENTS, READS
+from crdtdb.http.streaming import Writer, between, streamed
+from crdtdb.threads import ATTACHMENTS, QUERIES, READS
 
 
 def options_of(request: Request) -> Options:
@@ -46,6 +49,8 @@ async def get(request: Request) -> Response:
     rev = checked_rev(request.query_params["rev"]) if "rev" in request.query_params else None
     latest = flag(request, "latest")
     boundary = wants(request, "multipart/related") if options.attachments else None
+    writer = Writer(trees.store)
+    options = options._replace(mark=writer.mark)
 
     def read(at_hand: Tree | None = None) -> tuple[Tree, Rev, dict[str, Any]]:
         tree = at_hand or trees.get(doc_id)
@@ -66,7 +71,9 @@ async def get(request: Request) -> Response:
     plain = not (set(request.query_params) - {"rev", "latest"})
     if plain and request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers={"etag": etag})
-    return JSONAnswer(document, headers={"etag": etag})
+    if not options.attachments:
+        return JSONAnswer(document, headers={"etag": etag})
+    return await streamed(ATTACHMENTS, chain(writer.pieces(document), [b"\n"]), {"etag": etag})
 
 
 async def _open_revs(request: Request, trees: Trees, doc_id: str, options: Options) -> Response:
@@ -75,32 +82,34 @@ async def _open_revs(request: Request, trees: Trees, doc_id: str, options: Optio
     if revs is not None and (not isinstance(revs, list) or not all(isinstance(one, str) for one in revs)):
         raise bad_request("open_revs is all, or a JSON array of revisions")
     latest = flag(request, "latest")
-    found = await READS.run(lambda: open_revs(trees, doc_id, revs, options, latest))
-    boundary = wants(request, "multipart/mixed")
-    return mixed(found, boundary) if boundary is not None else JSONAnswer(found)
+    writer, boundary = Writer(trees.store), wants(request, "multipart/mixed")
+    found = open_revs(trees, doc_id, revs, options._replace(mark=writer.mark), latest)
+    if boundary is None:
+        return await streamed(QUERIES, between(b"[", map(writer.pieces, found), lambda: b"]\n"))
+    first = await QUERIES.run(next, found, None)
+    rows = chain([first], found) if first is not None else iter(())
+    return mixed(writer, rows, boundary)
 
 
 def open_revs(
     trees: Trees, doc_id: str, revs: list[str] | None, options: Options, latest: bool
-) -> list[dict[str, Any]]:
-    """Return leaves, or the revisions that are named, each as `ok` or as `missing`. Raises RefusedError."""
+) -> Iterator[dict[str, Any]]:
+    """Yield leaves, or the revisions that are named, each as `ok` or as `missing`. Raises RefusedError at the first step."""
     tree = trees.find(doc_id)
     if revs is None:
         if tree is None:
             raise missing()
-        return [{"ok": tree.document(one.leaf.rev, options)} for one in tree.leaves]
-    rows: list[dict[str, Any]] = []
+        yield from ({"ok": tree.document(one.leaf.rev, options)} for one in tree.leaves)
+        return
     told: set[Rev] = set()
-    for text in revs:
-        rev = checked_rev(text)
+    for text, rev in [(text, checked_rev(text)) for text in revs]:
         chosen = [one.leaf.rev for one in tree.descendants(rev)] if tree is not None and latest else []
         for one in chosen or [rev]:
             row = _revision(tree, one, options)
             if row is not None and one in told:
                 continue
             told.add(one)
-            rows.append({"ok": row} if row is not None else {"missing": text})
-    return rows
+            yield {"ok": row} if row is not None else {"missing": text}
 
 
 def _revision(tree: Tree | None, rev: Rev, options: Options) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -17,10 +17,11 @@ from crdtdb.couchdb.words import bad_request
 from crdtdb.documents import Rev
 from crdtdb.errors import TooLargeError
 from crdtdb.http.state import attachment_bytes_max_of, database_of
+from crdtdb.http.streaming import Writer
 from crdtdb.jsontext import parse
 from crdtdb.limits import REQUEST_BYTES_MAX
 from crdtdb.store import Store, Upload
-from crdtdb.threads import ATTACHMENTS
+from crdtdb.threads import ATTACHMENTS, QUERIES
 
 _PARTS_MAX = 1_000
 
@@ -175,13 +176,17 @@ def related(
     )
 
 
-def mixed(rows: list[dict[str, Any]], boundary: str) -> StreamingResponse:
+def mixed(writer: Writer, rows: Iterator[dict[str, Any]], boundary: str) -> StreamingResponse:
     """Answer with several revisions, each in a part of its own."""
 
-    async def body() -> AsyncIterator[bytes]:
+    def body() -> Iterator[bytes]:
         for row in rows:
             said = "application/json" if "ok" in row else 'application/json; error="true"'
-            yield f"--{boundary}\r\nContent-Type: {said}\r\n\r\n".encode() + orjson.dumps(row.get("ok", row)) + b"\r\n"
+            yield f"--{boundary}\r\nContent-Type: {said}\r\n\r\n".encode()
+            yield from writer.pieces(row.get("ok", row))
+            yield b"\r\n"
         yield f"--{boundary}--".encode()
 
-    return StreamingResponse(body(), headers={"content-type": f'multipart/mixed; boundary="{boundary}"'})
+    return StreamingResponse(
+        QUERIES.iterate(body()), headers={"content-type": f'multipart/mixed; boundary="{boundary}"'}
+    )

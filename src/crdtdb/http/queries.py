@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from crdtdb.couchdb import Options, RefusedError, Trees
@@ -20,12 +19,12 @@ from crdtdb.http.answers import JSONAnswer, read_object
 from crdtdb.http.errors import words
 from crdtdb.http.paths import part
 from crdtdb.http.state import collection_of, ready, trees_of
+from crdtdb.http.streaming import between, streamed
 from crdtdb.limits import FIND_LIMIT
 from crdtdb.query.definitions import DESIGN, check_definition
 from crdtdb.threads import COMMITS, QUERIES
 from crdtdb.wallclock import monotonic_seconds
 
-_PAGE = 50
 _IGNORED = frozenset({"r", "update", "stable", "stale", "partition"})
 """What CouchDB takes to choose among its copies and how fresh they are: here there is one, and it is fresh."""
 _KNOWN = frozenset(
@@ -65,20 +64,8 @@ async def find(request: Request) -> Response:
     if counting:
         number = await QUERIES.run(lambda: sum(1 for _ in finder))
         return JSONAnswer({"count": number, **rest()})
-    found = (_written(one, fields) for one in _documents(trees, finder, options))
-    first = await QUERIES.run(lambda: list(islice(found, _PAGE)))  # what goes wrong at once gets an answer
-    return StreamingResponse(_answer(first, found, rest), media_type="application/json")
-
-
-async def _answer(
-    first: list[bytes], found: Iterator[bytes], rest: Callable[[], dict[str, Any]]
-) -> AsyncIterator[bytes]:
-    page, sent = first, False
-    yield b'{"docs":[\n'
-    while page:
-        yield (b",\n" if sent else b"") + b",\n".join(page)
-        sent, page = True, await QUERIES.run(lambda: list(islice(found, _PAGE)))
-    yield b"\n]," + orjson.dumps(rest())[1:] + b"\n"
+    found = ((_written(one, fields),) for one in _documents(trees, finder, options))
+    return await streamed(QUERIES, between(b'{"docs":[\n', found, lambda: b"\n]," + orjson.dumps(rest())[1:] + b"\n"))
 
 
 def _documents(trees: Trees, finder: Finder, options: Options) -> Iterator[dict[str, Any]]:

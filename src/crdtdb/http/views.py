@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from crdtdb.couchdb import Options, Trees, seq_now
@@ -18,14 +17,14 @@ from crdtdb.errors import InvalidInputError
 from crdtdb.http.answers import JSONAnswer, decimal, parsed_parameter, read_object, read_optional_object
 from crdtdb.http.paths import part
 from crdtdb.http.state import designs_of, trees_of
+from crdtdb.http.streaming import Writer, between, streamed
 from crdtdb.query.definitions import DESIGN
 from crdtdb.query.selectors import ABSENT
 from crdtdb.scripting import Function
 from crdtdb.store import ViewRow
-from crdtdb.threads import QUERIES, VIEWS, Duty
+from crdtdb.threads import QUERIES, VIEWS
 from crdtdb.views import ViewIndex, ViewQuery
 
-_PAGE = 100
 _JSON = ("key", "startkey", "start_key", "endkey", "end_key", "keys")
 _IGNORED = ("stale", "stable", "sorted", "r", "partition", "callback", "attachments", "att_encoding_info", "conflicts")
 _KNOWN = (
@@ -56,31 +55,23 @@ async def view(request: Request) -> Response:
     if answer.fresh:
         await VIEWS.run(answer.index.update)
     rows = answer.rows()
-    first = await answer.duty.run(lambda: list(islice(rows, _PAGE)))  # what goes wrong at once gets an answer
-    return StreamingResponse(_stream(answer.head(), first, rows, answer.duty), media_type="application/json")
+    return await streamed(answer.duty, between(_opened(answer.head()), rows, lambda: b"\n]}\n"))
 
 
-async def queries(request: Request) -> JSONAnswer:
+def _opened(head: dict[str, Any]) -> bytes:
+    return orjson.dumps(head)[:-1] + (b"," if head else b"") + b'"rows":[\n'
+
+
+async def queries(request: Request) -> Response:
     """POST /{db}/_design/{design}/_view/{view}/queries : several queries of one view, an answer for each."""
     asked = (await read_object(request)).get("queries")
     if not isinstance(asked, list) or not asked or not all(isinstance(one, dict) for one in asked):
         raise bad_request("`queries` is an array of queries")
     answers = [_Answer(request, one) for one in asked]
 
-    def work() -> list[dict[str, Any]]:
-        answers[0].index.update()
-        return [{**one.head(), "rows": [orjson.Fragment(row) for row in one.rows()]} for one in answers]
-
-    return JSONAnswer({"results": await VIEWS.run(work)})
-
-
-async def _stream(head: dict[str, Any], first: list[bytes], rows: Iterator[bytes], duty: Duty) -> AsyncIterator[bytes]:
-    page, sent = first, False
-    yield orjson.dumps(head)[:-1] + (b"," if head else b"") + b'"rows":[\n'
-    while page:
-        yield (b",\n" if sent else b"") + b",\n".join(page)
-        sent, page = True, await duty.run(lambda: list(islice(rows, _PAGE)))
-    yield b"\n]}\n"
+    await VIEWS.run(answers[0].index.update)
+    results = (between(_opened(one.head()), one.rows(), lambda: b"\n]}") for one in answers)
+    return await streamed(VIEWS, between(b'{"results":[\n', results, lambda: b"\n]}\n"))
 
 
 class _Answer:
@@ -88,6 +79,7 @@ class _Answer:
 
     def __init__(self, request: Request, asked: Mapping[str, Any]) -> None:
         self._trees: Trees = trees_of(request)
+        self._writer = Writer(self._trees.store)
         self._asked = asked
         for name in asked:
             if name not in _KNOWN:
@@ -169,11 +161,11 @@ class _Answer:
             told["update_seq"] = seq_now(self._trees.store, self._trees.name)
         return told
 
-    def rows(self) -> Iterator[bytes]:
-        """Yield the rows as JSON."""
+    def rows(self) -> Iterator[Iterable[bytes]]:
+        """Yield the rows as JSON, each in pieces."""
         if self._reduced:
-            return (orjson.dumps({"key": one.key, "value": one.value}) for one in self.index.reduced(self.query))
-        return (orjson.dumps(self._row(one)) for one in self.index.rows(self.query))
+            return ((orjson.dumps({"key": one.key, "value": one.value}),) for one in self.index.reduced(self.query))
+        return (self._writer.pieces(self._row(one)) for one in self.index.rows(self.query))
 
     def _row(self, row: ViewRow) -> dict[str, Any]:
         shown: dict[str, Any] = {"id": row.id, "key": row.key, "value": row.value}
@@ -185,7 +177,9 @@ class _Answer:
         """Return the row's document, or the one that its value links to by `_id`."""
         linked = row.value.get("_id") if isinstance(row.value, dict) else None
         tree = self._trees.find(linked if isinstance(linked, str) else row.id)
-        options = Options(conflicts=self._flag("conflicts"), attachments=self._flag("attachments"))
+        options = Options(
+            conflicts=self._flag("conflicts"), attachments=self._flag("attachments"), mark=self._writer.mark
+        )
         return tree.document(None, options) if tree is not None and not tree.deleted else None
 
 

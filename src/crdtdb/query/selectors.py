@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from crdtdb.documents.fields import Unread, read_all
-from crdtdb.errors import SelectorError, TooLargeError
+from crdtdb.errors import SelectorError
+from crdtdb.patterns import Budget, Pattern
 from crdtdb.query.collation import sort_key
 
 Test = Callable[[Any], bool]
@@ -23,8 +24,6 @@ Path = tuple[str, ...]
 ABSENT: Any = object()
 _DEPTH_MAX = 50
 _CONDITIONS_MAX = 10_000
-_PATTERN_BYTES_MAX = 10_000
-_PATTERN_SECONDS_MAX = 1.0
 _DOT = re.compile(r"(?<!\\)\.")
 
 
@@ -133,6 +132,7 @@ def value_at(document: Any, path: Path) -> Any:
 class _Compiler:
     def __init__(self) -> None:
         self._left = _CONDITIONS_MAX
+        self._budget = Budget()
 
     def node(self, path: Path, given: Any, negated: bool, depth: int) -> Node:
         """Return what a selector, operators, or a value to be equal to mean at a path."""
@@ -173,6 +173,8 @@ class _Compiler:
             name, negated = _OPPOSITES[name], False
         elif negated and name == "$exists" and isinstance(argument, bool):
             argument, negated = not argument, False
+        if test is None and name == "$regex":
+            test = self._regex(argument)
         if test is None:
             make = _SIMPLE.get(name)
             if make is None:
@@ -181,6 +183,10 @@ class _Compiler:
         if negated:
             return Condition(path, "$not", {name: argument}, _not(test))
         return Condition(path, name, argument, test)
+
+    def _regex(self, argument: Any) -> Test:
+        pattern = Pattern(argument, self._budget)
+        return lambda value: isinstance(value, str) and pattern.found_in(value)
 
 
 def _joined(kind: type[Every] | type[Some], parts: list[Node]) -> Node:
@@ -305,30 +311,6 @@ def _mod(argument: Any) -> Test:
     return test
 
 
-def _regex(argument: Any) -> Test:
-    if not isinstance(argument, str) or len(argument) > _PATTERN_BYTES_MAX:
-        raise SelectorError(f"$regex takes a regular expression of at most {_PATTERN_BYTES_MAX:,} characters")
-    import regex  # most selectors have none, and to import it takes as long as the rest of this package
-
-    try:
-        pattern = regex.compile(argument)
-    except (regex.error, RecursionError, OverflowError) as error:
-        raise SelectorError(f"$regex takes a regular expression: {error}") from error
-
-    def test(value: Any) -> bool:
-        if not isinstance(value, str):
-            return False
-        try:
-            return pattern.search(value, timeout=_PATTERN_SECONDS_MAX, concurrent=True) is not None
-        except TimeoutError as error:
-            raise TooLargeError(
-                f"the regular expression {argument[:80]!r} took over {_PATTERN_SECONDS_MAX:.0f} s over one text: "
-                "repetitions within repetitions may take for ever"
-            ) from error
-
-    return test
-
-
 def _begins_with(argument: Any) -> Test:
     if not isinstance(argument, str):
         raise SelectorError("$beginsWith takes a string")
@@ -349,6 +331,5 @@ _SIMPLE: dict[str, Callable[[Any], Test]] = {
     "$type": _type,
     "$size": _size,
     "$mod": _mod,
-    "$regex": _regex,
     "$beginsWith": _begins_with,
 }
