@@ -12,7 +12,7 @@ from crdtdb.cluster.boundary import Boundary
 from crdtdb.documents import NO_PATH, Body, Leaf, Rev, State
 from crdtdb.documents.local import LOCAL
 from crdtdb.errors import StoreFullError
-from crdtdb.limits import HOLD_OFF_SECONDS_MAX, INCARNATION_MAX
+from crdtdb.limits import CLOCK_ACTORS_MAX, HANDSHAKE_FRAME_BYTES_MAX, HOLD_OFF_SECONDS_MAX, INCARNATION_MAX
 from crdtdb.security import NOBODY_NAMED, Level, Permissions, Principal
 from crdtdb.store.contents import content_of
 from crdtdb.testing.replicas import CREATION
@@ -39,6 +39,7 @@ from crdtdb.wire.parcels import ParcelWriter
 from tests.cluster.rogue import Peer, check, furnish, meet
 
 MAD = b"mad".ljust(16)
+(CREATOR,) = {dot.actor for dot in CREATION}
 
 
 def greeting(clock: DotSet = EMPTY, **changes: Any) -> Greeting:
@@ -375,6 +376,50 @@ def test_a_member_that_tells_of_writes_that_this_node_never_made_makes_it_enter_
         starts += victim.store.actor != before
         victim.pass_time(200)
     assert starts == 1
+
+
+@pytest.mark.parametrize("where", ["document", "creation", "clock"])
+def test_counters_at_their_end_do_not_keep_a_node_from_writing(where: str) -> None:
+    """A counter of 2^63 - 1 under a node's own actor: its next write would have one that can't be written."""
+    victim = Peer("n1")
+    furnish(victim.database)
+    for _ in range(3):
+        link, mine = accepted(victim), victim.store.actor
+        last = Dot(mine, 2**63 - 1)
+        if where == "document":
+            named = parcel("notes", "x", b"{}", mine, 2**63 - 1)
+            named[3] = []
+        elif where == "creation":
+            named = parcel("notes", "x", b"{}", creations=frozenset([last]))
+        else:
+            named = parcel("notes", "x", b"{}")
+            named[0], named[3] = [MAD, CREATOR, mine], [[0, 1, 1], [2, 1, 2**63 - 1]]
+        victim.hear(link, encode_message(Rumor(named, ())))
+        assert is_closed(victim, link)
+        assert victim.store.held.clock.highest(victim.store.actor) < 1_000
+        victim.pass_time(200)
+    assert sum("enters as a new store" in line for line in victim.logs) == (where == "clock")
+    serves_on(victim)
+
+
+def test_clocks_of_actors_without_end() -> None:
+    """A node whose clock is larger than a greeting may be could greet nobody any more."""
+    victim = Peer("n1")
+    for many in (20_000, 10_000):
+        for at in range(3):
+            clock = DotSet.vector({f"{at} {n}".encode().ljust(16): 1 for n in range(many)})
+            link, exchange = dialed(victim)
+            named = parcel("notes", f"x{at}", b"{}")
+            named[0] = [MAD, CREATOR, *clock.actors]
+            named[3] = [[0, 1, 1], *([n, 1, 1] for n in range(2, many + 2))]
+            victim.hear(link, encode_message(PageOf(exchange, 0, True, named)))
+            assert is_closed(victim, link) == (many == 20_000)
+            victim.engine.closed(link, victim.now)
+            victim.pass_time(200)
+    assert len(victim.store.held.clock.actors) <= CLOCK_ACTORS_MAX
+    link = victim.open("n2", "n2:1")
+    victim.perform()
+    assert all(len(payload) < HANDSHAKE_FRAME_BYTES_MAX for number, payload in victim.sent if number == link)
 
 
 # Locks

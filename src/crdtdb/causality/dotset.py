@@ -16,7 +16,7 @@ Baquero, Fonte, "DottedDB" (2017), for one such clock per node.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, KeysView, Mapping
 
 from msgspec import Struct
 
@@ -74,7 +74,7 @@ class DotSet(Struct, frozen=True, eq=False, gc=False):
         return {actor: ranges[0][1] for actor, ranges in self._ranges.items() if ranges[0][0] == 1}
 
     @property
-    def actors(self) -> Iterable[Actor]:
+    def actors(self) -> KeysView[Actor]:
         """The actors of which the set holds a dot."""
         return self._ranges.keys()
 

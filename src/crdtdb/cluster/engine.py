@@ -63,6 +63,7 @@ from crdtdb.wire.messages import (
     SumsOf,
     Want,
 )
+from crdtdb.wire.parcels import Parcel
 
 
 class NodeIdentity(NamedTuple):
@@ -407,7 +408,8 @@ class Engine:
 
     def _rumor(self, link: Link, message: Rumor, now: float) -> None:
         try:
-            received = self.store.receive(parcel_in(message.parcel), inspect=self._inspection(link))
+            parcel = parcel_in(message.parcel)
+            received = self.store.receive(parcel, inspect=self._inspection(link, parcel))
         except (JunctionMissingError, ContentMissingError):
             self._ask_by_name(link.peer, now)
             return
@@ -422,8 +424,14 @@ class Engine:
         self.exchanges.news = self.exchanges.news or bool(received.news)
         self.rumors.heard(received.news, {*message.told, link.peer or "?"})
 
-    def _inspection(self, link: Link) -> Inspection:
-        """Return what looks at the documents that come over a link."""
+    def _inspection(self, link: Link, parcel: Parcel) -> Inspection:
+        """Return what looks at the documents of a parcel. Raises EncodingError if the parcel itself can't be.
+
+        Where this node drew its actor since it started, nobody can know more of its writes: that is no store that was put back.
+        """
+        mine = self.store.actor
+        if self.drew_actor and parcel.clock.highest(mine) > self.store.held.clock.highest(mine):
+            raise EncodingError("it tells of writes of this node that were never made: their actor is new")
         entry = self.upkeep.roster.get(link.peer or "?")
         actors = {entry.actor, *entry.former} if entry is not None else set()
         return Inspection(actors | {link.greeting.actor} if link.greeting is not None else actors)

@@ -32,6 +32,7 @@ from crdtdb.wire.messages import (
     SumsOf,
     Want,
 )
+from crdtdb.wire.parcels import Parcel
 
 Guard = Callable[[int, Callable[[], None]], None]
 """Does something for a link, given by its number."""
@@ -54,13 +55,13 @@ class Exchanges:
         completed: Callable[[str], None],
         audited: Callable[[Finding], None] = lambda finding: None,  # noqa: ARG005
         now: float = 0.0,
-        inspection: Callable[[Link], Inspect] = lambda link: trust,  # noqa: ARG005
+        inspection: Callable[[Link, Parcel], Inspect] = lambda link, parcel: trust,  # noqa: ARG005
         forked: Callable[[str, float], None] = lambda why, now: None,  # noqa: ARG005
     ) -> None:
         """`completed` is told the name of a peer when this node has all that it had, `audited` what an audit has found.
 
-        `inspection` returns what inspects the documents that come over a link; `forked` is told why this store must take a
-        new identity: a peer holds other writes of its actor.
+        `inspection` looks at a parcel that came over a link, and returns what inspects its documents; `forked` is told why this
+        store must take a new identity: a peer holds other writes of its actor.
         """
         self.audited, self._inspection, self._forked = audited, inspection, forked
         self._pace = Pace(config.audit_documents_a_second, now)
@@ -141,7 +142,7 @@ class Exchanges:
                     return False
                 self._outbox.send(link.number, More(message.exchange, asking.wanted(self._config.pages_ahead)))
                 return True
-            received = self._store.receive(parcel, message.last and comparison is None, self._inspection(link))
+            received = self._store.receive(parcel, message.last and comparison is None, self._inspection(link, parcel))
         except ContentMissingError as error:
             fetching = Fetching(self._store, asking.exchange, message, error.missing)
             self._fetching[link.number] = fetching

@@ -22,7 +22,8 @@ from crdtdb.documents.catalogue import Catalogue, merge_catalogues
 from crdtdb.documents.fields import fields_bytes
 from crdtdb.documents.local import LOCAL
 from crdtdb.documents.successors import Successor, successor_of
-from crdtdb.limits import AHEAD_RANGES_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX, REVS_LIMIT
+from crdtdb.errors import EncodingError, TooLargeError
+from crdtdb.limits import AHEAD_RANGES_MAX, CLOCK_ACTORS_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX, REVS_LIMIT
 from crdtdb.store import keys
 from crdtdb.store.contents import ContentMissingError
 from crdtdb.store.held import Held
@@ -306,6 +307,7 @@ def receive(
     the parcel is kept. However large a document becomes, it is merged: see `crdtdb.documents.bounds`.
     """
     learn(transaction, parcel.clock, lineages if lineages is not None else unknown(parcel.clock))
+    own = transaction.held.clock.highest(transaction.actor)
     if parcel.catalogue is not None:
         names, marks, residue, sweeps = parcel.catalogue
         theirs = Catalogue(names, marks, parcel.clock | residue)
@@ -325,6 +327,12 @@ def receive(
         raise ContentMissingError(list(missing.values()))
     if advance:
         transaction.advance(parcel.clock)
+    if transaction.held.clock.highest(transaction.actor) > own:
+        raise EncodingError("it names writes of this store that the sender's own clock doesn't cover")
+    if len(transaction.held.clock.actors) > CLOCK_ACTORS_MAX:
+        raise TooLargeError(
+            f"the node clock would have more than {CLOCK_ACTORS_MAX:,} actors, so no peer could be greeted"
+        )
     return Received(len(parcel.documents), news)
 
 

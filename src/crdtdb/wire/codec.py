@@ -51,7 +51,7 @@ from crdtdb.wire.messages import (
     Welcome,
 )
 from crdtdb.wire.parcels import Parcel
-from crdtdb.wire.states import actor_in
+from crdtdb.wire.states import actor_in, check_clock
 
 
 def encode_message(message: Message) -> bytes:
@@ -124,6 +124,7 @@ def _clock_out(clock: DotSet) -> list[Any]:
 def _clock_in(encoded: Any) -> DotSet:
     if type(encoded) is not list:
         raise EncodingError("a clock is an array")
+    check_clock(encoded)
     found = {}
     for actor, *bounds in encoded:
         if len(bounds) % 2 or any(type(bound) is not int or not 0 < bound < 1 << 63 for bound in bounds):

@@ -35,6 +35,7 @@ from crdtdb.wire.states import (
     First,
     Older,
     actor_in,
+    check_clock,
     counter_in,
     decode_state,
     digest_in,
@@ -177,6 +178,7 @@ class Parcel:
             actors, sets, names, clock, catalogue, documents = encoded
             self._tables = FrameTables([actor_in(actor) for actor in actors])
             self._tables = FrameTables(self._tables.actors, [self._set_in(one) for one in sets])
+            check_clock(clock)
             self.clock = dots_in(clock, self._tables)
             self.names = [name_in(name) for name in names]
             self.catalogue = self._catalogue_in(catalogue) if catalogue is not None else None

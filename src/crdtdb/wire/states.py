@@ -34,6 +34,8 @@ from crdtdb.crdts import NO_FIELDS, NO_JOURNALS, Address, Creations, Delta, Jour
 from crdtdb.documents import NO_PATH, Ancestor, Body, Leaf, Path, Rev, State
 from crdtdb.errors import EncodingError
 from crdtdb.limits import (
+    CLOCK_ACTORS_MAX,
+    CLOCK_RANGES_MAX,
     FIELD_ELEMENT_BYTES_MAX,
     FIELD_KEY_BYTES_MAX,
     FIELD_PATH_STEPS_MAX,
@@ -228,6 +230,16 @@ def dots_in(encoded: Any, tables: Tables) -> DotSet:
         return DotSet.from_ranges(found)
     except (TypeError, ValueError, LookupError) as error:
         raise EncodingError(f"not a set of dots: {error}") from error
+
+
+def check_clock(encoded: Any) -> None:
+    """Raise EncodingError for the encoding of a node clock that is larger than one can be: a greeting has to hold it."""
+    bounds = sum(len(one) - 1 for one in encoded)
+    if len(encoded) > CLOCK_ACTORS_MAX or bounds > 2 * CLOCK_RANGES_MAX:
+        raise EncodingError(
+            f"a clock of {len(encoded):,} actors and {bounds // 2:,} ranges, the limits are {CLOCK_ACTORS_MAX:,} and "
+            f"{CLOCK_RANGES_MAX:,}"
+        )
 
 
 def actor_in(value: Any) -> Actor:
