@@ -73,6 +73,9 @@ UNACKNOWLEDGED_SECONDS_MAX: Final = 4.0
 DIALS_AT_ONCE_MAX: Final = 64
 """Attempts to connect with other nodes under way: a member can make up addresses."""
 SEND_QUEUE_FRAMES_MAX: Final = 256
+ARRIVED_FRAMES_MAX: Final = 64
+"""Of one connection, that wait for their turn while signs of life are read on: parts of a message, at most. A larger frame
+waits alone."""
 SEND_SECONDS_MAX: Final = 15.0
 """For one frame: who reads more slowly is taken for gone."""
 SHUTDOWN_SECONDS_MAX: Final = 5.0

@@ -21,6 +21,7 @@ from crdtdb.cluster.audits import Audits
 from crdtdb.cluster.boundary import Boundary
 from crdtdb.cluster.exchanges import Exchanges
 from crdtdb.cluster.handshakes import Handshakes, WhyRefused
+from crdtdb.cluster.heartbeats import Heartbeats
 from crdtdb.cluster.links import Link, Links
 from crdtdb.cluster.locks import Locks
 from crdtdb.cluster.readiness import Readiness
@@ -137,6 +138,7 @@ class Engine:
         self.upkeep = Upkeep(self.store, self.membership, config, self.outbox, told, now)
         self.links = Links(Dialer(config, dice), config, self.outbox, self._forgotten, identity.minor)
         self.boundary = Boundary(self.links, self.outbox)
+        self.heartbeats = Heartbeats(self.links, self.membership.heard)
         self.handshakes = Handshakes(self, why_refused)
         self.showing = Showing(self.store, me.name, self.links, config.showing_interval, now)
         self.locks = Locks(self.store, me.name, self.upkeep.roster, self.links, dice, now)
@@ -212,6 +214,7 @@ class Engine:
         self._now = now
         if self.stopping:
             return
+        self.heartbeats.note_arrivals()
         if self.store.failure is not None:
             raise self.store.failure
         duty = self.boundary.duty
@@ -532,4 +535,5 @@ class Engine:
         clock = self.store.durable_clock()
         if self._digested is None or self._digested[0] is not clock:
             self._digested = (clock, clock_digest(clock))
+            self.heartbeats.clock_digest = self._digested[1]
         return self._digested[1]

@@ -98,7 +98,7 @@ class Links:
 
     def greeted_links(self) -> list[Link]:
         """Return the links whose handshake is over."""
-        return [link for link in self._links.values() if link.peer is not None]
+        return [link for link in list(self._links.values()) if link.peer is not None]
 
     def greetings(self) -> dict[str, Greeting]:
         """Return what each peer said of itself, but for one that is just becoming another: of that two connections are left."""

@@ -1,6 +1,8 @@
 """The anyio runtime of a node's gossip: listens, dials, keeps time, and does what the engine wants done.
 
-The engine runs in a worker thread, one event at a time, since it waits for the disk; everything else happens here.
+The engine runs in a worker thread, one event at a time, since it waits for the disk; everything else happens here. A turn
+of it may take as long as a document needs that is at its bounds. What arrives meanwhile waits for its turn, but is read, and
+pings are answered.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from itertools import count
+from typing import NamedTuple, TypeVar
 
 import anyio
 from anyio.abc import Listener, SocketAttribute, SocketListener, SocketStream, TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream
 from anyio.streams.stapled import MultiListener
 from anyio.streams.tls import TLSAttribute, TLSStream
 
@@ -24,9 +28,11 @@ from crdtdb.cluster.engine import Engine
 from crdtdb.cluster.tls import Credentials, TLSError, certified_by
 from crdtdb.errors import ConfigurationError
 from crdtdb.limits import (
+    ARRIVED_FRAMES_MAX,
     CONNECT_SECONDS_MAX,
     CONNECTIONS_MAX,
     HANDSHAKE_SECONDS_MAX,
+    PART_BYTES_MIN,
     STRANGERS_MAX,
     STRANGERS_OF_ADDRESS_MAX,
     UNACKNOWLEDGED_SECONDS_MAX,
@@ -38,6 +44,18 @@ from crdtdb.wallclock import monotonic_seconds
 _log = logging.getLogger("crdtdb.cluster")
 _TICK_SECONDS = 0.1
 _GLANCE_SECONDS = 0.02
+_LONG_TURN_SECONDS = 2.0
+"""After this long in one turn the peers are pinged aside: they close a connection that is silent for `silence_timeout`."""
+
+
+T = TypeVar("T")
+
+
+class _Arrived(NamedTuple):
+    """A frame that waits for its turn, and what is set when it has had it."""
+
+    payload: bytes
+    handled: anyio.Event
 
 
 class Runtime:
@@ -49,6 +67,9 @@ class Runtime:
         self._connections: dict[int, Connection] = {}
         self._numbers = count(1)
         self._turn = anyio.Lock()
+        self._turn_began: float | None = None
+        self.longest_turn = 0.0
+        """Seconds that the engine took for one event at most."""
         self._work = anyio.Event()
         self._tasks: TaskGroup | None = None
         self._listener: Listener[SocketStream] | None = None
@@ -77,6 +98,7 @@ class Runtime:
             tasks.start_soon(self._serve, listener)
             tasks.start_soon(self._keep_time)
             tasks.start_soon(self._keep_working)
+            tasks.start_soon(self._keep_alive)
 
     async def stop(self) -> None:
         """Say goodbye to the peers, and close."""
@@ -103,15 +125,48 @@ class Runtime:
         return [
             Measured("gossip_sockets", "Open connections with nodes, greeted or not.", len(connections)),
             Measured("gossip_frames_waiting", "Frames that wait to be sent.", waiting),
+            Measured(
+                "gossip_longest_turn_seconds",
+                "The longest that the engine took for one thing since it was asked last.",
+                self._take_longest_turn(),
+            ),
+            Measured(
+                "gossip_pings_answered_aside_total",
+                "Pings that were answered while the engine was busy.",
+                self.engine.heartbeats.answered_aside,
+                counts=True,
+            ),
         ]
+
+    def _take_longest_turn(self) -> float:
+        longest, self.longest_turn = self.longest_turn, 0.0
+        return longest
 
     # Events in
 
     async def _event(self, act: Callable[[float], None]) -> None:
-        async with self._turn:
-            await GOSSIP.run(act, monotonic_seconds())
-            self._perform()
+        await self._in_turn(lambda: act(monotonic_seconds()))
         self._work.set()
+
+    async def _in_turn(self, act: Callable[[], T]) -> T:
+        async with self._turn:
+            began = self._turn_began = monotonic_seconds()
+            try:
+                result = await GOSSIP.run(act)
+            finally:
+                self._turn_began = None
+                self.longest_turn = max(self.longest_turn, monotonic_seconds() - began)
+            self._perform()
+        return result
+
+    async def _keep_alive(self) -> None:
+        """Ping the peers while the engine is in a long turn, and can't."""
+        while True:
+            await anyio.sleep(_LONG_TURN_SECONDS / 2)
+            began = self._turn_began
+            if began is not None and monotonic_seconds() - began > _LONG_TURN_SECONDS:
+                for number, payload in self.engine.heartbeats.pings():
+                    self._send(Send(number, payload, urgent=True))
 
     async def _keep_time(self) -> None:
         next_tick = monotonic_seconds()
@@ -127,9 +182,7 @@ class Runtime:
             self._work = anyio.Event()
             more = True
             while more:
-                async with self._turn:
-                    more = await GOSSIP.run(self.engine.work)
-                    self._perform()
+                more = await self._in_turn(self.engine.work)
             if self.engine.wants_space:
                 await HOUSEKEEPING.run(self.engine.reclaim)  # beside everything else
 
@@ -237,16 +290,28 @@ class Runtime:
         connection = self._connections[number] = Connection(stream)
         certified = certified_by(stream.extra(TLSAttribute.ssl_object))  # noqa: S610 - anyio's `extra`, not Django's
 
+        arrived, waiting = anyio.create_memory_object_stream[_Arrived](ARRIVED_FRAMES_MAX)
+
         async def received(payload: bytes) -> None:
-            await self._event(lambda now: self.engine.received(number, payload, now))
-            if self.engine.links.greeted(number):
-                connection.greeted()
-                if stranger is not None:
-                    stranger.remove()
+            self._hear(number, payload)
+            if not self.engine.links.greeted(number):
+                await self._event(lambda now: self.engine.received(number, payload, now))
+                if self.engine.links.greeted(number):
+                    connection.greeted()
+                    if stranger is not None:
+                        stranger.remove()
+                return
+            one = _Arrived(payload, anyio.Event())
+            await arrived.send(one)
+            if len(payload) > 2 * PART_BYTES_MIN:
+                await one.handled.wait()
 
         try:
             await self._event(lambda now: self.engine.opened(number, address, certified, now))
-            reason = await connection.run(received)
+            async with anyio.create_task_group() as tasks, arrived:
+                tasks.start_soon(self._handle, number, waiting)
+                reason = await connection.run(received)
+                arrived.close()
             _log.debug("connection %d: %s", number, reason)
             if reason.startswith("a frame"):
                 _log.warning(
@@ -256,6 +321,21 @@ class Runtime:
             self._connections.pop(number, None)
             with anyio.CancelScope(shield=True):
                 await self._event(lambda now: self.engine.closed(number, now))
+
+    def _hear(self, number: int, payload: bytes) -> None:
+        """Take note of a sign of life, and give one at once if the engine is busy."""
+        self.engine.heartbeats.arrived(number, monotonic_seconds())
+        if self._turn.locked():
+            answer = self.engine.heartbeats.answer(number, payload)
+            if answer is not None:
+                self._send(Send(number, answer, urgent=True))
+
+    async def _handle(self, number: int, waiting: MemoryObjectReceiveStream[_Arrived]) -> None:
+        """Let the engine have the frames of a connection, in their order."""
+        async with waiting:
+            async for one in waiting:
+                await self._event(partial(self.engine.received, number, one.payload))
+                one.handled.set()
 
 
 def _notice_silence(stream: SocketStream) -> None:
