@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from crdtdb.causality import EMPTY, Dot, DotSet
+from crdtdb.causality import EMPTY, Dot, DotSet, Lineage, Lineages, Session
 from crdtdb.crdts import Address, Creations, Delta, Journal, Update
 from crdtdb.documents import Ancestor, State
 from crdtdb.documents.catalogue import NO_COLLECTIONS
@@ -34,6 +34,7 @@ from crdtdb.wire.messages import (
     Fetch,
     Greeting,
     Hello,
+    LineagesOf,
     ListOf,
     LockAnswer,
     LockAsk,
@@ -318,6 +319,14 @@ def vector_messages() -> dict[str, Message]:
         "lock-tell": LockTell(bytes(8)),
         "lock-told": LockTold(bytes(8), 12, (("invoice/7", Ticket(1 << 40, "n1", 3), 12, 30_000),)),
         "part": Part(7, 1, 3, b"bytes"),
+        "lineages": LineagesOf(
+            True,
+            DotSet.vector({actor: 302}),
+            Lineages({actor: Lineage((Session(1, actor), Session(290, actor[::-1])), 300)}),
+        ),
+        "hello with lineages": Hello(greeting._replace(minor=4, lineages=bytes(8))),
+        "page with lineages": PageOf(7, 0, True, parcel, bytes(8)),
+        "rumor with lineages": Rumor(parcel, ("n1", "n2"), bytes(8)),
     }
 
 
@@ -343,7 +352,8 @@ def test_every_kind_of_message_has_a_vector_and_a_section() -> None:
     assert {type(message) for message in vector_messages().values()} == set(Message.__args__)
     for name in vector_messages():
         assert name in VECTORS
-        assert f"`{name}`" in document, f"docs/reference/wire.md doesn't describe {name}"
+        kind = name.partition(" with ")[0]
+        assert f"`{kind}`" in document, f"docs/reference/wire.md doesn't describe {name}"
 
 
 def test_the_catalogue_travels() -> None:

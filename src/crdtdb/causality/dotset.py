@@ -91,6 +91,10 @@ class DotSet(Struct, frozen=True, eq=False, gc=False):
         ranges = self._ranges.get(actor)
         return ranges[-1][1] if ranges else 0
 
+    def tops(self) -> DotSet:
+        """Return, for each actor, all dots up to the highest that is held: the gaps as if they were."""
+        return DotSet({actor: ((1, ranges[-1][1]),) for actor, ranges in self._ranges.items()})
+
     def __contains__(self, dot: Dot) -> bool:
         ranges = self._ranges.get(dot[0])
         if not ranges:
@@ -157,7 +161,7 @@ class DotSet(Struct, frozen=True, eq=False, gc=False):
 
     def gaps(self) -> DotSet:
         """Return the dots below the highest of each actor that aren't here."""
-        return DotSet({actor: ((1, ranges[-1][1]),) for actor, ranges in self._ranges.items()}) - self
+        return self.tops() - self
 
     def restrict(self, actors: Iterable[Actor]) -> DotSet:
         """Return the dots of these actors alone."""

@@ -139,6 +139,12 @@ class Lineages:
     def __contains__(self, actor: object) -> bool:
         return actor in self._of
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Lineages) and self._of == other._of
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._of.items()))
+
     def put(self, actor: Actor, lineage: Lineage) -> Lineages:
         """Return these with another lineage of one actor."""
         return Lineages({**self._of, actor: lineage})
@@ -193,9 +199,13 @@ class Lineages:
                 there += _first_renamed(actor, other.upto(their_reach), renamed)
         return here, there
 
+    def is_renamed(self, actor: Actor) -> bool:
+        """Whether an actor was a session of another, before somebody met a contradiction: nobody writes as it."""
+        sessions = self.of(actor).sessions
+        return bool(sessions) and sessions[0].tag == actor
+
     def _renamed(self) -> set[Actor]:
-        """Return the actors that were sessions of others, before somebody met a contradiction."""
-        return {actor for actor, one in self._of.items() if one.sessions and one.sessions[0].tag == actor}
+        return set(filter(self.is_renamed, self._of))
 
 
 def _first_renamed(actor: Actor, sessions: tuple[Session, ...], renamed: set[Actor]) -> list[Fork]:

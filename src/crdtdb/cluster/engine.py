@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from crdtdb import forks
-from crdtdb.causality import DotSet
+from crdtdb.causality import DotSet, Lineages
 from crdtdb.certified import Certified
 from crdtdb.cluster.actions import Action, Outbox
 from crdtdb.cluster.audits import Audits
@@ -22,6 +22,7 @@ from crdtdb.cluster.boundary import Boundary
 from crdtdb.cluster.exchanges import Exchanges
 from crdtdb.cluster.handshakes import Handshakes, WhyRefused
 from crdtdb.cluster.heartbeats import Heartbeats
+from crdtdb.cluster.histories import Histories
 from crdtdb.cluster.links import Link, Links
 from crdtdb.cluster.locks import Locks
 from crdtdb.cluster.readiness import Readiness
@@ -34,10 +35,11 @@ from crdtdb.errors import DotCollisionError, EncodingError, HistoryForkedError, 
 from crdtdb.gossip import Dialer, GossipConfig, Membership, Rumors
 from crdtdb.limits import INCARNATION_MAX
 from crdtdb.store import Committed, ContentMissingError, JunctionMissingError, Told
-from crdtdb.wire.codec import clock_digest, decode_message, parcel_in
+from crdtdb.wire.codec import clock_digest, decode_message, history_digest, parcel_in
 from crdtdb.wire.messages import (
     BOUNDED_SINCE,
     BRIEF_SINCE,
+    LINEAGES_SINCE,
     LOCKS_SINCE,
     MINOR,
     PARTS_SINCE,
@@ -48,6 +50,7 @@ from crdtdb.wire.messages import (
     Compare,
     DotsOf,
     Fetch,
+    LineagesOf,
     ListOf,
     Member,
     Message,
@@ -124,7 +127,7 @@ class Engine:
             lambda finding: self.audits.found(finding),
             now,
             self._inspection,
-            self.begin_anew,
+            lambda link, clock, digest, now: self.histories.agreement(link, clock, digest, now),
         )
         self.readiness = Readiness(
             joining=(bool(identity.join) and not kept.joined)
@@ -139,12 +142,15 @@ class Engine:
         self.links = Links(Dialer(config, dice), config, self.outbox, self._forgotten, identity.minor)
         self.boundary = Boundary(self.links, self.outbox)
         self.heartbeats = Heartbeats(self.links, self.membership.heard)
+        self.histories = Histories(
+            self.store, self.links, self.outbox, self._check_forkable, self.begin_anew, self._names_changed
+        )
         self.handshakes = Handshakes(self, why_refused)
         self.showing = Showing(self.store, me.name, self.links, config.showing_interval, now)
         self.locks = Locks(self.store, me.name, self.upkeep.roster, self.links, dice, now)
         self.audits = Audits(self.exchanges, self.links, config, self.outbox, dice, now)
         self._digests: dict[str, bytes] = {}
-        self._digested: tuple[DotSet, bytes] | None = None
+        self._digested: tuple[DotSet, Lineages, bytes, bytes] | None = None
         self._told: dict[str, Status] = {one.name: one.status for one in kept.members}
         self._next_exchange = self._next_naming = now
         self._named_by: tuple[Any, Any, Any] = (None, None, None)
@@ -163,7 +169,7 @@ class Engine:
             Ask: self._ask,
             PageOf: self.exchanges.page,
             More: self.exchanges.more,
-            Same: lambda link, message, now: self.exchanges.same(link, message),  # noqa: ARG005
+            Same: self._same,
             Busy: self._busy,
             Rumor: self._rumor,
             Fetch: self.exchanges.fetch,
@@ -177,6 +183,7 @@ class Engine:
             Poke: lambda link, message, now: self._ask_by_name(link.peer, now),  # noqa: ARG005
             **(self.locks.handlers if identity.minor >= LOCKS_SINCE else {}),
             **({Part: self._part} if identity.minor >= PARTS_SINCE else {}),
+            **({LineagesOf: self._lineages} if identity.minor >= LINEAGES_SINCE else {}),
         }
 
     # Events
@@ -225,6 +232,7 @@ class Engine:
             self.links.send_to(name, message)
         self.exchanges.tick(now)
         self._exchange(now)
+        self.histories.tick()
         duty("spreading rumors", self._push_rumors, now)
         duty("resolving conflicts", self._settle, now)
         if self.readiness.give_up_asking(now):
@@ -311,6 +319,20 @@ class Engine:
         self.readiness.joining = True
         self.links.start_over(now)
 
+    def _check_forkable(self) -> None:
+        """Raise EncodingError if nobody can know other writes of this node's actor: it is new."""
+        if self.drew_actor:
+            raise EncodingError("it tells of writes of this node that were never made: their actor is new")
+
+    def _names_changed(self) -> None:
+        """Begin all over what was counted and sent under other names."""
+        self.exchanges.stop()
+        self.exchanges.peer_clocks.clear()
+        self.upkeep.names_changed()
+        self._digests.clear()
+        for link in self.links.greeted_links():
+            link.agreed = link.minor < LINEAGES_SINCE
+
     def _renew_actor(self, why: str) -> None:
         self.store.renew_actor()
         self.drew_actor = True
@@ -349,18 +371,29 @@ class Engine:
 
     def _ping(self, link: Link, message: Ping, now: float) -> None:
         self._learn(link, message.members, now)
-        self.outbox.send(link.number, Ack(message.number, self.membership.news(), self._digest()))
+        self.outbox.send(link.number, Ack(message.number, self.membership.news(), self._digest(link.minor)))
 
     def _ack(self, link: Link, message: Ack, now: float) -> None:
         self._learn(link, message.members, now)
         asked_by = self.membership.acknowledged(message.number)
         if asked_by is not None:
             number, theirs = asked_by
-            self.outbox.send(number, Ack(theirs, (), self._digest()))
+            asker = self.links.get(number)
+            self.outbox.send(number, Ack(theirs, (), self._digest(asker.minor if asker is not None else 0)))
         else:
             self._digests[link.peer or "?"] = message.clock_digest
-            if message.clock_digest == self._digest():
+            if message.clock_digest == self._digest(link.minor):
+                link.agreed = True
                 self._acknowledged(link, self.store.durable_clock())
+
+    def _same(self, link: Link, message: Same, now: float) -> None:
+        self.exchanges.same(link, message)
+        if link.minor >= LINEAGES_SINCE:
+            self.histories.unchanged(link, self._digest(link.minor), self._digests.get(link.peer or "?"), now)
+
+    def _lineages(self, link: Link, message: LineagesOf, now: float) -> None:
+        if self.histories.heard(link, message, now):
+            self._ask_by_name(link.peer, now)
 
     def _learn(self, link: Link, members: tuple[Member, ...], now: float) -> None:
         if link.minor >= BOUNDED_SINCE and any(one.incarnation > INCARNATION_MAX for one in members):
@@ -373,7 +406,7 @@ class Engine:
             self.links.send_to(name, ping)
 
     def _acknowledged(self, link: Link, clock: DotSet) -> None:
-        if link.greeting is not None:
+        if link.greeting is not None and link.agreed:
             self.exchanges.peer_clocks[link.greeting.name] = clock
             self.upkeep.acknowledged(link.greeting.name, link.greeting.store_id, clock)
 
@@ -410,16 +443,16 @@ class Engine:
             self.outbox.log("INFO", "all nodes here are joining: this one begins")
 
     def _rumor(self, link: Link, message: Rumor, now: float) -> None:
+        parcel = parcel_in(message.parcel)
+        agreed, lineages = self.histories.agreement(link, parcel.clock, message.lineages, now)
+        if not agreed:
+            return
         try:
-            parcel = parcel_in(message.parcel)
-            received = self.store.receive(parcel, inspect=self._inspection(link, parcel))
+            received = self.store.receive(parcel, inspect=self._inspection(link, parcel), lineages=lineages)
         except (JunctionMissingError, ContentMissingError):
             self._ask_by_name(link.peer, now)
             return
-        except HistoryForkedError as error:
-            self.begin_anew(str(error), now)
-            return
-        except (DotCollisionError, TooLargeError) as error:
+        except (DotCollisionError, HistoryForkedError, TooLargeError) as error:
             self.outbox.log("ERROR", f"a rumor from {link.peer} isn't taken: {error}")
             return
         self.rumors_received += 1
@@ -457,6 +490,7 @@ class Engine:
 
     def _forgotten(self, link: Link) -> None:
         self.exchanges.closed(link.number)
+        self.histories.forget(link)
         if link.peer is not None and link.peer not in self.links.ways:
             self._digests.pop(link.peer, None)
 
@@ -464,8 +498,11 @@ class Engine:
         if now < self._next_exchange:
             return
         self._next_exchange = now + self._config.exchange_interval * self._dice.uniform(0.7, 1.3)
-        mine = self._digest()
-        behind = sorted(name for name in self.links.ways if self._digests.get(name) != mine or self.readiness.joining)
+        behind = sorted(
+            name
+            for name, way in self.links.ways.items()
+            if self._digests.get(name) != self._digest(way.minor) or self.readiness.joining
+        )
         if behind:
             self.exchanges.ask(self.links.ways[self._dice.choice(behind)], now)
 
@@ -482,8 +519,10 @@ class Engine:
         for places, peers, told in self.rumors.take(self.membership.me.name, self.links.ways):
             brief = all(self.links.ways[name].minor >= BRIEF_SINCE for name in peers)
             parcel = self.store.rumor(places, brief=brief)
+            digest = self.store.held.lineages.digest(parcel_in(parcel).clock) if parcel is not None else None
             for name in peers:
-                self.links.send_to(name, Rumor(parcel, told) if parcel is not None else Poke())
+                known = digest if self.links.ways[name].minor >= LINEAGES_SINCE else None
+                self.links.send_to(name, Rumor(parcel, told, known) if parcel is not None else Poke())
         for name in self.rumors.take_overflow(self.links.ways):
             self.links.send_to(name, Poke())
 
@@ -531,9 +570,10 @@ class Engine:
         members = tuple(self.membership.others.values())
         keep_roster(self.store, KeptRoster(self.membership.me.incarnation, not self.readiness.joining, members))
 
-    def _digest(self) -> bytes:
-        clock = self.store.durable_clock()
-        if self._digested is None or self._digested[0] is not clock:
-            self._digested = (clock, clock_digest(clock))
-            self.heartbeats.clock_digest = self._digested[1]
-        return self._digested[1]
+    def _digest(self, minor: int) -> bytes:
+        """Return what tells equal clocks from others, and to peers that know of lineages also equal histories."""
+        clock, lineages = self.store.durable_clock(), self.store.held.lineages
+        if self._digested is None or self._digested[:2] != (clock, lineages):
+            self._digested = (clock, lineages, clock_digest(clock), history_digest(clock, lineages))
+            self.heartbeats.clock_digest, self.heartbeats.history_digest = self._digested[2:]
+        return self._digested[3] if minor >= LINEAGES_SINCE else self._digested[2]

@@ -10,6 +10,7 @@ from crdtdb.causality import DotSet
 from crdtdb.cluster.actions import Outbox
 from crdtdb.cluster.comparing import AnsweredComparison, AskedComparison, Finding, Pace
 from crdtdb.cluster.fetching import Fetching
+from crdtdb.cluster.histories import Agreement
 from crdtdb.cluster.links import Link
 from crdtdb.errors import DotCollisionError, EncodingError, HistoryForkedError, NotFoundError, TooLargeError
 from crdtdb.gossip import Asking, Form, GossipConfig, PageFlow
@@ -19,6 +20,7 @@ from crdtdb.wire.codec import parcel_in
 from crdtdb.wire.messages import (
     BRIEF_SINCE,
     CLOSED_SINCE,
+    LINEAGES_SINCE,
     Ask,
     Busy,
     Compare,
@@ -36,6 +38,8 @@ from crdtdb.wire.parcels import Parcel
 
 Guard = Callable[[int, Callable[[], None]], None]
 """Does something for a link, given by its number."""
+
+Agree = Callable[[Link, DotSet, bytes | None, float], Agreement]
 
 COMPARE = "compare"
 """Why an exchange isn't answered: what the asker lacks was collected, so clocks alone can't tell what he is to give up."""
@@ -56,19 +60,21 @@ class Exchanges:
         audited: Callable[[Finding], None] = lambda finding: None,  # noqa: ARG005
         now: float = 0.0,
         inspection: Callable[[Link, Parcel], Inspect] = lambda link, parcel: trust,  # noqa: ARG005
-        forked: Callable[[str, float], None] = lambda why, now: None,  # noqa: ARG005
+        agreement: Agree = lambda link, clock, digest, now: Agreement(True, None),  # noqa: ARG005
     ) -> None:
         """`completed` is told the name of a peer when this node has all that it had, `audited` what an audit has found.
 
-        `inspection` looks at a parcel that came over a link, and returns what inspects its documents; `forked` is told why this
-        store must take a new identity: a peer holds other writes of its actor.
+        `inspection` looks at a parcel that came over a link, and returns what inspects its documents; `agreement` says whether
+        a peer means the same writes by the dots of a clock, given with the digest that came with it.
         """
-        self.audited, self._inspection, self._forked = audited, inspection, forked
+        self.audited, self._inspection, self._agreement = audited, inspection, agreement
         self._pace = Pace(config.audit_documents_a_second, now)
         self._store, self._config, self._outbox, self._completed = store, config, outbox, completed
         self._numbers = count(1)
         self._asking: dict[int, Asking] = {}
         self._answering: dict[int, tuple[PageFlow, Outgoing]] = {}
+        self._digests: dict[int, bytes] = {}
+        """Those of the lineages behind the snapshots that are sent."""
         self._fetching: dict[int, Fetching] = {}
         self._comparing: dict[int, AskedComparison] = {}
         self._compared: dict[int, AnsweredComparison] = {}
@@ -134,6 +140,10 @@ class Exchanges:
         """Merge a page that all before it have made way for; return whether the next may be."""
         parcel = parcel_in(message.parcel)
         comparison = self._comparing.get(link.number)
+        agreed, lineages = self._agreement(link, parcel.clock, message.lineages, now)
+        if not agreed:
+            self._give_up(link.number)
+            return False
         try:
             if comparison is not None and comparison.done:
                 comparison.last_page(message.parcel)
@@ -142,7 +152,8 @@ class Exchanges:
                     return False
                 self._outbox.send(link.number, More(message.exchange, asking.wanted(self._config.pages_ahead)))
                 return True
-            received = self._store.receive(parcel, message.last and comparison is None, self._inspection(link, parcel))
+            advance = message.last and comparison is None
+            received = self._store.receive(parcel, advance, self._inspection(link, parcel), lineages)
         except ContentMissingError as error:
             fetching = Fetching(self._store, asking.exchange, message, error.missing)
             self._fetching[link.number] = fetching
@@ -154,11 +165,7 @@ class Exchanges:
                 self.asked_again += 1
                 self.ask(link, now, Form(asking.form + 1))
             return False
-        except HistoryForkedError as error:
-            self._give_up(link.number)
-            self._forked(str(error), now)
-            return False
-        except (DotCollisionError, TooLargeError) as error:
+        except (DotCollisionError, HistoryForkedError, TooLargeError) as error:
             self._give_up(link.number)
             self._alarmed[asking.peer] = now + _ALARM_SECONDS
             self._outbox.log("ERROR", f"the exchange with {asking.peer} is stopped for a minute: {error}")
@@ -276,7 +283,7 @@ class Exchanges:
             self._outbox.send(link.number, Same(message.exchange))
             return
         flow = PageFlow(message.exchange, self._config.pages_ahead, now)
-        self._answering[link.number] = (flow, outgoing)
+        self._answer_later(link, flow, outgoing)
 
     def asked_to_compare(self, link: Link, message: Compare, now: float) -> None:
         """Answer with pages, then with sums. In an audit the asker's clock is to be covered first."""
@@ -287,7 +294,13 @@ class Exchanges:
         comparing = self._store.comparing(message.clock, closed=link.minor >= CLOSED_SINCE)
         self._compared[link.number] = AnsweredComparison(message.exchange, comparing, audit=message.audit)
         flow = PageFlow(message.exchange, self._config.pages_ahead, now)
-        self._answering[link.number] = (flow, comparing.outgoing)
+        self._answer_later(link, flow, comparing.outgoing)
+
+    def _answer_later(self, link: Link, flow: PageFlow, outgoing: Outgoing) -> None:
+        """Let pages go out as the peer wants them, with the digest of the lineages behind them, if it knows of these."""
+        self._answering[link.number] = (flow, outgoing)
+        if link.minor >= LINEAGES_SINCE:
+            self._digests[link.number] = outgoing.lineages_digest
 
     def list(self, link: Link, message: ListOf | Want, now: float) -> None:
         """Send the dots of buckets, or the documents that were lost."""
@@ -352,7 +365,8 @@ class Exchanges:
                     self._outbox.send(number, message)
         elif flow.may_send:
             page = outgoing.next_page()
-            self._outbox.send(number, PageOf(flow.exchange, flow.sent, page.last, page.parcel))
+            digest = self._digests.get(number)
+            self._outbox.send(number, PageOf(flow.exchange, flow.sent, page.last, page.parcel, digest))
             flow.went_out(page.size > PART_BYTES_MIN)
             if page.last and (compared is None or not compared.page_ended()):
                 self._stop_answering(number)
@@ -410,6 +424,7 @@ class Exchanges:
     def _stop_answering(self, number: int) -> None:
         answering, compared = self._answering.pop(number, None), self._compared.pop(number, None)
         self._behind.pop(number, None)
+        self._digests.pop(number, None)
         if answering is not None:
             answering[1].close()
         if compared is not None:

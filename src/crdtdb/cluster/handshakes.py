@@ -59,7 +59,7 @@ class Handshakes:
                 self._engine.links.close(link, now, f"closing the connection with {link}: {why}")
 
     def _greeting(self) -> Greeting:
-        me = self._engine.membership.me
+        me, clock = self._engine.membership.me, self._engine.store.durable_clock()
         return Greeting(
             MAJOR,
             self._engine.identity.minor,
@@ -69,7 +69,8 @@ class Handshakes:
             me.actor,
             me.address,
             me.incarnation,
-            self._engine.store.durable_clock(),
+            clock,
+            self._engine.store.held.lineages.digest(clock),
         )
 
     def _admitted(self, link: Link, greeting: Greeting, now: float) -> bool:
@@ -141,14 +142,15 @@ class Handshakes:
         engine.exchanges.ask(link, now)
 
     def _introduce(self, link: Link, greeting: Greeting, now: float) -> None:
-        engine, mine = self._engine, self._engine.store.actor
+        engine = self._engine
         engine.links.introduced(link, greeting)
         engine.membership.greeted(member_of(greeting), now)
         engine.exchanges.peer_clocks[greeting.name] = greeting.clock
         engine.upkeep.greeted(greeting)
+        if engine.histories.agreement(link, greeting.clock, greeting.lineages, now).agreed:
+            link.agreed = True
+            engine.upkeep.acknowledged(greeting.name, greeting.store_id, greeting.clock)
         engine.readiness.greeted(greeting.name)
-        if greeting.clock.highest(mine) > engine.store.held.clock.highest(mine):
-            engine.begin_anew(f"{greeting.name} knows more of this node's writes than its store", now)
         if link.address is not None:
             engine.outbox.log("INFO", f"connected with {greeting.name} at {link.address}")
         engine.dial(now)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from crdtdb.cluster.links import Link, Links
 from crdtdb.errors import CrdtdbError
 from crdtdb.wire.codec import decode_message, encode_message
-from crdtdb.wire.messages import Ack, Ping
+from crdtdb.wire.messages import LINEAGES_SINCE, Ack, Ping
 
 _PING_BYTES_MAX = 1024 * 1024
 _PING_KIND = encode_message(Ping(0, ()))[:2]
@@ -30,6 +30,8 @@ class Heartbeats:
         self._arrivals: deque[tuple[int, float]] = deque()
         self.clock_digest = bytes(8)
         """That of the last durable clock that the engine looked at: the next may cover more."""
+        self.history_digest: bytes | None = None
+        """The same for peers that know of lineages."""
         self.answered_aside = 0
         """Pings that were answered while the engine was busy."""
 
@@ -49,7 +51,8 @@ class Heartbeats:
         if not isinstance(message, Ping):
             return None
         self.answered_aside += 1
-        return encode_message(Ack(message.number, (), self.clock_digest))
+        newer = self.history_digest if link.minor >= LINEAGES_SINCE else None
+        return encode_message(Ack(message.number, (), newer or self.clock_digest))
 
     def pings(self) -> list[tuple[int, bytes]]:
         """Return a ping for each link that this node dialed, to be sent when the engine is busy for long. From any thread."""

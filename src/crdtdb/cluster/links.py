@@ -33,6 +33,8 @@ class Link:
     """The minor version of the protocol that both sides speak."""
     assembly: Assembly = field(default_factory=Assembly)
     """The message that is coming in parts."""
+    agreed: bool = False
+    """Whether the peer is known to mean the same writes by the same dots: else what it acknowledges says nothing."""
 
     def __str__(self) -> str:
         name = self.peer or (self.certified.name if self.certified is not None else "a stranger")

@@ -39,6 +39,8 @@ def measured(engine: Engine, store: Store, now: float) -> Iterator[Measured]:
     for stage, number in engine.locks.counts().items():
         yield Measured("locks", "Locks through this node, and promises to others.", number, {"stage": stage})
     yield Measured("subscribers", "Who follows changes by /_notify.", len(engine.showing.subscriptions.all()))
+    renamed = engine.histories.renamed_sessions
+    yield Measured("renamed_sessions", "Sessions renamed, since files were put back.", renamed, counts=True)
     for peer, times in sorted(engine.boundary.refused.items()):
         yield Measured("refused_frames", "Frames refused for what they said.", times, {"member": peer}, counts=True)
     for peer, finding in sorted(engine.audits.last.items()):

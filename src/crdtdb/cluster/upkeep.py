@@ -50,7 +50,10 @@ class Upkeep:
         """Take note of who stands at the other end of a connection."""
         self._actors.setdefault(greeting.name, set()).add(greeting.actor)
         self._greetings[greeting.name] = greeting
-        self.acknowledged(greeting.name, greeting.store_id, greeting.clock)
+
+    def names_changed(self) -> None:
+        """Count acknowledgements again: dots have other names than what members acknowledged."""
+        self.stability = Stability(self._store.held.stable)
 
     def has_gone_back(self, greeting: Greeting) -> bool:
         """Whether a store that was opened again lacks what it has acknowledged before."""

@@ -113,6 +113,11 @@ class Outgoing:
         return self._held.lineages
 
     @property
+    def lineages_digest(self) -> bytes:
+        """What tells the lineages behind the snapshot's clock from others."""
+        return self._held.lineages.digest(self._held.clock)
+
+    @property
     def nothing(self) -> bool:
         """Whether the other side lacks no dot of this one."""
         return not self._missing

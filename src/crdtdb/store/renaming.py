@@ -9,7 +9,7 @@ The counters below the session count as held under the new actor: nobody ever wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -28,12 +28,12 @@ from crdtdb.crdts import (
     join_vectors,
     renamed_baseline,
 )
-from crdtdb.documents import Ancestor, Body, Leaf, State, merge
+from crdtdb.documents import Ancestor, Body, Leaf, State, merge, totals
 from crdtdb.documents.local import LOCAL, read_local
 from crdtdb.documents.revisions import Path
 from crdtdb.store import keys
 from crdtdb.store.batch import Rows
-from crdtdb.store.held import Held, held_rows, lineage_row
+from crdtdb.store.held import Held, held_rows, is_counted, lineage_row
 from crdtdb.store.journals import JournalRows
 from crdtdb.store.records import StoreTables, decode_past, decode_record, encode_past, encode_record
 from crdtdb.store.rows import encode_row
@@ -50,6 +50,7 @@ class _Renaming:
         self._backend, self._held, self._tables, self._fork = backend, held, tables, fork
         self._rows: Rows = {}
         self._names = _Names(fork, held.clock)
+        self._collections = dict(held.collections)
 
     def all(self) -> tuple[Rows, Held]:
         """Return the rows that change, and what is held then."""
@@ -69,6 +70,7 @@ class _Renaming:
             names={name: names.creations(creations) for name, creations in held.names.items()},
             marks=names.creations(held.marks),
             residue=names.covered(held.residue),
+            collections=self._collections,
             stable=names.covered(held.stable),
             lineages=lineages,
         )
@@ -110,8 +112,19 @@ class _Renaming:
                 for address, journal in after.journals.items()
             }
             after = replace(after, journals=journals)
-        self._rows[key] = encode_record(record.seq, after, residue, self._tables)
+        if after.leaves or after.bodies or after.fields:
+            self._rows[key] = encode_record(record.seq, after, residue, self._tables)
+        else:
+            self._rows[key] = None
         self._log(before.dots(), after.dots(), key[1:])
+        self._count(int.from_bytes(key[1:5], "big"), raw, before, after)
+
+    def _count(self, number: int, raw: bytes, before: State, after: State) -> None:
+        """Count a document again: what it shows may have other names."""
+        name = next((name for name, one in self._collections.items() if one.number == number), None)
+        if name is not None and is_counted(raw.decode()):
+            collection = self._collections[name]
+            self._collections[name] = collection.changed(raw, totals(before), after, collection.seq)
 
     def _without_foreseen(self, state: State) -> State:
         """Leave out the local records that speak of what is renamed: a checkpoint that is gone makes a client look again."""
@@ -178,6 +191,11 @@ class _Renaming:
             )
 
 
+def _identical(one: Mapping[Dot, object], other: Mapping[Dot, object]) -> bool:
+    """Whether nothing was renamed. Leaves that differ in the dots of their ancestors alone are equal, and not identical."""
+    return all(dot in other and value is other[dot] for dot, value in one.items())
+
+
 class _Names:
     """The names of what stands in a state, before and after. What nothing is renamed in comes back as it is."""
 
@@ -222,12 +240,13 @@ class _Names:
         if self._twice and any(self._fork.renamed(dot) != dot for dot in state.dots()):
             return self._both(state, renamed)
         same = (
-            (renamed.leaves, renamed.bodies, renamed.fields) == (state.leaves, state.bodies, state.fields)
+            _identical(renamed.leaves, state.leaves)
+            and _identical(renamed.bodies, state.bodies)
+            and (renamed.fields, renamed.journals) == (state.fields, state.journals)
             and not any(
                 journal.vector.get(self._fork.actor, 0) >= self._fork.session.first
                 for journal in state.journals.values()
             )
-            and renamed.journals == state.journals
         )
         return state if same else renamed
 
@@ -259,7 +278,8 @@ class _Names:
         renamed = self.ancestor(parent) if parent is not None else None
         path = leaf.path
         if parent is not None and renamed is not None and renamed != parent:
-            path = Path([renamed], None if path.complete and len(path.known) == 1 else lambda: ())
+            whole = path.complete and len(path.known) == 1
+            path = Path([renamed], None if whole else lambda: [self.ancestor(step) for step in leaf.path.all()[1:]])
         clock, body_dot = self._fork.renamed_dots(leaf.clock), self._fork.renamed(leaf.body_dot)
         creations = self.creations(leaf.creations)
         if path is leaf.path and (clock, body_dot, creations) == (leaf.clock, leaf.body_dot, leaf.creations):

@@ -34,6 +34,7 @@ from crdtdb.store.digests import digest_of
 from crdtdb.store.exchange import NO_SNAPSHOT, Inspect, Outgoing, Received, receive, trust
 from crdtdb.store.format import check_format
 from crdtdb.store.held import Collection, Held, held_rows, read_held
+from crdtdb.store.histories import learn
 from crdtdb.store.identity import Identity, draw_tag, load_identity
 from crdtdb.store.journals import JournalRows, value_then
 from crdtdb.store.ledger import Origin
@@ -160,6 +161,11 @@ class Store:
     def actor(self) -> Actor:
         """The actor that this store writes as."""
         return self._identity.actor
+
+    @property
+    def tag(self) -> bytes:
+        """What tells the session of this store, since it was opened or took its actor, from any other of the actor."""
+        return self._tag
 
     @property
     def size(self) -> int | None:
@@ -449,6 +455,11 @@ class Store:
     def forks(self, clock: DotSet, lineages: Lineages) -> tuple[list[Fork], list[Fork]]:
         """Compare with a store of this clock; return which writes are to be renamed here, and which there. Rule 3."""
         return self._held.lineages.forks(self._held.clock, lineages, clock)
+
+    def learn(self, clock: DotSet, lineages: Lineages) -> None:
+        """Take over what a store of this clock knows of the sessions in which actors wrote. Raises HistoryForkedError."""
+        if self._held.lineages.joined(self._held.clock, lineages, clock) is not self._held.lineages:
+            self._committer.submit(lambda transaction: learn(transaction, clock, lineages))
 
     def rename(self, fork: Fork) -> None:
         """Give the writes of a session other names: another store holds different ones under theirs. Reads the whole store."""

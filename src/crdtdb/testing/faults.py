@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from itertools import combinations
+from random import Random
 
 from crdtdb.errors import InvalidInputError, NotFoundError, StoreError
 from crdtdb.limits import DOCUMENT_DEPTH_MAX, DOCUMENT_ID_BYTES_MAX
 from crdtdb.testing.rogues import RogueMember
+from crdtdb.testing.virtual import VirtualDisk
 from crdtdb.testing.world import SimulatedNode, World
 
 
@@ -22,6 +25,48 @@ def plan_faults(world: World, seconds: float) -> None:
     for _ in range(dice.randint(2, 8)):
         fault = dice.choice(_FAULTS)
         timeline.after(dice.uniform(0, seconds * 0.95), lambda fault=fault: fault(world))  # type: ignore[misc]
+
+
+def plan_rollbacks(world: World, dice: Random, seconds: float) -> None:
+    """Put files back in place: stop a node, copy its disk, go on, and later put the copy where the disk was.
+
+    Nothing tells the store but what others know. Until they meet it may write alone.
+    """
+    for _ in range(dice.randint(1, 3)):
+        node = dice.choice(list(world.nodes.values()))
+        at = dice.uniform(0, seconds * 0.5)
+        world.timeline.after(at, partial(_copy_at_rest, world, dice, node, dice.uniform(0.1, seconds * 0.45)))
+
+
+def _copy_at_rest(world: World, dice: Random, node: SimulatedNode, later: float) -> None:
+    if not node.up:
+        return
+    node.stop()
+    copied, disk = world.timeline.now, node.disk.copy(node.name)
+    world.note(f"{node.name} is stopped, and its disk is copied")
+    world.timeline.after(dice.uniform(0.05, 0.5), world.reviver(node))
+    for _ in range(dice.choice([1, 1, 2])):
+        world.timeline.after(later, partial(_put_back, world, dice, node, copied, disk))
+        later += dice.uniform(0.2, 1.5)
+
+
+def _put_back(world: World, dice: Random, node: SimulatedNode, copied: float, disk: VirtualDisk) -> None:
+    if dice.random() < 0.5:
+        node.stop()
+    else:
+        node.kill()
+    world.honest = False
+    node.put_back(copied, disk)
+    node.offline = dice.random() < 0.7
+    alone = {frozenset((node.name, other)) for other in world.nodes if other != node.name and dice.random() < 0.8}
+    world.weather.cut = world.weather.cut | alone
+    world.note(f"{node.name}: its disk is put back as it was at {copied:.3f} s{', offline' if node.offline else ''}")
+    world.timeline.after(dice.uniform(0.01, 0.3), world.reviver(node))
+    world.timeline.after(dice.uniform(0.3, 2.5), partial(_meet, world, alone))
+
+
+def _meet(world: World, alone: set[frozenset[str]]) -> None:
+    world.weather.cut = world.weather.cut - alone
 
 
 def _cut(world: World) -> None:

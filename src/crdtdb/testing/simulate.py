@@ -25,7 +25,7 @@ from crdtdb.errors import ConflictError, NotFoundError, StoreError
 from crdtdb.gossip import GossipConfig
 from crdtdb.jsontext import canonical
 from crdtdb.store import Durability, Store
-from crdtdb.testing.faults import heal, let_rogue_in, plan_faults, put_rogue_out
+from crdtdb.testing.faults import heal, let_rogue_in, plan_faults, plan_rollbacks, put_rogue_out
 from crdtdb.testing.field_clients import FieldClients
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.oracle import Acknowledged, check_effects, check_nothing_lost, check_nothing_rises
@@ -33,6 +33,10 @@ from crdtdb.testing.query_clients import QueryClients, check_queries
 from crdtdb.testing.rogues import RogueMember
 from crdtdb.testing.text_clients import TextClients
 from crdtdb.testing.world import SimulatedNode, StoreFactory, World
+from crdtdb.wire.messages import MINOR
+
+_ROLLBACKS = 0.3
+"""The part of the seeds in which files are put back in place."""
 
 _TYPED_A_SECOND = 3.0
 
@@ -94,12 +98,15 @@ def simulate(
 
 
 def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float, rate: float) -> Report:
-    dice = world.dice
+    dice, rollbacks = world.dice, Random(f"{seed}/rollbacks")  # noqa: S311
+    put_back = rollbacks.random() < _ROLLBACKS
+    world.tags = Random(f"{seed}/tags")  # noqa: S311
     for number in range(size):
         durability: Durability = "buffered" if dice.random() < 0.25 else "sync"
         name = f"n{number + 1}"
         world.nodes[name] = SimulatedNode(world, name, durability)
-        world.nodes[name].minor = world.draw_minor(1)
+        # Who tells no lineages can't tell two histories of one store apart.
+        world.nodes[name].minor = world.draw_minor(MINOR if put_back else 1)
         world.nodes[name].disk.lies = dice.random() < 0.15
         world.honest = world.honest and not world.nodes[name].disk.lies
         one = world.nodes[name]
@@ -109,6 +116,8 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
         world.timeline.after(dice.uniform(0, 1.0), world.reviver(node))
     world.timeline.run(2.0)
     plan_faults(world, seconds)
+    if put_back:
+        plan_rollbacks(world, rollbacks, seconds)
     clients = Clients(world, rate, world.timeline.now + seconds)
     clients.next()
     TextClients(world, seed, _TYPED_A_SECOND, world.timeline.now + seconds).next()

@@ -43,6 +43,8 @@ class SimulatedNode:
         self.database: Database | None = None
         self.minor = MINOR
         """The minor version of the protocol that it speaks; when it starts again it may have been upgraded."""
+        self.offline = False
+        """Whether it takes writes without asking the others first, when it starts the next time."""
         self._life = 0
         self.synced_acks: list[Acknowledged] = []
         self.unsynced_acks: list[tuple[int, Acknowledged]] = []
@@ -71,13 +73,13 @@ class SimulatedNode:
         join = tuple(others[:1]) if self.name != "n1" else ()
         self.engine = Engine(
             self.database,
-            NodeIdentity("virtual", self.name, self.name, join, rejoin=True, minor=self.minor),
+            NodeIdentity("virtual", self.name, self.name, join, rejoin=True, minor=self.minor, offline=self.offline),
             world.config,
             Random(world.dice.random()),  # noqa: S311
             world.timeline.now,
             Checkpoints(store, world.checkpoint_ttl, self.wall).told,
         )
-        world.actors.add(store.actor)
+        world.actors |= {store.actor, store.tag}
         world.graves.watch(store)
         self._tick(self._life)
 
@@ -102,6 +104,10 @@ class SimulatedNode:
         """Somebody puts an older copy of the disk in the place of the disk. What was acknowledged since is owed by nobody."""
         at, disk = self.world.dice.choice(self.copies)
         self.kill()
+        self.put_back(at, disk)
+
+    def put_back(self, at: float, disk: VirtualDisk) -> None:
+        """Put a copy of the disk that was taken at some time in its place; what was acknowledged since is owed by nobody."""
         self.disk = disk.copy(self.name)
         self.synced_acks = [ack for ack in self.synced_acks if ack.at <= at]
         self.unsynced_acks = [(syncs, ack) for syncs, ack in self.unsynced_acks if ack.at <= at]
@@ -135,7 +141,7 @@ class SimulatedNode:
         store = self.engine.store
         try:
             act(self.engine, self.world.timeline.now)
-            self.world.actors.add(store.actor)
+            self.world.actors |= {store.actor, store.tag}
             self.perform()
             while self.engine.work():
                 self.perform()
@@ -143,7 +149,10 @@ class SimulatedNode:
             self._check_faults()
         except StoreError as error:
             self.world.note(f"{self.name} dies: {error}")
-            self.world.actors.add(store.actor)  # it may have drawn one, and written under it, before the disk failed
+            self.world.actors |= {
+                store.actor,
+                store.tag,
+            }  # it may have drawn one, and written under it, before the disk failed
             self.kill()
             self.world.timeline.after(1.0, self.world.reviver(self))
 

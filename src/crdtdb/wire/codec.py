@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any
 
-from crdtdb.causality import DotSet
+from crdtdb.causality import Actor, DotSet, Lineage, Lineages, Session
 from crdtdb.errors import EncodingError, ProtocolError
-from crdtdb.limits import ADDRESS_BYTES_MAX, LOCK_NAME_BYTES_MAX, LOCKS_MAX, MEMBERS_MAX, NAME_BYTES_MAX, PARTS_MAX
+from crdtdb.limits import (
+    ADDRESS_BYTES_MAX,
+    LINEAGE_SESSIONS_MAX,
+    LOCK_NAME_BYTES_MAX,
+    LOCKS_MAX,
+    MEMBERS_MAX,
+    NAME_BYTES_MAX,
+    PARTS_MAX,
+)
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.messages import (
     MAGIC,
@@ -23,6 +32,7 @@ from crdtdb.wire.messages import (
     Fetch,
     Greeting,
     Hello,
+    LineagesOf,
     ListOf,
     LockAnswer,
     LockAsk,
@@ -74,6 +84,11 @@ def decode_message(payload: bytes) -> Message:
         raise
     except (TypeError, ValueError, LookupError) as error:
         raise EncodingError(f"a message of kind {value[0]} that can't be read: {error}") from error
+
+
+def history_digest(clock: DotSet, lineages: Lineages) -> bytes:
+    """Return eight bytes that tell equal clocks of equal histories from others."""
+    return blake2b(clock_digest(clock) + lineages.digest(clock), digest_size=8).digest()
 
 
 def clock_digest(clock: DotSet) -> bytes:
@@ -134,7 +149,48 @@ def _clock_in(encoded: Any) -> DotSet:
 
 
 def _greeting_out(message: Hello | Welcome) -> list[Any]:
-    return [MAGIC, *message.greeting[:8], _clock_out(message.greeting.clock)]
+    greeting = message.greeting
+    return [MAGIC, *greeting[:8], _clock_out(greeting.clock), *_digest_out(greeting.lineages)]
+
+
+def _digest_out(digest: bytes | None) -> list[bytes]:
+    """Write the digest of lineages: nothing, to a peer that knows of none."""
+    return [digest] if digest is not None else []
+
+
+def _digest_in(value: Any) -> bytes | None:
+    """Read the digest of lineages. One of another length, of a method yet to come, is equal to none that is known."""
+    if value is not None and type(value) is not bytes:
+        raise EncodingError("a digest is bytes")
+    return value
+
+
+def _lineages_out(message: LineagesOf) -> list[Any]:
+    rows = []
+    for actor in message.clock.actors:
+        lineage = message.lineages.of(actor)
+        flat = [part for session in lineage.sessions for part in session]
+        rows.append([actor, message.clock.highest(actor), lineage.known, *flat])
+    return [message.wants, rows]
+
+
+def _lineages_in(wants: Any, rows: Any) -> LineagesOf:
+    if type(rows) is not list:
+        raise EncodingError("lineages are an array")
+    highest: dict[Actor, int] = {}
+    lineages: dict[Actor, Lineage] = {}
+    for actor, top, known, *flat in rows:
+        if len(flat) % 2 or len(flat) > 2 * LINEAGE_SESSIONS_MAX:
+            raise EncodingError(f"a lineage has at most {LINEAGE_SESSIONS_MAX:,} sessions")
+        sessions = tuple(
+            Session(_number(first), _sixteen(tag)) for first, tag in zip(flat[::2], flat[1::2], strict=True)
+        )
+        ascending = all(one.first < other.first for one, other in pairwise(sessions))
+        if not ascending or (sessions and not sessions[0].first):
+            raise EncodingError("the sessions of a lineage are ascending, and begin at 1 or above")
+        highest[actor_in(actor)] = _number(top)
+        lineages[actor] = Lineage(sessions, _number(known) if known is not None else None)
+    return LineagesOf(_flag(wants), DotSet.vector(highest), Lineages(lineages))
 
 
 def _greeting_in(*items: Any) -> Greeting:
@@ -145,6 +201,7 @@ def _greeting_in(*items: Any) -> Greeting:
     if _number(major) != MAJOR:
         return Greeting(major, _number(minor), "", "?", bytes(16), bytes(16), "", 0, DotSet())
     cluster, name, store_id, actor, address, incarnation, clock = items[3:10]
+    lineages = items[10] if len(items) > 10 else None
     return Greeting(
         major,
         _number(minor),
@@ -155,6 +212,7 @@ def _greeting_in(*items: Any) -> Greeting:
         _address(address),
         _number(incarnation),
         _clock_in(clock),
+        lineages if type(lineages) is bytes else None,
     )
 
 
@@ -278,10 +336,18 @@ _TABLE: tuple[tuple[type[Any], Callable[[Any], list[Any]], Callable[..., Any]], 
         lambda m: [m.exchange, _clock_out(m.clock), m.whole, *([True] if m.brief else ())],
         lambda x, clock, whole, brief=False: Ask(_number(x), _clock_in(clock), _flag(whole), _flag(brief)),
     ),
-    (PageOf, list, lambda x, n, last, parcel: PageOf(_number(x), _number(n), _flag(last), parcel)),
+    (
+        PageOf,
+        lambda m: [*m[:4], *_digest_out(m.lineages)],
+        lambda x, n, last, parcel, digest=None: PageOf(_number(x), _number(n), _flag(last), parcel, _digest_in(digest)),
+    ),
     (More, list, lambda x, wanted: More(_number(x), _number(wanted))),
     (Same, list, lambda x: Same(_number(x))),
-    (Rumor, lambda m: [m.parcel, list(m.told)], lambda parcel, told: Rumor(parcel, _names(told))),
+    (
+        Rumor,
+        lambda m: [m.parcel, list(m.told), *_digest_out(m.lineages)],
+        lambda parcel, told, digest=None: Rumor(parcel, _names(told), _digest_in(digest)),
+    ),
     (Poke, list, Poke),
     (Busy, list, lambda x, reason: Busy(_number(x), _text(reason, 1000))),
     (Fetch, list, lambda x, sha256, n, pieces: Fetch(_number(x), _sha256(sha256), _number(n), _number(pieces))),
@@ -347,6 +413,7 @@ _TABLE: tuple[tuple[type[Any], Callable[[Any], list[Any]], Callable[..., Any]], 
         lambda roster, highest, votes: LockTold(_eight(roster), _number(highest), _votes(votes)),
     ),
     (Part, list, lambda message, part, parts, content: _part(_number(message), part, parts, content)),
+    (LineagesOf, _lineages_out, _lineages_in),
 )
 _KINDS = {row[0]: kind for kind, row in enumerate(_TABLE)}
 _WRITERS = [row[1] for row in _TABLE]

@@ -36,10 +36,12 @@ over the connection on which it was asked.
     27    lock-tell    roster                                    tell me what you have promised
     28    lock-told    roster, highest token, [[lock, ticket, token, ttl], ...]
     29    part         message, part, parts, bytes                  of a message too long for one frame
+    30    lineages     wants, [lineage, ...]                     in which sessions actors wrote; tell me what you know
 
     member = [name, store id, actor, address, incarnation, status]     status 0 alive, 1 suspect, 2 dead
     roster = digest of the members' store ids, 8 bytes
     ticket = [stamp, name, number]     ttl in milliseconds
+    lineage = [actor, highest, known or null, first, tag, first, tag, ...]
     clock  = [[actor, first, last, first, last, ...], ...]             actors as 16 bytes
 """
 
@@ -48,15 +50,16 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeAlias
 
-from crdtdb.causality import Actor, DotSet
+from crdtdb.causality import Actor, DotSet, Lineages
 
 MAGIC = "crdtdb"
 MAJOR = 1
 MINOR = 4
-"""0: before stores were compared. 1: before locks. 2: before successors. 3: before incarnations were bounded."""
+"""0: before stores were compared. 1: before locks. 2: before successors. 3: before incarnations were bounded, and before
+lineages."""
 LOCKS_SINCE = CLOSED_SINCE = 2
 BRIEF_SINCE = 3
-BOUNDED_SINCE = PARTS_SINCE = 4
+BOUNDED_SINCE = PARTS_SINCE = LINEAGES_SINCE = 4
 
 
 class Status(IntEnum):
@@ -104,6 +107,8 @@ class Greeting(NamedTuple):
     address: str
     incarnation: int
     clock: DotSet
+    lineages: bytes | None = None
+    """The digest of the lineages behind the clock."""
 
 
 class Hello(NamedTuple):
@@ -148,6 +153,8 @@ class PageOf(NamedTuple):
     number: int
     last: bool
     parcel: Any
+    lineages: bytes | None = None
+    """The digest of the lineages behind the parcel's clock."""
 
 
 class More(NamedTuple):
@@ -162,6 +169,8 @@ class Same(NamedTuple):
 class Rumor(NamedTuple):
     parcel: Any
     told: tuple[str, ...]
+    lineages: bytes | None = None
+    """The digest of the lineages behind the parcel's clock."""
 
 
 class Poke(NamedTuple):
@@ -288,6 +297,13 @@ class Part(NamedTuple):
     content: bytes
 
 
+class LineagesOf(NamedTuple):
+    wants: bool
+    clock: DotSet
+    """The highest counters alone."""
+    lineages: Lineages
+
+
 Message: TypeAlias = (
     Hello
     | Welcome
@@ -319,4 +335,5 @@ Message: TypeAlias = (
     | LockTell
     | LockTold
     | Part
+    | LineagesOf
 )
