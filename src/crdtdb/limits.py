@@ -70,6 +70,8 @@ CONNECT_SECONDS_MAX: Final = 3.0
 """For the TCP connection alone: the kernel repeats its first packet ever more seldom, and a new attempt begins anew."""
 UNACKNOWLEDGED_SECONDS_MAX: Final = 4.0
 """So long a sent byte may stay unacknowledged by the peer's kernel: then the way is broken, and a new one is looked for."""
+LINKS_PER_PEER_MAX: Final = 4
+"""Connections that one peer has dialed: a sound one has one, and for a moment another when that broke."""
 DIALS_AT_ONCE_MAX: Final = 64
 """Attempts to connect with other nodes under way: a member can make up addresses."""
 SEND_QUEUE_FRAMES_MAX: Final = 256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -14,6 +15,7 @@ from crdtdb.cluster.actions import Dial, Log, Send
 from crdtdb.cluster.engine import Engine, NodeIdentity
 from crdtdb.couchdb import Checkpoints, Trees, local_ids, put_local
 from crdtdb.database import Database
+from crdtdb.errors import InvalidInputError
 from crdtdb.gossip import GossipConfig
 from crdtdb.replicating.specs import check_described
 from crdtdb.security import Permissions
@@ -23,7 +25,7 @@ from crdtdb.system import SystemCollection
 from crdtdb.testing.invariants import check_store
 from crdtdb.users import Users
 from crdtdb.wire.cbor import decode, encode
-from crdtdb.wire.codec import clock_digest, decode_message
+from crdtdb.wire.codec import clock_digest, decode_message, encode_message
 from crdtdb.wire.messages import (
     MINOR,
     Ack,
@@ -48,6 +50,7 @@ from crdtdb.wire.messages import (
     Message,
     More,
     PageOf,
+    Part,
     Piece,
     Ping,
     Poke,
@@ -213,7 +216,8 @@ def furnish(database: Database, seed: str = "") -> None:
         document = notes.put(f"b{seed}", {"n": n + 1}, document.rev)
     notes.attach(f"b{seed}", "file", FILE, "text/plain", rev=document.rev)
     notes.delete(f"c{seed}", notes.put(f"c{seed}", {"n": 1}).rev)
-    notes.create_index(["n"])
+    with suppress(InvalidInputError):  # a rogue may have written a design document under that id
+        notes.create_index(["n"])
     put_local(database.store, "notes", f"_local/c{seed}", {"last_seq": 3})
 
 
@@ -298,6 +302,11 @@ class Rogue:
         """Return a parcel of some of its documents."""
         return decode(self.dice.choice(self._parcels).replace(self.store.actor, self.written_by))
 
+    def _part(self, payload: bytes) -> Message:
+        """Return one of two parts of a payload: the other comes soon, or never."""
+        half, number = len(payload) // 2, self.dice.randrange(2)
+        return Part(self.dice.randrange(2), number, 2, payload[half:] if number else payload[:half])
+
     def greeting(self) -> Greeting:
         """Return what it says of itself."""
         identity = self.store.identity
@@ -358,6 +367,8 @@ class Rogue:
             lambda: LockTurn("invoice"),
             lambda: LockTell(roster),
             lambda: LockTold(roster, token, (("invoice", ticket, token, 30_000),)),
+            lambda: self._part(encode_message(PageOf(exchange, 0, True, self.parcel()))),
+            lambda: self._part(encode_message(Rumor(self.parcel(), ()))),
         ]
         found: Message = dice.choice(makers)()
         return found

@@ -422,6 +422,15 @@ def test_clocks_of_actors_without_end() -> None:
     assert all(len(payload) < HANDSHAKE_FRAME_BYTES_MAX for number, payload in victim.sent if number == link)
 
 
+def test_one_peer_has_no_connections_without_end() -> None:
+    victim = Peer("n1")
+    links = [accepted(victim) for _ in range(10)]
+    assert [is_closed(victim, link) for link in links] == [True] * 6 + [False] * 4
+    victim.sent.clear()
+    victim.hear(links[-1], encode_message(Ping(7, ())))
+    assert victim.sent
+
+
 # Locks
 
 

@@ -18,11 +18,16 @@ WhyRefused = Callable[[Certified], str | None]
 """Returns why a certificate doesn't count (any more), None if it does."""
 
 
+_REJOIN_SECONDS = 60.0
+
+
 class Handshakes:
     """What a node says to who is new at the other end of a link, and what it makes of the answer."""
 
     def __init__(self, engine: Engine, why_refused: WhyRefused) -> None:
         self._engine, self._why_refused = engine, why_refused
+        self._rejoins_from, self._rejoin_pause = float("-inf"), _REJOIN_SECONDS
+        """From when on this node believes again that it was retired, and how long it doesn't after that."""
 
     def begin(self, link: Link, now: float) -> None:
         """A connection is there. Who dialed speaks first."""
@@ -95,8 +100,7 @@ class Handshakes:
         if refusal.code != Refusal.SELF:
             engine.outbox.log("WARNING", f"refusing {link}, which calls itself {greeting.name!r}: {refusal.reason}")
         me = engine.membership.me
-        if greeting.store_id == me.store_id and greeting.actor < me.actor:
-            self._check_possible(f"{greeting.name!r} says that it runs with a copy of this node's store")
+        if greeting.store_id == me.store_id and greeting.actor < me.actor and not engine.drew_store:
             engine.begin_anew(f"{greeting.name!r} runs with a copy of its store", now)  # one of the two has to
             return False
         if link.address is None:
@@ -114,22 +118,27 @@ class Handshakes:
         address = link.address or "?"
         if refusal.code == Refusal.SELF:
             engine.links.ignore(address)
-        elif refusal.code == Refusal.COPY or (refusal.code == Refusal.RETIRED and engine.identity.rejoin):
-            self._check_possible(f"{address} refuses this node: {refusal.reason}")
+        elif self._is_to_enter(refusal, now):
             engine.begin_anew(refusal.reason, now)
             return
         else:
-            engine.readiness.retired |= refusal.code == Refusal.RETIRED
+            engine.readiness.retired |= refusal.code == Refusal.RETIRED and not engine.identity.rejoin
             engine.outbox.log("ERROR", f"{address} refuses this node: {refusal.reason}")
         engine.links.close(link, now)
 
-    def _check_possible(self, claim: str) -> None:
-        """Raise EncodingError for a claim about this node's store, if the store was drawn since the node started.
+    def _is_to_enter(self, refusal: Refuse, now: float) -> bool:
+        """Whether this node takes a refusal as the reason to enter as a new store.
 
-        So a member that lies can make a node enter once, and not again and again.
+        A member that lies must not make it do so again and again. That its store is a copy can be true of a store that was here
+        when the node started; if it drew the store's id since, the other one is the copy, and enters. That it was retired it
+        believes less and less often.
         """
-        if self._engine.drew_store:
-            raise EncodingError(f"{claim}, which can't be: its store id is new")
+        if refusal.code == Refusal.COPY:
+            return not self._engine.drew_store
+        if refusal.code != Refusal.RETIRED or not self._engine.identity.rejoin or now < self._rejoins_from:
+            return False
+        self._rejoins_from, self._rejoin_pause = now + self._rejoin_pause, 2 * self._rejoin_pause
+        return True
 
     def _reached(self, link: Link, greeting: Greeting, now: float) -> None:
         engine = self._engine
@@ -144,6 +153,7 @@ class Handshakes:
     def _introduce(self, link: Link, greeting: Greeting, now: float) -> None:
         engine = self._engine
         engine.links.introduced(link, greeting)
+        engine.links.close_older(greeting.name, now)
         engine.membership.greeted(member_of(greeting), now)
         engine.exchanges.peer_clocks[greeting.name] = greeting.clock
         engine.upkeep.greeted(greeting)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from crdtdb.certified import Certified
 from crdtdb.cluster.actions import Close, Dial, Outbox
 from crdtdb.gossip import Dialer, GossipConfig
+from crdtdb.limits import LINKS_PER_PEER_MAX
 from crdtdb.wire.messages import MINOR, PARTS_SINCE, Greeting, Member, Message, Ping
 from crdtdb.wire.parts import Assembly
 
@@ -89,6 +90,12 @@ class Links:
     def is_connected(self, name: str) -> bool:
         """Whether a peer has greeted over a link that is there, whoever dialed."""
         return name in self.ways or any(link.peer == name for link in self._links.values())
+
+    def close_older(self, name: str, now: float) -> None:
+        """Close the oldest of the connections that a peer has dialed, if there are too many: each may hold a large message."""
+        dialed = [link for link in self._links.values() if link.peer == name and link.address is None]
+        for link in dialed[:-LINKS_PER_PEER_MAX]:
+            self.close(link, now, f"closing an older connection with {link}: it has more than {LINKS_PER_PEER_MAX}")
 
     def peers(self) -> list[str]:
         """Return the names of all who are connected, whoever dialed."""
