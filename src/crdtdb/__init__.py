@@ -48,6 +48,7 @@ from crdtdb.errors import (
     SystemCollectionError,
     TooLargeError,
     UnavailableError,
+    UndecidedFieldError,
 )
 from crdtdb.finding import Finder
 from crdtdb.resolvers import Conflict, Resolver, first_write_wins, last_write_wins, three_way_merge
@@ -115,6 +116,7 @@ __all__ = [
     "Text",
     "TooLargeError",
     "UnavailableError",
+    "UndecidedFieldError",
     "__version__",
     "first_write_wins",
     "last_write_wins",

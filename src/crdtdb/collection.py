@@ -18,12 +18,15 @@ from crdtdb.document import (
     Revision,
     Seen,
     Sibling,
+    alternative_named,
+    alternatives_of,
     check_id,
     check_name,
     check_rev,
     check_whole,
     document_of,
     document_single,
+    document_with,
     foreign_of,
     siblings_of,
 )
@@ -45,7 +48,14 @@ from crdtdb.jsontext import canonical_merged
 from crdtdb.limits import BULK_DOCUMENTS_MAX
 from crdtdb.querying import Querying
 from crdtdb.resolvers import Conflict, Resolver
-from crdtdb.resolving import Choice, common_ancestor, resolution, resolution_of_all
+from crdtdb.resolving import (
+    Choice,
+    all_listed,
+    bodies_listed,
+    common_ancestor,
+    resolution,
+    resolution_of_all,
+)
 from crdtdb.store import Past, Record, Store, Transaction, Written
 from crdtdb.store.imports import grouped, import_revisions
 from crdtdb.watching import KINDS, Pattern, Watch, escape
@@ -146,7 +156,7 @@ class Collection(Querying):
             chosen = body(siblings)
             if chosen is None:
                 return self.get(doc_id)
-            change = resolution_of_all(chosen, [Rev.parse(one.rev) for one in siblings])
+            change = resolution_of_all(chosen, [Rev.parse(one.rev) for one in siblings], all_listed)
             written = self._store.write(self.name, doc_id, change)
             if written.dot is not None:
                 return self._written(doc_id, written)
@@ -360,18 +370,22 @@ class Collection(Querying):
                 yield document
 
     def siblings(self, doc_id: str) -> list[Sibling]:
-        """Return all bodies that a document has, the winner first. Raises NotFoundError if it has none."""
+        """Return all bodies that a document has, the winner first, and then what is kept beside fields that show.
+
+        Raises NotFoundError if it has none.
+        """
         check_id(doc_id)
         record = self._store.read(self.name, doc_id)
         shown = view(record.state) if record is not None else None
         if shown is None or shown.deleted:
             raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}", deleted=record is not None)
         assert record is not None
-        return siblings_of(record.state, shown, self._opener(doc_id, record.state))
+        opener = self._opener(doc_id, record.state)
+        return siblings_of(record.state, shown, opener) + alternatives_of(record.state, shown, opener)
 
     def conflicts(self) -> Iterator[Document]:
         """Yield every document that has more than one body, or a conflict of a field."""
-        return (document for document in self.all() if document.conflicts or document.field_conflicts)
+        return (document for document in self.all() if document.conflicts)
 
     def history(self, doc_id: str) -> list[Revision]:
         """Return every revision of a document that is known here, newest generation first.
@@ -520,6 +534,10 @@ class Collection(Querying):
                 with_conflicts=conflicts,
                 with_fields=crdt,
             )
+        opener = self._opener(doc_id, record.state)
+        other = alternative_named(record.state, shown, rev, opener)
+        if other is not None:
+            return document_with(doc_id, record.state, shown, other, opener)
         past = self._store.revision(self.name, doc_id, rev)
         value = self._store.value_of(self.name, doc_id, past) if past is not None else None
         if past is None or (value is None and not past.deleted):
@@ -564,7 +582,7 @@ class Collection(Querying):
         chosen = resolver(Conflict(doc_id, siblings, ancestor))
         if chosen is None:
             return False
-        change = resolution_of_all(chosen, [one.rev for one in shown.siblings])
+        change = resolution_of_all(chosen, [one.rev for one in shown.siblings], bodies_listed)
         return self._store.write(self.name, doc_id, change).dot is not None
 
 

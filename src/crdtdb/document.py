@@ -8,14 +8,15 @@ from typing import Any, NamedTuple, Protocol
 
 from crdtdb.causality import DotSet
 from crdtdb.crdts import Draft, OpenSequence
-from crdtdb.documents import NO_BODY, NOTHING_GIVEN, Given, Rev, Shown, Sight, State, View
+from crdtdb.documents import NO_BODY, NOTHING_GIVEN, Given, Rev, Shown, Sight, State, View, view
+from crdtdb.documents.alternatives import Alternative, alternatives, conflicts, find_alternative, value_with
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
 from crdtdb.documents.attachments import check_attachments
-from crdtdb.documents.fields import Unread, conflicts, kinds, overlay, read_all, reading, take_given, values, whole
+from crdtdb.documents.fields import Unread, kinds, overlay, read_all, reading, take_given, values, whole
 from crdtdb.documents.foreign import Foreign
 from crdtdb.documents.stamps import milliseconds
 from crdtdb.errors import CrdtdbError, InvalidDocumentError, InvalidIdError, InvalidInputError
-from crdtdb.jsontext import canonical_whole, load
+from crdtdb.jsontext import canonical, canonical_whole, load
 from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, REVS_LIMIT
 from crdtdb.store import Record
 from crdtdb.wallclock import iso
@@ -38,7 +39,7 @@ class Document(Mapping[str, Any]):
     A text or list is opened when it is looked at, and is then what it is by then.
     """
 
-    __slots__ = ("_draft", "_extra", "_held", "_parsed", "_text", "conflicts", "deleted", "id", "rev")
+    __slots__ = ("_draft", "_extra", "_held", "_others", "_parsed", "_text", "deleted", "id", "rev")
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class Document(Mapping[str, Any]):
         draft: Draft | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        self.id, self.rev, self.conflicts, self.deleted = doc_id, rev, conflicts, deleted
+        self.id, self.rev, self._others, self.deleted = doc_id, rev, conflicts, deleted
         self._text, self._held, self._draft, self._extra = text, held, draft, extra
         self._parsed: dict[str, Any] | None = None
 
@@ -84,7 +85,15 @@ class Document(Mapping[str, Any]):
     @property
     def field_conflicts(self) -> tuple[tuple[str, ...], ...]:
         """The paths where two things are kept and one shows: two types of field, say, or a field under a plain value."""
-        return tuple(conflicts(self._draft, load(self._text))) if self._draft is not None else ()
+        return tuple(conflicts(self._draft, self._text)) if self._draft is not None else ()
+
+    @property
+    def conflicts(self) -> tuple[str, ...]:
+        """The revisions of the other siblings, and of what is kept beside the fields that show; empty if all is well."""
+        if self._draft is None:
+            return self._others
+        beside = bodies_of(view(self.state)) if self._others else []
+        return (*self._others, *alternative_revs(self._draft, self._text, beside))
 
     @property
     def state(self) -> State:
@@ -127,7 +136,8 @@ class Document(Mapping[str, Any]):
 class Sibling(NamedTuple):
     """One of the bodies that a document has at the same time.
 
-    `node` is the actor that wrote it, `time` when that was by that node's clock, in milliseconds since 1970.
+    `node` is the actor that wrote it, `time` when that was by that node's clock, in milliseconds since 1970. With a `path` it
+    is the winner's body, and at that path what is kept beside the field that shows: another type, say. Its time isn't known.
     """
 
     rev: str
@@ -135,6 +145,7 @@ class Sibling(NamedTuple):
     clock: DotSet
     node: str
     stamp: int
+    path: tuple[str, ...] = ()
 
     @property
     def time(self) -> int:
@@ -189,7 +200,8 @@ def document_of(
         others = tuple(str(one.rev) for one in siblings if one.rev != rev)
     text = NO_BODY if deleted or chosen.text is None else chosen.text
     draft = reading(state.fields, state.journals, open_sequence) if state.fields and not deleted else None
-    extra: dict[str, Any] = {"_conflicts": list(others)} if with_conflicts and others else {}
+    named = [*others, *alternative_revs(draft, text, bodies_of(shown))] if with_conflicts else []
+    extra: dict[str, Any] = {"_conflicts": named} if named else {}
     if with_fields:
         extra["_crdt"] = kinds_as_json(draft, text)
     return Document(doc_id, f"{rev.generation}-{rev.digest}", text, others, deleted, state, draft, extra)
@@ -204,7 +216,7 @@ def kinds_as_json(draft: Draft | None, text: bytes) -> list[dict[str, Any]]:
     """Return the fields of a document for those who speak JSON: path and type of each, and whether it is a conflict."""
     if draft is None:
         return []
-    disputed = set(conflicts(draft, load(text)))
+    disputed = set(conflicts(draft, text))
     return [
         {"path": list(path), "type": kind, **({"conflict": True} if path in disputed else {})}
         for path, kind in kinds(draft).items()
@@ -218,6 +230,52 @@ def siblings_of(state: State, shown: View, open_sequence: OpenSequence) -> list[
         Sibling(str(one.rev), whole(one.text or NO_BODY, draft), one.leaf.clock, one.dot.actor.hex(), one.leaf.stamp)
         for one in shown.siblings
     ]
+
+
+def bodies_of(shown: View) -> list[bytes]:
+    """Return the texts of the siblings' bodies, the winner's first."""
+    return [one.text or NO_BODY for one in shown.siblings]
+
+
+def alternative_revs(draft: Draft | None, text: bytes, beside: Iterable[bytes]) -> tuple[str, ...]:
+    """Return the names of what is kept beside the fields that show, and shows in none of the bodies `beside`."""
+    return tuple(str(one.rev) for one in alternatives(draft, text, list(beside))) if draft is not None else ()
+
+
+def alternatives_of(state: State, shown: View, open_sequence: OpenSequence) -> list[Sibling]:
+    """Return what is kept beside the fields that show: for each the winner's body with it in its place."""
+    if not state.fields or shown.deleted:
+        return []
+    winner = shown.siblings[0]
+    text, draft = winner.text or NO_BODY, reading(state.fields, state.journals, open_sequence)
+    return [
+        Sibling(
+            str(one.rev),
+            value_with(one, draft, text),
+            DotSet.of(one.dots),
+            max(one.dots).actor.hex(),
+            winner.leaf.stamp,
+            one.path,
+        )
+        for one in alternatives(draft, text, bodies_of(shown))
+    ]
+
+
+def alternative_named(state: State, shown: View, rev: Rev, open_sequence: OpenSequence) -> Alternative | None:
+    """Return what is kept under a name beside the fields that show, None if there is nothing."""
+    if not state.fields or shown.deleted:
+        return None
+    draft = reading(state.fields, state.journals, open_sequence)
+    return find_alternative(draft, shown.siblings[0].text or NO_BODY, rev)
+
+
+def document_with(doc_id: str, state: State, shown: View, other: Alternative, open_sequence: OpenSequence) -> Document:
+    """Return the winner with what is kept beside one of its fields in that one's place."""
+    winner = shown.siblings[0]
+    text, draft = winner.text or NO_BODY, reading(state.fields, state.journals, open_sequence)
+    revs = [*(str(one.rev) for one in shown.siblings), *alternative_revs(draft, text, bodies_of(shown))]
+    value = canonical(value_with(other, draft, text))
+    return Document(doc_id, str(other.rev), value, tuple(rev for rev in revs if rev != str(other.rev)), False, state)
 
 
 def check_id(doc_id: object) -> str:

@@ -50,6 +50,10 @@ class InvalidDocumentError(InvalidInputError):
     """A value that isn't JSON as crdtdb keeps it: NaN, a lone surrogate, an integer beyond 64 bit, an unknown type."""
 
 
+class UndecidedFieldError(InvalidInputError):
+    """A resolution that doesn't say what becomes of a field of which two things are kept, such as two types."""
+
+
 class SelectorError(InvalidInputError):
     """A selector that isn't one: an operator that doesn't exist, or an argument that it can't take."""
 

@@ -8,7 +8,8 @@ from typing import Any
 from crdtdb.causality import Dot, DotSet
 from crdtdb.crdts import Address, OpenSequence, Place, catalogue, heads
 from crdtdb.documents import NO_BODY, Shown, State, View, view
-from crdtdb.documents.fields import conflicts, holder_of, kinds, reading, whole
+from crdtdb.documents.alternatives import Dispute, disputes, value_at, value_of
+from crdtdb.documents.fields import kinds, reading, whole
 from crdtdb.documents.stamps import milliseconds
 from crdtdb.jsontext import load
 from crdtdb.store import Past
@@ -26,7 +27,8 @@ def explain(name: str, doc_id: str, state: State, past: Iterable[Past], open_seq
     times.update((one.dot, one.stamp) for one in past if one.dot is not None and one.stamp)
     winner = shown.winner
     body = load(winner.text or NO_BODY) if winner is not None else {}
-    disputed = set(conflicts(draft, body)) if state.fields else set()
+    text = winner.text or NO_BODY if winner is not None else NO_BODY
+    disputed = {one.path: one for one in disputes(draft, text)}
     return {
         "collection": name,
         "id": doc_id,
@@ -38,7 +40,7 @@ def explain(name: str, doc_id: str, state: State, past: Iterable[Past], open_seq
         "versions": [_version(one, state, shown) for one in shown.leaves] + _hidden(state, shown),
         "edits_unseen": [_dot(dot, times) for dot in winner.heads] if winner is not None else [],
         "fields": [
-            _field(path, kind, state, draft.at(path), times, path in disputed, body)
+            _field(path, kind, state, draft.at(path), times, disputed.get(path), body)
             for path, kind in kinds(draft).items()
         ],
         "heads": [_dot(dot, times) for dot in sorted(heads(state.fields))],
@@ -127,7 +129,7 @@ def _hidden(state: State, shown: View) -> list[dict[str, Any]]:
 
 
 def _field(
-    path: Place, kind: str, state: State, spot: Any, times: Mapping[Dot, int], disputed: bool, body: Any
+    path: Place, kind: str, state: State, spot: Any, times: Mapping[Dot, int], dispute: Dispute | None, body: Any
 ) -> dict[str, Any]:
     """Describe one field: what it shows, which dots it is made of, and what is kept beside it."""
     parts = [
@@ -145,11 +147,10 @@ def _field(
     journals = [_journal(address, state) for address in sorted(state.journals) if address.path == path]
     if journals:
         described["journals"] = journals
-    if disputed:
-        described["kept_beside"] = catalogue.conflicting(spot)
-        holder, key = holder_of(body, path)
-        if holder is not None and key in holder:
-            described["shown_instead"] = holder[key]
+    if dispute is not None:
+        described["kept_beside"] = [value_of(one, spot.draft) for one in dispute.fields[1:]]
+        if dispute.is_under_plain:
+            described["shown_instead"] = value_at(body, path)
     return described
 
 

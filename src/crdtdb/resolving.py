@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from crdtdb.document import Document, Seen, Sibling, check_rev, check_seen, check_whole
-from crdtdb.documents import Rev, Shown, Sight, State, Write, resolve, view
+from crdtdb.documents import NO_BODY, Rev, Shown, Sight, State, Write, resolve, view
+from crdtdb.documents.alternatives import alternatives
+from crdtdb.documents.fields import reading
 from crdtdb.errors import InvalidInputError
 from crdtdb.store import Store
 
@@ -29,16 +31,30 @@ def resolution(doc_id: str, body: Mapping[str, Any], rev: str | None, seen: Seen
     return lambda state, write: resolve(state, write, text, given, rev=named, seen=sight)
 
 
-def resolution_of_all(body: Mapping[str, Any], siblings: list[Rev]) -> Change:
-    """Return the write that puts a body in the place of all siblings, and does nothing if they are others by then."""
+def resolution_of_all(body: Mapping[str, Any], siblings: list[Rev], listed: Callable[[State], list[Rev]]) -> Change:
+    """Return the write that puts a body in the place of all siblings, and does nothing if others are `listed` by then."""
     text, given = check_whole(body)
 
     def unless_changed(state: State, write: Write) -> State:
-        if [one.rev for one in view(state).siblings] != siblings:
+        if listed(state) != siblings:
             return state
         return resolve(state, write, text, given, seen=Sight(siblings))
 
     return unless_changed
+
+
+def bodies_listed(state: State) -> list[Rev]:
+    """Return the names of the siblings that have bodies of their own."""
+    return [one.rev for one in view(state).siblings]
+
+
+def all_listed(state: State) -> list[Rev]:
+    """Return the names of all siblings, those for what is kept beside fields included."""
+    shown = view(state)
+    if shown.deleted or not state.fields:
+        return bodies_listed(state)
+    draft, bodies = reading(state.fields, state.journals), [one.text or NO_BODY for one in shown.siblings]
+    return [*bodies_listed(state), *(one.rev for one in alternatives(draft, bodies[0], bodies))]
 
 
 def common_ancestor(store: Store, name: str, doc_id: str, siblings: tuple[Shown, ...]) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from crdtdb.causality import EMPTY, DotSet
 from crdtdb.document import Document, document_of
-from crdtdb.documents import view
+from crdtdb.documents import totals, view
 from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.errors import EncodingError, InvalidInputError, StoreClosedError
 from crdtdb.store import SYSTEM, Held, Record, Store
@@ -62,8 +62,8 @@ class Pattern(NamedTuple):
 class Notice(NamedTuple):
     """One change. A document is told of at its last change; what lay between two looks is one change.
 
-    `kind` is "deleted", "conflict" if there is more than one body, "created" if nothing was before it, else "updated";
-    "dropped" tells of a whole collection, and then `id` and `rev` are empty and `doc` is None.
+    `kind` is "deleted", "conflict" if there is more than one body or a conflict of a field, "created" if nothing was before it,
+    else "updated"; "dropped" tells of a whole collection, and then `id` and `rev` are empty and `doc` is None.
     """
 
     kind: str
@@ -172,7 +172,7 @@ class Watch(Iterator[Notice]):
             return None
         if shown.deleted:
             kind = "deleted"
-        elif shown.conflict:
+        elif totals(record.state).conflicts:
             kind = "conflict"
         else:
             kind = "created" if shown.winner.rev.generation == 1 else "updated"

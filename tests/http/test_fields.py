@@ -167,7 +167,13 @@ async def test_two_types_at_one_path_are_listed_among_the_conflicts(client: http
         other["notes"].put("p", {"body": crdtdb.Counter(7)})
         crdtdb.sync(db, other)
     (row,) = (await client.get("/notes/_conflicts")).json()["rows"]
-    assert (row["id"], len(row["siblings"]), row["fields"]) == ("p", 1, [["body"]])
+    assert (row["id"], len(row["siblings"]), row["fields"]) == ("p", 2, [["body"]])
+    assert [one["body"]["body"] for one in row["siblings"]] == ["typed", 7]
+    assert [one.get("path") for one in row["siblings"]] == [None, ["body"]]
     assert (await client.get("/notes/p", params={"crdt": "true"})).json()["_crdt"][0]["conflict"] is True
-    await edit(client, {"path": "body", "operation": "settle"})
+    hidden = row["siblings"][1]["rev"]
+    refused = await client.post("/notes/p/_resolve", json={"title": "both"})
+    assert (refused.status_code, "'body'" in refused.json()["reason"]) == (400, True)
+    assert (await client.delete("/notes/p", params={"rev": hidden})).status_code == 200
     assert (await client.get("/notes/_conflicts")).json()["rows"] == []
+    assert (await client.get("/notes/p")).json()["body"] == "typed"

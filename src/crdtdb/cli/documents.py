@@ -72,7 +72,7 @@ def delete(client: NodeClient, collection: str, doc_id: str, rev: str, as_json: 
 @click.argument("doc_id", metavar="[ID]", required=False)
 @with_node
 def conflicts(client: NodeClient, collection: str, doc_id: str | None, as_json: bool) -> None:
-    """List the documents that have more than one body, with all their bodies; or those of one document.
+    """List the documents with more than one body or a conflict of a field, with all that is kept; or those of one.
 
     \b
     Example:  crdtdb conflicts notes --as ada

@@ -54,12 +54,14 @@ def import_documents(client: NodeClient, collection: str, file: IO[str], update:
 def export(client: NodeClient, collection: str, file: Path | None, as_json: bool) -> None:
     """Print the documents of a collection as JSON Lines, or write them to FILE.
 
-    Of a document with conflicts the winner is written. A FILE appears under its name when it is complete.
+    Of a document with conflicts the winner is written, with the bodies of its other siblings under `_conflicts`: import leaves
+    those out. A FILE appears under its name when it is complete.
 
     \b
     Example:  crdtdb export notes notes.jsonl --as ada
     """
     total = client.ask("GET", collection)["doc_count"]
+    others = {row["id"]: row["siblings"][1:] for row in client.ask("GET", collection, "_conflicts")["rows"]}
     partial = file.with_name(file.name + ".partial") if file is not None else None
     target: IO[str] = partial.open("w") if partial is not None else sys.stdout
     written = 0
@@ -68,6 +70,8 @@ def export(client: NodeClient, collection: str, file: Path | None, as_json: bool
             for page in _pages(client, collection):
                 for row in page:
                     document = {name: value for name, value in row["doc"].items() if name != "_rev"}
+                    if row["id"] in others:
+                        document["_conflicts"] = [one["body"] for one in others[row["id"]]]
                     target.write(json.dumps(document, ensure_ascii=False) + "\n")
                 written += len(page)
                 bar.advance(bar.task_ids[0], len(page))

@@ -59,7 +59,12 @@ def _of_the_store(store: Store) -> Iterator[Measured]:
         yield Measured("store_bytes", "What the store takes on disk.", size)
     for name, collection in sorted(held.collections.items()):
         yield Measured("documents", "Documents that aren't deleted.", collection.documents, {"collection": name})
-        yield Measured("conflicts", "Documents with more than one body.", collection.conflicts, {"collection": name})
+        yield Measured(
+            "conflicts",
+            "Documents with more than one body or a conflict of a field.",
+            collection.conflicts,
+            {"collection": name},
+        )
         yield Measured("body_bytes", "JSON of the bodies that show.", collection.size, {"collection": name})
         yield Measured("tombstones", "Documents that are deleted.", collection.deleted, {"collection": name})
     unstable = len_of(held.clock - held.stable)

@@ -38,8 +38,11 @@ def field_type(kind: str) -> type[Field]:
 
 
 def shown_kind(spot: Spot) -> str | None:
-    """Return the kind of field that shows at a spot, None if there is none."""
+    """Return the kind of field that shows at a spot, None if none does."""
     kinds = spot.kinds()
+    preferred = spot.draft.preferred.get(spot.path)
+    if preferred is not None:
+        return preferred[0] if preferred[0] in kinds else None
     return next((kind for kind in _TYPES if kind in kinds), None)
 
 
@@ -112,6 +115,15 @@ def remove(spot: Spot) -> None:
             _TYPES[kind].reset(spot)
     for child in list(spot.children()):
         remove(child)
+
+
+def remove_shown(spot: Spot) -> None:
+    """Remove what shows at a spot and below it; what is kept beside that stays, and shows then."""
+    kind = shown_kind(spot)
+    if kind is not None and len(spot.kinds()) > 1:
+        _TYPES[kind].reset(spot)
+    else:
+        remove(spot)
 
 
 def conflicting(spot: Spot) -> list[JSON]:

@@ -76,6 +76,8 @@ class Draft:
         self._starting, self._journals = journals, dict(journals)
         self._open, self._sequences = open_sequence, dict[Address, Sequence]()
         self._places: dict[Place, set[Address]] | None = None
+        self.preferred: dict[Place, tuple[str, str]] = {}
+        """The kind and part that is to show at a path where several are kept; the empty kind is what stands inside."""
 
     def at(self, path: Place) -> Spot:
         """Return the spot of a path. Raises TooLargeError for one that is too long."""

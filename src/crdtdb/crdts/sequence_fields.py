@@ -48,7 +48,9 @@ class SequenceField(Field):
     @classmethod
     def part(cls, spot: Spot) -> str | None:
         """Return the part that shows, None if there is none."""
-        parts = spot.parts(cls.kind)
+        parts, preferred = spot.parts(cls.kind), spot.draft.preferred.get(spot.path)
+        if preferred is not None and preferred[0] == cls.kind and preferred[1] in parts:
+            return preferred[1]
         return parts[-1] if parts else None
 
     @classmethod
@@ -127,9 +129,9 @@ class SequenceField(Field):
         steps = _difference(cls._items(before), cls._items(after), after)
         if not steps:
             return
-        part = next(
-            (one for one in reversed(spot.parts(cls.kind)) if spot.draft.knows(spot.address(cls.kind, one))), None
-        )
+        shown, parts = cls.part(spot), reversed(spot.parts(cls.kind))
+        known = [one for one in parts if spot.draft.knows(spot.address(cls.kind, one))]
+        part = shown if shown in known else known[0] if known else None
         if part is None:
             cls.create(spot, after)
             return

@@ -217,7 +217,7 @@ def _remove_unwanted(spot: Spot, wanted: Mapping[str, Any]) -> None:
     for child in list(spot.children()):
         value = wanted.get(child.path[-1], _ABSENT)
         if value is _ABSENT:
-            catalogue.remove(child)
+            catalogue.remove_shown(child)
         elif isinstance(value, Mapping) and catalogue.shown_kind(child) is None:
             _remove_unwanted(child, value)
 
@@ -318,29 +318,9 @@ def is_sequence(address: Address) -> bool:
     return address.kind in ("text", "list")
 
 
-def settle_fields(draft: Draft) -> None:
-    """Drop what is kept beside the fields that show."""
-    for spot in _fields(draft.at(())):
-        catalogue.settle(spot)
-
-
 def kinds(draft: Draft) -> dict[Place, str]:
     """Return which fields there are, by their paths."""
     return {spot.path: catalogue.shown_kind(spot) or "" for spot in _fields(draft.at(()))}
-
-
-def conflicts(draft: Draft, body: dict[str, Any]) -> list[Place]:
-    """Return the places where two things are kept and one shows: two types, texts of two lives, plain values over fields."""
-    found = []
-    for spot in _fields(draft.at(())):
-        holder, key = holder_of(body, spot.path)
-        kind = catalogue.shown_kind(spot) or ""
-        several = len(spot.kinds()) > 1 or (
-            issubclass(catalogue.field_type(kind), SequenceField) and len(spot.parts(kind)) > 1
-        )
-        if several or (holder is not None and key in holder and kind != "map"):
-            found.append(spot.path)
-    return found
 
 
 def check_size(before: Fields, after: Fields) -> None:

@@ -316,7 +316,7 @@ def _differ(
     plain: dict[str, JSON] = {}
     for child in list(spot.children()):
         if child.path[-1] not in after and child.path[-1] in had:
-            catalogue.remove(child)
+            catalogue.remove_shown(child)
     for key, value in after.items():
         child = Spot(spot.draft, (*spot.path, key))
         kind = catalogue.shown_kind(child) or kind_declared(schema, child.path)

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from crdtdb.causality import Dot
 from crdtdb.crdts import heads
+from crdtdb.documents.alternatives import is_disputed
 from crdtdb.documents.revisions import DIGEST_BYTES, Ancestry, Rev
 from crdtdb.documents.state import Leaf, State
 
@@ -148,7 +149,7 @@ class Totals(Struct, frozen=True, gc=False):
     live: int
     deleted: int
     conflicts: int
-    """1 if there is more than one body."""
+    """1 if there is more than one body, or a conflict of a field."""
     size: int
     """Bytes of JSON in the bodies that show."""
     revs: int = 0
@@ -172,13 +173,16 @@ def totals(state: State) -> Totals:
         body = state.bodies.get(leaf.body_dot)
         heads_beyond = _unseen(state, (leaf,))
         rev = derived_rev(leaf.rev, heads_beyond) if heads_beyond else leaf.rev
-        return Totals(1, 0, 0, len(body.text) if body is not None else 0, rev_number(rev))
+        text = body.text if body is not None else NO_BODY
+        disputed = bool(state.fields) and is_disputed(state.fields, text)
+        return Totals(1, 0, disputed, len(text) if body is not None else 0, rev_number(rev))
     if not state.leaves:
         return NONE
     shown = view(state)
     size = sum(len(one.text or b"") for one in shown.siblings)
     revs = sum(rev_number(one.rev) for one in shown.leaves if not one.leaf.deleted)
-    return Totals(not shown.deleted, shown.deleted, shown.conflict, size, revs)
+    disputed = bool(shown.siblings and state.fields) and is_disputed(state.fields, shown.siblings[0].text or NO_BODY)
+    return Totals(not shown.deleted, shown.deleted, shown.conflict or disputed, size, revs)
 
 
 NONE = Totals(0, 0, 0, 0)

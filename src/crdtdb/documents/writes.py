@@ -26,6 +26,13 @@ from msgspec.structs import replace
 
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet, Session
 from crdtdb.crdts import Address, Creations, Draft, GapError, OpenSequence, Sequence, Signature, open_at_hand
+from crdtdb.documents.alternatives import (
+    Alternative,
+    decide,
+    drop,
+    find_alternative,
+    with_plain_of,
+)
 from crdtdb.documents.creations import body_again, shared
 from crdtdb.documents.fields import (
     NO_SCHEMA,
@@ -39,8 +46,8 @@ from crdtdb.documents.fields import (
     adopt,
     check_size,
     join_texts,
+    reading,
     remove_fields,
-    settle_fields,
 )
 from crdtdb.documents.groups import Sight, group, is_revived, seen_among, twins
 from crdtdb.documents.revisions import NO_PATH, Ancestry, Rev, child_digest
@@ -175,7 +182,7 @@ def put(
             raise ConflictError(write.doc_id, str(rev), ())
         return _first(state, write, text, given)
     shown = view(state)
-    target = _named(shown, write, rev)
+    target, other = _named_or_alternative(state, shown, write, rev)
     if state.fields and not shown.deleted:
         write.build_on(state)
     if not target.leaf.deleted:
@@ -191,7 +198,11 @@ def put(
             removed = DotSet.of(dot for deltas in state.fields.values() for dot in deltas)
         # Whoever opens one deleted branch of a living document again hasn't read the fields that the others show.
         take_in = absorb_mentioned if target.leaf.deleted and not shown.deleted else absorb
+        if other is not None:
+            other.show_in(draft)
         text = take_in(draft, text, given, write.schema)
+        if other is not None:
+            text = with_plain_of(text, target.text or NO_BODY, other.path)
         join_texts(draft)
         state, signed = drafted(adopted, write, draft)
         if signed and text == target.text and not target.leaf.deleted:
@@ -215,7 +226,9 @@ def delete(state: State, write: Write, rev: Rev | None, text: bytes | None = Non
         raise NotFoundError(
             f"document {write.doc_id!r} is {'deleted' if state.leaves else 'missing'}", deleted=bool(state.leaves)
         )
-    target = _named(shown, write, rev)
+    target, other = _named_or_alternative(state, shown, write, rev)
+    if other is not None:
+        return edit(state, write, lambda draft, _: drop(draft, other), target.rev, exact=exact)
     if target.leaf.deleted:
         raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
     write.build_on(state)
@@ -241,9 +254,9 @@ def resolve(
 
     `rev` means one of them alone; without either, all that are there are seen. What has replaced a body that was seen wasn't
     seen itself, so it stays; edits of fields alone replace none. Fields stay as they are unless the body has another value
-    for them than was read; those that were created twice keep what shows. Raises NotFoundError if there is no live leaf,
-    ConflictError if `rev` is none of the siblings, if none that was seen is there any more, or if it isn't known what was
-    read of a field that has changed.
+    for them than was read. Where two things are kept at one path, and were seen, the body says which stays. Raises
+    NotFoundError if there is no live leaf, ConflictError if `rev` is none of the siblings, if none that was seen is there any
+    more, or if it isn't known what was read of a field that has changed; UndecidedFieldError.
     """
     shown = view(state)
     if shown.deleted:
@@ -251,6 +264,8 @@ def resolve(
             f"document {write.doc_id!r} is {'deleted' if state.leaves else 'missing'}: there is nothing to resolve",
             deleted=bool(state.leaves),
         )
+    if rev is not None and _named_or_alternative(state, shown, write, rev)[1] is not None:
+        return put(state, write, rev, text, given)
     targets = _seen(shown, write, rev, seen)
     target = targets[0]
     if state.fields:
@@ -262,7 +277,9 @@ def resolve(
     dot, signed = write.sign(), Signed()
     if state.fields or given or write.schema:
         draft = write.draft(adopted, dot, made_from=target.leaf.body_rev)
-        settle_fields(draft)
+        if rev is None:
+            bodies_shown = [one.text or NO_BODY for one in shown.siblings]
+            decide(draft, bodies_shown, text, given, write.doc_id, seen.revs if seen is not None else None)
         if seen is None or all(one.rev in seen.revs for one in targets):
             text = absorb_mentioned(draft, text, given, write.schema)
         else:
@@ -364,6 +381,16 @@ def _adopted(state: State, write: Write, target: Shown) -> tuple[State, bytes]:
     write.mint()
     adopted, _ = drafted(state, write, draft)
     return replace(adopted, context=adopted.context.add(dot)), rest
+
+
+def _named_or_alternative(state: State, shown: View, write: Write, rev: Rev | None) -> tuple[Shown, Alternative | None]:
+    """Return the leaf that a write names; or the winner, and what is kept beside one of its fields, if it names that."""
+    if rev is not None and state.fields and shown.siblings and shown.find(rev) is None:
+        winner = shown.siblings[0]
+        found = find_alternative(reading(state.fields, state.journals), winner.text or NO_BODY, rev)
+        if found is not None:
+            return winner, found
+    return _named(shown, write, rev), None
 
 
 def _named(shown: View, write: Write, rev: Rev | None) -> Shown:

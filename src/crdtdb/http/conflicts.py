@@ -106,6 +106,7 @@ def _siblings(collection: Collection, cluster: ClusterPort, doc_id: str) -> list
             "time": iso(one.time),
             "clock": {actor.hex(): [list(pair) for pair in ranges] for actor, ranges in sorted(one.clock.items())},
             "body": one.body,
+            **({"path": list(one.path)} if one.path else {}),
         }
         for one in collection.siblings(doc_id)
     ]

@@ -41,7 +41,7 @@ class Collection(Struct, frozen=True, gc=False):
     seq: int = 0
     sweep: int = 0
     conflicts: int = 0
-    """Documents with more than one body."""
+    """Documents with more than one body, or a conflict of a field."""
     size: int = 0
     """Bytes of JSON in the bodies that show, of all siblings."""
     live: int = 0

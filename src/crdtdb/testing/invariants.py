@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from crdtdb.crdts import Address, Journal, Sequence, kind_of
 from crdtdb.crdts.journal import join_journals
-from crdtdb.documents import NONE, Totals, totals, view
+from crdtdb.documents import NO_BODY, NONE, State, Totals, View, totals, view
+from crdtdb.documents.alternatives import disputes
 from crdtdb.documents.attachments import contents_in
+from crdtdb.documents.fields import reading
 from crdtdb.documents.local import LOCAL
 from crdtdb.documents.view import rev_number
 from crdtdb.store import Store, keys
@@ -52,7 +54,7 @@ def check_store(store: Store) -> None:
                 assert totals(record.state) == Totals(
                     not seen.deleted,
                     seen.deleted and bool(record.state.leaves),
-                    seen.conflict,
+                    seen.conflict or _has_alternatives(record.state, seen),
                     sum(len(one.text or b"") for one in seen.siblings),
                     sum(rev_number(one.rev) for one in seen.leaves if not one.leaf.deleted),
                 )
@@ -81,6 +83,13 @@ def check_store(store: Store) -> None:
         assert stored == [bound for pair in ranges for bound in pair], (
             f"the clock of {actor.hex()[:8]} at rest is {stored}"
         )
+
+
+def _has_alternatives(state: State, seen: View) -> bool:
+    if seen.deleted:
+        return False
+    draft = reading(state.fields, state.journals)
+    return any(one.hidden for one in disputes(draft, seen.siblings[0].text or NO_BODY))
 
 
 def _check_indexes(store: Store) -> None:

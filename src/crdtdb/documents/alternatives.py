@@ -1,0 +1,295 @@
+"""Alternatives: what a document keeps beside the fields that it shows, each under a name of its own.
+
+Two types of field at one path, texts of two lives, a field under a plain value: one shows, and what doesn't is a conflict of
+the field. Each hidden one is listed after the siblings, under a revision that follows from its place and its dots: so it can be
+read, put on and deleted like a sibling, and a resolution that has seen it says what becomes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from crdtdb.causality import Dot
+from crdtdb.crdts import REMNANT, Address, Draft, Field, Place, SequenceField, Spot, catalogue
+from crdtdb.documents.fields import Given, is_sequence, place, whole
+from crdtdb.documents.revisions import DIGEST_BYTES, Rev
+from crdtdb.errors import UndecidedFieldError
+from crdtdb.jsontext import JSON, canonical, load
+
+OBJECT = ""
+"""The kind of an object with fields in it at whose place a field shows."""
+
+ABSENT: Any = object()
+"""What stands where nothing stands."""
+_VALUE_CHARACTERS_TOLD = 80
+
+
+class Alternative(NamedTuple):
+    """One of the things that are kept at one path."""
+
+    path: Place
+    kind: str
+    part: str
+    dots: tuple[Dot, ...]
+
+    @property
+    def rev(self) -> Rev:
+        """The name under which it is listed. It changes with each edit, and not with those of the rest of the document."""
+        keys = [key.encode() for key in (self.kind, self.part, *self.path)]
+        keys += [b"%b%d" % (dot.actor, dot.counter) for dot in self.dots]
+        text = b"alternative" + b"".join(b"%d:%b" % (len(key), key) for key in keys)
+        return Rev(1, blake2b(text, digest_size=DIGEST_BYTES).hexdigest())
+
+    def show_in(self, draft: Draft) -> None:
+        """Let a draft show it in the place of what shows."""
+        draft.preferred[self.path] = (self.kind, self.part)
+
+
+class Dispute(NamedTuple):
+    """What is kept at one path: fields, the one that shows before others first, and what plain value is over them."""
+
+    path: Place
+    fields: tuple[Alternative, ...]
+    is_under_plain: bool
+
+    @property
+    def hidden(self) -> tuple[Alternative, ...]:
+        """Those that don't show."""
+        return self.fields if self.is_under_plain else self.fields[1:]
+
+    def listed(self, beside: Iterable[bytes]) -> tuple[Alternative, ...]:
+        """Those that are to be listed beside siblings with these other bodies: what these show needs no other entry."""
+        if self.is_under_plain and any(not hides(load(text), self.path) for text in beside):
+            return self.fields[1:]
+        return self.hidden
+
+
+def is_disputed(standing: Iterable[Address], text: bytes) -> bool:
+    """Whether fields of these addresses hide each other, or a body of this text hides one: in one pass, without opening any."""
+    types = catalogue.catalogue()
+    found: dict[Place, str] = {}
+    for address in standing:
+        path, kind, part = address
+        if path and part != REMNANT and kind in types:
+            name = kind + part if is_sequence(address) else kind
+            if found.setdefault(path, name) != name:
+                return True
+    for path in found:
+        if any(found.get(path[:depth], "map") != "map" for depth in range(1, len(path))):
+            return True
+    named = {key for key in {path[0] for path in found} if canonical(key) in text}
+    near = [path for path, kind in found.items() if kind != "map" and path[0] in named]
+    body = load(text) if near else {}
+    return any(hides(body, path) for path in near)
+
+
+def hides(body: Any, path: Place) -> bool:
+    """Whether a body has a plain value at the place of a field, or where an object would have to be that leads to it."""
+    for key in path:
+        if not isinstance(body, dict):
+            return True
+        if key not in body:
+            return False
+        body = body[key]
+    return True
+
+
+def disputes(draft: Draft, text: bytes) -> list[Dispute]:
+    """Return the places where more is kept than shows."""
+    if not is_disputed(draft.standing(), text):
+        return []
+    body = load(text)
+    found = (_dispute(spot, body) for spot in _places(draft.at(())))
+    return [one for one in found if one.hidden]
+
+
+def alternatives(draft: Draft, text: bytes, beside: Collection[bytes] = ()) -> list[Alternative]:
+    """Return what is kept beside what shows, and doesn't show in siblings with the bodies `beside` either."""
+    return [hidden for one in disputes(draft, text) for hidden in one.listed(beside)]
+
+
+def conflicts(draft: Draft, text: bytes) -> list[Place]:
+    """Return the places where more is kept than shows."""
+    return [one.path for one in disputes(draft, text)]
+
+
+def find_alternative(draft: Draft, text: bytes, rev: Rev) -> Alternative | None:
+    """Return the alternative of a name, None if there is none."""
+    return next((one for one in alternatives(draft, text) if one.rev == rev), None)
+
+
+def value_with(alternative: Alternative, draft: Draft, text: bytes) -> dict[str, JSON]:
+    """Return the value of a document with an alternative in the place of what shows."""
+    draft.preferred.clear()
+    alternative.show_in(draft)
+    shown = whole(without(text, alternative.path), draft)
+    draft.preferred.clear()
+    return shown
+
+
+def value_of(alternative: Alternative, draft: Draft) -> JSON:
+    """Return what an alternative would show."""
+    draft.preferred.clear()
+    alternative.show_in(draft)
+    value = catalogue.value(draft.at(alternative.path))
+    draft.preferred.clear()
+    return value
+
+
+def without(text: bytes, path: Place) -> bytes:
+    """Return the text of a body without the plain value that hides what is at a path."""
+    body = load(text)
+    if not hides(body, path):
+        return text
+    holder = body
+    for key in path:
+        if key == path[-1] or not isinstance(holder[key], dict):
+            del holder[key]
+            break
+        holder = holder[key]
+    return canonical(body)
+
+
+def with_plain_of(rest: bytes, text: bytes, path: Place) -> bytes:
+    """Return a body with the plain value that another body has over a path, if it has one."""
+    body = load(text)
+    if not hides(body, path):
+        return rest
+    holder, after = body, load(rest)
+    for depth, key in enumerate(path, 1):
+        holder = holder[key]
+        if depth == len(path) or not isinstance(holder, dict):
+            place(after, path[:depth], holder)
+            break
+    return canonical(after)
+
+
+def value_at(body: Any, path: Place) -> Any:
+    """Return what stands at a path, or over it; ABSENT if nothing does."""
+    for key in path:
+        if not isinstance(body, dict):
+            return body
+        if key not in body:
+            return ABSENT
+        body = body[key]
+    return body
+
+
+def drop(draft: Draft, alternative: Alternative) -> None:
+    """Remove one of the things that are kept at a path."""
+    spot = draft.at(alternative.path)
+    if alternative.kind == OBJECT:
+        for child in list(spot.children()):
+            catalogue.remove(child)
+        return
+    field = catalogue.field_type(alternative.kind)
+    parts = spot.parts(alternative.kind) if issubclass(field, SequenceField) else []
+    if len(parts) > 1 and alternative.part != parts[-1]:
+        spot.remove(alternative.kind, alternative.part)
+    elif len(parts) > 1:
+        spot.remove(alternative.kind, alternative.part)
+        draft.begin_life()
+    else:
+        field.reset(spot)
+
+
+def decide(
+    draft: Draft, bodies: Sequence[bytes], text: bytes, given: Given, doc_id: str, seen: Collection[Rev] | None
+) -> None:
+    """Settle each dispute of which the author of a resolution saw all, by what stands at its path in the new document.
+
+    `bodies` are those of all siblings, the winner's first, `seen` what was seen; None is all. Of several fields the one stays
+    that shows the value already, or else the first that can hold it; a plain value stays plain if no field can. Raises
+    UndecidedFieldError for a path of which the new document says nothing, or where nothing can be what it says.
+    """
+    before, *beside = bodies
+    found = disputes(draft, before)
+    wanted = load(text) if found else {}
+    for one in found:
+        listed = one.listed(beside)
+        if seen is not None and not all(hidden.rev in seen for hidden in listed):
+            continue
+        value = given.get(one.path) or value_at(wanted, one.path)
+        if value is ABSENT and not listed:
+            continue
+        if value is ABSENT:
+            raise UndecidedFieldError(_undecided(one, draft, before, doc_id))
+        chosen = _meant(one, draft, value)
+        if chosen is None and not one.is_under_plain:
+            raise UndecidedFieldError(_undecided(one, draft, before, doc_id))
+        for field in one.fields:
+            if field != chosen:
+                drop(draft, field)
+
+
+def _meant(dispute: Dispute, draft: Draft, value: Any) -> Alternative | None:
+    """Return the field that is to have a value; None if it is to be plain."""
+    if isinstance(value, Field):
+        return next((one for one in dispute.fields if one.kind == value.kind), None)
+    able = [one for one in dispute.fields if _holds(one, value)]
+    equal = (one for one in able if canonical(value_of(one, draft)) == canonical(value))
+    return next(equal, able[0] if able else None)
+
+
+def _holds(alternative: Alternative, value: Any) -> bool:
+    if alternative.kind == OBJECT:
+        return isinstance(value, dict)
+    try:
+        catalogue.field_type(alternative.kind).checked(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _undecided(dispute: Dispute, draft: Draft, before: bytes, doc_id: str) -> str:
+    where = ".".join(dispute.path)
+    kept = [f"a {one.kind or 'object'} ({_told(value_of(one, draft))})" for one in dispute.fields]
+    if dispute.is_under_plain:
+        kept.append(f"a plain value ({_told(value_at(load(before), dispute.path))})")
+    return (
+        f"document {doc_id!r} keeps {' and '.join(kept)} at {where!r}, and the resolution doesn't say which: "
+        f"give a value of one of them at {where!r}, such as crdtdb.Counter(7) or what is to stand there"
+    )
+
+
+def _told(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _VALUE_CHARACTERS_TOLD else text[: _VALUE_CHARACTERS_TOLD - 1] + "…"
+
+
+def _places(spot: Spot) -> Iterator[Spot]:
+    """Yield every place at which there is a field, outermost first."""
+    for child in spot.children():
+        if child.kinds() & catalogue.catalogue().keys():
+            yield child
+        yield from _places(child)
+
+
+def _dispute(spot: Spot, body: Mapping[str, Any]) -> Dispute:
+    kinds, found = spot.kinds(), []
+    for kind, field in catalogue.catalogue().items():
+        if kind not in kinds:
+            continue
+        if issubclass(field, SequenceField):
+            found += [_alternative(spot, kind, part) for part in reversed(spot.parts(kind))]
+        else:
+            found.append(_alternative(spot, kind, None))
+    shows = found[0].kind
+    if shows != "map" and any(spot.children()):
+        found.append(_object(spot))
+    return Dispute(spot.path, tuple(found), shows != "map" and hides(body, spot.path))
+
+
+def _alternative(spot: Spot, kind: str, part: str | None) -> Alternative:
+    parts = [part] if part is not None else spot.parts(kind)
+    dots = {dot for one in parts for dot in spot.dots(kind, one)}
+    return Alternative(spot.path, kind, part or "", tuple(sorted(dots)))
+
+
+def _object(spot: Spot) -> Alternative:
+    inside = [one for one in spot.draft.standing() if len(one.path) > len(spot.path)]
+    inside = [one for one in inside if one.path[: len(spot.path)] == spot.path]
+    dots = {dot for one in inside for dot in spot.draft.deltas(one)}
+    return Alternative(spot.path, OBJECT, "", tuple(sorted(dots)))
