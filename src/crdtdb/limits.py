@@ -17,6 +17,12 @@ DOCUMENT_BODIES_BYTES_MAX: Final = 64 * 1024 * 1024
 DOCUMENT_DEPTH_MAX: Final = 100
 DOCUMENT_LEAVES_MAX: Final = 1_000
 
+# Documents that a node warns of, and how many it remembers.
+LARGE_DOCUMENT_BYTES: Final = 2 * 1024 * 1024
+LARGE_DOCUMENT_LEAVES: Final = 200
+SLOW_DOCUMENT_SECONDS: Final = 0.25
+LARGE_DOCUMENTS_MAX: Final = 32
+
 # Revisions.
 REVS_LIMIT: Final = 1_000
 GENERATION_MAX: Final = 2**53 - 1

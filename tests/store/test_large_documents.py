@@ -208,3 +208,20 @@ ACTS: dict[str, Callable[[crdtdb.Collection], object]] = {
 def test_a_document_with_twice_the_conflicts_costs_twice_as_much(monkeypatch: pytest.MonkeyPatch, act: str) -> None:
     few, many = (steps_of(monkeypatch, conflicts, ACTS[act]) for conflicts in (100, 200))
     assert many <= 2 * few + 100, "paths are looked at in proportion to the conflicts"
+
+
+def test_large_and_slow_documents_are_named_until_they_are_not() -> None:
+    with crdtdb.open("memory:") as db, crdtdb.open("memory:") as other:
+        db["notes"].put("small", {})
+        db["notes"].put("long", {"v": "x" * 3_000_000})
+        db["notes"].take([revision(number) for number in range(300)])
+        crdtdb.sync(db, other)
+        for one in (db, other):
+            found = {large.doc_id: large for large in one.store.large_documents()}
+            assert found.keys() == {"long", "d"}
+            assert (found["d"].leaves, found["long"].size > 3_000_000) == (300, True)
+            assert "notes/d is large: 300 leaves" in str(found["d"])
+        db["notes"].put("long", {}, db["notes"].get("long").rev)
+        assert [large.doc_id for large in db.store.large_documents()] == ["d"]
+        db.drop("notes")
+        assert db.store.large_documents() == []

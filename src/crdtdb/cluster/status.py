@@ -25,6 +25,7 @@ from crdtdb.store import Store
 from crdtdb.wallclock import iso, monotonic_seconds, wall_milliseconds
 
 _WAITING_MAX = 10_000
+_LARGE_WARNED = 5
 
 
 class Checkpoints(Protocol):
@@ -112,6 +113,16 @@ class ClusterStatus:
             "backend": self._store.kind,
             "certificates": {what: iso(int(until * 1000)) for what, until in self._credentials.expiries().items()},
             "warnings": self._warnings(),
+            "large_documents": [
+                {
+                    "collection": one.name,
+                    "id": one.doc_id,
+                    "bytes": one.size,
+                    "leaves": one.leaves,
+                    "seconds": one.seconds,
+                }
+                for one in self._store.large_documents()
+            ],
             "members": members,
             "collections": {
                 name: {
@@ -131,13 +142,13 @@ class ClusterStatus:
         }
 
     def _warnings(self) -> list[str]:
-        """Return what somebody should look after: certificates that expire, of this node and of those it is connected with."""
+        """Return what an operator should see to: certificates that expire, here and of the peers, and large documents."""
         found = self._credentials.expiring()
         for link in self._engine.links.greeted_links():
             left = (link.certified.expires - wall_milliseconds() / 1000) / 86_400 if link.certified is not None else 365
             if link.address is not None and left < EXPIRY_WARNING_DAYS:
                 found.append(f"the certificate of {link.peer} expires in {max(0, round(left))} days")
-        return found
+        return found + [str(one) for one in self._store.large_documents()[:_LARGE_WARNED]]
 
     def stability(self) -> dict[str, Any]:
         """Return how far the cut is, what waits, and who holds it back, the longest first."""

@@ -361,6 +361,7 @@ def _receive_document(
             beyond[actor] = parcel.clock.restrict([actor])
         if transaction.take_first(shipped.name, shipped.doc_id, read, beyond.get(actor, EMPTY)):
             return True
+    began = transaction.seconds
     record = transaction.load(shipped.name, shipped.doc_id)
     older = transaction.older(shipped.name, shipped.doc_id)
     try:
@@ -381,6 +382,7 @@ def _receive_document(
     if changed:
         seen = uncovered(context, parcel.clock) if advance else context
         transaction.save(shipped.name, shipped.doc_id, record, merged, record.residue | seen)
+        transaction.note_size(shipped.name, shipped.doc_id, merged, began)
         transaction.learn_sweep(shipped.name, _swept(record.state, merged))
     if shipped.closed and shipped.name in transaction.held.collections:
         transaction.rows.update(transaction.history(shipped.name, shipped.doc_id).named(shipped.closed, merged))

@@ -19,6 +19,7 @@ from crdtdb.store import keys
 from crdtdb.store.batch import RowBatch
 from crdtdb.store.held import Collection, Held
 from crdtdb.store.indexes import Indexes, Indexing
+from crdtdb.store.large import LargeDocuments
 from crdtdb.store.records import StoreTables, encode_sweep
 from crdtdb.store.sequences import OpenSequences
 
@@ -39,6 +40,7 @@ class Origin(NamedTuple):
     read_schema: Callable[[str, int, Callable[[bytes], bytes | None]], Schema]
     session: Session
     """The session in which the actor writes: that of this store since it was opened, or since it took the actor."""
+    large: LargeDocuments
 
 
 class Ledger(RowBatch):

@@ -37,6 +37,7 @@ from crdtdb.store.held import Collection, Held, held_rows, read_held
 from crdtdb.store.histories import learn
 from crdtdb.store.identity import Identity, draw_tag, load_identity
 from crdtdb.store.journals import JournalRows, value_then
+from crdtdb.store.large import LargeDocument, LargeDocuments
 from crdtdb.store.ledger import Origin
 from crdtdb.store.moment import Moment, decoded
 from crdtdb.store.records import Past, Record, StoreTables, decode_past, read_chain
@@ -108,6 +109,7 @@ class Store:
             self._schemas,
             self._schema_of,
             self._next_session(),
+            LargeDocuments(monotonic_seconds),
         )
         self._committer = Committer(self._begin, self._finish)
         self._bell = Condition()
@@ -161,6 +163,10 @@ class Store:
     def actor(self) -> Actor:
         """The actor that this store writes as."""
         return self._identity.actor
+
+    def large_documents(self) -> list[LargeDocument]:
+        """Return the documents that are large or slow, as far as they were written or merged since the store was opened."""
+        return [one for one in self._origin.large.worst() if one.name in self._held.names]
 
     @property
     def tag(self) -> bytes:

@@ -30,7 +30,7 @@ from crdtdb.documents.foreign import Read
 from crdtdb.documents.local import LOCAL, locals_in, read_local
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
 from crdtdb.jsontext import canonical_merged
-from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_BYTES_MAX, SWEEP_MAX
+from crdtdb.limits import AHEAD_RANGES_MAX, DOCUMENT_BYTES_MAX, LARGE_DOCUMENT_BYTES, SWEEP_MAX
 from crdtdb.store import keys
 from crdtdb.store.contents import Contents
 from crdtdb.store.held import Collection, Held, is_counted
@@ -85,6 +85,8 @@ class Transaction(Ledger):
         """The documents that were saved, where an index may have to follow."""
         self.written: list[tuple[str, str]] = []
         """The documents that were written here, not received: what a rumor is made of."""
+        self._saved_bytes = 0
+        """Of the row of the document that was saved last."""
         self.declared: set[int] = set()
         """The numbers of collections whose schema was written."""
         self.opened: Texts | None = None
@@ -183,6 +185,7 @@ class Transaction(Ledger):
         change: Callable[[State, Write], State],
         check: Callable[[str, State, State], None],
     ) -> Written:
+        began = self._origin.large.seconds()
         self._check_writable(name, doc_id)
         self.create(name)
         held, raw = self.held, doc_id.encode()
@@ -221,7 +224,18 @@ class Transaction(Ledger):
         if write.opened:
             self.texts.leave(collection.number, raw, after, write)
         self.written.append((name, doc_id))
+        self.note_size(name, doc_id, after, began)
         return Written(Record.of(0, after), write.dot)
+
+    def note_size(self, name: str, doc_id: str, after: State, began: float) -> None:
+        """Take note of how large the document is that was saved last, and of how long it took since `began`."""
+        size = self._saved_bytes + sum(len(one) for journal in after.journals.values() for one in journal.contents())
+        self._origin.large.note(name, doc_id, size, len(after.leaves), began)
+
+    @property
+    def seconds(self) -> float:
+        """The time, by a clock that only goes forward."""
+        return self._origin.large.seconds()
 
     def _write_first(self, name: str, doc_id: str, key: bytes, text: bytes) -> Written | None:
         """Write a document with a body alone where nothing was, as most are, without making a state of it.
@@ -266,6 +280,8 @@ class Transaction(Ledger):
         collection, clock = self.held.collections[name], self.held.clock.add(first.dot)
         rest = residue if residue and not clock >= residue else EMPTY
         row, record = first_record(collection.seq + 1, first, rest, clock, self._tables)
+        if len(row) >= LARGE_DOCUMENT_BYTES:
+            self._origin.large.note(name, doc_id, len(row), 1, self.seconds)
         self._put_new(name, collection, key, first.dot, row, first.text)
         self.held = self.held.counting(name, collection.grown(key[5:], first.digest, len(first.text)), clock)
         self._follow(collection.number, doc_id, record)
@@ -280,6 +296,7 @@ class Transaction(Ledger):
             dot = after.written_once()
             if dot is not None:
                 row = encode_record(collection.seq + 1, after, rest, self._tables)
+                self._saved_bytes = len(row)
                 self._put_new(name, collection, keys.document(number, raw), dot, row, after.bodies[dot].text)
                 self.held = self.held.counting(name, collection.changed(raw, NONE, after, collection.seq + 1))
                 self._follow(number, doc_id, Record.of(0, after))
@@ -297,11 +314,13 @@ class Transaction(Ledger):
         stored = self._without_updates(name, number, raw, before.state, after) if after.journals else after
         row = keys.document(number, raw)
         if after.leaves or after.bodies or after.fields:
-            self.rows[row] = encode_record(seq, stored, rest, self._tables)
+            encoded = self.rows[row] = encode_record(seq, stored, rest, self._tables)
+            self._saved_bytes = len(encoded)
             if not local:
                 self.rows[keys.change(number, seq)] = raw
         else:
             self.rows[row] = None
+            self._saved_bytes = 0
             self.remove(keys.journals(number, raw))
         self.await_collection(number, raw, after)
         if local:
@@ -439,9 +458,11 @@ class Transaction(Ledger):
         if after.leaves or after.bodies or after.fields:
             self.rows.update(self.history(name, doc_id).kept(before.state, after))
             stored = replace(after, journals={one: at_rest(held) for one, held in after.journals.items()})
-            self.rows[row] = encode_record(before.seq, stored, EMPTY, self._tables)
+            encoded = self.rows[row] = encode_record(before.seq, stored, EMPTY, self._tables)
+            self._origin.large.note(name, doc_id, len(encoded), len(after.leaves), self.seconds)
             return
         self.rows[row] = None
+        self._origin.large.note(name, doc_id, 0, 0, self.seconds)
         self.remove(keys.history(collection.number, raw))
         if self.has_any(keys.journals(collection.number, b"")[:5]):
             self.remove(keys.journals(collection.number, raw))
