@@ -174,6 +174,16 @@ async def test_two_types_at_one_path_are_listed_among_the_conflicts(client: http
     hidden = row["siblings"][1]["rev"]
     refused = await client.post("/notes/p/_resolve", json={"title": "both"})
     assert (refused.status_code, "'body'" in refused.json()["reason"]) == (400, True)
+    read = (await client.get("/notes/p", params={"conflicts": "true"})).json()
+    assert (read["body"], read["_conflicts"][-1]) == ("typed", hidden)
+    other = (await client.get("/notes/p", params={"rev": hidden})).json()
+    assert (other["body"], other["_rev"]) == (7, hidden)
+    written = await client.put("/notes/p", json={**other, "body": 8})
+    assert written.status_code == 201
+    read = (await client.get("/notes/p", params={"conflicts": "true"})).json()
+    assert read["body"] == "typed"
+    hidden = read["_conflicts"][-1]
+    assert (await client.get("/notes/p", params={"rev": hidden})).json()["body"] == 8
     assert (await client.delete("/notes/p", params={"rev": hidden})).status_code == 200
     assert (await client.get("/notes/_conflicts")).json()["rows"] == []
     assert (await client.get("/notes/p")).json()["body"] == "typed"

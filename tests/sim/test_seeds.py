@@ -23,7 +23,7 @@ from crdtdb.cluster.members import Roster
 from crdtdb.cluster.system_documents import Inspection
 from crdtdb.cluster.upkeep import Upkeep
 from crdtdb.crdts import Counter, Journal, SequenceField, Spot, join_vectors
-from crdtdb.documents import successors
+from crdtdb.documents import alternatives, successors
 from crdtdb.documents.collecting import collect
 from crdtdb.gossip import Membership, Stability, membership
 from crdtdb.store import Store, collecting, comparing, exchange, identity, keys, transaction
@@ -203,6 +203,15 @@ def make_texts_by_their_writes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SequenceField, "begin", classmethod(begin))
 
 
+def settle_what_nobody_saw(patch: pytest.MonkeyPatch) -> None:
+    """Resolutions that replace what their authors saw, off for fields: any type that a resolution doesn't name goes."""
+
+    def greedy(draft: Any, bodies: Any, text: bytes, given: Any, doc_id: str, seen: Any) -> None:
+        alternatives.decide(draft, bodies, text, given, doc_id, None)
+
+    patch.setattr("crdtdb.documents.writes.decide", greedy)
+
+
 def plant_as_oneself(patch: pytest.MonkeyPatch) -> None:
     """Equal beginnings off: who writes a whole value types it, as himself."""
     patch.setattr("crdtdb.crdts.sequences.Sequence.untouched", property(lambda self: False))
@@ -349,6 +358,7 @@ _FIRST = {"greet_anybody": 120, "keep_the_actor": 100}
         share_a_client_id,
         make_texts_by_their_writes,
         plant_as_oneself,
+        settle_what_nobody_saw,
         fold_the_counter,
         count_documents_without_contents,
         ask_nobody,

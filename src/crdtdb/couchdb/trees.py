@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from crdtdb.couchdb.words import missing
 from crdtdb.document import kinds_as_json
 from crdtdb.documents import NO_BODY, NOTHING, Rev, Shown, State, View, view
+from crdtdb.documents.alternatives import Alternative, alternatives, value_with
 from crdtdb.documents.attachments import KEY
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.publishing import is_published, lift, publish, winning
@@ -76,8 +77,11 @@ class Tree:
         if rev is None:
             rev = self.winner.leaf.rev
         leaf = self.leaf(rev)
+        other = next((one for one in self._alternatives if one.rev == rev), None) if leaf is None else None
         if leaf is not None:
             value, deleted = self._value(leaf), leaf.leaf.deleted
+        elif other is not None:
+            value, deleted = value_with(other, self._draft, self.winner.text or NO_BODY), False
         else:
             value, deleted = self._past(rev)
         found: dict[str, Any] = {"_id": self.doc_id, "_rev": str(rev)}
@@ -98,6 +102,7 @@ class Tree:
         others = [one for one in self.leaves if one.leaf.rev != rev]
         if options.conflicts:
             live = [str(one.leaf.rev) for one in others if not one.leaf.deleted]
+            live += [str(one.rev) for one in self._alternatives if one.rev != rev]
             found.update({"_conflicts": live} if live else {})
         if options.deleted_conflicts:
             gone = [str(one.leaf.rev) for one in others if one.leaf.deleted]
@@ -107,6 +112,14 @@ class Tree:
         if options.crdt and leaf is not None:
             draft = self._draft if self.state.fields and not leaf.leaf.deleted else None
             found["_crdt"] = kinds_as_json(draft, leaf.text or NO_BODY)
+
+    @cached_property
+    def _alternatives(self) -> list[Alternative]:
+        """What is kept beside the fields that show. No leaves: replication doesn't list them."""
+        if self.deleted or not self.state.fields:
+            return []
+        bodies = [one.text or NO_BODY for one in self.leaves if not one.leaf.deleted]
+        return alternatives(self._draft, bodies[0], bodies)
 
     def attachments(self, rev: Rev | None) -> dict[str, Any]:
         """Return what is known of a revision's attachments, by their names. Raises RefusedError."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from crdtdb.crdts import catalogue
-from crdtdb.documents import Rev, State, view
+from crdtdb.documents import NO_BODY, Rev, State, view
+from crdtdb.documents.alternatives import alternatives, value_of
 from crdtdb.documents.fields import reading
 from crdtdb.store import Record, Store, Transaction
 
@@ -99,7 +100,7 @@ def check_nothing_lost(store: Store, acknowledged: list[Acknowledged], graves: G
 
 
 def check_effects(store: Store, acknowledged: list[Acknowledged]) -> None:
-    """Raise Lost unless everything that was added to fields is in what they show, once: in one text, too, whoever made it."""
+    """Raise Lost unless everything that was added to fields is in what they show or list, once; in one text, if in one."""
     added: dict[tuple[str, str, str], list[Any]] = {}
     for one in acknowledged:
         if one.effect is not None:
@@ -111,6 +112,10 @@ def check_effects(store: Store, acknowledged: list[Acknowledged]) -> None:
         draft = reading(record.state.fields, record.state.journals, store.opener(collection, doc_id))
         spot = draft.at((name,))
         shown = [catalogue.value(spot)]
+        if name not in ("body", "items"):  # those are one, and others may be of several types
+            winner = view(record.state).siblings[0]
+            listed = alternatives(draft, winner.text or NO_BODY)
+            shown += [value_of(other, draft) for other in listed if other.path == (name,)]
         if name == "likes":
             if not isinstance(shown[0], int) or shown[0] < sum(wanted):
                 raise Lost(f"{doc_id}.{name} shows {shown[0]}, and {sum(wanted)} were acknowledged")

@@ -2,6 +2,8 @@
 
 Each second has a document of its own: who comes to it first on a node puts it, empty or with the words with which all begin.
 Whatever they typed must be in one text, once, on every node: what was typed by one and what all began with.
+
+Beside that some make a field of another type at one path, and some resolve what they see. What nobody saw must be listed.
 """
 
 from __future__ import annotations
@@ -10,13 +12,16 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from crdtdb.crdts import List, Text
+from crdtdb.collection import Collection
+from crdtdb.crdts import List, Map, Set, Text
 from crdtdb.database import Database
 from crdtdb.errors import ConflictError, NotFoundError, StoreError
 from crdtdb.testing.oracle import Acknowledged
 from crdtdb.testing.world import SimulatedNode, World
 
 COLLECTION = "drafts"
+DISPUTED = "f"
+"""The name of a field for which each may choose another type."""
 _SCHEMA = {"body": Text, "items": List}
 _BEGINNING = "="
 _FIRST_LETTER = 0x3400
@@ -65,6 +70,20 @@ class TextClients:
                     continue
                 field.insert(dice.randint(0, len(field)), letter if name == "body" else [letter])
                 effects.append((name, letter))
+        if dice.random() < 0.4:
+            effects += self._dispute(drafts, doc_id)
         for effect in effects:
             node.acknowledge(Acknowledged(node.name, self._world.timeline.now, COLLECTION, doc_id, None, None, effect))
         self._world.note(f"{node.name} types {COLLECTION}/{doc_id} {effects}")
+
+    def _dispute(self, drafts: Collection, doc_id: str) -> list[tuple[str, Any]]:
+        """Make a field of any type where there is none; else decide on the bodies, as one who hasn't looked at other types."""
+        siblings = drafts.siblings(doc_id)
+        if DISPUTED in siblings[0].body:
+            drafts.resolve(doc_id, siblings[0].body, seen=[one for one in siblings if not one.path])
+            return []
+        letter = next(self._letters)
+        kind = self._dice.choice([Text(letter), List([letter]), Set([letter]), Map({letter: 1})])
+        with drafts.edit(doc_id) as document:
+            document[DISPUTED] = kind
+        return [(DISPUTED, letter)]
