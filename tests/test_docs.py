@@ -11,7 +11,7 @@ import pytest
 from starlette.routing import Route
 
 import crdtdb
-from crdtdb import errors
+from crdtdb import errors, limits
 from crdtdb.cli.main import _COMMANDS
 from crdtdb.config import NodeConfig
 from crdtdb.crdts import catalogue
@@ -87,6 +87,19 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     contents = (ROOT / "mkdocs.yml").read_text()
     for page in DOCS.rglob("*.md"):
         assert str(page.relative_to(DOCS)) in contents, page
+
+
+def test_every_bound_and_test_of_the_threat_model_exists() -> None:
+    text = (DOCS / "explanation" / "threat-model.md").read_text()
+    tests = set(re.findall(r"`((?:[a-z]+/)+test_\w+\.py)(?:::(\w+))?`", text))
+    assert len(tests) > 30
+    for file, name in tests:
+        path = ROOT / "tests" / file.removeprefix("tests/")
+        assert path.exists(), file
+        assert not name or f"def {name}(" in path.read_text(), f"{file}::{name}"
+    named = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", text))
+    assert len(named) > 30
+    assert named <= vars(limits).keys(), named - vars(limits).keys()
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -95,6 +95,12 @@ def test_one_that_throws_emits_nothing_for_that_document(scripts: Scripts, caplo
         ("doc => { let text = 'x'; while (true) text += text }", "too much memory"),
         ("doc => { while (true) emit(doc) }", "too much memory|too long"),
         ("doc => { for (;;) { try { [].fill.call({length: 1e9}, 'x') } catch (error) {} } }", "took too long|too much"),
+        ("doc => { 'a'.repeat(2e7).indexOf('a'.repeat(1e6) + 'b') }", "took too long"),
+        ("doc => { Array.prototype.reverse.call({length: 2 ** 53 - 1}) }", "took too long"),
+        ("doc => { const t = new Uint8Array(3e7); for (;;) t.sort() }", "took too long"),
+        ("doc => { new Array(4e9).join('') }", "took too long"),
+        ("doc => { emit({toJSON() { for (;;); }}) }", "took too long"),
+        ("doc => { throw {get forbidden() { for (;;); }} }", "took too long"),
         ("5", "it is no function"),
         ("function (doc) {", "SyntaxError"),
         ("", "SyntaxError"),
@@ -110,6 +116,84 @@ def test_one_that_takes_too_much_is_stopped_alone(scripts: Scripts, source: str,
             scripts.map(function(source), DOCS[:1])
     assert monotonic_seconds() - begun < 10
     assert scripts.map(function("doc => emit(doc.n)"), DOCS[:1]) == [[(1, None)]], "the next one runs"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "doc => { while (true) {} }",
+        "doc => { 'a'.repeat(2e7).indexOf('a'.repeat(1e6) + 'b') }",
+        "doc => { const t = new Uint8Array(3e7); for (;;) t.sort() }",
+    ],
+)
+def test_the_bound_is_cpu_also_where_the_engine_doesnt_look_at_its_clock(scripts: Scripts, source: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with pytest.raises(ScriptError, match="it took too long, and was stopped"):
+        scripts.map(function(source), DOCS[:1])
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
+
+
+EMOJI: list[dict[str, Any]] = [{"_id": "😀", "text": "a😀b"}]
+
+
+@pytest.mark.parametrize(
+    ("source", "emitted"),
+    [
+        ("doc => emit(doc.text, doc.text.length)", [("a😀b", 4)]),
+        ("doc => emit([...doc.text][1], doc._id)", [("😀", "😀")]),
+        ("doc => emit(doc.text[1], doc.text.slice(2))", [("�", "�b")]),
+        ("doc => emit(doc.text.slice(0, 2), {[doc.text[2]]: 1})", [("a�", {"�": 1})]),
+        ("doc => { log(doc.text[1]); emit(1) }", [(1, None)]),
+        ("doc => { log('😀'.repeat(1000)); emit('\\\\ud83d', '\\\\\\\\' + doc.text[1]) }", [("\\ud83d", "\\\\�")]),
+        ("doc => { throw new Error(doc.text[1]) }", []),
+    ],
+)
+def test_characters_beyond_the_first_plane(scripts: Scripts, source: str, emitted: list[Any]) -> None:
+    """Half of one becomes U+FFFD, as in JavaScript's own `toWellFormed`; whole ones stay."""
+    assert scripts.map(function(source), EMOJI) == [emitted]
+
+
+def test_halves_of_characters_in_filters_and_refusals(scripts: Scripts) -> None:
+    assert scripts.filter(function("(doc, req) => doc.text[1] === req.query.x[0]"), EMOJI, {"query": {"x": "😀"}}) == [
+        True
+    ]
+    guard = function("doc => { throw({forbidden: doc.text[1]}) }")
+    assert scripts.validate(guard, EMOJI[0], None, {}, {}) == Refusal("forbidden", "�")
+    assert scripts.reduce(function("(keys, values) => values[0][1]"), None, ["a😀"], False) == "�"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "doc => { Array.prototype.toJSON = () => 5; emit(1) }",
+        "doc => { Object.prototype.toJSON = () => 'x' }",
+        "doc => { Object.prototype.toJSON = () => ({refused: 'nobody', logged: []}) }",
+        "doc => { let deep = []; for (let n = 0; n < 300; n++) deep = [deep]; emit(deep) }",
+    ],
+)
+def test_one_that_spoils_its_answer(scripts: Scripts, source: str) -> None:
+    with pytest.raises(ScriptError, match="its answer|call stack"):
+        scripts.map(function(source), DOCS)
+    assert scripts.map(function("doc => emit(doc.n)"), DOCS[:1]) == [[(1, None)]]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "doc => { globalThis.__call = () => '{'; emit(2) }",
+        "doc => { JSON.stringify = () => '{'; Array.prototype.push = function () { this[0] = 5 }; emit(2) }",
+        "doc => { JSON.parse = () => 5; Reflect.apply = null; emit(2) }",
+    ],
+)
+def test_one_that_replaces_what_calls_it(scripts: Scripts, source: str) -> None:
+    assert scripts.map(function(source), DOCS) == [[(2, None)]] * 3
+
+
+def test_dates_are_the_same_everywhere(scripts: Scripts) -> None:
+    assert scripts.map(
+        function("doc => emit(new Date(0).getHours(), new Date(2026, 0, 1).toISOString())"), DOCS[:1]
+    ) == [[(0, "2026-01-01T00:00:00.000Z")]]
 
 
 def test_a_function_that_is_called_too_deep_throws(scripts: Scripts) -> None:
@@ -207,6 +291,7 @@ def test_a_process_that_is_killed_at_work(scripts: Scripts) -> None:
 
 def test_one_that_never_answers_is_ended() -> None:
     process = Process(seconds=0.05)
+    assert len(list(process.call(b"x", b'{"source":"doc => 1","modules":null}', b"map", [b"{}"]))) == 1
     os.kill(process.pid, signal.SIGSTOP)
     with pytest.raises(ScriptError, match="took too long, and was ended"):
         list(process.call(b"x", b"{}", b"map", [b"{}"]))

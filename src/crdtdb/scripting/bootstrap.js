@@ -3,13 +3,18 @@
 
 (function (world) {
   const evaluate = world.eval
+  // Kept before the function could put something else in their places.
+  const { parse, stringify } = JSON
+  const { push } = Array.prototype
+  const { apply } = Reflect
+  const append = (list, value) => apply(push, list, [value])
   let emitted = []
   let logged = []
   let chosen = null
 
   const orNull = (value) => (value === undefined ? null : value)
 
-  world.emit = function (key, value) { emitted.push([orNull(key), orNull(value)]) }
+  world.emit = function (key, value) { append(emitted, [orNull(key), orNull(value)]) }
   world.sum = function (values) {
     let total = 0
     for (const value of values) total += value
@@ -44,7 +49,7 @@
   }
 
   world.__define = function (text) {
-    const { source, modules } = JSON.parse(text)
+    const { source, modules } = parse(text)
     if (modules !== null) world.require = requiring(modules, [])
     const found = evaluate('(' + source.trim().replace(/;+$/, '') + '\n)')
     if (typeof found !== 'function') throw new TypeError('it is no function')
@@ -69,15 +74,15 @@
     emitted = []
     logged = []
     try {
-      return JSON.stringify({ result: calls[what](JSON.parse(text)), logged })
+      return stringify({ result: calls[what](parse(text)), logged })
     } catch (error) {
       if (error instanceof InternalError) throw error // too much memory: not of one document alone
       for (const word of ['forbidden', 'unauthorized']) {
         if (error !== null && typeof error === 'object' && error[word] !== undefined) {
-          return JSON.stringify({ refused: word, reason: String(error[word]), logged })
+          return stringify({ refused: word, reason: String(error[word]), logged })
         }
       }
-      return JSON.stringify({ thrown: String(error).slice(0, 1000), logged })
+      return stringify({ thrown: String(error).slice(0, 1000), logged })
     }
   }
 })(globalThis)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,19 @@ _WORKER = Path(__file__).with_name("worker.py")
 _size = Struct(">I")
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _PATIENCE = 4.0
-"""How many times as long as its CPU time a call may take: the machine may be busy."""
+"""How many times as long as its CPU time a call may take: the machine may be busy. The process itself counts CPU."""
+_GRACE_SECONDS = 5.0
+_START_SECONDS = 30.0
+_END_SECONDS = 2.0
 _READ_BYTES = 256 * 1024
+
+
+def _engine_folder() -> str:
+    """Return the folder with the engine: the process looks for it nowhere else."""
+    found = find_spec("_quickjs")
+    assert found is not None
+    assert found.origin is not None
+    return str(Path(found.origin).parent)
 
 
 def check_installed() -> None:
@@ -38,16 +50,23 @@ class Process:
     def __init__(self, seconds: float = SCRIPT_SECONDS_MAX, memory: int = SCRIPT_MEMORY_BYTES_MAX) -> None:
         """Start it. A call may take so many seconds of CPU, and a function hold so many bytes. Raises ScriptingMissingError."""
         check_installed()
-        self._seconds = seconds
-        # A session of its own: Ctrl-C is for the node, which then ends its processes itself.
-        self._child = subprocess.Popen(
-            [sys.executable, "-I", str(_WORKER), str(seconds), str(memory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            env={},
-        )
+        self._patience = seconds * _PATIENCE + _GRACE_SECONDS
+        self._buffer = bytearray()
+        self.layers: tuple[str, ...] = ()
+        """What holds the process, once it was called: see `sandbox.py`."""
+        try:
+            # A session of its own: Ctrl-C is for the node, which then ends its processes itself.
+            self._child = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_WORKER), str(seconds), str(memory), _engine_folder()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+                env={"TZ": "UTC0"},  # or dates would ask for a file, and differ from node to node
+            )
+        except OSError as error:
+            raise ScriptError(f"its process can't be started: {error.strerror}") from error
 
     @property
     def pid(self) -> int:
@@ -66,13 +85,22 @@ class Process:
         """
         parts = (name, definition, what, *arguments)
         request = _size.pack(len(parts)) + b"".join(_size.pack(len(part)) + part for part in parts)
-        sent, buffer = 0, bytearray()
+        sent, buffer = 0, self._buffer
         view = memoryview(request)
+        if not self.layers:
+            self._wait_until_started()
         for _ in arguments:
-            deadline = monotonic_seconds() + self._seconds * _PATIENCE
+            deadline = monotonic_seconds() + self._patience
             while (answer := _taken(buffer)) is None:
                 sent += self._exchange(view[sent:], buffer, deadline)
             yield answer[1:] if answer[:1] == b"+" else answer[1:].decode("utf-8", "replace")
+
+    def _wait_until_started(self) -> None:
+        """Read what the process says first: what holds it. Raises ScriptError if it doesn't come."""
+        deadline = monotonic_seconds() + _START_SECONDS
+        while (said := _taken(self._buffer)) is None:
+            self._exchange(memoryview(b""), self._buffer, deadline)
+        self.layers = tuple(said[1:].decode("ascii", "replace").split(","))
 
     def _exchange(self, rest: memoryview, buffer: bytearray, deadline: float) -> int:
         """Write and read what is possible; return how many bytes of the request were taken."""
@@ -89,12 +117,13 @@ class Process:
         if readable:
             data = os.read(source, _READ_BYTES)
             buffer += data
+            if not data:
+                with suppress(subprocess.TimeoutExpired):
+                    self._child.wait(_END_SECONDS)  # it closed its output: it ends by itself
             if not data or len(buffer) > _ANSWER_BYTES_MAX:
                 self.end()
                 raise ScriptError(
-                    "its process ended: it held too much, or somebody killed it"
-                    if not data
-                    else f"its answer has more than {_ANSWER_BYTES_MAX:,} bytes"
+                    self._why_ended() if not data else f"its answer has more than {_ANSWER_BYTES_MAX:,} bytes"
                 )
         if writable:
             try:
@@ -102,11 +131,17 @@ class Process:
                 return os.write(target, rest[: select.PIPE_BUF])
             except BrokenPipeError as error:
                 self.end()
-                raise ScriptError("its process ended: it held too much, or somebody killed it") from error
+                raise ScriptError(self._why_ended()) from error
         if not readable and not writable and left <= 0:
             self.end()
-            raise ScriptError(f"it took too long, and was ended after {self._seconds * _PATIENCE:.0f} s")
+            raise ScriptError(f"it took too long, and was ended after {self._patience:.0f} s")
         return 0
+
+    def _why_ended(self) -> str:
+        """Return why the process ended by itself, in words."""
+        if self._child.returncode == -signal.SIGPROF:
+            return "it took too long, and was stopped"
+        return "its process ended: it held too much, or was killed"
 
     def kill(self) -> None:
         """Kill it, whoever uses it: who waits for an answer gets a ScriptError."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import orjson
 
 from crdtdb.errors import ScriptError
-from crdtdb.limits import SCRIPT_PROCESSES_MAX
+from crdtdb.limits import DOCUMENT_DEPTH_MAX, SCRIPT_PROCESSES_MAX
 from crdtdb.scripting.pool import Pool
 from crdtdb.scripting.process import Process, check_installed
 
 _log = logging.getLogger("crdtdb.scripts")
 _ARGUMENTS_MAX = 100
+_AROUND_LEVELS = 4
 Emission = tuple[Any, Any]
 """A key and a value."""
 
@@ -127,7 +128,7 @@ class Scripts:
             for start in range(0, len(arguments), _ARGUMENTS_MAX):
                 batch = arguments[start : start + _ARGUMENTS_MAX]
                 for raw in self._answers(function, process, name, definition, what, batch):
-                    answer: dict[str, Any] = orjson.loads(raw)
+                    answer = _checked(function, what, raw)
                     for line in answer["logged"]:
                         _log.info("%s says: %s", function.where, line)
                     yield answer
@@ -146,6 +147,43 @@ class Scripts:
             if not str(error).startswith(function.where):
                 raise ScriptError(f"{function.where}: {error}") from error
             raise
+
+
+def _checked(function: Function, what: bytes, raw: bytes) -> dict[str, Any]:
+    """Return an answer, if it has the form that it should. A function may have changed what writes it. Raises ScriptError."""
+    try:
+        answer = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ScriptError(f"{function.where}: its answer can't be read: {error}") from error
+    good = isinstance(answer, dict) and isinstance(answer.get("logged"), list)
+    if good and "refused" in answer:
+        good = answer["refused"] in ("forbidden", "unauthorized") and isinstance(answer.get("reason"), str)
+    elif good and "thrown" not in answer:
+        good = "result" in answer and (what != b"map" or _are_emissions(answer["result"]))
+    if not good:
+        raise ScriptError(f"{function.where}: its answer isn't what such a function returns")
+    if raw.count(b"[") + raw.count(b"{") > DOCUMENT_DEPTH_MAX and _is_deep(answer):
+        raise ScriptError(f"{function.where}: its answer is nested deeper than {DOCUMENT_DEPTH_MAX} levels")
+    return cast("dict[str, Any]", answer)
+
+
+def _is_deep(answer: dict[str, Any]) -> bool:
+    """Whether a value is nested deeper than a document may be, what stands around it not counted."""
+    level: list[Any] = [answer]
+    for _ in range(DOCUMENT_DEPTH_MAX + _AROUND_LEVELS):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _are_emissions(result: Any) -> bool:
+    return isinstance(result, list) and all(isinstance(one, list) and len(one) == 2 for one in result)
 
 
 def _explained(message: str) -> str:
