@@ -8,7 +8,7 @@ from typing import Any
 
 import crdtdb
 from crdtdb.backends.memory import MemoryBackend
-from crdtdb.causality import EMPTY, DotSet
+from crdtdb.causality import EMPTY, DotSet, Lineage, Lineages, Session
 from crdtdb.certified import Certified
 from crdtdb.cluster.access import Revocations
 from crdtdb.cluster.actions import Dial, Log, Send
@@ -37,6 +37,7 @@ from crdtdb.wire.messages import (
     Fetch,
     Greeting,
     Hello,
+    LineagesOf,
     ListOf,
     LockAnswer,
     LockAsk,
@@ -302,6 +303,15 @@ class Rogue:
         """Return a parcel of some of its documents."""
         return decode(self.dice.choice(self._parcels).replace(self.store.actor, self.written_by))
 
+    def _lineages(self, victim: Engine) -> Message:
+        """Return in which sessions the actors of this store wrote, or of the victim's: as it is, or as it might be."""
+        store = self.dice.choice([self.store, victim.store])
+        lineages = store.held.lineages
+        if self.dice.random() < 0.3:
+            session = Session(self.dice.randint(1, 9), self.dice.randbytes(16))
+            lineages = Lineages({victim.store.actor: Lineage((session,), None)})
+        return LineagesOf(self.dice.random() < 0.5, store.held.clock, lineages)
+
     def _part(self, payload: bytes) -> Message:
         """Return one of two parts of a payload: the other comes soon, or never."""
         half, number = len(payload) // 2, self.dice.randrange(2)
@@ -359,6 +369,7 @@ class Rogue:
             lambda: DotsOf(exchange, True, dots),
             lambda: Want(exchange, ((mine, 1), (victim.store.actor, 1))),
             Audit,
+            lambda: self._lineages(victim),
             lambda: LockAsk(1, roster, "invoice", ticket, 30_000),
             lambda: LockHold(1, roster, "invoice", ticket, token, 30_000),
             lambda: LockCheck(1, roster, "invoice", token),
