@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from crdtdb.backends.memory import MemoryBackend
-from crdtdb.causality import EMPTY, DotSet
+from crdtdb.causality import EMPTY, DotSet, Lineages
 from crdtdb.cluster.boundary import Boundary
 from crdtdb.cluster.engine import Engine
 from crdtdb.cluster.members import Roster
@@ -123,8 +123,14 @@ def acknowledge_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Store, "flush", lambda self: None)
 
 
+def draw_no_tags(patch: pytest.MonkeyPatch) -> None:
+    """Rule 3 for files that were put back off: all sessions of an actor are one, so its two histories look alike."""
+    patch.setattr("crdtdb.store.store.draw_tag", lambda draw, milliseconds: bytes(16))
+
+
 def keep_the_actor(patch: pytest.MonkeyPatch) -> None:
-    """Rule 3 off: after an unclean stop a node goes on as the actor that it was, and nobody tells it more."""
+    """Rule 3 off: after an unclean stop a node goes on as the actor that it was, and neither peers nor lineages tell more."""
+    draw_no_tags(patch)
     load = identity.load_identity
 
     def same(backend: VirtualBackend, draw: Callable[[int], bytes]) -> Identity:
@@ -133,6 +139,11 @@ def keep_the_actor(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr("crdtdb.store.store.load_identity", same)
     patch.setattr(Engine, "_renew_actor", lambda self, why: self.readiness.sure())
+
+
+def rename_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Rule 3 for files that were put back halved: that lineages part is of no consequence."""
+    patch.setattr(Lineages, "forks", lambda *_: ([], []))
 
 
 def advance_with_every_page(patch: pytest.MonkeyPatch) -> None:
@@ -349,6 +360,8 @@ _FIRST = {"greet_anybody": 120, "keep_the_actor": 100}
     [
         acknowledge_early,
         keep_the_actor,
+        draw_no_tags,
+        rename_nothing,
         advance_with_every_page,
         forget_the_context,
         ship_no_context,
