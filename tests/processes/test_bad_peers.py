@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import socket
 import ssl
@@ -10,6 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from crdtdb.causality import EMPTY
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
@@ -110,6 +115,39 @@ def test_a_client_certificate_cannot_gossip(node: DemoCluster) -> None:
         assert found.code == Refusal.CERTIFICATE
         assert answer(connection) is None
     assert says(node, "refusing ada", "a client certificate can't gossip")
+
+
+def foreign_certificate(certs: Path, into: Path) -> None:
+    """Sign a certificate with the cluster's authority that names a host, as one for a web server does, and no node."""
+    authority = x509.load_pem_x509_certificate((certs / "ca.pem").read_bytes())
+    signer = serialization.load_pem_private_key((certs / "ca.key").read_bytes(), None)
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "n3")]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("n3")]), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+    (into / "web.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    plain, pkcs8 = serialization.NoEncryption(), serialization.PrivateFormat.PKCS8
+    (into / "web.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, pkcs8, plain))
+
+
+def test_a_certificate_of_the_authority_that_names_nobody(node: DemoCluster, tmp_path: Path) -> None:
+    """Its name can't be compared with the one in a greeting, so it could call itself anything."""
+    foreign_certificate(node.certs, tmp_path)
+    with connect(node, tmp_path, "web") as connection:
+        connection.sendall(frame(encode_message(Hello(greeting(node)))))
+        found = answer(connection)
+        assert isinstance(found, Refuse)
+        assert found.code == Refusal.CERTIFICATE
+    assert says(node, "refusing a stranger", "a foreign certificate can't gossip")
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from crdtdb import forks
 from crdtdb.admission import Admitted, Connections, accept_all, connections_within
+from crdtdb.certified import Certified
 from crdtdb.cluster.actions import Close, Dial, Log, Send
 from crdtdb.cluster.connection import Connection
 from crdtdb.cluster.engine import Engine
@@ -56,6 +57,10 @@ class _Arrived(NamedTuple):
 
     payload: bytes
     handled: anyio.Event
+
+
+_FOREIGN = Certified("", "foreign", "a stranger")
+"""Who has a certificate of the authority that names nobody of a cluster: it is refused as one of another role."""
 
 
 class Runtime:
@@ -288,7 +293,8 @@ class Runtime:
     async def _carry(self, stream: TLSStream, address: str | None, stranger: Admitted | None = None) -> None:
         number = next(self._numbers)
         connection = self._connections[number] = Connection(stream)
-        certified = certified_by(stream.extra(TLSAttribute.ssl_object))  # noqa: S610 - anyio's `extra`, not Django's
+        said = certified_by(stream.extra(TLSAttribute.ssl_object))  # noqa: S610 - anyio's `extra`, not Django's
+        certified = said if said is not None else _FOREIGN
 
         arrived, waiting = anyio.create_memory_object_stream[_Arrived](ARRIVED_FRAMES_MAX)
 
@@ -314,9 +320,7 @@ class Runtime:
                 arrived.close()
             _log.debug("connection %d: %s", number, reason)
             if reason.startswith("a frame"):
-                _log.warning(
-                    "closing the connection with %s: %s", certified.name if certified else "a stranger", reason
-                )
+                _log.warning("closing the connection with %s: %s", certified.name, reason)
         finally:
             self._connections.pop(number, None)
             with anyio.CancelScope(shield=True):

@@ -82,7 +82,7 @@ def decode_message(payload: bytes) -> Message:
         return reader(*value[1:])
     except EncodingError:
         raise
-    except (TypeError, ValueError, LookupError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise EncodingError(f"a message of kind {value[0]} that can't be read: {error}") from error
 
 
