@@ -30,13 +30,13 @@ def collect(state: State, stable: DotSet, told: DotSet) -> State:
     """
     if not state.leaves:
         return _nothing(state) if _all_stable(state, stable) else state
-    if all(leaf.deleted for leaf in state.leaves.values()):
+    shown = view(state)
+    if shown.deleted:
         gone = all(dot in told for dot in state.leaves) and _all_stable(state, stable)
         return _nothing(state) if gone else state
-    shown = view(state)
-    leaves = _without_hidden(state, shown, stable)
-    if not _is_lent(shown):
-        leaves = _without_tombstones(leaves, told)
+    leaves: dict[Dot, Leaf] = dict(state.leaves)
+    if not (_is_lent(shown) or shown.closed):  # then leaves that don't show decide what does
+        leaves = _without_tombstones(_without_hidden(state, shown, stable), told)
     bodies = _bodies(state, leaves, stable)
     fields, journals = state.fields, state.journals
     if all(dot in stable for dot in leaves):

@@ -206,6 +206,16 @@ def _apply_since(spot: Spot, wanted: dict[str, Any], read: Any) -> None:
             del wanted[key]
 
 
+def without_fields(draft: Draft, text: bytes) -> bytes:
+    """Return the canonical text of a whole value without what stands in it at the places of fields."""
+    value = load(text)
+    for spot in _fields(draft.at(())):
+        holder, key = holder_of(value, spot.path)
+        if holder is not None:
+            holder.pop(key, None)
+    return canonical(value)
+
+
 def _wanted(text: bytes, given: Given) -> dict[str, Any]:
     wanted: dict[str, Any] = load(text)
     for path, field in given.items():

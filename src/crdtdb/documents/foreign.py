@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import NO_FIELDS, Field, GapError, Place, Spot, catalogue
 from crdtdb.documents.bounds import bodies_bytes, check_bodies, check_body, check_leaves
-from crdtdb.documents.fields import Schema, absorb, kind_declared, reading, remove_fields, whole
-from crdtdb.documents.revisions import Ancestor, Ancestry, Path, Rev
+from crdtdb.documents.fields import Schema, absorb, kind_declared, reading, remove_fields, whole, without_fields
+from crdtdb.documents.revisions import Ancestor, Ancestry, Path, Rev, is_merge
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, Shown, view
 from crdtdb.documents.writes import Write, clock_of, drafted
@@ -143,6 +143,8 @@ class Import:
                 state, seen, text = _with_fields(state, self._write, foreign, text, self._shown, self._read)
             self._fields, self._journals, self._context = state.fields, state.journals, state.context
             with_fields = bool(state.fields)
+        if foreign.deleted and not replaced:
+            seen = self._seen_by_deleter(foreign)
         body_of, body_dot = _body_kept(state, replaced, line, text, with_fields), dot
         if body_of is not None:
             body_dot = body_of.body_dot if foreign.deleted else self._keep_body(body_of)
@@ -162,6 +164,12 @@ class Import:
             self._bytes += len(text)
         self._add(dot, leaf)
         return True
+
+    def _seen_by_deleter(self, foreign: Foreign) -> DotSet:
+        """Return what the author of a deletion had seen, as far as it is known of a revision that is no leaf any more."""
+        parent = foreign.parent()
+        known = self._read(parent) if parent is not None and self._fields else None
+        return known.seen if known is not None else EMPTY
 
     def _longer_path(self, foreign: Foreign) -> bool:
         """Let a leaf that is here learn of ancestors that it came without: those that are leaves are none any more."""
@@ -292,6 +300,8 @@ def _with_fields(
 
     Where what was read isn't known any more, the body is all of it.
     """
+    if is_merge(foreign.rev.digest):
+        return _merged_elsewhere(state, write, foreign, text)
     parent = foreign.parent()
     current = next((one for one in leaves if one.rev == parent and not one.leaf.deleted), None)
     known: Read | None = Read(NO_BODY, EMPTY)
@@ -306,6 +316,24 @@ def _with_fields(
     rest = canonical(_differ(draft.at(()), load(known.value), load(text), write.schema, known.folded))
     after, _ = drafted(state, write, draft)
     return after, known.seen, rest
+
+
+def _merged_elsewhere(state: State, write: Write, foreign: Foreign, text: bytes) -> tuple[State, DotSet, bytes]:
+    """Leave the fields alone: a node made the revision of edits that come by themselves, and a client brought it here.
+
+    If it shows just what the fields show here, it has seen them.
+    """
+    draft, line = reading(state.fields, state.journals, write.open_sequence), set(foreign.line())
+    value = canonical(load(text))
+    bodies = [
+        state.bodies[leaf.body_dot].text
+        for leaf in state.leaves.values()
+        if leaf.body_rev in line and leaf.body_dot in state.bodies
+    ]
+    same = next((body for body in bodies if canonical(whole(body, draft)) == value), None)
+    rest = same if same is not None else without_fields(draft, text)
+    equal = same is not None or canonical(whole(rest, draft)) == value
+    return state, state.fields_seen() if equal else EMPTY, rest
 
 
 def _differ(

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from crdtdb.causality import DotSet
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.groups import is_ancestor
-from crdtdb.documents.revisions import DIGEST_BYTES, Rev
+from crdtdb.documents.revisions import DIGEST_BYTES, Rev, merge_digest
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, Shown, View, replaced_by, unreplaced, view
 from crdtdb.documents.writes import Write, clock_of, closing
@@ -46,7 +46,9 @@ Kept = Callable[[Rev], bool]
 
 
 def is_published(state: State, shown: View, kept: Kept) -> bool:
-    """Whether clients of revision trees may be told of every leaf that this state shows."""
+    """Whether clients of revision trees may be told of every leaf that this state shows, and of no other."""
+    if shown.closed:
+        return False
     if len(state.leaves) == 1 and not state.fields:
         (leaf,) = state.leaves.values()
         return leaf.deleted or (not leaf.native and bool(shown.siblings) and shown.siblings[0].text is not None)
@@ -98,11 +100,22 @@ def publish(kept: Kept, state: State, write: Write) -> State:
     with, where that is known. Where it isn't, such a branch gets a higher rev too: `lift` then takes the winner above it.
     """
     write.build_on(state)
+    state = _without_closed(state, write)
     value = reading(state.fields, state.journals, write.open_sequence)
     seen = state.fields_seen()
     for number, branch in enumerate(branches(view(state))):
         if _is_due(number, branch, kept):
             state = _merge_revision(state, write, branch, canonical_merged(whole(branch.text, value)), seen)
+    return state
+
+
+def _without_closed(state: State, write: Write) -> State:
+    """Delete the leaves that don't show since others closed them, as clients are to hear."""
+    for one in view(state).closed:
+        replaced = {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev == one.leaf.rev}
+        kept = {dot: leaf for dot, leaf in state.leaves.items() if dot not in replaced}
+        state = closing(replace(state, leaves=kept), write, None, replaced)
+        write.dot = max(state.leaves.keys() - kept.keys())
     return state
 
 
@@ -155,6 +168,5 @@ def _merge_revision(state: State, write: Write, branch: Branch, plain: bytes, se
 
 def _digest(joined: list[Rev], plain: bytes) -> str:
     names = ",".join(map(str, joined)).encode()
-    return blake2b(
-        b"15:crdtdb/1/merged%d:%b%d:%b" % (len(names), names, len(plain), plain), digest_size=DIGEST_BYTES
-    ).hexdigest()
+    text = b"15:crdtdb/1/merged%d:%b%d:%b" % (len(names), names, len(plain), plain)
+    return merge_digest(blake2b(text, digest_size=DIGEST_BYTES).hexdigest())

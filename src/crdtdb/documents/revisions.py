@@ -82,6 +82,19 @@ def child_digest(
     return blake2b(text, digest_size=DIGEST_BYTES).hexdigest()
 
 
+_MERGE_MARK = "3e46ed00"
+
+
+def merge_digest(digest: str) -> str:
+    """Return the digest of a merge revision: it begins with a mark, since it may come to other nodes by way of a client."""
+    return _MERGE_MARK + digest[len(_MERGE_MARK) :]
+
+
+def is_merge(digest: str) -> bool:
+    """Whether a digest is that of a merge revision, which has no author. One of an older version isn't known as that."""
+    return digest.startswith(_MERGE_MARK)
+
+
 def first_digest(body: bytes, sweep: int) -> bytes:
     """Return what `child_digest` does of a first revision that is a body alone, as bytes."""
     above = b"@%d" % sweep

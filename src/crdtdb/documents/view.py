@@ -2,7 +2,8 @@
 
 The rules are those of section "The document" in docs/explanation/documents.md:
 
-1. leaves with one rev are one; a leaf whose rev lies on another's path is hidden; live before deleted;
+1. leaves with one rev are one; a leaf whose rev lies on another's path is hidden; live before deleted. Hidden too is a live
+   leaf that brings nothing new to a deleted one which knew its body: reading made it, and no author;
 2. the bodies of the live leaves, less those that a live leaf with another body descends from; equal bodies count once. If
    no live leaf has its body any more, the bodies of the deleted leaves serve: the highest live leaf shows one, each other
    shows with the deleted leaf that has it, as if that lived;
@@ -60,6 +61,8 @@ class View(Struct, frozen=True, gc=False):
 
     leaves: tuple[Shown, ...]
     siblings: tuple[Shown, ...]
+    closed: tuple[Shown, ...] = ()
+    """Live leaves that don't show, since deleted ones have seen all that they bring. Clients may have been told of them."""
 
     @property
     def winner(self) -> Shown | None:
@@ -133,14 +136,17 @@ def view(state: State) -> View:
         if body is not None or leaf.deleted:
             shown = Shown(dot, leaf, body.text if body is not None else None, _unseen(state, [leaf]))
             return View((shown,), () if leaf.deleted else (shown,))
-    leaves = _visible(_one_a_rev(state))
+    every = _one_a_rev(state)
+    leaves = _visible(every)
+    closed = _closed(state, leaves)
+    leaves = [shown for shown in leaves if shown not in closed] if closed else leaves
     live = [shown for shown in leaves if not shown.leaf.deleted]
     if not live:
-        return View(tuple(leaves), ())
+        return View(tuple(leaves), (), tuple(closed))
     held = unreplaced([shown for shown in live if shown.text is not None])
     if not held:
-        held = _bodies_of_the_deleted(state, live[0], leaves)
-    return View(tuple(leaves), tuple(_distinct(held)))
+        held = _bodies_of_the_deleted(state, live[0], leaves, every)
+    return View(tuple(leaves), tuple(_distinct(held)), tuple(closed))
 
 
 class Totals(Struct, frozen=True, gc=False):
@@ -248,6 +254,21 @@ def _visible(shown: list[Shown]) -> list[Shown]:
     return sorted(visible, key=lambda one: one.leaf.deleted)
 
 
+def _closed(state: State, leaves: list[Shown]) -> list[Shown]:
+    """Return the live leaves that bring nothing to deleted ones: those knew the body, and have seen every edit of fields.
+
+    A merge revision is made by reading. A client that deletes what it was made of closes it too, without knowing its name.
+    """
+    deleted = [one for one in leaves if one.leaf.deleted]
+    doubtful = [one for one in leaves if not one.leaf.deleted and one.leaf.body_rev != one.leaf.rev]
+    if not deleted or not doubtful:
+        return []
+    newest = heads(state.fields)
+    closing = [one for one in deleted if all(dot in one.leaf.clock for dot in newest)]
+    ancestry = Ancestry((one.leaf.rev, one.leaf.path, None) for one in closing)
+    return [one for one in doubtful if one.leaf.body_rev in ancestry]
+
+
 def unreplaced(shown: list[Shown]) -> list[Shown]:
     """Return those of these leaves, which all have a body, that no other with another body descends from."""
     if all(one.leaf.body_rev == one.leaf.rev for one in shown):
@@ -258,13 +279,16 @@ def unreplaced(shown: list[Shown]) -> list[Shown]:
     ]
 
 
-def _bodies_of_the_deleted(state: State, winner: Shown, leaves: list[Shown]) -> list[Shown]:
+def _bodies_of_the_deleted(state: State, winner: Shown, leaves: list[Shown], every: list[Shown]) -> list[Shown]:
     """Lend the highest live leaf a body that only deleted leaves still have; with the others the deleted leaves show.
 
     An edit of fields lost its body to a put, and the put was deleted by an author who hadn't seen the edit.
     """
     deleted = [one for one in leaves if one.leaf.deleted and one.text is not None]
     held = unreplaced([one for one in deleted if one.leaf.body_rev != one.leaf.rev])
+    if not held:  # a revision made elsewhere, deleted by one that came without it
+        hidden = [one for one in every if one not in leaves and one.text is not None and not one.leaf.deleted]
+        held = unreplaced(hidden)[:1]
     if not held:
         return [replace(winner, text=NO_BODY)]
     lender, *others = held

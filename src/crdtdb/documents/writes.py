@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Items
+from itertools import count
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -50,7 +51,7 @@ from crdtdb.documents.fields import (
     remove_fields,
 )
 from crdtdb.documents.groups import Sight, group, is_revived, seen_among, twins
-from crdtdb.documents.revisions import NO_PATH, Ancestry, Rev, child_digest
+from crdtdb.documents.revisions import NO_PATH, Ancestry, Rev, child_digest, is_merge
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, Shown, View, view
 from crdtdb.errors import ConflictError, NotFoundError
@@ -469,12 +470,12 @@ def _replace(
     return closing(replacing, write, target, replaced)
 
 
-def closing(state: State, write: Write, target: Shown, replaced: Mapping[Dot, Leaf]) -> State:
+def closing(state: State, write: Write, target: Shown | None, replaced: Mapping[Dot, Leaf]) -> State:
     """Put a deleted leaf under every live rev among `replaced` that the successor of `target` doesn't continue."""
     leaves, context = dict(state.leaves), state.context
     # Of the leaves that stay the latest alone matters: the next is the one just made.
     latest = max((leaf.clock for leaf in leaves.values()), key=lambda clock: clock.highest(write.actor), default=EMPTY)
-    for other_dot, other in _to_close(target, replaced):
+    for other_dot, other in _to_close(target, replaced, state):
         dot = write.mint()
         context = context.add(dot)
         latest = clock_of([other.clock], [latest], dot, context)
@@ -491,15 +492,43 @@ def closing(state: State, write: Write, target: Shown, replaced: Mapping[Dot, Le
     return replace(state, leaves=leaves, context=context)
 
 
-def _to_close(target: Shown, replaced: Mapping[Dot, Leaf]) -> list[tuple[Dot, Leaf]]:
+def _to_close(target: Shown | None, replaced: Mapping[Dot, Leaf], state: State) -> list[tuple[Dot, Leaf]]:
     """Return one leaf for each live rev that was replaced and that nothing else replaced, nor the target, continues.
 
-    Edits of fields aren't branches that anybody was told of, and would leave one behind for each that met another.
+    Edits of fields aren't branches that clients were told of, and would leave one behind for each that met another. So they
+    are closed only if there is a merge revision or a put below them that no leaf of `state` continues.
     """
-    by_rev = {leaf.rev: (dot, leaf) for dot, leaf in sorted(replaced.items()) if not leaf.deleted and not leaf.native}
-    by_rev.pop(target.leaf.rev, None)
-    ends = Ancestry((leaf.rev, leaf.path, None) for leaf in (target.leaf, *(leaf for _, leaf in by_rev.values())))
-    return [by_rev[rev] for rev in sorted(by_rev) if rev not in ends]
+    by_rev = {leaf.rev: (dot, leaf) for dot, leaf in sorted(replaced.items()) if not leaf.deleted}
+    edits = [(dot, leaf) for dot, leaf in by_rev.values() if leaf.native]
+    for _, leaf in edits:
+        del by_rev[leaf.rev]
+    ends = Ancestry((leaf.rev, leaf.path, None) for _, leaf in by_rev.values())
+    if target is not None:
+        by_rev.pop(target.leaf.rev, None)
+        ends.add(target.leaf.rev, target.leaf.path, None)
+        edits = [(dot, leaf) for dot, leaf in edits if leaf.rev != target.leaf.rev and leaf.rev not in ends]
+    closed = [by_rev[rev] for rev in sorted(by_rev) if rev not in ends]
+    if edits:
+        open_ends = Ancestry(
+            (leaf.rev, leaf.path, None) for leaf in (*state.leaves.values(), *(one for _, one in closed))
+        )
+        closed += [(dot, leaf) for dot, leaf in edits if _continues_what_was_told(leaf, open_ends)]
+    return closed
+
+
+def _continues_what_was_told(edit: Leaf, ends: Ancestry[None]) -> bool:
+    """Whether an edit of fields descends from a merge revision or the write of its body, and none of `ends` does."""
+    for back in count():
+        step = edit.path.step(back)
+        if step is None:
+            return False
+        rev = Rev(edit.rev.generation - 1 - back, step.digest)
+        if rev in ends:
+            return False
+        if rev == edit.body_rev or is_merge(step.digest):
+            ends.add(edit.rev, edit.path, None)
+            return True
+    raise AssertionError
 
 
 def _keeping(state: State, write: Write, shown: View, targets: Items[Shown]) -> State:
@@ -514,7 +543,7 @@ def _keeping(state: State, write: Write, shown: View, targets: Items[Shown]) -> 
             kept = {held: leaf for held, leaf in state.leaves.items() if held not in replaced}
             context = state.context.add(dot)
             kept[dot] = Leaf(
-                Rev(one.leaf.rev.generation + 1, child_digest(one.leaf.rev, deleted=False, body=one.text)),
+                Rev(one.leaf.rev.next_generation, child_digest(one.leaf.rev, deleted=False, body=one.text)),
                 one.leaf.path.extended(one.leaf.rev.digest, one.dot),
                 clock_of(
                     [leaf.clock for leaf in replaced.values()], [leaf.clock for leaf in kept.values()], dot, context
