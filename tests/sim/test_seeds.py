@@ -30,6 +30,7 @@ from crdtdb.store import Store, collecting, comparing, exchange, identity, keys,
 from crdtdb.store.contents import ContentMissingError, Contents
 from crdtdb.store.identity import Identity
 from crdtdb.store.indexes import Index, Indexing
+from crdtdb.store.places import RecentPlaces
 from crdtdb.system import SystemCollection
 from crdtdb.testing.simulate import SimulationError, simulate
 from crdtdb.testing.virtual import VirtualBackend
@@ -336,6 +337,11 @@ def bound_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("crdtdb.document.DOCUMENT_ID_BYTES_MAX", 1 << 30)
 
 
+def decode_at_each_dot(patch: pytest.MonkeyPatch) -> None:
+    """Rule 17 off: an exchange decodes a document at each of its dots."""
+    patch.setattr(RecentPlaces, "__contains__", lambda self, place: False)
+
+
 def leave_indexes_behind(patch: pytest.MonkeyPatch) -> None:
     """Documents are written, and their entries in the indexes aren't."""
     patch.setattr(Indexing, "enter", lambda *_: None)
@@ -351,7 +357,7 @@ def keep_old_entries(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Indexing, "_enter", forgetful)
 
 
-_FIRST = {"greet_anybody": 120, "keep_the_actor": 100}
+_FIRST = {"greet_anybody": 120, "keep_the_actor": 100, "decode_at_each_dot": 65}
 """Where to begin to look for what is rare."""
 
 
@@ -386,6 +392,7 @@ _FIRST = {"greet_anybody": 120, "keep_the_actor": 100}
         believe_any_guess,
         make_clients_actors,
         bound_nothing,
+        decode_at_each_dot,
     ],
 )
 def test_a_broken_rule_is_found(broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ A seed that fails raises SimulationError, which has the whole schedule.
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
 from random import Random
@@ -28,7 +29,9 @@ from crdtdb.store import Durability, Store
 from crdtdb.testing.faults import heal, let_rogue_in, plan_faults, plan_rollbacks, put_rogue_out
 from crdtdb.testing.field_clients import FieldClients
 from crdtdb.testing.invariants import check_store
+from crdtdb.testing.large_clients import LargeClients, work_takes_time
 from crdtdb.testing.oracle import Acknowledged, check_effects, check_nothing_lost, check_nothing_rises
+from crdtdb.testing.processor import TURN_SECONDS_MAX, Processor
 from crdtdb.testing.query_clients import QueryClients, check_queries
 from crdtdb.testing.rogues import RogueMember
 from crdtdb.testing.text_clients import TextClients
@@ -88,8 +91,11 @@ def simulate(
     )
     if rogue:
         world.rogue = RogueMember("mad", Random(f"{seed}/rogue"))  # noqa: S311
+    if work_takes_time(seed):
+        world.processor = Processor()
     try:
-        return _run(world, seed, size, seconds, heal_seconds, writes_a_second)
+        with world.processor.metered() if world.processor is not None else nullcontext():
+            return _run(world, seed, size, seconds, heal_seconds, writes_a_second)
     except Exception as error:
         schedule = "\n".join(world.schedule)
         raise SimulationError(
@@ -121,6 +127,8 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
     clients = Clients(world, rate, world.timeline.now + seconds)
     clients.next()
     TextClients(world, seed, _TYPED_A_SECOND, world.timeline.now + seconds).next()
+    if world.processor is not None:
+        LargeClients(world, seed, world.timeline.now + seconds).next()
     if world.rogue is not None:
         let_rogue_in(world, world.rogue, seconds)
     world.timeline.run(world.timeline.now + seconds)
@@ -135,6 +143,8 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
     took = world.timeline.now - healed
     _check(world)
     _check_audits(world)
+    longest = world.longest_turn
+    assert longest <= TURN_SECONDS_MAX, f"a turn of an engine took {longest:.2f} s, the limit is {TURN_SECONDS_MAX} s"
     at_rest = [node.database.store.held.clock for node in world.nodes.values() if node.database]
     world.timeline.run(world.timeline.now + 5.0)
     now = [node.database.store.held.clock for node in world.nodes.values() if node.database]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import count
 from random import Random
+from typing import TypeVar
 
 from crdtdb.certified import Certified
 from crdtdb.cluster.actions import Close, Dial, Log, Send
@@ -19,6 +20,7 @@ from crdtdb.gossip import GossipConfig
 from crdtdb.store import Durability, Store
 from crdtdb.store.identity import NOISE_BYTES
 from crdtdb.testing.oracle import Acknowledged, Graves
+from crdtdb.testing.processor import Processor
 from crdtdb.testing.rogues import RogueMember
 from crdtdb.testing.virtual import Timeline, VirtualDisk, Weather
 from crdtdb.wire.messages import MINOR
@@ -27,6 +29,7 @@ _EPOCH_MILLISECONDS = 1_700_000_000_000
 _TICK = 0.1
 _MINOR_BY_DICE = 3
 
+T = TypeVar("T")
 StoreFactory = Callable[..., Store]
 
 
@@ -46,6 +49,7 @@ class SimulatedNode:
         self.offline = False
         """Whether it takes writes without asking the others first, when it starts the next time."""
         self._life = 0
+        self._busy_until = 0.0
         self.synced_acks: list[Acknowledged] = []
         self.unsynced_acks: list[tuple[int, Acknowledged]] = []
 
@@ -131,6 +135,9 @@ class SimulatedNode:
     def _tick(self, life: int) -> None:
         if life != self._life or self.engine is None:
             return
+        if self.busy_for > 0:
+            self.world.timeline.after(self.busy_for, lambda: self._tick(life))
+            return
         self.step(lambda engine, now: engine.tick(now))
         self.world.timeline.after(self.world.dice.uniform(0.5, 1.5) * _TICK, lambda: self._tick(life))
 
@@ -140,10 +147,11 @@ class SimulatedNode:
             return
         store = self.engine.store
         try:
-            act(self.engine, self.world.timeline.now)
+            engine = self.engine
+            self._turn(lambda: act(engine, self.world.timeline.now))
             self.world.actors |= {store.actor, store.tag}
             self.perform()
-            while self.engine.work():
+            while self._turn(self.engine.work):
                 self.perform()
             self.perform()
             self._check_faults()
@@ -162,6 +170,31 @@ class SimulatedNode:
         honest = rogue is None or rogue.name != self.name
         faults = self.engine.boundary.faults if self.engine is not None and honest else []
         assert not faults, f"{self.name} contained what nobody expected: {faults}"
+
+    def _turn(self, act: Callable[[], T]) -> T:
+        """Let the engine do one thing, and be busy for as long as that takes."""
+        processor, now = self.world.processor, self.world.timeline.now
+        if processor is None:
+            return act()
+        processor.take()  # what a client's write took is no turn
+        result = act()
+        seconds = processor.take()
+        self.world.longest_turn = max(self.world.longest_turn, seconds)
+        self._busy_until = max(self._busy_until, now) + seconds
+        return result
+
+    @property
+    def busy_for(self) -> float:
+        """For how many seconds the engine is still busy."""
+        return max(0.0, self._busy_until - self.world.timeline.now)
+
+    def hear_aside(self, link: int, payload: bytes) -> None:
+        """Do what the runtime does with a frame that comes while the engine is busy: it waits, and a ping is answered."""
+        if self.engine is not None:
+            self.engine.heartbeats.arrived(link, self.world.timeline.now)
+            answer = self.engine.heartbeats.answer(link, payload)
+            if answer is not None:
+                self.world.send(self, link, answer)
 
     def perform(self) -> None:
         """Do what the engine wants done."""
@@ -219,6 +252,10 @@ class World:
     """The member that has gone mad."""
     minors: Random = field(default_factory=lambda: Random(0))  # noqa: S311
     """Draws the newest versions of the protocol: dice of their own, so that a new one leaves the older histories alone."""
+    processor: Processor | None = None
+    """What work costs, where it costs anything."""
+    longest_turn: float = 0.0
+    """Virtual seconds that an engine took for one thing at most."""
     _numbers: count[int] = field(default_factory=lambda: count(1))
     _trace: blake2b = field(default_factory=lambda: blake2b(digest_size=8))
 
@@ -283,7 +320,16 @@ class World:
                 self.timeline.after(delay, lambda: self._deliver(other, link, payload))
 
     def _deliver(self, other: SimulatedNode, link: int, payload: bytes) -> None:
-        if link in self.links and self.weather.passes(*self.links[link]):
+        if link not in self.links or not self.weather.passes(*self.links[link]):
+            return
+        if other.busy_for > 0:
+            other.hear_aside(link, payload)
+            self.timeline.after(other.busy_for, lambda: self._arrive(other, link, payload))
+        else:
+            self._arrive(other, link, payload)
+
+    def _arrive(self, other: SimulatedNode, link: int, payload: bytes) -> None:
+        if link in self.links:
             other.step(lambda engine, now: engine.received(link, payload, now))
 
     def close_link(self, link: int) -> None:
