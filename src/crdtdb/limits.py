@@ -94,6 +94,7 @@ HOUSEKEEPING_THREADS_MAX: Final = 4
 COMMIT_THREADS_MAX: Final = 8
 VALIDATION_THREADS_MAX: Final = 4
 READ_THREADS_MAX: Final = 4
+PARSE_THREADS_MAX: Final = 2
 QUERY_THREADS_MAX: Final = 4
 """They compute more than they wait, and each takes the interpreter from the event loop for some milliseconds."""
 VIEW_THREADS_MAX: Final = 4
@@ -133,6 +134,14 @@ SLOW_BYTES_MIN: Final = 1_024
 SESSION_REQUEST_BYTES_MAX: Final = 16 * 1024
 """Of a request to log in: whoever sends it isn't known yet."""
 REQUEST_BYTES_MAX: Final = 64 * 1024 * 1024
+BODY_MEMORY_BYTES_MAX: Final = 320 * 1024 * 1024
+"""What one request's body may take: its bytes, and `BODY_VALUE_BYTES` for each value that its JSON may become."""
+BODY_VALUE_BYTES: Final = 64
+BODIES_MEMORY_BYTES_MAX: Final = 640 * 1024 * 1024
+"""What the bodies of all requests may take at the same time, `BODIES_FREE_BYTES` of each not counted."""
+BODIES_OF_CLIENT_BYTES_MAX: Final = 320 * 1024 * 1024
+"""The same of one client, by its name."""
+BODIES_FREE_BYTES: Final = 256 * 1024
 BULK_DOCUMENTS_MAX: Final = 100_000
 ATTACHMENT_BYTES_MAX: Final = 1024 * 1024 * 1024
 """Unless a node's configuration says otherwise."""

@@ -19,7 +19,7 @@ from crdtdb.database import Database
 from crdtdb.document import check_name
 from crdtdb.documents import NO_BODY
 from crdtdb.errors import ConflictError, CrdtdbError, LockError, NotFoundError, UnavailableError
-from crdtdb.http.authentication import WHO
+from crdtdb.http.port import WHO
 from crdtdb.jsontext import canonical, load
 from crdtdb.replicating import Endpoint, Inside, Peer, PeerError, Progress, Replication
 from crdtdb.replicating.specs import check_described, check_spec, wanted_by, without_secrets

@@ -65,6 +65,8 @@ VALIDATION: Final = Duty("validation", limits.VALIDATION_THREADS_MAX)
 """Writes that design documents must validate first."""
 READS: Final = Duty("reads", limits.READ_THREADS_MAX)
 """Single documents and their revisions."""
+PARSING: Final = Duty("parsing", limits.PARSE_THREADS_MAX)
+"""Large bodies of requests, from JSON."""
 QUERIES: Final = Duty("queries", limits.QUERY_THREADS_MAX)
 """What reads through many documents: queries, listings, changes, rows of views."""
 VIEWS: Final = Duty("views", limits.VIEW_THREADS_MAX)

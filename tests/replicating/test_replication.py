@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 import crdtdb
 from crdtdb.errors import InvalidInputError
 from crdtdb.http.app import make_app
-from crdtdb.http.authentication import WHO
+from crdtdb.http.port import WHO
 from crdtdb.replicating import Endpoint, Inside, Peer, PeerError, Progress, Replication, ReplicationError, Wanted
 from crdtdb.replicating.replication import common_seq
 from crdtdb.replicating.specs import check_spec, without_secrets

@@ -11,8 +11,10 @@ from starlette.responses import Response
 
 from crdtdb.couchdb.words import bad_request, query_parse_error
 from crdtdb.errors import InvalidDocumentError, TooLargeError
+from crdtdb.http.bodies import Share, share_of
 from crdtdb.jsontext import parse
-from crdtdb.limits import REQUEST_BYTES_MAX
+from crdtdb.limits import BODIES_FREE_BYTES, REQUEST_BYTES_MAX
+from crdtdb.threads import PARSING
 
 
 class JSONAnswer(Response):
@@ -40,13 +42,14 @@ def decimal(text: str) -> int | None:
 
 
 async def read_bytes(request: Request, bytes_max: int = REQUEST_BYTES_MAX) -> bytes:
-    """Return what a request brings. Raises TooLargeError."""
+    """Return what a request brings. Raises TooLargeError; UnavailableError while too many are large."""
     declared = decimal(request.headers.get("content-length", ""))
     if declared is not None and declared > bytes_max:
         raise TooLargeError(f"the request has {declared:,} bytes, the limit is {bytes_max:,}")
-    parts, size = [], 0
+    parts, size, share = [], 0, share_of(request)
     async for part in request.stream():
         size += len(part)
+        share.hold(size)
         if size > bytes_max:
             raise TooLargeError(f"the request has more than {bytes_max:,} bytes")
         parts.append(part)
@@ -55,7 +58,19 @@ async def read_bytes(request: Request, bytes_max: int = REQUEST_BYTES_MAX) -> by
 
 async def read_body(request: Request) -> Any:
     """Return the JSON that a request brings. Raises InvalidDocumentError, TooLargeError."""
-    return parse(await read_bytes(request))
+    return await _parsed(request, await read_bytes(request))
+
+
+async def _parsed(request: Request, data: bytes) -> Any:
+    """Parse JSON; what is large beside the event loop."""
+    if len(data) <= BODIES_FREE_BYTES:
+        return parse(data)
+    return await PARSING.run(_parse_within, share_of(request), data)
+
+
+def _parse_within(share: Share, data: bytes) -> Any:
+    share.hold_parsed(data)
+    return parse(data)
 
 
 async def read_object(request: Request) -> dict[str, Any]:
@@ -69,7 +84,7 @@ async def read_object(request: Request) -> dict[str, Any]:
 async def read_optional_object(request: Request) -> dict[str, Any]:
     """Return the JSON object that a request brings, an empty one if it brings nothing."""
     data = await read_bytes(request)
-    value = parse(data) if data.strip() else {}
+    value = await _parsed(request, data) if data.strip() else {}
     if not isinstance(value, dict):
         raise bad_request("Request body must be a JSON object")
     return value

@@ -36,6 +36,7 @@ from crdtdb.http import (
 from crdtdb.http import cluster as cluster_resource
 from crdtdb.http.authentication import Authentication
 from crdtdb.http.bell import Bell
+from crdtdb.http.bodies import Bodies
 from crdtdb.http.errors import answer_error, answer_nobody
 from crdtdb.http.gathering import Gathering
 from crdtdb.http.paths import Segments
@@ -120,6 +121,7 @@ def make_app(
     app.state.bell, app.state.attachment_bytes_max = Bell(database.store), attachment_bytes_max
     # The last one is the first that a request meets. A browser asks for permission without its certificate.
     app.add_middleware(Segments)
+    app.add_middleware(Bodies)
     app.add_middleware(locks.LocksChecked, locks=cluster.locks)
     app.add_middleware(
         Authentication,

@@ -16,14 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crdtdb.certified import Certified
 from crdtdb.http.answers import JSONAnswer
-from crdtdb.http.port import PEER, ClusterPort
+from crdtdb.http.port import PEER, WHO, ClusterPort
 from crdtdb.limits import PASSWORDS_WAITING_MAX
 from crdtdb.security import Principal
 from crdtdb.threads import PASSWORDS
 from crdtdb.users import SESSION_SECONDS, Users, attempt_keys
 
-WHO = "crdtdb.who"
-"""The key in the ASGI scope under which the routes find who asks, a `Principal`; None for nobody, at `/_session` alone."""
 COOKIE = "AuthSession"
 _ANYBODY = b"/_session"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})

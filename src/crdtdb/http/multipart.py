@@ -16,6 +16,7 @@ from crdtdb.couchdb.incoming import Follows, Uploaded
 from crdtdb.couchdb.words import bad_request
 from crdtdb.documents import Rev
 from crdtdb.errors import TooLargeError
+from crdtdb.http.bodies import share_of
 from crdtdb.http.state import attachment_bytes_max_of, database_of
 from crdtdb.http.streaming import Writer
 from crdtdb.jsontext import parse
@@ -80,9 +81,11 @@ async def read_related(request: Request) -> tuple[Any, Uploads]:
         raise bad_request("multipart/related needs a boundary")
     uploads = Uploads(database_of(request).store, attachment_bytes_max_of(request))
     reader = _Related(uploads)
+    share = share_of(request)
     parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
     try:
         async for chunk in request.stream():
+            share.hold(len(reader.document) + len(chunk))
             await ATTACHMENTS.run(parser.write, chunk)
         if not reader.complete:
             raise bad_request("The multipart body ends too soon")

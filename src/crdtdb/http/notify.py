@@ -20,10 +20,9 @@ from starlette.websockets import WebSocket
 from crdtdb.database import Database
 from crdtdb.errors import InvalidDocumentError, InvalidInputError
 from crdtdb.http.answers import flag, read_object
-from crdtdb.http.authentication import WHO
 from crdtdb.http.bell import Bell, Waiter
 from crdtdb.http.permissions import MayRead, reader, who_in
-from crdtdb.http.port import SubscriptionsPort
+from crdtdb.http.port import WHO, SubscriptionsPort
 from crdtdb.http.state import bell_of, cluster_of, database_of, permissions_of
 from crdtdb.jsontext import parse
 from crdtdb.security import Principal

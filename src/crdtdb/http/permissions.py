@@ -16,8 +16,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from crdtdb.couchdb.words import RefusedError
-from crdtdb.http.authentication import WHO
 from crdtdb.http.paths import id_of, part
+from crdtdb.http.port import WHO
 from crdtdb.query.definitions import DESIGN
 from crdtdb.security import Level, Permissions, Principal
 

@@ -11,6 +11,8 @@ from crdtdb.measuring import Measured
 
 PEER = "crdtdb.peer"
 """The key in the ASGI scope under which the server puts what the client's certificate says, a `Certified`, or None."""
+WHO = "crdtdb.who"
+"""The key in the ASGI scope under which the routes find who asks, a `Principal`; None for nobody, at `/_session` alone."""
 
 
 class LocksPort(Protocol):

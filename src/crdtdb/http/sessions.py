@@ -13,9 +13,10 @@ from crdtdb.couchdb import RefusedError
 from crdtdb.couchdb.words import bad_request
 from crdtdb.errors import NotFoundError
 from crdtdb.http.answers import JSONAnswer, read_bytes, read_object
-from crdtdb.http.authentication import WHO, TurnedAwayError, cookie_of, log_in
+from crdtdb.http.authentication import TurnedAwayError, cookie_of, log_in
 from crdtdb.http.paths import part
 from crdtdb.http.permissions import who_in
+from crdtdb.http.port import WHO
 from crdtdb.http.state import ready
 from crdtdb.jsontext import parse
 from crdtdb.limits import SESSION_REQUEST_BYTES_MAX
