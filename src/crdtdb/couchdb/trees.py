@@ -80,6 +80,8 @@ class Tree:
         other = next((one for one in self._alternatives if one.rev == rev), None) if leaf is None else None
         if leaf is not None:
             value, deleted = self._value(leaf), leaf.leaf.deleted
+        elif (derived := self._derived(rev)) is not None:
+            value, deleted = whole(derived.text or NO_BODY, self._draft), False
         elif other is not None:
             value, deleted = value_with(other, self._draft, self.winner.text or NO_BODY), False
         else:
@@ -133,8 +135,15 @@ class Tree:
         found: dict[str, Any] = value.get(KEY, {})
         return found
 
+    def _derived(self, rev: Rev) -> Shown | None:
+        """Return the leaf that shows under this rev with edits of fields that came since: as crdtdb's own lists name it."""
+        return next((one for one in self.leaves if one.heads and one.rev == rev), None)
+
     def line(self, rev: Rev) -> list[Rev]:
         """Return a revision and its ancestors, newest first."""
+        derived = self._derived(rev)
+        if derived is not None:
+            return [rev, *self.line(derived.leaf.rev)[1:]]
         leaf = self.leaf(rev)
         if leaf is not None:
             digests = [step.digest for step in leaf.leaf.path.all()]

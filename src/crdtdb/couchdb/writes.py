@@ -9,13 +9,14 @@ from typing import Any, NamedTuple, TypeVar
 from crdtdb.couchdb.guarding import Guard
 from crdtdb.couchdb.incoming import Attachment, Data, Follows, Incoming, Uploaded
 from crdtdb.couchdb.words import RefusedError
-from crdtdb.documents import NO_BODY, Put, Rev, Sight, State, Write, delete, put, resolve, view
+from crdtdb.documents import NO_BODY, Put, Rev, Shown, Sight, State, Write, child_digest, delete, put, resolve, view
 from crdtdb.documents.attaching import attach_to
 from crdtdb.documents.attachments import Attached, New, Stub, attachments_in, with_attachments
 from crdtdb.documents.foreign import Foreign, take
 from crdtdb.documents.purging import purge
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError
 from crdtdb.jsontext import load
+from crdtdb.limits import REVS_LIMIT
 from crdtdb.query.definitions import DESIGN
 from crdtdb.store import Store, Transaction, Upload
 from crdtdb.store.imports import grouped, import_revisions
@@ -93,7 +94,8 @@ class Writes:
         def change(transaction: Transaction, state: State, write: Write) -> State:
             new = self._attached(transaction, {name: attachment})[name] if attachment is not None else None
             assert not isinstance(new, Stub)
-            return attach_to(name, new, rev, state, write, exact=True)
+            leaf = _as_published(state, rev)
+            return attach_to(name, new, leaf.rev if leaf is not None else rev, state, write, exact=True)
 
         def work(transaction: Transaction) -> Rev:
             written = transaction.write(self._name, doc_id, partial(change, transaction))
@@ -115,10 +117,13 @@ class Writes:
                 text = with_attachments(
                     document.text, attached, [attachments_in(one.text) for one in siblings], generation
                 )
-                sight = (
-                    Sight(seen, partial(_value_read, transaction, self._name, document.doc_id, seen)) if seen else None
-                )
-                return resolve(state, write, text, rev=rev, seen=sight)
+                if rev is None and seen is None:
+                    return resolve(state, write, text)
+                if rev is not None and _as_published(state, rev) is None:
+                    return resolve(state, write, text, rev=rev)
+                revs = seen if rev is None and seen is not None else [rev] if rev is not None else []
+                sight = Sight(revs, partial(_value_read, transaction, self._name, document.doc_id, revs))
+                return resolve(state, write, text, seen=sight)
 
             written = transaction.write(self._name, document.doc_id, change)
             return written.rev
@@ -185,7 +190,29 @@ class Writes:
 
         plain = not document.deleted and not document.attachments
         todo = Put(rev, document.text, exact=True) if plain else change
-        return document.doc_id, transaction.write(self._name, document.doc_id, todo).rev
+        try:
+            written = transaction.write(self._name, document.doc_id, todo)
+        except ConflictError:
+            leaf = _as_published(transaction.load(self._name, document.doc_id).state, rev)
+            if leaf is None:
+                raise
+            return document.doc_id, self._on_published(transaction, document, leaf)
+        return document.doc_id, written.rev
+
+    def _on_published(self, transaction: Transaction, document: Incoming, leaf: Shown) -> Rev:
+        """Write on a leaf under the name that it was published with, though fields have been edited since.
+
+        What its reader was told is what it had then. So a put is taken as a child made elsewhere is: its fields are compared
+        with those.
+        """
+        if document.deleted:
+            return self._one(transaction, document._replace(rev=leaf.rev))[1]
+        parent = leaf.leaf.rev
+        digest = child_digest(parent, deleted=False, body=document.text)
+        steps = tuple(step.digest for step in leaf.leaf.path.all()[: REVS_LIMIT - 1])
+        child = Foreign(Rev(parent.next_generation, digest), (parent.digest, *steps), document.text, False)
+        self._foreign(transaction, document, child)
+        return child.rev
 
     def _foreign(self, transaction: Transaction, document: Incoming, foreign: Foreign) -> None:
         self._check(document.doc_id)
@@ -245,6 +272,15 @@ class Writes:
 def _without_empty_text(foreign: Foreign) -> Foreign:
     """Return a revision as it is kept: a deletion has a value only if there is something in it."""
     return foreign._replace(text=None) if foreign.deleted and foreign.text == NO_BODY else foreign
+
+
+def _as_published(state: State, rev: Rev | None) -> Shown | None:
+    """Return the live leaf of this name if it shows under another by now: fields have been edited since it was published."""
+    shown = view(state)
+    if rev is None or shown.find(rev) is not None:
+        return None
+    leaf = shown.leaf(rev)
+    return leaf if leaf is not None and not leaf.leaf.deleted and not leaf.leaf.native else None
 
 
 def _value_read(transaction: Transaction, name: str, doc_id: str, revs: Collection[Rev]) -> Mapping[str, Any] | None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
 from starlette.routing import Route
 
 from crdtdb.collection import Collection
-from crdtdb.couchdb import incoming
+from crdtdb.couchdb import Trees, incoming
 from crdtdb.couchdb.words import bad_request, checked_id, checked_rev
 from crdtdb.documents import Rev
+from crdtdb.errors import UnavailableError
 from crdtdb.http.answers import JSONAnswer, json_parameter, number, read_object
 from crdtdb.http.documents import named_rev, written
 from crdtdb.http.paths import id_of
 from crdtdb.http.port import ClusterPort
-from crdtdb.http.state import cluster_of, collection_of, duty_of, writes_of
+from crdtdb.http.state import cluster_of, collection_of, duty_of, trees_of, writes_of
 from crdtdb.threads import QUERIES, READS
 from crdtdb.wallclock import iso
 
@@ -23,16 +25,16 @@ from crdtdb.wallclock import iso
 async def conflicts(request: Request) -> JSONAnswer:
     """GET /{db}/_conflicts : every document with more than one body or a conflict of a field, and all its bodies."""
     collection, limit = collection_of(request), number(request, "limit")
-    rows = await QUERIES.run(lambda: _conflicts(collection, cluster_of(request), limit))
+    rows = await QUERIES.run(lambda: _conflicts(collection, cluster_of(request), limit, trees_of(request)))
     return JSONAnswer({"rows": rows})
 
 
-def _conflicts(collection: Collection, cluster: ClusterPort, limit: int | None) -> list[dict[str, Any]]:
+def _conflicts(collection: Collection, cluster: ClusterPort, limit: int | None, trees: Trees) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for document in collection.conflicts():
         if limit is not None and len(rows) >= limit:
             break
-        row: dict[str, Any] = {"id": document.id, "siblings": _siblings(collection, cluster, document.id)}
+        row: dict[str, Any] = {"id": document.id, "siblings": _siblings(collection, cluster, document.id, trees)}
         if document.field_conflicts:
             row["fields"] = [list(path) for path in document.field_conflicts]
         rows.append(row)
@@ -42,7 +44,12 @@ def _conflicts(collection: Collection, cluster: ClusterPort, limit: int | None) 
 async def siblings(request: Request) -> JSONAnswer:
     """GET /{db}/{id}/_siblings : all bodies that a document has, the winner first."""
     collection, doc_id = collection_of(request), id_of(request)
-    return JSONAnswer({"id": doc_id, "siblings": await READS.run(_siblings, collection, cluster_of(request), doc_id)})
+    return JSONAnswer(
+        {
+            "id": doc_id,
+            "siblings": await READS.run(_siblings, collection, cluster_of(request), doc_id, trees_of(request)),
+        }
+    )
 
 
 async def resolve(request: Request) -> JSONAnswer:
@@ -98,7 +105,10 @@ async def history(request: Request) -> JSONAnswer:
     return JSONAnswer({"id": doc_id, "revisions": rows})
 
 
-def _siblings(collection: Collection, cluster: ClusterPort, doc_id: str) -> list[dict[str, Any]]:
+def _siblings(collection: Collection, cluster: ClusterPort, doc_id: str, trees: Trees) -> list[dict[str, Any]]:
+    """List the siblings, after publishing what isn't: under these names they can then be read."""
+    with suppress(UnavailableError):  # a node that isn't ready reads, and writes nothing
+        trees.find(doc_id)
     return [
         {
             "rev": one.rev,
