@@ -11,14 +11,13 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from crdtdb import forks
-from crdtdb.crdts import Draft, GapError, OpenSequence, open_at_hand
+from crdtdb.crdts import GapError, OpenSequence, open_at_hand
 from crdtdb.document import (
     Change,
     Document,
     Revision,
     Seen,
     Sibling,
-    alternative_named,
     alternatives_of,
     check_id,
     check_name,
@@ -26,25 +25,21 @@ from crdtdb.document import (
     check_whole,
     document_of,
     document_single,
-    document_with,
     foreign_of,
     siblings_of,
 )
-from crdtdb.documents import NO_BODY, Put, Rev, Shown, State, View, Write, view
+from crdtdb.documents import NO_BODY, Put, Rev, State, Write, view
 from crdtdb.documents import delete as delete_leaf
 from crdtdb.documents import edit as edit_leaf
 from crdtdb.documents import put as put_leaf
 from crdtdb.documents.attaching import attach_to
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
 from crdtdb.documents.attachments import New
-from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.schema import SCHEMA_ID, as_tree, check_agrees, check_schema, declare_in
-from crdtdb.documents.stamps import milliseconds
 from crdtdb.editing import DocumentEdit, Session
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError, StoreClosedError
 from crdtdb.explain import explain
 from crdtdb.feed import Feed
-from crdtdb.jsontext import canonical_merged
 from crdtdb.limits import BULK_DOCUMENTS_MAX
 from crdtdb.querying import Querying
 from crdtdb.resolvers import Conflict, Resolver
@@ -56,7 +51,8 @@ from crdtdb.resolving import (
     resolution,
     resolution_of_all,
 )
-from crdtdb.store import Past, Record, Store, Transaction, Written
+from crdtdb.revisions import all_revisions, revision
+from crdtdb.store import Store, Transaction, Written
 from crdtdb.store.imports import grouped, import_revisions
 from crdtdb.watching import KINDS, Pattern, Watch, escape
 
@@ -324,7 +320,10 @@ class Collection(Querying):
             return document_single(doc_id, record.single, record)
         shown = view(record.state)
         if named is not None:
-            return self._get_rev(doc_id, record, shown, named, conflicts, crdt)
+            opener = self._opener(doc_id, record.state)
+            return revision(
+                self._store, self.name, doc_id, record, shown, named, opener, conflicts=conflicts, crdt=crdt
+            )
         if shown.deleted:
             raise NotFoundError(f"document {doc_id!r} in {self.name!r} is deleted", deleted=bool(shown.leaves))
         return document_of(
@@ -390,18 +389,15 @@ class Collection(Querying):
     def history(self, doc_id: str) -> list[Revision]:
         """Return every revision of a document that is known here, newest generation first.
 
+        Each with the value that was written under its name, or None if that isn't known here, or not any more. What shows
+        together with edits of fields that its author hadn't seen is there too, under the name that it has then.
         Raises NotFoundError if there was never such a document.
         """
         check_id(doc_id)
         record = self._store.read(self.name, doc_id)
         if record is None:
             raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
-        state = record.state
-        draft = reading(state.fields, state.journals, self._opener(doc_id, state))
-        found = {one.leaf.rev: _leaf_revision(one, draft) for one in view(state).leaves}
-        for past in self._store.past(self.name, doc_id):
-            found.setdefault(past.rev, _past_revision(past, self._store.value_of(self.name, doc_id, past)))
-        return [found[rev] for rev in sorted(found, reverse=True)]
+        return all_revisions(self._store, self.name, doc_id, record, self._opener(doc_id, record.state))
 
     def changes(
         self,
@@ -522,31 +518,6 @@ class Collection(Querying):
         except NotFoundError:
             return None
 
-    def _get_rev(self, doc_id: str, record: Record, shown: View, rev: Rev, conflicts: bool, crdt: bool) -> Document:
-        leaf = shown.find(rev) or shown.leaf(rev)
-        if leaf is not None and (leaf.text is not None or leaf.leaf.deleted):
-            return document_of(
-                doc_id,
-                record.state,
-                shown,
-                leaf,
-                self._opener(doc_id, record.state),
-                with_conflicts=conflicts,
-                with_fields=crdt,
-            )
-        opener = self._opener(doc_id, record.state)
-        other = alternative_named(record.state, shown, rev, opener)
-        if other is not None:
-            return document_with(doc_id, record.state, shown, other, opener)
-        past = self._store.revision(self.name, doc_id, rev)
-        value = self._store.value_of(self.name, doc_id, past) if past is not None else None
-        if past is None or (value is None and not past.deleted):
-            raise NotFoundError(
-                f"document {doc_id!r} in {self.name!r}: the body of revision {rev} "
-                + ("isn't held here" if past is not None else "isn't known")
-            )
-        return Document(doc_id, str(rev), canonical_merged(value or {}), (), past.deleted, record.state)
-
     def _all(
         self, start: str | None, end: str | None, keys: Iterable[str] | None, descending: bool, inclusive_end: bool
     ) -> Iterator[Document]:
@@ -593,16 +564,3 @@ def at_rest(state: State) -> State:
     return replace(
         state, journals={one: held._replace(updates={}, snapshots=()) for one, held in state.journals.items()}
     )
-
-
-def _leaf_revision(shown: Shown, draft: Draft) -> Revision:
-    leaf = shown.leaf
-    body = whole(shown.text, draft) if shown.text is not None and not leaf.deleted else None
-    parent = leaf.path.parent
-    above = str(Rev(leaf.rev.generation - 1, parent.digest)) if parent is not None else None
-    return Revision(str(shown.rev), above, leaf.deleted, True, milliseconds(leaf.stamp), body)
-
-
-def _past_revision(past: Past, body: dict[str, Any] | None) -> Revision:
-    above = str(Rev(past.rev.generation - 1, past.parent.digest)) if past.parent is not None else None
-    return Revision(str(past.rev), above, past.deleted, False, milliseconds(past.stamp), body)

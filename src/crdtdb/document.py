@@ -161,7 +161,7 @@ Seen = Document | Sibling | str | Iterable[Document | Sibling | str]
 
 
 class Revision(NamedTuple):
-    """One revision in a document's history. `body` is None where only its name is known, or it was a deletion."""
+    """One revision in a document's history. `body` is None where its value isn't known, or it was a deletion."""
 
     rev: str
     parent: str | None

@@ -66,4 +66,4 @@ def common_ancestor(store: Store, name: str, doc_id: str, siblings: tuple[Shown,
         paths.append({one.leaf.rev, *steps})
     common = set.intersection(*paths)
     past = store.revision(name, doc_id, max(common)) if common else None
-    return store.value_of(name, doc_id, past) if past is not None else None
+    return store.body_of(name, doc_id, past) if past is not None else None

@@ -187,7 +187,7 @@ class Tree:
         past = self._store.revision(self._name, self.doc_id, rev)
         if past is not None and past.deleted:
             return "deleted"
-        return "available" if past is not None and past.text is not None else "missing"
+        return "available" if past is not None and past.known else "missing"
 
     def _attachment(self, one: dict[str, Any], rev: Rev, options: Options) -> dict[str, Any]:
         shown = {key: one[key] for key in ("content_type", "revpos", "digest", "length")}
@@ -320,4 +320,4 @@ class Trees:
 def _has_value(past: Callable[[Rev], Past | None], rev: Rev) -> bool:
     """Whether the whole value of a revision is kept, as its readers were told it."""
     found = past(rev)
-    return found is not None and found.text is not None and found.seen is not None
+    return found is not None and found.known

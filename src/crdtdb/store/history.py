@@ -1,7 +1,7 @@
 """The rows of a document's replaced revisions: their names, their parents, and what they were read as.
 
 A revision gets its row when it stops being a leaf, or when a descendant of it arrives from elsewhere. One that stays a leaf
-gets one too when fields have changed since it was written: clients of revision trees were told what it shows.
+gets one too when fields have changed since it was written: its name goes on to mean what it was.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class HistoryRows(NamedTuple):
         if past is None or past.text is not None or past.deleted:
             return {}
         key = keys.revision(self.beginning, *rev)
-        return {key: encode_past(past.parent, self.tables, False, past.stamp, past.dot, text)}
+        return {key: encode_past(past.parent, self.tables, False, past.stamp, past.dot, text, EMPTY)}
 
     def named(self, closed: Iterable[Closed], state: State) -> Rows:
         """Return rows for revisions of which nothing but the name is known: whoever brings them again brings nothing new."""
@@ -137,11 +137,12 @@ class HistoryRows(NamedTuple):
 
 
 def _goes_stale(leaf: Leaf, before: State, after: State) -> bool:
-    """Whether a leaf that clients know shows something new after a write, though it stays."""
-    if leaf.deleted or leaf.native or not after.fields:
+    """Whether a leaf that stays showed what its author left, and shows more edits of fields after a write, or no body."""
+    if leaf.deleted:
         return False
     old, new = heads(before.fields), heads(after.fields)
-    return old.keys() != new.keys() and all(dot in leaf.clock for dot in old)
+    loses_body = leaf.body_dot in before.bodies and leaf.body_dot not in after.bodies
+    return (loses_body or old.keys() != new.keys()) and all(dot in leaf.clock for dot in old)
 
 
 def _value_of(before: State, leaf: Leaf, text: bytes | None) -> tuple[bytes | None, DotSet | None, list[Address]]:
@@ -155,4 +156,4 @@ def _value_of(before: State, leaf: Leaf, text: bytes | None) -> tuple[bytes | No
     if text is None or not all(head in leaf.clock for head in heads(before.fields)):
         return text, None, []
     draft = reading(before.fields, before.journals)
-    return value_without_sequences(text, draft), leaf.clock, sequences_shown(draft)
+    return value_without_sequences(text, draft), leaf.clock | before.fields_seen(), sequences_shown(draft)

@@ -156,6 +156,11 @@ class Past(Struct, frozen=True, gc=False):
     seen: DotSet | None
     sequences: tuple[Address, ...]
 
+    @property
+    def known(self) -> bool:
+        """Whether its value is known, but for texts and lists that were folded since."""
+        return self.text is not None and self.seen is not None
+
 
 def encode_record(seq: int, state: State, residue: DotSet, tables: StoreTables) -> bytes:
     """Write a document. Of each path the parent goes in; the rows of the replaced revisions are the rest of it."""

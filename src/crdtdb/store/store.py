@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from crdtdb import forks
 from crdtdb.backends import Backend, Snapshot, open_backend
 from crdtdb.causality import Actor, Dot, DotSet, Fork, Lineages, Session
-from crdtdb.crdts import Address, Journal, OpenSequence, Sequence, kind_of, within
+from crdtdb.crdts import Address, Journal, OpenSequence, Place, Sequence, kind_of, within
 from crdtdb.documents import NO_SCHEMA, HybridClock, Rev, Schema, State, Write
 from crdtdb.documents.local import Local, locals_in, read_local, served
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
@@ -250,11 +250,19 @@ class Store:
         return decode_past(key, value, history, self._tables) if value is not None else None
 
     def value_of(self, name: str, doc_id: str, past: Past) -> dict[str, Any] | None:
-        """Return what a replaced revision was read as, as far as that is known; None if nothing is."""
-        if past.text is None:
+        """Return what a replaced revision was read as, None if that isn't known: all of it, or nothing."""
+        if not past.known:
             return None
+        value, folded = self._then(name, doc_id, past)
+        return None if folded else value
+
+    def body_of(self, name: str, doc_id: str, past: Past) -> dict[str, Any] | None:
+        """Return what is known of a replaced revision's value, None if nothing is. Fields may be missing in it."""
+        return self._then(name, doc_id, past)[0] if past.text is not None else None
+
+    def _then(self, name: str, doc_id: str, past: Past) -> tuple[dict[str, Any], frozenset[Place]]:
         number, raw = self.collection(name).number, doc_id.encode()
-        return value_then(past, lambda address: JournalRows.of(self._backend, self._tables, number, raw, address))[0]
+        return value_then(past, lambda address: JournalRows.of(self._backend, self._tables, number, raw, address))
 
     def changes(self, name: str, since: int = 0, reverse: bool = False) -> Iterator[tuple[int, str, Record]]:
         """Yield the changes with a seq above `since`: each document once, at its last change."""

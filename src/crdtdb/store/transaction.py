@@ -500,7 +500,7 @@ class Transaction(Ledger):
     def read_then(self, name: str, doc_id: str, rev: Rev) -> Read | None:
         """Return a replaced revision as its author read it, None if that isn't known any more."""
         past = self.history(name, doc_id).past(rev)
-        if past is None or past.text is None or past.seen is None:
+        if past is None or past.seen is None or not past.known:
             return None
         number = self.collection(name).number
         found, folded = value_then(past, partial(self.texts.journal, number, doc_id.encode()))
