@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+import crdtdb
 from crdtdb.cluster.engine import Engine
 from crdtdb.collection import Collection
+from crdtdb.couchdb import Trees
 from crdtdb.errors import NotFoundError
 from crdtdb.gossip import GossipConfig
 from crdtdb.store import Store
@@ -198,4 +200,116 @@ def test_a_killed_node_is_suspected_then_dead_and_comes_back() -> None:
         lambda: all(village.engine(name).membership.others["cy"].status.name == "ALIVE" for name in ("ada", "bob")), 30
     )
     village.notes("cy").put("a", {"v": 1})
+    village.wait_equal()
+
+
+def _increment(notes: Collection) -> None:
+    with notes.edit("x") as doc:
+        doc["likes"].increment(2)
+
+
+def _type(notes: Collection) -> None:
+    with notes.edit("x") as doc:
+        doc["body"].append(" world")
+
+
+def _attach(notes: Collection) -> None:
+    notes.attach("x", "more", b"more")
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+@pytest.mark.parametrize("edit", [_increment, _type, _attach])
+def test_history_29_the_retired_editor(edit: Callable[[Collection], None], restarted: bool) -> None:
+    """Rita is retired while she is cut off, and ada wants to collect x. Rita edits x; bob, who hasn't heard, takes the edit.
+
+    They meet, and ada reads: x has its body and its fields on all of them. Ada hadn't collected, since bob hadn't heard.
+    """
+    village = Village("ada", "bob", "rita")
+    fields = {"likes": crdtdb.Counter(1), "body": crdtdb.Text("hello")}
+    village.notes("ada").put("x", {"title": "x", **fields})
+    village.notes("ada").attach("x", "file", b"bytes")
+    village.wait_equal()
+    village.pass_time(10)
+    village.cut_off("rita")
+    village.notes("ada").delete("x", village.notes("ada").get("x").rev)
+    village.wait_equal("ada", "bob")
+    village.pass_time(5)
+    village.cut_off("bob")
+    village.engine("ada").upkeep.retire("rita", force=True)
+    if restarted:
+        village.world.nodes["ada"].stop()
+        village.start("ada")
+    village.pass_time(15)
+
+    edit(village.notes("rita"))
+    wanted = dict(village.notes("rita").get("x"))
+    village.world.weather.cut -= {frozenset(("bob", "rita"))}
+    village.wait(lambda: "x" in village.notes("bob"))
+    village.cut_off("rita")
+    village.world.weather.cut -= {frozenset(("ada", "bob"))}
+    village.wait(lambda: len(village.engine("bob").upkeep.roster.members()) == 2)
+    for _ in range(3):
+        for name in ("ada", "bob"):
+            database = village.world.nodes[name].database
+            assert database is not None
+            assert Trees(database.store, "notes").all("", None, False)
+        village.wait_equal("ada", "bob")
+        village.pass_time(5)
+    for name in ("ada", "bob"):
+        assert {key: dict(village.notes(name).get("x"))[key] for key in wanted if key[0] != "_"} == {
+            key: value for key, value in wanted.items() if key[0] != "_"
+        }
+        assert village.notes(name).attachment("x", "file") == b"bytes"
+    village.heal()  # and rita comes back as a new store
+    village.wait(lambda: village.engine("rita").readiness.ready)
+    village.wait_equal()
+    assert village.notes("rita").get("x")["title"] == "x"
+
+
+def test_once_all_have_heard_of_a_retirement_nobody_waits_for_who_is_gone() -> None:
+    village = Village("ada", "bob", "rita")
+    village.notes("ada").put("x", {"title": "x"})
+    village.wait_equal()
+    village.cut_off("rita")
+    village.notes("ada").delete("x", village.notes("ada").get("x").rev)
+    village.wait_equal("ada", "bob")
+    village.engine("ada").upkeep.retire("rita", force=True)
+    for name in ("ada", "bob"):
+        database = village.world.nodes[name].database
+        assert database is not None
+        village.wait(lambda store=database.store: store.read("notes", "x") is None)  # type: ignore[misc]
+        assert not village.engine(name).upkeep.stability.holders(database.store.held.clock)
+
+
+def test_who_comes_back_brings_what_others_have_counted_as_lost() -> None:
+    """Bob's disk loses what rita alone holds, too, and she has been retired by force. Ada counts it as lost.
+
+    Rita comes back, and bob has it from her. Ada's clock says that she has it: she compares with who comes back.
+    """
+    village = Village("ada", "bob", "rita")
+    bob = village.world.nodes["bob"]
+    village.notes("ada").put("other", {})
+    village.wait_equal()
+    bob.copies.append((village.world.timeline.now, bob.disk.copy(None)))
+    village.cut_off("ada")
+    village.notes("bob").put("d", {"title": "d"})
+    village.wait_equal("bob", "rita")
+    village.cut_off("rita")
+    assert bob.database is not None
+    lost = bob.database.store.held.clock
+    bob.rewind()
+    village.start("bob")
+    village.world.weather.cut -= {frozenset(("ada", "bob"))}
+    village.wait(lambda: village.engine("bob").readiness.ready)
+    village.engine("ada").upkeep.retire("rita", force=True)
+    village.wait_equal("ada", "bob")
+    village.cut_off("ada")
+    ada = village.world.nodes["ada"].database
+    assert ada is not None
+    ada.store.collector.lose(lost - ada.store.held.clock)
+
+    village.world.weather.cut -= {frozenset(("bob", "rita"))}
+    village.wait(lambda: "d" in village.notes("bob"))
+    village.heal()
+    village.wait(lambda: "d" in village.notes("ada"))
     village.wait_equal()

@@ -242,6 +242,7 @@ class Engine:
             duty("naming members", lambda: self._name_members(now), now)
         if not self.readiness.joining:
             duty("counting acknowledgements", lambda: self.upkeep.tick(now, self.links.peers()), now)
+            self.audits.ask(self.upkeep.returned(self.links.ways), True, lambda finding: None)  # noqa: ARG005
             duty("parting with strangers", lambda: self._part_with_strangers(now), now)
         self.handshakes.part_with_refused(now)
         self.audits.tick(self.readiness.joining, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from crdtdb import __version__
 from crdtdb.causality import Actor, DotSet
@@ -10,7 +10,7 @@ from crdtdb.cluster.actions import Outbox
 from crdtdb.cluster.members import FORMER_MAX, Entry, Roster
 from crdtdb.errors import InvalidInputError, NotFoundError
 from crdtdb.gossip import GossipConfig, Membership, Stability
-from crdtdb.gossip.stability import len_of
+from crdtdb.gossip.stability import Leaver, len_of
 from crdtdb.limits import AHEAD_RANGES_MAX
 from crdtdb.store import Store, Told
 from crdtdb.wire.messages import Greeting
@@ -33,6 +33,10 @@ class Upkeep:
         self._greetings: dict[str, Greeting] = {}
         """What members said of themselves when they last greeted."""
         self._absent: dict[str, float] = {}
+        self._retired: set[str] = set()
+        """Who was retired when that was last looked at."""
+        self._looked_at: Mapping[str, Entry] | None = None
+        self._returning: set[str] = set()
         self._next_cut = now
         self._next_pass = now + config.collection_interval
         self._again = False
@@ -144,20 +148,46 @@ class Upkeep:
         if self._config.history_retention is not None and now >= self._next_expiry:
             self._next_expiry = now + min(self._config.history_retention / 4, _EXPIRY_SECONDS_MAX)
             self._expiring = [(name, b"") for name in sorted(self._store.held.names)]
+        self._look_who_returns()
         if now < self._next_cut:
             return
         self._next_cut = now + self._config.stability_interval
         self._retire_the_absent(now, peers)
         me = self._membership.me
-        others = {name: one.store_id for name, one in self.roster.members().items() if name != me.name}
+        entries = {name: one for name, one in self.roster.entries().items() if name != me.name}
+        others = {name: one.store_id for name, one in entries.items() if not one.retired}
+        leavers = {name: Leaver(one.store_id, one.dot) for name, one in entries.items() if one.retired and one.dot}
         before = self.stability.cut
         mine = self._store.durable_clock()
-        cut = self.stability.advance(others, mine, now)
+        cut = self.stability.advance(others, mine, now, leavers)
         if cut is not before:
             self._store.collector.reach_cut(cut)
         if cut is not before or cut >= mine:
             self.cut_since = now
         self._lose_what_nobody_holds(cut, mine)
+
+    def _look_who_returns(self) -> None:
+        entries = self.roster.entries()
+        if entries is self._looked_at:
+            return
+        self._looked_at = entries
+        retired = {name for name, one in entries.items() if one.retired}
+        self._returning = (self._returning | self._retired) & (entries.keys() - retired)
+        self._retired = retired
+
+    def returned(self, peers: Container[str]) -> list[str]:
+        """Return the members that were retired and have entered again, once they are complete and among the `peers`: each once.
+
+        They may bring writes that this node has counted as lost. Its clock says that it holds them, so no exchange brings them.
+        """
+        complete = []
+        for name in sorted(one for one in self._returning if one in peers):
+            entry = self.roster.get(name)
+            clock = self.stability.acknowledged_by(name, entry.store_id) if entry is not None else None
+            if entry is not None and entry.dot is not None and clock is not None and entry.dot in clock:
+                complete.append(name)
+        self._returning.difference_update(complete)
+        return complete
 
     def _lose_what_nobody_holds(self, cut: DotSet, mine: DotSet) -> None:
         """Count as held what actors that write no more took with them: counters that were used and lost before they were told.

@@ -107,7 +107,7 @@ class ChangesFeed:
                 read += 1
                 self.at = self.at._replace(number=seq)
                 shown = view(record.state)
-                if doc_id == SCHEMA_ID or not shown.leaves or self._seen(record):
+                if doc_id == SCHEMA_ID or not shown.leaves or not shown.complete or self._seen(record):
                     continue
                 if not self._trees.published(doc_id, record, shown):
                     fresh.append(doc_id)  # comes again, as it is then, at the end of the feed

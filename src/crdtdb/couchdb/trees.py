@@ -249,7 +249,7 @@ class Trees:
         if record is None or doc_id == SCHEMA_ID:
             return None
         shown = view(record.state)
-        return (record, shown) if shown.leaves else None
+        return (record, shown) if shown.leaves and shown.complete else None
 
     def known(self, doc_id: str) -> Known:
         """Return what tells which revisions of a document are here."""
@@ -281,7 +281,8 @@ class Trees:
 
     def trees(self, page: Iterable[tuple[str, Record]]) -> Iterator[Tree]:
         """Yield documents that were read, after publishing those of them that weren't."""
-        seen = [(doc_id, record, view(record.state)) for doc_id, record in page if doc_id != SCHEMA_ID]
+        read = ((doc_id, record, view(record.state)) for doc_id, record in page if doc_id != SCHEMA_ID)
+        seen = [one for one in read if one[2].complete]
         fresh = {doc_id for doc_id, record, shown in seen if not self.published(doc_id, record, shown)}
         if fresh:
             self.publish(fresh)

@@ -98,7 +98,10 @@ def publish(kept: Kept, state: State, write: Write) -> State:
 
     The winner's is published anew when fields have changed since; the other branches keep the value that they were published
     with, where that is known. Where it isn't, such a branch gets a higher rev too: `lift` then takes the winner above it.
+    Nothing is published while no body is here: the revision would take the place of one that another node still holds.
     """
+    if not view(state).complete:
+        return state
     write.build_on(state)
     state = _without_closed(state, write)
     value = reading(state.fields, state.journals, write.open_sequence)

@@ -77,6 +77,15 @@ class View(Struct, frozen=True, gc=False):
         return not self.siblings
 
     @property
+    def complete(self) -> bool:
+        """Whether a body that shows is here. It always is, unless its write was lost or is still under way."""
+        return (
+            not self.siblings
+            or self.siblings[0].lender is not None
+            or any(one.text is not None for one in self.leaves if not one.leaf.deleted)
+        )
+
+    @property
     def conflict(self) -> bool:
         """Whether there is more than one body."""
         return len(self.siblings) > 1

@@ -7,6 +7,10 @@ half something written by a member before it acknowledged may still be under way
 So an acknowledgement counts when it is covered, and not before; while newer ones keep coming ahead of this node's clock, the
 oldest that isn't covered yet is kept until it is.
 
+A member that is retired counts until every other member has acknowledged the retirement. Who hasn't heard of it still takes
+its edits, and those may be made on what would be collected here. Who has heard refuses them, and what it took before is part of
+its acknowledgement.
+
 Source: Wuu and Bernstein, "Efficient Solutions to the Replicated Log and Dictionary Problems" (1984); Baquero, Almeida, Shoker,
 "Pure Operation-Based Replicated Data Types" (2017), causal stability.
 """
@@ -15,9 +19,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
-from crdtdb.causality import EMPTY, DotSet
+from crdtdb.causality import EMPTY, Dot, DotSet
+
+
+class Leaver(NamedTuple):
+    """A member that was retired: its store, and the write that says so."""
+
+    store_id: bytes
+    retirement: Dot
+
+
+NO_LEAVERS: Mapping[str, Leaver] = MappingProxyType({})
 
 
 class Holder(NamedTuple):
@@ -67,25 +82,38 @@ class Stability:
         if known.waiting is None:
             known.waiting = clock
 
-    def advance(self, roster: Mapping[str, bytes], mine: DotSet, now: float) -> DotSet:
-        """Return the cut for a roster of the other members, by name with their store ids, and this node's durable clock."""
-        for name in self._members.keys() - roster.keys():
-            del self._members[name]
+    def advance(
+        self, roster: Mapping[str, bytes], mine: DotSet, now: float, leavers: Mapping[str, Leaver] = NO_LEAVERS
+    ) -> DotSet:
+        """Return the cut for a roster of the other members, by name with their store ids, and this node's durable clock.
+
+        `leavers` are those that were retired, by name.
+        """
         cut = mine
         for name, store_id in roster.items():
-            known = self._members.get(name)
-            if known is None or known.store_id != store_id:
-                known = self._members[name] = _Acknowledged(store_id)
-            known.take(mine)
-            if known.taken >= mine:
-                known.behind_since = None
-            elif known.behind_since is None:
-                known.behind_since = now
-            if cut:
-                cut &= known.taken
+            cut = self._count(name, store_id, mine, now, cut)
+        for name, leaver in leavers.items():
+            if any(leaver.retirement not in self._members[other].taken for other in roster):
+                cut = self._count(name, leaver.store_id, mine, now, cut)
+            else:
+                self._members.pop(name, None)
+        for name in self._members.keys() - roster.keys() - leavers.keys():
+            del self._members[name]
         if not self.cut >= cut:
             self.cut |= cut
         return self.cut
+
+    def _count(self, name: str, store_id: bytes, mine: DotSet, now: float, cut: DotSet) -> DotSet:
+        """Return what is left of a cut when one more member counts."""
+        known = self._members.get(name)
+        if known is None or known.store_id != store_id:
+            known = self._members[name] = _Acknowledged(store_id)
+        known.take(mine)
+        if known.taken >= mine:
+            known.behind_since = None
+        elif known.behind_since is None:
+            known.behind_since = now
+        return cut & known.taken if cut else cut
 
     def holders(self, mine: DotSet) -> list[Holder]:
         """Return who holds the cut back, the longest first."""

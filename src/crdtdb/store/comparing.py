@@ -345,9 +345,12 @@ def take_back(transaction: Transaction, parcel: Parcel, wanted: Iterable[Dot], r
     lost, taken = set(wanted), Taken([], [], [])
     missing: dict[bytes, Content] = {}
     for shipped in parcel.documents:
+        where = (shipped.name, shipped.doc_id)
+        if shipped.name not in transaction.held.collections:
+            taken.contradictory.append(where)
+            continue
         record = transaction.load(shipped.name, shipped.doc_id)
         state, _ = parcel.state(shipped, transaction.older(shipped.name, shipped.doc_id))
-        where = (shipped.name, shipped.doc_id)
         try:
             merge(record.state, state)
         except DotCollisionError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from crdtdb.crdts import catalogue
+from crdtdb.crdts import Creations, catalogue
 from crdtdb.documents import NO_BODY, Rev, State, view
 from crdtdb.documents.alternatives import alternatives, value_of
 from crdtdb.documents.fields import reading
@@ -26,6 +26,8 @@ class Acknowledged(NamedTuple):
     text: bytes | None
     effect: tuple[str, Any] | None = None
     """What it added to a field that is only ever added to: the field's name, and an amount or something unique."""
+    creations: Creations = frozenset()
+    """Those of its collection that it lives under, where these may be dropped."""
 
 
 class Lost(AssertionError):

@@ -26,6 +26,7 @@ from crdtdb.errors import ConflictError, NotFoundError, StoreError
 from crdtdb.gossip import GossipConfig
 from crdtdb.jsontext import canonical
 from crdtdb.store import Durability, Store
+from crdtdb.testing.drop_clients import DropClients, check_whole
 from crdtdb.testing.faults import heal, let_rogue_in, plan_faults, plan_rollbacks, put_rogue_out
 from crdtdb.testing.field_clients import FieldClients
 from crdtdb.testing.invariants import check_store
@@ -33,6 +34,7 @@ from crdtdb.testing.large_clients import LargeClients, work_takes_time
 from crdtdb.testing.oracle import Acknowledged, check_effects, check_nothing_lost, check_nothing_rises
 from crdtdb.testing.processor import TURN_SECONDS_MAX, Processor
 from crdtdb.testing.query_clients import QueryClients, check_queries
+from crdtdb.testing.retired_editors import RetiredEditor
 from crdtdb.testing.rogues import RogueMember
 from crdtdb.testing.text_clients import TextClients
 from crdtdb.testing.world import SimulatedNode, StoreFactory, World
@@ -42,6 +44,7 @@ _ROLLBACKS = 0.3
 """The part of the seeds in which files are put back in place."""
 
 _TYPED_A_SECOND = 3.0
+_DROPPING_A_SECOND = 3.0
 
 
 class SimulationError(AssertionError):
@@ -129,6 +132,8 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
     TextClients(world, seed, _TYPED_A_SECOND, world.timeline.now + seconds).next()
     if world.processor is not None:
         LargeClients(world, seed, world.timeline.now + seconds).next()
+    RetiredEditor(world, seed, seconds).plan()
+    DropClients(world, seed, _DROPPING_A_SECOND, world.timeline.now + seconds).next()
     if world.rogue is not None:
         let_rogue_in(world, world.rogue, seconds)
     world.timeline.run(world.timeline.now + seconds)
@@ -334,6 +339,7 @@ def _check(world: World) -> None:
     names = sorted({name for node in world.nodes.values() if node.database for name in node.database.store.held.names})
     acknowledged = [ack for node in world.nodes.values() for ack in node.synced_acks]
     acknowledged += [ack for node in world.nodes.values() for _, ack in node.unsynced_acks]
+    acknowledged = [ack for ack in acknowledged if not ack.creations or ack.creations - world.dropped]
     for name in names:
         digests = {
             one: node.database.collection(name).digest()
@@ -345,6 +351,7 @@ def _check(world: World) -> None:
     for node in world.nodes.values():
         assert node.database is not None
         check_store(node.database.store)
+        check_whole(node.database.store)
         if world.queries:
             check_queries(node.database)
         check_nothing_lost(node.database.store, acknowledged, world.graves)

@@ -9,6 +9,7 @@ from itertools import count
 from random import Random
 from typing import TypeVar
 
+from crdtdb.causality import Dot
 from crdtdb.certified import Certified
 from crdtdb.cluster.actions import Close, Dial, Log, Send
 from crdtdb.cluster.comparing import Finding
@@ -246,6 +247,8 @@ class World:
     """Every actor that a node has ever written as."""
     queries: bool = False
     """Whether people define indexes, and ask through them."""
+    dropped: set[Dot] = field(default_factory=set)
+    """The creations of collections that a drop has seen."""
     honest: bool = True
     """Whether no disk has lost what it had synced."""
     rogue: RogueMember | None = None
