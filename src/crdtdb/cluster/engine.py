@@ -69,6 +69,8 @@ from crdtdb.wire.messages import (
 )
 from crdtdb.wire.parcels import Parcel
 
+_RENEW_SECONDS = 60.0
+
 
 class NodeIdentity(NamedTuple):
     """What a node is called, where it listens for others, and which nodes it is to join."""
@@ -160,6 +162,7 @@ class Engine:
         self.stopping = self.drew_store = self.drew_actor = False
         """Whether the store's id or its actor was drawn since the start: then no other node can have met it elsewhere."""
         self._now = now
+        self._renews_from = float("-inf")
         self._keep_roster()
         self.store.listeners.append(self.committed)
         self._handlers: dict[type[Any], Callable[[Link, Any, float], None]] = {
@@ -321,9 +324,15 @@ class Engine:
         self.links.start_over(now)
 
     def _check_forkable(self) -> None:
-        """Raise EncodingError if nobody can know other writes of this node's actor: it is new."""
+        """Raise ProtocolError if nobody can know other writes of this node's actor, since it was drawn after the start.
+
+        The peer may believe a rogue that forged them, so it isn't kept out. This node takes another actor, once in a minute.
+        """
         if self.drew_actor:
-            raise EncodingError("it tells of writes of this node that were never made: their actor is new")
+            if self._now >= self._renews_from:
+                self._renews_from = self._now + _RENEW_SECONDS
+                self._renew_actor("others know of writes of it that were never made")
+            raise ProtocolError("it tells of writes of this node that were never made: their actor is new")
 
     def _names_changed(self) -> None:
         """Begin all over what was counted and sent under other names."""
@@ -462,16 +471,15 @@ class Engine:
         self.rumors.heard(received.news, {*message.told, link.peer or "?"})
 
     def _inspection(self, link: Link, parcel: Parcel) -> Inspection:
-        """Return what looks at the documents of a parcel. Raises EncodingError if the parcel itself can't be.
+        """Return what looks at the documents of a parcel. Raises ProtocolError if the parcel itself can't be.
 
         Where this node drew its actor since it started, nobody can know more of its writes: that is no store that was put back.
         """
         mine = self.store.actor
-        if self.drew_actor and parcel.clock.highest(mine) > self.store.held.clock.highest(mine):
-            raise EncodingError("it tells of writes of this node that were never made: their actor is new")
-        entry = self.upkeep.roster.get(link.peer or "?")
-        actors = {entry.actor, *entry.former} if entry is not None else set()
-        return Inspection(actors | {link.greeting.actor} if link.greeting is not None else actors)
+        if parcel.clock.highest(mine) > self.store.held.clock.highest(mine):
+            self._check_forkable()
+        # Not its former actors: of those others could forge documents, and have it refused for passing them on.
+        return Inspection({link.greeting.actor} if link.greeting is not None else set())
 
     def _ask_by_name(self, name: str | None, now: float) -> None:
         way = self.links.ways.get(name or "?")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from crdtdb.certified import Certified
 from crdtdb.cluster.greetings import member_of, refusal_of
 from crdtdb.cluster.links import Link
-from crdtdb.errors import EncodingError, ProtocolError
+from crdtdb.errors import ProtocolError
 from crdtdb.wire.messages import MAJOR, Greeting, Hello, Message, Ping, Refusal, Refuse, Welcome
 
 if TYPE_CHECKING:
@@ -93,9 +93,6 @@ class Handshakes:
                 Refusal.COPY, "its store lacks what it has acknowledged: it was restored, or has lost something"
             )
         if refusal is None:
-            mine = engine.store.actor
-            if engine.drew_actor and greeting.clock.highest(mine) > engine.store.held.clock.highest(mine):
-                raise EncodingError("it tells of writes of this node that were never made: their actor is new")
             return True
         if refusal.code != Refusal.SELF:
             engine.outbox.log("WARNING", f"refusing {link}, which calls itself {greeting.name!r}: {refusal.reason}")

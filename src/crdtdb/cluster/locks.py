@@ -320,11 +320,11 @@ class Locks:
             self._voter.told(store_id, votes, message.highest, now)
 
     def _may_be(self, link: Link, token: int) -> bool:
-        """Whether a token can be one. Raises EncodingError if it can't, and who tells it knows that bound."""
-        if self._voter.is_plausible(token):
-            return True
+        """Whether a token can be one. Raises EncodingError if it is beyond the bound, and who tells it knows of that."""
+        if token <= TOKEN_MAX:
+            return self._voter.is_plausible(token)
         if link.minor >= BOUNDED_SINCE:
-            raise EncodingError(f"the token {token:,} of a lock: the highest here is {self._voter.highest:,}")
+            raise EncodingError(f"the token {token:,} of a lock, the highest that there is is {TOKEN_MAX:,}")
         return False
 
     def _tell_member(self, member: str, message: Message) -> None:

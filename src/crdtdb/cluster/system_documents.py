@@ -38,7 +38,7 @@ class Inspection:
     """Looks at the documents that one peer sends."""
 
     def __init__(self, written_by: Set[Actor]) -> None:
-        """`written_by` are the actors that the peer writes and has written as."""
+        """`written_by` are the actors that the peer writes as."""
         self._written_by = written_by
 
     def __call__(self, name: str, doc_id: str, state: State) -> None:

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from crdtdb.gossip.voting import HELD, Answer
-from crdtdb.limits import LOCK_SECONDS_MAX, LOCK_SECONDS_MIN
+from crdtdb.limits import LOCK_SECONDS_MAX, LOCK_SECONDS_MIN, TOKEN_MAX
 from crdtdb.wire.messages import Ticket
 
 if TYPE_CHECKING:
@@ -162,6 +162,9 @@ class Leases:
             self._fail(lease, _most_said(lease.no.values()), now)
 
     def _won(self, lease: Lease, members: list[str], now: float) -> None:
+        if lease.stage is Stage.ASKING and lease.highest >= TOKEN_MAX:
+            self._fail(lease, "there are no tokens left: a member has lied about them", now)
+            return
         if lease.stage is Stage.ASKING:
             lease.stage, lease.token = Stage.BEGINNING, lease.highest + 1
             self._round(lease, members, now)

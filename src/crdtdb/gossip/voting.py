@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from crdtdb.limits import LOCK_SECONDS_MAX, LOCK_WAITING_MAX, LOCKS_MAX, TOKEN_JUMP_MAX, TOKEN_MAX
+from crdtdb.limits import LOCK_SECONDS_MAX, LOCK_WAITING_MAX, LOCKS_MAX, TOKEN_JUMP_MAX
 from crdtdb.wire.messages import Ticket
 
 HELD = "it is held through"
@@ -114,8 +114,14 @@ class Voter:
         return now < self._held_off_until
 
     def is_plausible(self, token: int) -> bool:
-        """Whether a token that another member tells can be one: a token is no more than one above all before it."""
-        return token <= min(self.highest + TOKEN_JUMP_MAX, TOKEN_MAX)
+        """Whether a token that another member tells can be one: a token is no more than one above all before it.
+
+        One that can't be moves the highest known a step towards it: if others believe it, this voter will in the end.
+        """
+        if token <= self.highest + TOKEN_JUMP_MAX:
+            return True
+        self.highest += TOKEN_JUMP_MAX
+        return False
 
     # Requests
 

@@ -23,7 +23,14 @@ from crdtdb.documents.fields import fields_bytes
 from crdtdb.documents.local import LOCAL
 from crdtdb.documents.successors import Successor, successor_of
 from crdtdb.errors import EncodingError, TooLargeError
-from crdtdb.limits import AHEAD_RANGES_MAX, CLOCK_ACTORS_MAX, PAGE_BYTES_TARGET, PAGE_DOCUMENTS_MAX, REVS_LIMIT
+from crdtdb.limits import (
+    AHEAD_RANGES_MAX,
+    CLOCK_ACTORS_MAX,
+    CLOCK_RANGES_MAX,
+    PAGE_BYTES_TARGET,
+    PAGE_DOCUMENTS_MAX,
+    REVS_LIMIT,
+)
 from crdtdb.store import keys
 from crdtdb.store.contents import ContentMissingError
 from crdtdb.store.held import Held
@@ -334,11 +341,18 @@ def receive(
         transaction.advance(parcel.clock)
     if transaction.held.clock.highest(transaction.actor) > own:
         raise EncodingError("it names writes of this store that the sender's own clock doesn't cover")
-    if len(transaction.held.clock.actors) > CLOCK_ACTORS_MAX:
-        raise TooLargeError(
-            f"the node clock would have more than {CLOCK_ACTORS_MAX:,} actors, so no peer could be greeted"
-        )
+    _check_size(transaction.held.clock)
     return Received(len(parcel.documents), news)
+
+
+def _check_size(clock: DotSet) -> None:
+    """Raise TooLargeError if no peer could be greeted any more with this clock."""
+    ranges = sum(len(of_actor) for _, of_actor in clock.items())
+    if len(clock.actors) > CLOCK_ACTORS_MAX or ranges > CLOCK_RANGES_MAX:
+        raise TooLargeError(
+            f"the node clock would have {len(clock.actors):,} actors and {ranges:,} ranges, the limits are "
+            f"{CLOCK_ACTORS_MAX:,} and {CLOCK_RANGES_MAX:,}"
+        )
 
 
 def _receive_document(
