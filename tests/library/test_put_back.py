@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from crdtdb.backends import Backend
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.backends.protocol import Capabilities
 from crdtdb.testing.invariants import check_store
+from tests.store.test_collection import collect
 
 
 class Kept:
@@ -322,3 +324,56 @@ def lose(db: crdtdb.Database, doc_id: str) -> None:
         transaction.save("notes", doc_id, record, empty, record.residue)
 
     db.store.submit(work)
+
+
+def test_files_are_put_back_after_others_have_collected(kept: Kept) -> None:
+    """Ada deletes, Bob collects, and her files go back to before: what was deleted stays so, and what is new comes along."""
+    bob = crdtdb.open("memory:")
+    copy = begin(kept, bob)
+    with kept.open() as ada:
+        ada["notes"].delete("gone", ada["notes"].get("gone").rev)
+        crdtdb.sync(ada, bob)
+    collect(bob.store)
+    assert bob.store.read("notes", "gone") is None
+    kept.put_back(copy)
+    with kept.open() as ada:
+        assert "gone" in ada["notes"]
+        ada["notes"].put("new", {})
+        crdtdb.sync(ada, bob)
+        for db in (ada, bob):
+            assert "gone" not in db["notes"]
+            assert "new" in db["notes"]
+            assert not db.store.identity.entering
+            check_store(db.store)
+        assert ada["notes"].digest() == bob["notes"].digest()
+    bob.close()
+
+
+def test_others_write_while_it_is_noticed(kept: Kept) -> None:
+    """No write of another thread goes on under names that are being changed."""
+    bob = crdtdb.open("memory:")
+    copy = begin(kept, bob)
+    with kept.open() as ada:
+        write(ada, "first", 2)
+        crdtdb.sync(ada, bob)
+    kept.put_back(copy)
+    with kept.open() as ada:
+        write(ada, "second", 3)
+        written: list[str] = []
+        stop = threading.Event()
+
+        def keep_writing() -> None:
+            while not stop.is_set():
+                ada["notes"].put(f"n{len(written)}", {})
+                written.append(f"n{len(written)}")
+
+        writer = threading.Thread(target=keep_writing)
+        writer.start()
+        done = crdtdb.sync(ada, bob)
+        stop.set()
+        writer.join()
+        assert (done.renamed, done.new_actors) == (1, 1)
+        crdtdb.sync(ada, bob)
+        check(ada, bob)
+        assert set(written) <= {doc.id for doc in bob["notes"].all()}
+    bob.close()

@@ -100,6 +100,7 @@ class Histories:
         forked = clock.highest(own) > mine or any(fork.actor == own for fork in (*here, *there))
         if forked:
             self._check_possible()
+            self._store.renew_actor()  # first, or what is written meanwhile would use the renamed counters again
         for fork in here:
             self._rename(fork, link)
         if forked:

@@ -629,13 +629,15 @@ class Store:
             self._sequences.keep(slot, opened)
 
     def _begin(self) -> Transaction:
-        if not self._session_begun:
+        if not self._session_begun or self._origin.actor != self._identity.actor:
             self._origin = self._origin._replace(actor=self._identity.actor, session=self._next_session())
         return Transaction(self._backend, self._held, self._tables, self._origin, self.derived.all)
 
     def _finish(self, transaction: Transaction) -> None:
         transaction.index()
-        begun = self._session_begun or transaction.begin_session()
+        # What was begun before the store took another actor may end after it.
+        is_current = transaction.actor == self._identity.actor
+        begun = (self._session_begun and is_current) or transaction.begin_session()
         rows = transaction.all_rows()
         rows.update(held_rows(self._held, transaction.held, self._tables))
         if not rows:
@@ -650,7 +652,7 @@ class Store:
             raise
         self.commits += 1
         self.commit_seconds += monotonic_seconds() - started
-        self._session_begun = begun
+        self._session_begun = begun if is_current else self._session_begun
         self.written_documents += len(transaction.written)
         if self._tables.unsaved:
             self._tables.unsaved = {}
