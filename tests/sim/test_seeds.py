@@ -326,6 +326,11 @@ def believe_any_guess(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(successors, "_sum", lambda hashes: 0)
 
 
+def resolve_unseen(patch: pytest.MonkeyPatch) -> None:
+    """A resolution replaces whatever is there, whether its author saw it or not."""
+    patch.setattr("crdtdb.documents.writes.seen_among", lambda shown, revs: list(shown.siblings))
+
+
 def make_clients_actors(patch: pytest.MonkeyPatch) -> None:
     """Rule 14 off: whoever writes a document does so as an actor of his own."""
     write = transaction.Transaction.write
@@ -398,6 +403,7 @@ _FIRST = {"greet_anybody": 120, "keep_the_actor": 100, "decode_at_each_dot": 65}
         believe_any_guess,
         make_clients_actors,
         bound_nothing,
+        resolve_unseen,
         decode_at_each_dot,
     ],
 )

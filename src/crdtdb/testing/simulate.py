@@ -34,6 +34,7 @@ from crdtdb.testing.large_clients import LargeClients, work_takes_time
 from crdtdb.testing.oracle import Acknowledged, check_effects, check_nothing_lost, check_nothing_rises
 from crdtdb.testing.processor import TURN_SECONDS_MAX, Processor
 from crdtdb.testing.query_clients import QueryClients, check_queries
+from crdtdb.testing.resolving_clients import ResolvingClients
 from crdtdb.testing.retired_editors import RetiredEditor
 from crdtdb.testing.rogues import RogueMember
 from crdtdb.testing.text_clients import TextClients
@@ -43,6 +44,8 @@ from crdtdb.wire.messages import MINOR
 _ROLLBACKS = 0.3
 """The part of the seeds in which files are put back in place."""
 
+_RESOLVED_A_SECOND = 3.0
+"""How often people look at conflicts and resolve what they saw, beside the others."""
 _TYPED_A_SECOND = 3.0
 _DROPPING_A_SECOND = 3.0
 
@@ -129,6 +132,7 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
         plan_rollbacks(world, rollbacks, seconds)
     clients = Clients(world, rate, world.timeline.now + seconds)
     clients.next()
+    ResolvingClients(world, seed, _RESOLVED_A_SECOND, world.timeline.now + seconds).next()
     TextClients(world, seed, _TYPED_A_SECOND, world.timeline.now + seconds).next()
     if world.processor is not None:
         LargeClients(world, seed, world.timeline.now + seconds).next()
