@@ -7,6 +7,7 @@ MB a second at worst: texts beyond a size are matched one at a time. The interpr
 
 from __future__ import annotations
 
+import os
 from threading import Lock
 from typing import Any
 
@@ -21,6 +22,14 @@ from crdtdb.limits import (
 from crdtdb.wallclock import thread_seconds
 
 _large = Lock()
+
+
+def _after_fork_in_child() -> None:
+    global _large
+    _large = Lock()  # a thread that isn't there may hold the other
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class Budget:

@@ -21,9 +21,10 @@ import anyio
 import pytest
 
 import crdtdb
-from crdtdb import aio
+from crdtdb import aio, patterns
 from crdtdb.backends import leveldb
 from crdtdb.errors import ForkedError, StoreError, StoreLockedError
+from crdtdb.limits import PATTERN_LARGE_TEXT_BYTES
 from crdtdb.store import Store
 from crdtdb.testing.invariants import check_store
 from tests.forks.children import SECONDS_MAX, in_child, parent_is_whole, refused
@@ -366,6 +367,30 @@ def awaited(url: str) -> None:
         parent_is_whole(url, db.blocking, 6)
 
     anyio.run(run)
+
+
+def large_text(url: str) -> None:
+    """A child finds by a regular expression in a large text, though a thread of the parent was at one during the fork."""
+
+    def child() -> None:
+        with crdtdb.open(url) as own:
+            own["notes"].put("a", {"text": "x" * (PATTERN_LARGE_TEXT_BYTES + 1) + "y"})
+            assert len(list(own["notes"].find({"text": {"$regex": "xy$"}}))) == 1
+
+    held, over = threading.Event(), threading.Event()
+
+    def match() -> None:
+        with patterns._large:
+            held.set()
+            over.wait(SECONDS_MAX)
+
+    thread = threading.Thread(target=match)
+    thread.start()
+    assert held.wait(SECONDS_MAX)
+    wait = in_child(child)
+    wait()
+    over.set()
+    thread.join()
 
 
 def background_thread(url: str) -> None:

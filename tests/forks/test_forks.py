@@ -74,6 +74,10 @@ def test_a_fork_of_a_process_that_runs_nodes(tmp_path: Path) -> None:
     succeeds("tests.forks.nodes", str(tmp_path))
 
 
+def test_a_child_waits_for_no_lock_of_a_thread_that_it_has_not(tmp_path: Path) -> None:
+    run("large_text", "memory", tmp_path)
+
+
 def test_a_child_has_a_background_thread_of_leveldb_of_its_own(tmp_path: Path) -> None:
     run("background_thread", "leveldb", tmp_path)
 

@@ -31,6 +31,7 @@ from crdtdb.store.contents import ContentMissingError, Contents
 from crdtdb.store.identity import Identity
 from crdtdb.store.indexes import Index, Indexing
 from crdtdb.store.places import RecentPlaces
+from crdtdb.store.records import Past
 from crdtdb.system import SystemCollection
 from crdtdb.testing.simulate import SimulationError, simulate
 from crdtdb.testing.virtual import VirtualBackend
@@ -352,6 +353,11 @@ def decode_at_each_dot(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RecentPlaces, "__contains__", lambda self, place: False)
 
 
+def give_a_part_for_the_whole(patch: pytest.MonkeyPatch) -> None:
+    """A revision is given without its fields where they aren't known any more."""
+    patch.setattr(Past, "known", property(lambda self: self.text is not None))
+
+
 def leave_indexes_behind(patch: pytest.MonkeyPatch) -> None:
     """Documents are written, and their entries in the indexes aren't."""
     patch.setattr(Indexing, "enter", lambda *_: None)
@@ -405,6 +411,7 @@ _FIRST = {"greet_anybody": 120, "keep_the_actor": 100, "decode_at_each_dot": 65}
         bound_nothing,
         resolve_unseen,
         decode_at_each_dot,
+        give_a_part_for_the_whole,
     ],
 )
 def test_a_broken_rule_is_found(broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:

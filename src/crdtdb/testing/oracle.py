@@ -6,13 +6,17 @@ on as a leaf, or as an ancestor on the path of a leaf, and a path grows by the w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from crdtdb.crdts import Creations, catalogue
+from crdtdb.database import Database
 from crdtdb.documents import NO_BODY, Rev, State, view
 from crdtdb.documents.alternatives import alternatives, value_of
 from crdtdb.documents.fields import reading
+from crdtdb.jsontext import canonical_merged
 from crdtdb.store import Record, Store, Transaction
+from crdtdb.store.held import is_counted
 
 
 class Acknowledged(NamedTuple):
@@ -128,6 +132,21 @@ def check_effects(store: Store, acknowledged: list[Acknowledged]) -> None:
             raise Lost(f"{doc_id}.{name} lost {lost}: it shows {shown}")
         if len(set(map(str, held))) != len(held):
             raise Lost(f"{doc_id}.{name} has something twice: {shown}")
+
+
+def check_names(databases: Iterable[Database]) -> None:
+    """Raise AssertionError where one name of a revision means two values, at one store or at two."""
+    values: dict[tuple[str, str, str], tuple[bytes, str]] = {}
+    for database in databases:
+        for name in database.collections(system=True):
+            collection = database.collection(name)
+            for doc_id, _ in database.store.documents(name):
+                for one in collection.history(doc_id) if is_counted(doc_id) else ():
+                    if one.body is None:
+                        continue
+                    mine = canonical_merged(one.body), database.store.actor.hex()[:8]
+                    other = values.setdefault((name, doc_id, one.rev), mine)
+                    assert other[0] == mine[0], f"{name}/{doc_id}: {one.rev} is {other} at one, {mine} at another"
 
 
 def lives_on(state: State, rev: Rev) -> bool:

@@ -31,7 +31,7 @@ from crdtdb.testing.faults import heal, let_rogue_in, plan_faults, plan_rollback
 from crdtdb.testing.field_clients import FieldClients
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.large_clients import LargeClients, work_takes_time
-from crdtdb.testing.oracle import Acknowledged, check_effects, check_nothing_lost, check_nothing_rises
+from crdtdb.testing.oracle import Acknowledged, check_effects, check_names, check_nothing_lost, check_nothing_rises
 from crdtdb.testing.processor import TURN_SECONDS_MAX, Processor
 from crdtdb.testing.query_clients import QueryClients, check_queries
 from crdtdb.testing.resolving_clients import ResolvingClients
@@ -362,4 +362,5 @@ def _check(world: World) -> None:
         check_nothing_rises(node.database.store, world.graves)
         check_effects(node.database.store, acknowledged)
         shown.append({name: {doc.id: dict(doc) for doc in node.database.collection(name).all()} for name in names})
+    check_names(node.database for node in world.nodes.values() if node.database is not None)
     assert all(one == shown[0] for one in shown), f"equal clocks and digests, but documents read differently: {shown}"
