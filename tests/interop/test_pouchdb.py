@@ -160,6 +160,17 @@ def test_history_16_the_closed_branch(cluster: DemoCluster) -> None:
     )
 
 
+def test_history_32_the_value_that_comes_back(cluster: DemoCluster) -> None:
+    make(cluster, "back")
+    cluster.ask("n1", "PUT", "back", "_schema", body={"likes": "counter"})
+    operations = [{"path": "likes", "operation": "increment"}]
+
+    def count_up() -> object:
+        return cluster.ask("n1", "POST", "back", "a", "_edit", body={"operations": operations})
+
+    tell(cluster, "comesBack", {"count": count_up, "wait equal": lambda: cluster.wait_equal(["back"])})
+
+
 def test_history_15_the_reborn_document(cluster: DemoCluster) -> None:
     make(cluster, "reborn")
     tell(cluster, "reborn")

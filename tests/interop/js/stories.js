@@ -180,6 +180,35 @@ const stories = {
     assert.strictEqual((await bob.get('a')).title, 'resolved')
   },
 
+  async comesBack () {
+    // History 32: a document with a counter and two bodies; what was read is replaced, and the replacement is deleted.
+    const [ada, bob] = [local('ada-back'), local('bob-back')]
+    const server = remote('n1', 'back')
+    await ada.put({ _id: 'a', title: 'one' })
+    await bob.put({ _id: 'a', title: 'two' })
+    await ada.sync(server)
+    await bob.sync(server)
+    await ask('count')
+    await ada.sync(server)
+    const read = await ada.get('a', { conflicts: true })
+    assert.deepStrictEqual([read.likes, read._conflicts.length], [1, 1])
+    const child = await ada.put({ _id: 'a', _rev: read._rev, title: 'after', likes: read.likes })
+    await ada.replicate.to(server)
+    await bob.sync(server) // another's read, which publishes
+    await ask('wait equal')
+    await remote('n2', 'back').get('a')
+    await ada.remove('a', child.rev)
+    await ada.replicate.to(server)
+    await ada.sync(server)
+    const left = await server.get('a', { conflicts: true })
+    assert.deepStrictEqual([left.title, left._conflicts], [read.title === 'one' ? 'two' : 'one', undefined])
+    await bob.sync(server)
+    for (const one of [ada, bob]) {
+      const mine = await one.get('a', { conflicts: true })
+      assert.deepStrictEqual([mine._rev, mine.title, mine._conflicts], [left._rev, left.title, undefined])
+    }
+  },
+
   async reborn () {
     // History 15, without collection: create, delete, pull, create with the same body: the PouchDB sees it.
     const [server, ada] = [remote('n1', 'reborn'), local('ada-reborn')]
