@@ -23,6 +23,7 @@ def test_bodies_that_become_many_values(cluster: DemoCluster, piece: bytes) -> N
     assert "memory" in answer.json()["reason"]
 
 
+@pytest.mark.soak
 def test_many_large_bodies_at_once(cluster: DemoCluster) -> None:
     body = b'{"selector":{"text":"' + b"x" * SIZE + b'"}}'
     watch = Watch(cluster, "n1", growth_bytes_max=1_000 * MB, answer_seconds_max=10, suspected_max=0.6)

@@ -22,10 +22,12 @@ START = b"GET / HTTP/1.1\r\nHost: n1\r\n"
 
 def test_a_flood_of_idle_tls_connections(cluster: DemoCluster) -> None:
     """More than there may be: the oldest make room, and clients are answered all the while."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4_096), hard))
     opened: list[socket.socket] = []
     with Watch(cluster, "n1", growth_bytes_max=200 * MB), many(opened):
-        for _ in range(4):
-            opened += at_once([lambda: tls(cluster)] * 150)
+        for _ in range(8):
+            opened += at_once([lambda: tls(cluster)] * 140)
         with client_of(cluster, "n1") as client:
             assert client.get("/_all_dbs").status_code == 200
 

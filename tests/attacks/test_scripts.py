@@ -16,6 +16,7 @@ GREEDY = {
 }
 
 
+@pytest.mark.soak
 def test_functions_that_take_all_they_can(cluster: DemoCluster) -> None:
     """Each is stopped after its seconds of CPU, whatever it calls, and nothing else waits for it."""
     design = {"views": {name: {"map": source} for name, source in GREEDY.items()}}

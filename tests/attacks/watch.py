@@ -94,7 +94,10 @@ class Watch:
         """Keep what another member thinks of the attacked node."""
         with self._client(other) as client:
             while not self._ended.wait(0.1):
-                members = client.get("/_cluster").json()["members"]
+                try:
+                    members = client.get("/_cluster").json()["members"]
+                except httpx.HTTPError:
+                    continue  # it isn't the one that is attacked: the machine is busy
                 self.heard += [one["status"] for one in members if one["name"] == self._name]
 
     def __exit__(
