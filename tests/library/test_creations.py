@@ -18,7 +18,9 @@ from crdtdb.documents import view
 from crdtdb.documents.creations import shared
 from crdtdb.documents.fields import reading
 from crdtdb.errors import ConflictError, NotFoundError
+from crdtdb.store import JunctionMissingError
 from crdtdb.testing.invariants import check_store
+from crdtdb.wire.parcels import Parcel
 
 FIELDS: dict[str, Callable[[], Any]] = {
     "likes": crdtdb.Counter,
@@ -329,3 +331,18 @@ def test_one_content_of_two_lives() -> None:
         crdtdb.sync(bob, ada)
         assert bob["notes"].attachment("d", "file") == b"bytes"
         check_store(bob.store)
+
+
+def test_a_text_of_a_dropped_document_doesnt_go_on_in_one_that_was_made_anew() -> None:
+    """Ada drops notes and makes d again; bob hears of the new d in a rumor, before he hears of the drop."""
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob:
+        ada["notes"].put("d", {"body": crdtdb.Text("old")})
+        crdtdb.sync(ada, bob)
+        ada.drop("notes")
+        ada["notes"].put("d", {"body": crdtdb.Text("new")})
+        rumor = ada.store.rumor([("notes", "d")])
+        assert rumor is not None
+        with pytest.raises(JunctionMissingError):  # a node asks for an exchange then
+            bob.store.receive(Parcel(rumor))
+        crdtdb.sync(ada, bob)
+        assert ada["notes"].get("d") == bob["notes"].get("d") == {"body": "new"}

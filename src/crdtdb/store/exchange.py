@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from crdtdb.backends import Snapshot
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet, Lineages
-from crdtdb.crdts import GapError, Journals
-from crdtdb.documents import Ancestor, Body, Leaf, Rev, State, merge
+from crdtdb.crdts import Creations, GapError, Journals
+from crdtdb.documents import Ancestor, Leaf, Rev, State, merge
 from crdtdb.documents.attachments import Content
 from crdtdb.documents.bounds import bodies_bytes
 from crdtdb.documents.catalogue import Catalogue, merge_catalogues
@@ -33,7 +33,7 @@ from crdtdb.limits import (
 )
 from crdtdb.store import keys
 from crdtdb.store.contents import ContentMissingError
-from crdtdb.store.held import Held
+from crdtdb.store.held import NOBODY, Held
 from crdtdb.store.histories import learn, unknown
 from crdtdb.store.history import JunctionMissingError
 from crdtdb.store.journals import JournalRows
@@ -420,24 +420,27 @@ def _bytes_of(journals: Journals) -> int:
 
 
 def _learn(transaction: Transaction, name: str, state: State) -> None:
-    """Take note of creations that came with a document before the catalogue's own news."""
-    known = transaction.held.names.get(name)
-    if not state.fields and not state.journals:
-        written: list[Leaf | Body] = [*state.leaves.values(), *state.bodies.values()]
-        for one in written:
-            if one.creations != known:
-                break
-        else:
-            return
-    seen = {leaf.creations for leaf in state.leaves.values()}
-    seen.update(body.creations for body in state.bodies.values())
-    seen.update(delta.creations for deltas in state.fields.values() for delta in deltas.values())
-    seen.update(journal.creations for journal in state.journals.values())
-    if seen <= {known}:
+    """Take note of creations that came with a document before the catalogue's own news, if the collection isn't here.
+
+    Raises JunctionMissingError if it is, under others. Their author may have dropped those, as the catalogue says; merged
+    without knowing that, a text of a dropped document would go on in one that was made anew.
+    """
+    known, catalogue = transaction.held.names.get(name, NOBODY), transaction.held.catalogue
+    strange = [one for one in _creations(state) if one != known and known.isdisjoint(one)]
+    unknown = frozenset(dot for one in strange for dot in one if dot not in catalogue.context)
+    if not unknown:
         return
-    catalogue = transaction.held.catalogue.learned(name, frozenset().union(*seen))
-    if catalogue.names is not transaction.held.names:
-        transaction.set_catalogue(catalogue)
+    if known:
+        raise JunctionMissingError(f"{name!r} was also made by {sorted(unknown)}, of which nothing is known here yet")
+    transaction.set_catalogue(catalogue.learned(name, unknown))
+
+
+def _creations(state: State) -> set[Creations]:
+    found = {leaf.creations for leaf in state.leaves.values()}
+    found.update(body.creations for body in state.bodies.values())
+    found.update(delta.creations for deltas in state.fields.values() for delta in deltas.values())
+    found.update(journal.creations for journal in state.journals.values())
+    return found
 
 
 def _count_as_held(transaction: Transaction, state: State) -> None:
