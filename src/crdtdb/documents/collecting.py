@@ -130,10 +130,15 @@ def _journals(state: State, stable: DotSet) -> Journals:
     But for those of the life that the document is in: who makes one there goes on with what this had. An older version that
     removed it began no other life.
     """
-    living = lives.current(delta.content for delta in state.fields.get(LIFE, {}).values()).part
+    living = _living(state)
     dead = [
         address
         for address, journal in state.journals.items()
         if address not in state.fields and address.part != living and _reaches(stable, journal.vector)
     ]
     return {address: one for address, one in state.journals.items() if address not in dead} if dead else state.journals
+
+
+def _living(state: State) -> str:
+    """Return the part of the texts and lists of the life that a document is in."""
+    return lives.current(delta.content for delta in state.fields.get(LIFE, {}).values()).part
