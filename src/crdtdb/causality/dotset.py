@@ -43,7 +43,7 @@ class DotSet(Struct, frozen=True, eq=False, gc=False):
         counters: dict[Actor, list[Range]] = {}
         for actor, counter in dots:
             counters.setdefault(actor, []).append((counter, counter))
-        return cls({actor: _normal(ranges) for actor, ranges in counters.items()})
+        return cls({actor: _normal(ranges) for actor, ranges in sorted(counters.items())})
 
     @classmethod
     def from_ranges(cls, ranges: Mapping[Actor, Iterable[Range]]) -> DotSet:
@@ -165,7 +165,7 @@ class DotSet(Struct, frozen=True, eq=False, gc=False):
 
     def restrict(self, actors: Iterable[Actor]) -> DotSet:
         """Return the dots of these actors alone."""
-        return DotSet({actor: self._ranges[actor] for actor in actors if actor in self._ranges})
+        return DotSet({actor: self._ranges[actor] for actor in sorted(actors) if actor in self._ranges})
 
     def dots(self) -> Iterator[Dot]:
         """Yield every dot, in the order of actors and counters. Costs a step for each counter."""

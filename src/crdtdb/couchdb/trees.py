@@ -283,7 +283,7 @@ class Trees:
         """Yield documents that were read, after publishing those of them that weren't."""
         read = ((doc_id, record, view(record.state)) for doc_id, record in page if doc_id != SCHEMA_ID)
         seen = [one for one in read if one[2].complete]
-        fresh = {doc_id for doc_id, record, shown in seen if not self.published(doc_id, record, shown)}
+        fresh = {doc_id: None for doc_id, record, shown in seen if not self.published(doc_id, record, shown)}
         if fresh:
             self.publish(fresh)
         for doc_id, record, shown in seen:

@@ -75,7 +75,7 @@ class Draft:
         self._starts: dict[Address, frozenset[Dot]] = {}
         self._starting, self._journals = journals, dict(journals)
         self._open, self._sequences = open_sequence, dict[Address, Sequence]()
-        self._places: dict[Place, set[Address]] | None = None
+        self._places: dict[Place, dict[Address, None]] | None = None
         self.preferred: dict[Place, tuple[str, str]] = {}
         """The kind and part that is to show at a path where several are kept; the empty kind is what stands inside."""
 
@@ -299,15 +299,15 @@ class Draft:
             owned = self._owned[address] = dict(self._fields.get(address, _NO_DOTS))
             self._starts[address] = frozenset(owned)
             if self._places is not None:
-                self._places.setdefault(address.path, set()).add(address)
+                self._places.setdefault(address.path, {})[address] = None
             self._fields[address] = owned
         return owned
 
-    def _index(self) -> dict[Place, set[Address]]:
+    def _index(self) -> dict[Place, dict[Address, None]]:
         if self._places is None:
             self._places = {}
             for address in self._fields:
-                self._places.setdefault(address.path, set()).add(address)
+                self._places.setdefault(address.path, {})[address] = None
         return self._places
 
 

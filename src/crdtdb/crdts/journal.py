@@ -91,7 +91,7 @@ EMPTY_JOURNAL = Journal(MappingProxyType({}), frozenset())
 
 def join_vectors(one: Vector, other: Vector) -> Vector:
     """Return the highest counter of each actor."""
-    return {actor: max(one.get(actor, 0), other.get(actor, 0)) for actor in one.keys() | other.keys()}
+    return {actor: max(one.get(actor, 0), other.get(actor, 0)) for actor in {**one, **other}}
 
 
 def within(one: Vector, other: Vector) -> bool:

@@ -65,7 +65,7 @@ def join_fields(mine: Fields, seen_here: DotSet, theirs: Fields, seen_there: Dot
     if not mine and not theirs:
         return mine
     joined = {}
-    for address in mine.keys() | theirs.keys():
+    for address in {**mine, **theirs}:  # in an order that doesn't follow from hashes: it is that on the wire
         kept = _join(address, mine.get(address, {}), seen_here, theirs.get(address, {}), seen_there)
         if kept:
             joined[address] = kept

@@ -197,7 +197,7 @@ class Ledger(RowBatch):
 
     def _log(self, dots: Iterable[Dot], value: bytes | None) -> None:
         rows, number = self.rows, self._tables.actor_number
-        for actor, counter in dots:
+        for actor, counter in sorted(dots):
             rows[keys.log(number(actor), counter)] = value
 
     def _next_dot(self) -> Dot:
