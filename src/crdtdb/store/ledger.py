@@ -122,7 +122,7 @@ class Ledger(RowBatch):
         gone, new = set(before.catalogue.dots()), set(catalogue.dots())
         self._log(gone - new, None)
         self._log(new - gone, b"")
-        clock = before.clock | DotSet.of(new)
+        clock = before.clock | DotSet.of(sorted(new))  # in one order: a clock travels as it was put together
         self.held = Held(
             clock,
             catalogue.names,
