@@ -14,7 +14,7 @@ import crdtdb
 from crdtdb.causality import Dot
 from crdtdb.couchdb import Trees
 from crdtdb.crdts import Creations, catalogue
-from crdtdb.documents import view
+from crdtdb.documents import Write, view
 from crdtdb.documents.creations import shared
 from crdtdb.documents.fields import reading
 from crdtdb.errors import ConflictError, NotFoundError
@@ -232,6 +232,15 @@ def play(seed: int) -> None:
 def test_whatever_is_dropped_no_document_is_ever_a_part(chunk: int) -> None:
     for seed in range(chunk, 160, 4):
         play(seed)
+
+
+def test_edits_under_all_creations_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit carries all creations that are known, and may outlive what it was made on."""
+    monkeypatch.setattr(Write, "build_on", lambda self, state: None)
+    monkeypatch.setattr(Write, "keep_body", lambda self, state, leaf: (state, leaf.body_dot))
+    with pytest.raises(AssertionError, match="lost a body|lacks"):
+        for seed in range(160):
+            play(seed)
 
 
 def edit(notes: crdtdb.Collection) -> None:

@@ -13,7 +13,7 @@ from crdtdb.cluster.engine import Engine
 from crdtdb.collection import Collection
 from crdtdb.couchdb import Trees
 from crdtdb.errors import NotFoundError
-from crdtdb.gossip import GossipConfig
+from crdtdb.gossip import GossipConfig, Stability
 from crdtdb.store import Store
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.world import SimulatedNode, World
@@ -264,6 +264,14 @@ def test_history_29_the_retired_editor(edit: Callable[[Collection], None], resta
     village.wait(lambda: village.engine("rita").readiness.ready)
     village.wait_equal()
     assert village.notes("rita").get("x")["title"] == "x"
+
+
+def test_a_cluster_that_forgets_who_leaves_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 8 halved: who is retired counts no more, though others may not have heard of it."""
+    advance = Stability.advance
+    monkeypatch.setattr(Stability, "advance", lambda self, roster, mine, now, leavers: advance(self, roster, mine, now))
+    with pytest.raises(AssertionError):
+        test_history_29_the_retired_editor(_increment, restarted=False)
 
 
 def test_once_all_have_heard_of_a_retirement_nobody_waits_for_who_is_gone() -> None:
