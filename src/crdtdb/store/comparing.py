@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from crdtdb.backends import Snapshot
 from crdtdb.causality import Actor, Dot, DotSet
 from crdtdb.crdts import REMNANT, GapError, OpenSequence
-from crdtdb.documents import NO_BODY, Rev, State, Write, merge, view
+from crdtdb.documents import NO_BODY, Rev, State, Write, child_digest, merge, view
 from crdtdb.documents.attachments import Content
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.foreign import Foreign, take
@@ -316,7 +316,11 @@ def _strays(state: State, going: set[Dot], unseen: set[Dot], opener: OpenSequenc
             text = canonical_merged(whole(text or NO_BODY, draft))
         own = text if not one.leaf.deleted else (text if one.leaf.body_rev == one.leaf.rev else None)
         digests = [step.digest for step in one.leaf.path.all()]
-        foreign = Foreign(one.leaf.rev, digests, own if one.leaf.deleted else own or NO_BODY, one.leaf.deleted)
+        rev = one.leaf.rev
+        if one.heads and not one.leaf.deleted:  # its name means what its author saw; this is more, and comes after it
+            digests.insert(0, rev.digest)
+            rev = Rev(rev.next_generation, child_digest(rev, deleted=False, body=own or NO_BODY))
+        foreign = Foreign(rev, digests, own if one.leaf.deleted else own or NO_BODY, one.leaf.deleted)
         found.append(_Stray(foreign, one.leaf.clock))
         unnamed = unnamed - one.leaf.clock
     found.sort(key=lambda one: one.foreign.rev)
