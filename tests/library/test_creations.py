@@ -355,3 +355,24 @@ def test_a_text_of_a_dropped_document_doesnt_go_on_in_one_that_was_made_anew() -
             bob.store.receive(Parcel(rumor))
         crdtdb.sync(ada, bob)
         assert ada["notes"].get("d") == bob["notes"].get("d") == {"body": "new"}
+
+
+@pytest.mark.xfail(strict=True, reason="known: docs/explanation/replication.md, Collections, says how it comes about")
+def test_a_drop_takes_one_of_two_texts_that_became_one() -> None:
+    ada, bob, cy, dan, eve = stores = [crdtdb.open("memory:") for _ in range(5)]
+    for store, text in ((ada, "A"), (bob, "B")):
+        store.collection("notes", schema={"body": crdtdb.Text}).put("k", {"body": text})
+    crdtdb.sync(cy, bob)  # cy knows bob's creation alone, and drops it
+    cy.drop("notes")
+    for other in (ada, bob, cy):  # dan has both texts when he learns of the drop
+        crdtdb.sync(dan, other)
+    for other in (ada, cy, bob):  # eve learns of the drop before bob's text
+        crdtdb.sync(eve, other)
+    for store in stores:
+        for other in stores:
+            if other is not store:
+                crdtdb.sync(store, other)
+    shown = {store["notes"].get("k")["body"] for store in stores}
+    for store in stores:
+        store.close()
+    assert len(shown) == 1
