@@ -78,6 +78,8 @@ class Draft:
         self._places: dict[Place, dict[Address, None]] | None = None
         self.preferred: dict[Place, tuple[str, str]] = {}
         """The kind and part that is to show at a path where several are kept; the empty kind is what stands inside."""
+        self.covered: frozenset[Place] = frozenset()
+        """The places at which a plain value shows in the leaf that is written: fields there are out of its author's sight."""
 
     def at(self, path: Place) -> Spot:
         """Return the spot of a path. Raises TooLargeError for one that is too long."""
@@ -94,6 +96,8 @@ class Draft:
 
     def addresses(self, path: Place) -> Iterator[Address]:
         """Yield the addresses of one path, in no order, those without deltas left out."""
+        if self.covered and self.is_covered(path):
+            return iter(())
         return (address for address in self._index().get(path, ()) if self._fields.get(address))
 
     def below(self, path: Place) -> list[Place]:
@@ -106,6 +110,10 @@ class Draft:
             and place[:depth] == path
             and any(address.part != REMNANT for address in self.addresses(place))
         )
+
+    def is_covered(self, path: Place) -> bool:
+        """Whether a plain value shows at a path, or where an object would have to be that leads to it."""
+        return any(path[:depth] in self.covered for depth in range(1, len(path) + 1))
 
     def add(self, address: Address, content: bytes) -> None:
         """Put this edit's delta at an address."""

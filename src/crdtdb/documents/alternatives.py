@@ -96,6 +96,26 @@ def hides(body: Any, path: Place) -> bool:
     return True
 
 
+def covered_places(draft: Draft, text: bytes) -> frozenset[Place]:
+    """Return the places at which a body shows a plain value over fields."""
+    paths = {address.path for address in draft.standing() if address.path and address.part != REMNANT}
+    named = {key for key in {path[0] for path in paths} if canonical(key) in text}
+    near = [path for path in paths if path[0] in named]
+    body = load(text) if near else {}
+    return frozenset(place for path in near if (place := _plain_over(draft.at(path), body)) is not None)
+
+
+def _plain_over(spot: Spot, body: Any) -> Place | None:
+    """Return the place of the plain value that a body has over a field, None if it has none."""
+    for depth, key in enumerate(spot.path):
+        if not isinstance(body, dict):
+            return spot.path[:depth]
+        if key not in body:
+            return None
+        body = body[key]
+    return None if isinstance(body, dict) and catalogue.shown_kind(spot) in (None, "map") else spot.path
+
+
 def disputes(draft: Draft, text: bytes) -> list[Dispute]:
     """Return the places where more is kept than shows."""
     if not is_disputed(draft.standing(), text):

@@ -244,7 +244,8 @@ def _absorbed(spot: Spot, wanted: dict[str, Any], schema: Schema) -> dict[str, A
 
 def _absorbed_at(child: Spot, value: Any, schema: Schema) -> Any:
     """Take in one value; return what of it is plain, _ABSENT if nothing is."""
-    kind = catalogue.shown_kind(child) or kind_declared(schema, child.path)
+    covered = child.draft.is_covered(child.path)
+    kind = None if covered else catalogue.shown_kind(child) or kind_declared(schema, child.path)
     if isinstance(value, Field):
         declared(child.path, value.kind, schema)
         catalogue.put(spot_of(child), value)

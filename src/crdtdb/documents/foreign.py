@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import NO_FIELDS, Field, GapError, Place, Spot, catalogue
+from crdtdb.documents.alternatives import covered_places
 from crdtdb.documents.bounds import bodies_bytes, check_bodies, check_body, check_leaves
 from crdtdb.documents.fields import Schema, absorb, kind_declared, reading, remove_fields, whole, without_fields
 from crdtdb.documents.revisions import Ancestor, Ancestry, Path, Rev, is_merge
@@ -313,6 +314,8 @@ def _with_fields(
     if known is None:
         return state, EMPTY, text
     draft = write.draft(state, Dot(write.actor, write.counter), str(foreign.rev), known.seen, parent)
+    if current is not None:
+        draft.covered = covered_places(draft, current.text or NO_BODY)
     rest = canonical(_differ(draft.at(()), load(known.value), load(text), write.schema, known.folded))
     after, _ = drafted(state, write, draft)
     return after, known.seen, rest
@@ -347,7 +350,8 @@ def _differ(
             catalogue.remove_shown(child)
     for key, value in after.items():
         child = Spot(spot.draft, (*spot.path, key))
-        kind = catalogue.shown_kind(child) or kind_declared(schema, child.path)
+        covered = child.draft.is_covered(child.path)
+        kind = None if covered else catalogue.shown_kind(child) or kind_declared(schema, child.path)
         if kind is not None:
             if child.path in folded or not _differ_field(catalogue.field_type(kind), child, had, key, value):
                 plain[key] = value

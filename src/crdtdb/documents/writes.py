@@ -26,12 +26,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet, Session
-from crdtdb.crdts import Address, Creations, Draft, GapError, OpenSequence, Sequence, Signature, open_at_hand
+from crdtdb.crdts import Address, Creations, Draft, GapError, OpenSequence, Place, Sequence, Signature, open_at_hand
 from crdtdb.documents.alternatives import (
     Alternative,
+    alternatives,
+    covered_places,
     decide,
     drop,
     find_alternative,
+    value_at,
     with_plain_of,
 )
 from crdtdb.documents.creations import body_again, shared
@@ -55,6 +58,7 @@ from crdtdb.documents.revisions import NO_PATH, Ancestry, Rev, child_digest, is_
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, Shown, View, view
 from crdtdb.errors import ConflictError, NotFoundError
+from crdtdb.jsontext import load
 
 Signed = list[tuple[Address, Dot, bytes]]
 """The deltas of a write, by which its revision is told from others."""
@@ -197,6 +201,8 @@ def put(
             draft.begin_life(str(target.leaf.rev))
             remove_fields(draft)
             removed = DotSet.of(dot for deltas in state.fields.values() for dot in deltas)
+        else:
+            _cover(draft, write, shown, target, text, [*given, *([other.path] if other is not None else [])])
         # Whoever opens one deleted branch of a living document again hasn't read the fields that the others show.
         take_in = absorb_mentioned if target.leaf.deleted and not shown.deleted else absorb
         if other is not None:
@@ -278,8 +284,12 @@ def resolve(
     dot, signed = write.sign(), Signed()
     if state.fields or given or write.schema:
         draft = write.draft(adopted, dot, made_from=target.leaf.body_rev)
+        bodies_shown = [one.text or NO_BODY for one in shown.siblings]
+        if len(targets) < len(shown.siblings):
+            hidden = alternatives(draft, bodies_shown[0], bodies_shown[1:]) if seen is not None else []
+            meant = [*given, *(one.path for one in hidden if seen is not None and one.rev in seen.revs)]
+            _cover(draft, write, shown, target, text, meant)
         if rev is None:
-            bodies_shown = [one.text or NO_BODY for one in shown.siblings]
             decide(draft, bodies_shown, text, given, write.doc_id, seen.revs if seen is not None else None)
         if seen is None or all(one.rev in seen.revs for one in targets):
             text = absorb_mentioned(draft, text, given, write.schema)
@@ -287,6 +297,31 @@ def resolve(
             text = _absorb_since(draft, write, text, given, seen)
         state, signed = drafted(adopted, write, draft)
     return _replace(replace(state, bodies=bodies), write, target, replaced, text=text, dot=dot, deltas=signed)
+
+
+def _cover(draft: Draft, write: Write, shown: View, target: Shown, text: bytes, meant: Iterable[Place]) -> None:
+    """Leave the fields alone over which the body of the leaf that is written has a plain value: its author saw that.
+
+    At the places that are `meant` the field is: by a value of its type, or by its own name; and where a value is changed for
+    which the schema has a field that no other sibling shows.
+    """
+    body = target.text or NO_BODY
+    places = covered_places(draft, body)
+    if not places:
+        return
+    meant, declared, before, after = set(meant), write.schema.keys(), load(body), load(text)
+    beside = [covered_places(draft, one.text or NO_BODY) for one in shown.siblings if one is not target]
+
+    def is_left(place: Place) -> bool:
+        if any(path[: len(place)] == place for path in meant):
+            return False
+        return (
+            not any(path[: len(place)] == place for path in declared)
+            or any(place not in others for others in beside)
+            or value_at(before, place) == value_at(after, place)
+        )
+
+    draft.covered = frozenset(filter(is_left, places))
 
 
 def _seen(shown: View, write: Write, rev: Rev | None, seen: Sight | None) -> list[Shown]:

@@ -105,6 +105,10 @@ class Session:
             raise InvalidDocumentError(f"{path[0][:80]!r}: names that begin with '_' are kept for the database")
         self._adopt(path)
         spot = self.draft.at(path)
+        if self._is_covered(spot) and not isinstance(value, Field):
+            plain = load(canonical(value))
+            self._plain(lambda body: _put(body, path, plain))
+            return
         kind = catalogue.shown_kind(spot) or kind_declared(self.schema, path)
         if isinstance(value, Field):
             declared(path, value.kind, self.schema)
@@ -159,7 +163,7 @@ class Session:
         held = holds(self.body.value, path)
         if not held and not spot.kinds() and not any(spot.children()):
             raise NotFoundError(f"there is nothing at {'.'.join(path)!r} to remove")
-        if spot.kinds() or any(spot.children()):
+        if not self._is_covered(spot) and (spot.kinds() or any(spot.children())):
             self._try(path, None, lambda draft: catalogue.remove(draft.at(path)))
         if held:
             self._plain(lambda body: _discard(body, path))
@@ -254,6 +258,13 @@ class Session:
             self._shadows[address] = Shadow(under, address.kind == "text")
             self.draft.use(address, cast("Sequence", self._shadows[address]))
             self._adopted.add(address)
+
+    def _is_covered(self, spot: Spot) -> bool:
+        """Whether the body has a plain value over fields at a spot, which other siblings show."""
+        if not holds(self.body.value, spot.path) or not (spot.kinds() or any(spot.children())):
+            return False
+        in_object = isinstance(get_at(self.body.value, spot.path), dict)
+        return not in_object or catalogue.shown_kind(spot) not in (None, "map")
 
     def _in_map(self, path: Place) -> bool:
         return len(path) > 1 and catalogue.shown_kind(self.draft.at(path[:-1])) == "map"

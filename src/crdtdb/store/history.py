@@ -12,6 +12,7 @@ from typing import NamedTuple
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import Address, heads
 from crdtdb.documents import Ancestor, Leaf, Rev, State
+from crdtdb.documents.alternatives import covered_places
 from crdtdb.documents.fields import reading, sequences_shown, value_without_sequences
 from crdtdb.documents.purging import is_mark, purged_by
 from crdtdb.documents.revisions import NO_PATH
@@ -156,4 +157,7 @@ def _value_of(before: State, leaf: Leaf, text: bytes | None) -> tuple[bytes | No
     if text is None or not all(head in leaf.clock for head in heads(before.fields)):
         return text, None, []
     draft = reading(before.fields, before.journals)
-    return value_without_sequences(text, draft), leaf.clock | before.fields_seen(), sequences_shown(draft)
+    covered = covered_places(draft, text)
+    value = value_without_sequences(text, draft)
+    draft.covered = covered
+    return value, leaf.clock | before.fields_seen(), sequences_shown(draft)
