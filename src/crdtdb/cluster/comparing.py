@@ -21,8 +21,8 @@ from typing import Any
 
 from crdtdb.causality import Dot, DotSet
 from crdtdb.store import Comparing, Place, Store, Summing, Sums, compare, differing, sums_of
-from crdtdb.wire.codec import parcel_in
 from crdtdb.wire.messages import Compare, DotsOf, ListOf, Message, SumsOf, Want
+from crdtdb.wire.parcels import Parcel
 
 _SUMS_IN_MESSAGE = 4_000
 _DOTS_IN_MESSAGE = 10_000
@@ -248,10 +248,9 @@ class AskedComparison:
         self.done = True
         return [Want(self.exchange, tuple(self.lost))]
 
-    def last_page(self, parcel: Any) -> None:
-        """Take in the documents that were wanted: the end."""
-        given = parcel_in(parcel)
-        taken = self._store.take_back(given, self.lost, repair=self.repair)
+    def take_back(self, parcel: Parcel) -> None:
+        """Take in some of the documents that were wanted."""
+        taken = self._store.take_back(parcel, self.lost, repair=self.repair)
         self.finding.lost_here += [_named(where) for where in taken.lost]
         self.finding.mended += [_named(where) for where in taken.mended]
         self.finding.contradictory += [_named(where) for where in taken.contradictory]

@@ -268,8 +268,8 @@ class Engine:
         return len(self._committed)
 
     def work(self) -> bool:
-        """Do a piece of what takes longer: a page for each peer, a slice of a sweep. Return whether there is more."""
-        pages = self.exchanges.pump(self._for_link)
+        """Merge a slice, send each peer a page, sweep a little: a piece of what takes longer. Return whether there is more."""
+        pages = self.exchanges.pump(self._for_link, self._now)
         swept = self.boundary.duty("sweeping", self.store.sweep, self._now)
         collected = self.boundary.duty("collecting garbage", self.upkeep.work, self._now)
         return (collected and not self.readiness.joining) or swept or pages

@@ -12,11 +12,11 @@ from crdtdb.cluster.comparing import AnsweredComparison, AskedComparison, Findin
 from crdtdb.cluster.fetching import Fetching
 from crdtdb.cluster.histories import Agreement
 from crdtdb.cluster.links import Link
+from crdtdb.cluster.merging import Merging
 from crdtdb.errors import DotCollisionError, EncodingError, HistoryForkedError, NotFoundError, TooLargeError
 from crdtdb.gossip import Asking, Form, GossipConfig, PageFlow
 from crdtdb.limits import PART_BYTES_MIN
 from crdtdb.store import ContentMissingError, Inspect, JunctionMissingError, Outgoing, Store, trust
-from crdtdb.wire.codec import parcel_in
 from crdtdb.wire.messages import (
     BRIEF_SINCE,
     CLOSED_SINCE,
@@ -75,6 +75,8 @@ class Exchanges:
         self._answering: dict[int, tuple[PageFlow, Outgoing]] = {}
         self._digests: dict[int, bytes] = {}
         """Those of the lineages behind the snapshots that are sent."""
+        self._merging: dict[int, Merging] = {}
+        """By link, the link whose turn it is first."""
         self._fetching: dict[int, Fetching] = {}
         self._comparing: dict[int, AskedComparison] = {}
         self._compared: dict[int, AnsweredComparison] = {}
@@ -121,66 +123,71 @@ class Exchanges:
         return True
 
     def page(self, link: Link, message: PageOf, now: float) -> None:
-        """Merge a page. Raises EncodingError if it can't be read."""
+        """Take a page, and merge its first slice if none waits before it. Raises EncodingError if it can't be read."""
         asking = self._asking.get(link.number)
         if asking is None or asking.exchange != message.exchange:
             return
         if not asking.take(message.number, now):
             self._give_up(link.number)  # lost, doubled or out of order: begin anew when the time comes
             return
-        fetching = self._fetching.get(link.number)
-        if fetching is not None:
-            if len(fetching.pages) > 2 * self._config.pages_ahead:
-                raise EncodingError("more pages than were wanted")
-            fetching.pages.append(message)
-        else:
-            self._merge(link, asking, message, now)
+        merging = self._merging.setdefault(link.number, Merging(link, self._config.updates_merged_at_once))
+        if len(merging) > 2 * self._config.pages_ahead:
+            raise EncodingError("more pages than were wanted")
+        merging.add(message)
+        if len(merging) == 1:
+            self._merge(link.number, now)
 
-    def _merge(self, link: Link, asking: Asking, message: PageOf, now: float) -> bool:
-        """Merge a page that all before it have made way for; return whether the next may be."""
-        parcel = parcel_in(message.parcel)
-        comparison = self._comparing.get(link.number)
+    def _merge(self, number: int, now: float) -> None:
+        """Merge the next slice that came over a link."""
+        asking, merging = self._asking[number], self._merging[number]
+        link, message, parcel = merging.link, merging.page, merging.next_slice
+        asking.heard = max(asking.heard, now)
+        last = message.last and merging.in_last_slice
+        comparison = self._comparing.get(number)
         agreed, lineages = self._agreement(link, parcel.clock, message.lineages, now)
         if not agreed:
-            self._give_up(link.number)
-            return False
+            self._give_up(number)
+            return
         try:
             if comparison is not None and comparison.done:
-                comparison.last_page(message.parcel)
-                if message.last:
-                    self._agreed(link.number)
-                    return False
-                self._outbox.send(link.number, More(message.exchange, asking.wanted(self._config.pages_ahead)))
-                return True
-            advance = message.last and comparison is None
-            received = self._store.receive(parcel, advance, self._inspection(link, parcel), lineages)
+                comparison.take_back(parcel)
+            else:
+                advance = last and comparison is None
+                received = self._store.receive(parcel, advance, self._inspection(link, parcel), lineages)
+                self.received_documents += received.documents
+                self.news = self.news or bool(received.news)
         except ContentMissingError as error:
-            fetching = Fetching(self._store, asking.exchange, message, error.missing)
-            self._fetching[link.number] = fetching
-            self._outbox.send(link.number, fetching.next())
-            return False
+            fetching = self._fetching[number] = Fetching(self._store, asking.exchange, error.missing)
+            self._outbox.send(number, fetching.next())
         except JunctionMissingError:
-            self._give_up(link.number)
+            self._give_up(number)
             if asking.form is not Form.WHOLE:
                 self.asked_again += 1
                 self.ask(link, now, Form(asking.form + 1))
-            return False
         except (DotCollisionError, HistoryForkedError, TooLargeError) as error:
-            self._give_up(link.number)
+            self._give_up(number)
             self._alarmed[asking.peer] = now + _ALARM_SECONDS
             self._outbox.log("ERROR", f"the exchange with {asking.peer} is stopped for a minute: {error}")
-            return False
-        self.received_documents += received.documents
-        self.news = self.news or bool(received.news)
-        if message.last and comparison is not None:
-            comparison.paged(parcel.clock)
-        elif message.last:
-            del self._asking[link.number]
-            self.peer_clocks[asking.peer] = parcel.clock
-            self._finish(asking.peer)
         else:
-            self._outbox.send(link.number, More(message.exchange, asking.wanted(self._config.pages_ahead)))
-        return True
+            if merging.merged():
+                self._merged(number, asking, message, parcel.clock)
+
+    def _merged(self, number: int, asking: Asking, message: PageOf, clock: DotSet) -> None:
+        """Take note that a page is merged: let others come, or end."""
+        asking.merged += 1
+        if not self._merging[number]:
+            del self._merging[number]
+        comparison = self._comparing.get(number)
+        if not message.last:
+            self._outbox.send(number, More(message.exchange, asking.wanted(self._config.pages_ahead)))
+        elif comparison is None:
+            self._give_up(number)
+            self.peer_clocks[asking.peer] = clock
+            self._finish(asking.peer)
+        elif comparison.done:
+            self._agreed(number)
+        else:
+            comparison.paged(clock)
 
     def piece(self, link: Link, message: Piece, now: float) -> None:
         """Take a piece of a content that a page waits for. Raises EncodingError for one that isn't what it should be."""
@@ -195,12 +202,7 @@ class Exchanges:
             self._outbox.send(link.number, fetching.next())
         if fetching.done():
             del self._fetching[link.number]
-            while fetching.pages:
-                if not self._merge(link, asking, fetching.pages.popleft(), now):
-                    again = self._fetching.get(link.number)
-                    if again is not None:
-                        again.pages.extend(fetching.pages)
-                    return
+            self._merge(link.number, now)
 
     def heard(self, number: int, now: float) -> None:
         """Take note that a part of something came over a link: what is asked for there is on its way."""
@@ -226,7 +228,9 @@ class Exchanges:
         self._finish(asking.peer)
 
     def _give_up(self, number: int) -> None:
+        """End an exchange: what is merged is kept, what waits is dropped."""
         self._asking.pop(number, None)
+        self._merging.pop(number, None)
         comparison = self._comparing.pop(number, None)
         if comparison is not None:
             comparison.close()
@@ -241,7 +245,7 @@ class Exchanges:
         """Take note that nothing is missing."""
         asking = self._asking.get(link.number)
         if asking is not None and asking.exchange == message.exchange:
-            del self._asking[link.number]
+            self._give_up(link.number)
             self._finish(asking.peer)
 
     def sums(self, link: Link, message: SumsOf | DotsOf, now: float) -> None:
@@ -338,11 +342,14 @@ class Exchanges:
         if answering is not None and answering[0].exchange == message.exchange:
             answering[0].more(message.wanted, now, self._config.pages_ahead)
 
-    def pump(self, guard: Guard) -> bool:
-        """Send one page to each peer that waits for one; return whether there is more to send.
+    def pump(self, guard: Guard, now: float) -> bool:
+        """Merge one slice of one page, and send one page to each peer that waits for one; return whether there is more to do.
 
         `guard` does what is due on a link: what goes wrong there is no matter of the others.
         """
+        for number in self._mergeable()[:1]:
+            self._merging[number] = self._merging.pop(number)  # the next time it is another's turn
+            guard(number, partial(self._merge, number, now))
         for number in list(self._answering):
             guard(number, partial(self._answer, number))
         for number in list(self._comparing):
@@ -354,7 +361,12 @@ class Exchanges:
                 for n, one in self._compared.items()
             )
             or any(self._goes_on(comparison) for comparison in self._comparing.values())
+            or bool(self._mergeable())
         )
+
+    def _mergeable(self) -> tuple[int, ...]:
+        """Return the links of which a slice can be merged now: a page whose contents are fetched waits."""
+        return tuple(number for number in self._merging if number not in self._fetching)
 
     def _answer(self, number: int) -> None:
         flow, outgoing = self._answering[number]

@@ -1,7 +1,7 @@
 """Fetching the contents of attachments: a page waits until all that its documents refer to is here, checked by its digest.
 
-A page is kept as a whole or not at all, and the clock advances with the last one; so it never covers a document that is here
-without its attachments. Pages that come meanwhile wait behind it; the sender sends no more than a few ahead.
+A slice of a page is kept as a whole or not at all, and the clock advances with the last one; so it never covers a document that
+is here without its attachments. Pages that come meanwhile wait behind it; the sender sends no more than a few ahead.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from collections.abc import Iterable
 from crdtdb.documents.attachments import Content
 from crdtdb.errors import EncodingError
 from crdtdb.store import PIECE_BYTES, Store
-from crdtdb.wire.messages import Fetch, PageOf, Piece
+from crdtdb.wire.messages import Fetch, Piece
 
 _PIECES_AT_ONCE = 8
 
 
 class Fetching:
-    """The contents that one page waits for."""
+    """The contents that the slice of a page waits for which is to be merged next."""
 
-    def __init__(self, store: Store, exchange: int, page: PageOf, missing: Iterable[Content]) -> None:
+    def __init__(self, store: Store, exchange: int, missing: Iterable[Content]) -> None:
         self.exchange = exchange
-        self.pages: deque[PageOf] = deque([page])
-        """The page that waits, and those that came since."""
         self._store = store
         self._missing = deque({one.sha256: one for one in missing}.values())
         self._upload = store.attachments.upload()

@@ -35,6 +35,8 @@ class Asking:
     heard: float
     """When the last page came, or it was asked."""
     expected: int = 0
+    merged: int = 0
+    """Pages that are merged: those that wait to be make no room for others."""
     form: Form = Form.BRIEF
 
     def take(self, number: int, now: float) -> bool:
@@ -47,7 +49,7 @@ class Asking:
 
     def wanted(self, pages_ahead: int) -> int:
         """Return the pages wanted by now."""
-        return self.expected + pages_ahead
+        return self.merged + pages_ahead
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from random import Random
 
@@ -44,6 +44,8 @@ from crdtdb.wire.messages import MINOR
 _ROLLBACKS = 0.3
 """The part of the seeds in which files are put back in place."""
 
+_IN_PIECES = 0.2
+"""The part of the seeds in which pages are merged some documents at a time, and other frames come in between."""
 _RESOLVED_A_SECOND = 3.0
 """How often people look at conflicts and resolve what they saw, beside the others."""
 _TYPED_A_SECOND = 3.0
@@ -95,8 +97,12 @@ def simulate(
         queries=queries,
         minors=Random(f"{seed}/minors"),  # noqa: S311
     )
+    pieces = Random(f"{seed}/pieces")  # noqa: S311
     if rogue:
         world.rogue = RogueMember("mad", Random(f"{seed}/rogue"))  # noqa: S311
+    if pieces.random() < _IN_PIECES:
+        world.pauses = pieces
+        world.config = replace(world.config, updates_merged_at_once=pieces.randint(1, 4))
     if work_takes_time(seed):
         world.processor = Processor()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from itertools import count
 from random import Random
@@ -28,6 +29,7 @@ from crdtdb.wire.messages import MINOR
 
 _EPOCH_MILLISECONDS = 1_700_000_000_000
 _TICK = 0.1
+_WORK_PAUSE_SECONDS_MAX = 0.02
 _MINOR_BY_DICE = 3
 
 T = TypeVar("T")
@@ -142,6 +144,13 @@ class SimulatedNode:
         self.step(lambda engine, now: engine.tick(now))
         self.world.timeline.after(self.world.dice.uniform(0.5, 1.5) * _TICK, lambda: self._tick(life))
 
+    def _work_on(self, life: int) -> None:
+        """Go on with work that takes longer, unless the node has ended meanwhile."""
+        if life == self._life and self.busy_for > 0:
+            self.world.timeline.after(self.busy_for, partial(self._work_on, life))
+        elif life == self._life:
+            self.step(lambda engine, now: None)  # noqa: ARG005
+
     def step(self, act: Callable[[Engine, float], None]) -> None:
         """Let the engine have an event, and do what it wants done. A failing disk ends the node."""
         if self.engine is None:
@@ -154,6 +163,10 @@ class SimulatedNode:
             self.perform()
             while self._turn(self.engine.work):
                 self.perform()
+                if self.world.pauses is not None:  # others have their turn before the work goes on
+                    pause = self.world.pauses.uniform(0, _WORK_PAUSE_SECONDS_MAX)
+                    self.world.timeline.after(pause, partial(self._work_on, self._life))
+                    break
             self.perform()
             self._check_faults()
         except StoreError as error:
@@ -258,6 +271,8 @@ class World:
     processor: Processor | None = None
     """What work costs, where it costs anything."""
     longest_turn: float = 0.0
+    pauses: Random | None = None
+    """Draws how long work that takes longer pauses between its pieces, where it does: dice of their own."""
     """Virtual seconds that an engine took for one thing at most."""
     _numbers: count[int] = field(default_factory=lambda: count(1))
     _trace: blake2b = field(default_factory=lambda: blake2b(digest_size=8))

@@ -16,7 +16,8 @@ comes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet
@@ -35,6 +36,7 @@ from crdtdb.wire.states import (
     First,
     Older,
     actor_in,
+    begins_with_first,
     check_clock,
     counter_in,
     decode_state,
@@ -190,6 +192,23 @@ class Parcel:
             raise
         except (TypeError, ValueError, LookupError) as error:
             raise EncodingError(f"not a parcel of documents: {error}") from error
+
+    def slices(self, updates_max: int) -> Iterator[Parcel]:
+        """Yield the parcel in parts, to be merged in their order: one at least, the catalogue with the first.
+
+        Each has `updates_max` documents at most that have more than their first revision, and any number of others.
+        """
+        rest = copy(self)
+        first = updates = 0
+        for number, shipped in enumerate(self.documents):
+            updates += not begins_with_first(shipped.encoded)
+            if updates > updates_max:
+                part = copy(rest)
+                part.documents = self.documents[first:number]
+                yield part
+                rest.catalogue, first, updates = None, number, 1
+        rest.documents = self.documents[first:]
+        yield rest
 
     def first(self, shipped: Shipped) -> First | Encoded:
         """Return a document of which nothing is known but its first revision; of any other what `state` then reads.

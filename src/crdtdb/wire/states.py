@@ -116,6 +116,12 @@ class First(Struct, frozen=True, gc=False):
     text: bytes
 
 
+_ONE_LEAF = b"\x85\x81\x8b"
+"""How the encoding of a state with one leaf begins: an array of 5, in it an array of 1, in it an array of 11."""
+_UINT_BYTES = {0x18: 2, 0x19: 3, 0x1A: 5, 0x1B: 9}
+"""How many bytes a number has that begins with this one; 1 with any other."""
+
+
 def encode_first(first: First, tables: Tables, residue: Encoded | None = None) -> Encoded:
     """Return what `encode_state` does of the same state."""
     actor, counter = first.dot
@@ -149,6 +155,19 @@ def first_in(encoded: Any, tables: Tables) -> First | None:
         return First(Dot(tables.actor(number), counter), digest, stamp, tables.creations(creations), text)
     except LookupError:
         return None
+
+
+def begins_with_first(encoded: bytes) -> bool:
+    """Return whether the encoding of a document's state is that of one leaf of the first generation, without decoding it.
+
+    It is a guess at what merging will cost, and no more: of what isn't an encoding at all either answer may come.
+    """
+    if encoded[:3] != _ONE_LEAF:
+        return False
+    place = 3
+    for _ in range(2):  # the dot: the number of its actor, and its counter
+        place += _UINT_BYTES.get(encoded[place] if place < len(encoded) else 0, 1)
+    return encoded[place : place + 1] == b"\x01"
 
 
 class Single(Struct, frozen=True, gc=False):
