@@ -18,7 +18,6 @@ from crdtdb.document import (
     Revision,
     Seen,
     Sibling,
-    alternatives_of,
     check_id,
     check_name,
     check_rev,
@@ -51,7 +50,7 @@ from crdtdb.resolving import (
     resolution,
     resolution_of_all,
 )
-from crdtdb.revisions import all_revisions, revision
+from crdtdb.revisions import revision, revisions_one_by_one, siblings_one_by_one
 from crdtdb.store import Store, Transaction, Written
 from crdtdb.store.imports import grouped, import_revisions
 from crdtdb.watching import KINDS, Pattern, Watch, escape
@@ -373,14 +372,7 @@ class Collection(Querying):
 
         Raises NotFoundError if it has none.
         """
-        check_id(doc_id)
-        record = self._store.read(self.name, doc_id)
-        shown = view(record.state) if record is not None else None
-        if shown is None or shown.deleted:
-            raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}", deleted=record is not None)
-        assert record is not None
-        opener = self._opener(doc_id, record.state)
-        return siblings_of(record.state, shown, opener) + alternatives_of(record.state, shown, opener)
+        return list(siblings_one_by_one(self._store, self.name, check_id(doc_id)))
 
     def conflicts(self) -> Iterator[Document]:
         """Yield every document that has more than one body, or a conflict of a field."""
@@ -393,11 +385,7 @@ class Collection(Querying):
         together with edits of fields that its author hadn't seen is there too, under the name that it has then.
         Raises NotFoundError if there was never such a document.
         """
-        check_id(doc_id)
-        record = self._store.read(self.name, doc_id)
-        if record is None:
-            raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
-        return all_revisions(self._store, self.name, doc_id, record, self._opener(doc_id, record.state))
+        return list(revisions_one_by_one(self._store, self.name, check_id(doc_id)))
 
     def changes(
         self,
@@ -548,7 +536,7 @@ class Collection(Querying):
         shown = view(record.state) if record is not None else None
         if record is None or shown is None or not shown.conflict:
             return False
-        siblings = siblings_of(record.state, shown, self._opener(doc_id, record.state))
+        siblings = list(siblings_of(record.state, shown, self._opener(doc_id, record.state)))
         ancestor = common_ancestor(self._store, self.name, doc_id, shown.siblings)
         chosen = resolver(Conflict(doc_id, siblings, ancestor))
         if chosen is None:

@@ -223,13 +223,12 @@ def kinds_as_json(draft: Draft | None, text: bytes) -> list[dict[str, Any]]:
     ]
 
 
-def siblings_of(state: State, shown: View, open_sequence: OpenSequence) -> list[Sibling]:
-    """Return the siblings, the winner first. What fields show is in all of them: it is the merge, whoever wins."""
+def siblings_of(state: State, shown: View, open_sequence: OpenSequence) -> Iterator[Sibling]:
+    """Yield the siblings, the winner first. What fields show is in all of them: it is the merge, whoever wins."""
     draft = reading(state.fields, state.journals, open_sequence)
-    return [
-        Sibling(str(one.rev), whole(one.text or NO_BODY, draft), one.leaf.clock, one.dot.actor.hex(), one.leaf.stamp)
-        for one in shown.siblings
-    ]
+    for one in shown.siblings:
+        value = whole(one.text or NO_BODY, draft)
+        yield Sibling(str(one.rev), value, one.leaf.clock, one.dot.actor.hex(), one.leaf.stamp)
 
 
 def bodies_of(shown: View) -> list[bytes]:
@@ -242,14 +241,14 @@ def alternative_revs(draft: Draft | None, text: bytes, beside: Iterable[bytes]) 
     return tuple(str(one.rev) for one in alternatives(draft, text, list(beside))) if draft is not None else ()
 
 
-def alternatives_of(state: State, shown: View, open_sequence: OpenSequence) -> list[Sibling]:
-    """Return what is kept beside the fields that show: for each the winner's body with it in its place."""
+def alternatives_of(state: State, shown: View, open_sequence: OpenSequence) -> Iterator[Sibling]:
+    """Yield what is kept beside the fields that show: for each the winner's body with it in its place."""
     if not state.fields or shown.deleted:
-        return []
+        return
     winner = shown.siblings[0]
     text, draft = winner.text or NO_BODY, reading(state.fields, state.journals, open_sequence)
-    return [
-        Sibling(
+    for one in alternatives(draft, text, bodies_of(shown)):
+        yield Sibling(
             str(one.rev),
             value_with(one, draft, text),
             DotSet.of(one.dots),
@@ -257,8 +256,6 @@ def alternatives_of(state: State, shown: View, open_sequence: OpenSequence) -> l
             winner.leaf.stamp,
             one.path,
         )
-        for one in alternatives(draft, text, bodies_of(shown))
-    ]
 
 
 def alternative_named(state: State, shown: View, rev: Rev, open_sequence: OpenSequence) -> Alternative | None:

@@ -7,10 +7,20 @@ something else, and when it is replaced.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from crdtdb.crdts import Draft, OpenSequence
-from crdtdb.document import Document, Revision, alternative_named, document_of, document_with
+from crdtdb.crdts import Draft, OpenSequence, open_at_hand
+from crdtdb.document import (
+    Document,
+    Revision,
+    Sibling,
+    alternative_named,
+    alternatives_of,
+    document_of,
+    document_with,
+    siblings_of,
+)
 from crdtdb.documents import Rev, Shown, View, view
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.stamps import milliseconds
@@ -19,22 +29,53 @@ from crdtdb.jsontext import canonical_merged
 from crdtdb.store import Past, Record, Store
 
 
-def all_revisions(store: Store, name: str, doc_id: str, record: Record, opener: OpenSequence) -> list[Revision]:
-    """Return every revision of a document that is known: what shows, what was written, and the names of ancestors."""
-    state = record.state
-    shown = view(state)
-    draft = reading(state.fields, state.journals, opener)
-    found: dict[Rev, Revision] = {}
+def siblings_one_by_one(store: Store, name: str, doc_id: str) -> Iterator[Sibling]:
+    """Yield all bodies that a document has, and then what is kept beside its fields, each read at its turn.
+
+    Together they may be larger than memory. Raises NotFoundError at the first step if there are none.
+    """
+    record = store.read(name, doc_id)
+    shown = view(record.state) if record is not None else None
+    if shown is None or shown.deleted:
+        raise NotFoundError(f"there is no document {doc_id!r} in {name!r}", deleted=record is not None)
+    assert record is not None
+    opener = _opener(store, name, doc_id, record)
+    yield from siblings_of(record.state, shown, opener)
+    yield from alternatives_of(record.state, shown, opener)
+
+
+def revisions_one_by_one(store: Store, name: str, doc_id: str) -> Iterator[Revision]:
+    """Yield every revision of a document that is known, the newest first: what shows, what was written, names of ancestors.
+
+    Each is read at its turn: together they may be larger than memory. What is collected meanwhile is left out.
+    Raises NotFoundError at the first step if there was never such a document.
+    """
+    record = store.read(name, doc_id)
+    if record is None:
+        raise NotFoundError(f"there is no document {doc_id!r} in {name!r}")
+    shown = view(record.state)
+    draft = reading(record.state.fields, record.state.journals, _opener(store, name, doc_id, record))
+    shows: dict[Rev, Shown] = {}
     for one in (*shown.siblings, *shown.leaves):
-        found.setdefault(one.rev, _as_it_shows(one, draft))
-    for past in store.past(name, doc_id):
-        was = _as_it_was(past, store.value_of(name, doc_id, past))
-        shows = found.setdefault(past.rev, was)
-        if shows.body is None and not shows.deleted:  # a branch whose body was replaced
-            found[past.rev] = shows._replace(body=was.body)
-    for one in shown.leaves:
-        found.setdefault(one.leaf.rev, _described(one.leaf.rev, one, leaf=False, body=None))
-    return [found[rev] for rev in sorted(found, reverse=True)]
+        shows.setdefault(one.rev, one)
+    own = {one.leaf.rev: one for one in shown.leaves}
+    replaced = {past.rev for past in store.past(name, doc_id)}
+    for rev in sorted(shows.keys() | own.keys() | replaced, reverse=True):
+        past = store.revision(name, doc_id, rev) if rev in replaced else None
+        was = _as_it_was(past, store.value_of(name, doc_id, past)) if past is not None else None
+        if rev in shows:
+            told = _as_it_shows(shows[rev], draft)
+            if was is not None and told.body is None and not told.deleted:  # a branch whose body was replaced
+                told = told._replace(body=was.body)
+            yield told
+        elif was is not None:
+            yield was
+        elif rev in own:
+            yield _described(rev, own[rev], leaf=False, body=None)
+
+
+def _opener(store: Store, name: str, doc_id: str, record: Record) -> OpenSequence:
+    return store.opener(name, doc_id) if record.state.journals else open_at_hand
 
 
 def revision(

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from base64 import b64decode
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -20,13 +21,13 @@ GROWTH = 130 * MB
 
 
 @pytest.fixture(scope="module")
-def client(cluster: DemoCluster) -> httpx.Client:
+def client(cluster: DemoCluster) -> Iterator[httpx.Client]:
     """A reader, and ten documents of a megabyte, one of which has an attachment of 3 MB."""
     fill(cluster, "heavy", [{"_id": f"d{number}", "text": TEXT} for number in range(10)])
-    client = client_of(cluster, "n1")
-    rev = client.get("/heavy/d0").json()["_rev"]
-    assert client.put("/heavy/d0/a.bin", params={"rev": rev}, content=b"0123456789" * 300_000).status_code == 201
-    return client
+    with client_of(cluster, "n1") as client:
+        rev = client.get("/heavy/d0").json()["_rev"]
+        assert client.put("/heavy/d0/a.bin", params={"rev": rev}, content=b"0123456789" * 300_000).status_code == 201
+        yield client
 
 
 def length_of(client: httpx.Client, method: str, path: str, body: object = None) -> int:
@@ -58,6 +59,22 @@ def test_an_answer_much_larger_than_its_request(
 ) -> None:
     with Watch(cluster, "n1", growth_bytes_max=GROWTH):
         assert length_of(client, method, path, body) > least
+
+
+def test_all_that_is_known_of_one_document(cluster: DemoCluster, client: httpx.Client) -> None:
+    """Thirty revisions of 2 MB, and a conflict of eight times 2 MB: each body is written when its turn comes."""
+    large, path, rev = TEXT * 2, "/heavy/revised", ""
+    for number in range(30):
+        document = {"text": f"{large}{number}", **({"_rev": rev} if rev else {})}
+        rev = client.put(path, content=json.dumps(document)).json()["rev"]
+    siblings = [{"_id": "several", "_rev": f"1-{number}", "text": f"{large}{number}"} for number in range(8)]
+    pushed = {"docs": siblings, "new_edits": False}
+    assert client.post("/heavy/_bulk_docs", content=json.dumps(pushed)).json() == []
+    with Watch(cluster, "n1", growth_bytes_max=GROWTH, answer_seconds_max=1.0):
+        assert length_of(client, "GET", f"{path}/_history") > 30 * len(large)
+    for listing in ("/heavy/several/_siblings", "/heavy/_conflicts", "/heavy/several/_why"):
+        with Watch(cluster, "n1", growth_bytes_max=GROWTH, answer_seconds_max=1.0):
+            assert length_of(client, "GET", listing) > 8 * len(large)
 
 
 def test_large_answers_that_are_not_read(cluster: DemoCluster, client: httpx.Client) -> None:

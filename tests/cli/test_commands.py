@@ -117,7 +117,11 @@ def test_documents(cluster: DemoCluster, ada: dict[str, str]) -> None:
     code, out, _ = run("get", "notes", "a", "--json", env=ada)
     assert json.loads(out) == {"_id": "a", "_rev": rev, "title": "x"}
     code, _, err = run("put", "notes", "a", '{"title": "y"}', env=ada)
+    assert (code, "notes/a is there already: --rev names the revision to replace" in err) == (4, True)
+    code, _, err = run("put", "notes", "a", '{"title": "y"}', "--rev", "1-abc", env=ada)
     assert (code, "isn't the current one" in err) == (4, True)
+    code, _, err = run("get", "notes", "\udcff", env=ada)
+    assert (code, "isn't UTF-8" in err) == (2, True)
     code, out, _ = run("put", "notes", "a", "-", "--rev", rev, given='{"title": "y"}', env=ada)
     assert code == 0
     code, out, _ = run("get", "notes", "a", "--rev", rev, env=ada)

@@ -449,3 +449,28 @@ async def test_a_bug_is_an_answer_without_details(client: httpx.AsyncClient, mon
     assert answer.status_code == 500
     assert "division" not in answer.text
     assert PEER
+
+
+async def test_numbers_beyond_64_bits_are_numbers(client: httpx.AsyncClient) -> None:
+    await client.put("/notes")
+    await client.put("/notes/a", json={})
+    rows = (await client.post("/notes/_all_docs", content=f'{{"limit":{2**63}}}')).json()["rows"]
+    assert [row["id"] for row in rows] == ["a"]
+    assert (await client.post("/notes/_all_docs", content=f'{{"skip":{2**63}}}')).json()["rows"] == []
+    assert (await client.post("/notes/_all_docs", content=f'{{"limit":{10**40}}}')).status_code == 400
+
+
+async def test_a_boundary_of_several_parts_that_is_too_long(client: httpx.AsyncClient) -> None:
+    await client.put("/notes")
+    headers = {"content-type": f"multipart/related; boundary={'x' * 5_000}"}
+    answer = await client.put("/notes/a", content=b"--x", headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, "bad_request")
+
+
+async def test_the_names_in_why_are_those_of_nodes(client: httpx.AsyncClient) -> None:
+    """A document may have a `node` or a `clock` of its own."""
+    await client.put("/notes")
+    await client.put("/notes/a", json={"node": "mine", "clock": {"its": 1}})
+    explained = (await client.get("/notes/a/_why")).json()
+    assert explained["value"]["node"] == "mine"
+    assert list(explained["names"]) == [explained["versions"][0]["node"]]

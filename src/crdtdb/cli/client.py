@@ -51,7 +51,7 @@ class NodeClient:
         return self._ask(method, path, body, {}, None)
 
     def _ask(self, method: str, path: tuple[str, ...], body: Any, query: dict[str, Any], wait: float | None) -> Any:
-        url = "/" + "/".join(quote(part, safe="") for part in path)
+        url = _path(path)
         content = json.dumps(body).encode() if body is not None else None
         with self._errors(method):
             answer = self._http.request(method, url, content=content, params=query, timeout=wait)
@@ -61,7 +61,7 @@ class NodeClient:
 
     def stream(self, *path: str) -> Iterator[bytes]:
         """Yield the content of an answer as it comes. Raises the error that the answer stands for."""
-        url = "/" + "/".join(quote(part, safe="") for part in path)
+        url = _path(path)
         with self._errors("GET"), self._http.stream("GET", url) as answer:
             if answer.status_code >= 400:
                 answer.read()
@@ -70,7 +70,7 @@ class NodeClient:
 
     def lines(self, method: str, *path: str, body: Any) -> Iterator[bytes]:
         """Yield the lines of an answer that lasts, as they come. Raises the error that the answer stands for."""
-        url = "/" + "/".join(quote(part, safe="") for part in path)
+        url = _path(path)
         content = json.dumps(body).encode()
         with self._errors(method), self._http.stream(method, url, content=content, timeout=None) as answer:
             if answer.status_code >= 400:
@@ -94,9 +94,17 @@ class NodeClient:
         except httpx.InvalidURL as error:
             raise InvalidInputError(f"--url {self.url!r}: {error}") from error
         except httpx.HTTPError as error:
-            failure = UnavailableError(f"{self.url}: the answer didn't come: {error or type(error).__name__}")
+            hint = ". A node speaks https" if not self.url.startswith("https:") else ""
+            failure = UnavailableError(f"{self.url}: the answer didn't come: {error or type(error).__name__}{hint}")
             failure.maybe_done = method != "GET"
             raise failure from error
+
+
+def _path(names: tuple[str, ...]) -> str:
+    try:
+        return "/" + "/".join(quote(name, safe="") for name in names)
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"{'/'.join(names)!r} isn't UTF-8, as names and ids are") from error
 
 
 def _error(answer: httpx.Response, path: tuple[str, ...]) -> CrdtdbError:
@@ -108,8 +116,11 @@ def _error(answer: httpx.Response, path: tuple[str, ...]) -> CrdtdbError:
     what = "/".join(path)
     if answer.status_code == 409:
         error = ConflictError(what, None, ())
+        named = answer.request.method != "PUT" or "rev" in answer.request.url.params
         error.args = (
-            f"{what}: the revision that was named isn't the current one (any more); read it again: crdtdb get",
+            f"{what}: the revision that was named isn't the current one (any more); read it again: crdtdb get"
+            if named
+            else f"{what} is there already: --rev names the revision to replace; crdtdb get shows it",
         )
         return error
     if word in ("locked", "lock_lost"):

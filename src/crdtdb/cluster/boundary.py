@@ -1,8 +1,10 @@
 """The boundary of failures: where an error ends that a peer's frame or a replicated document has caused.
 
 An error out of a frame closes the link that the frame came over, whatever kind of error it is, and for a while no connection
-with that peer is kept, longer each time. An error out of a duty of the node itself ends that run of the duty, which is tried
-again later. Both are logged with who or what it was. A StoreError passes: this node's own disk has failed, and the node ends.
+with that peer is kept, longer each time. The peer is the name that its certificate proves, not one that a frame merely says:
+only a holder of a node's key can have that node kept out. An error out of a duty of the node itself ends that run of the duty,
+which is tried again later. Both are logged with who or what it was. A StoreError passes: this node's own disk has failed, and
+the node ends.
 """
 
 from __future__ import annotations

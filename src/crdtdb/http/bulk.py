@@ -32,6 +32,9 @@ from crdtdb.http.streaming import Writer, between, streamed
 from crdtdb.limits import BULK_DOCUMENTS_MAX
 from crdtdb.threads import QUERIES
 
+_ROWS_MAX = 10**18
+"""More than any collection has, and little enough to count with."""
+
 
 async def all_documents(request: Request) -> Response:
     """GET or POST /{db}/_all_docs : a range of ids, or `keys`."""
@@ -86,7 +89,7 @@ class _AllDocs:
         value = self._body.get(name)
         if value is not None and (type(value) is not int or value < 0):
             raise bad_request(f"`{name}` is a number from 0")
-        return value if value is not None else number(request, name)
+        return min(value, _ROWS_MAX) if value is not None else number(request, name)
 
     def _text(self, request: Request, *names: str) -> str | None:
         value = next((self._body[name] for name in names if self._body.get(name) is not None), None)

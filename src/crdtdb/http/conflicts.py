@@ -2,54 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain, islice
 from typing import Any
 
+import orjson
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from crdtdb.collection import Collection
 from crdtdb.couchdb import Trees, incoming
 from crdtdb.couchdb.words import bad_request, checked_id, checked_rev
 from crdtdb.documents import Rev
-from crdtdb.errors import UnavailableError
+from crdtdb.errors import NotFoundError, UnavailableError
 from crdtdb.http.answers import JSONAnswer, json_parameter, number, read_object
 from crdtdb.http.documents import named_rev, written
 from crdtdb.http.paths import id_of
 from crdtdb.http.port import ClusterPort
 from crdtdb.http.state import cluster_of, collection_of, duty_of, trees_of, writes_of
+from crdtdb.http.streaming import between, streamed
+from crdtdb.revisions import revisions_one_by_one, siblings_one_by_one
 from crdtdb.threads import QUERIES, READS
 from crdtdb.wallclock import iso
 
 
-async def conflicts(request: Request) -> JSONAnswer:
+async def conflicts(request: Request) -> Response:
     """GET /{db}/_conflicts : every document with more than one body or a conflict of a field, and all its bodies."""
     collection, limit = collection_of(request), number(request, "limit")
-    rows = await QUERIES.run(lambda: _conflicts(collection, cluster_of(request), limit, trees_of(request)))
-    return JSONAnswer({"rows": rows})
+    rows = _conflicts(collection, cluster_of(request), trees_of(request))
+    return await streamed(QUERIES, between(b'{"rows":[', islice(rows, limit), lambda: b"]}\n"))
 
 
-def _conflicts(collection: Collection, cluster: ClusterPort, limit: int | None, trees: Trees) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+def _conflicts(collection: Collection, cluster: ClusterPort, trees: Trees) -> Iterator[Iterator[bytes]]:
     for document in collection.conflicts():
-        if limit is not None and len(rows) >= limit:
-            break
-        row: dict[str, Any] = {"id": document.id, "siblings": _siblings(collection, cluster, document.id, trees)}
-        if document.field_conflicts:
-            row["fields"] = [list(path) for path in document.field_conflicts]
-        rows.append(row)
-    return rows
+        paths = orjson.dumps([list(path) for path in document.field_conflicts]) if document.field_conflicts else None
+        tail = b',"fields":%b}' % paths if paths is not None else b"}"
+        rows = _siblings(cluster, document.id, trees)
+        with suppress(NotFoundError):  # deleted in the meantime
+            yield _row(document.id, chain([next(rows)], rows), tail)
 
 
-async def siblings(request: Request) -> JSONAnswer:
+def _row(doc_id: str, rows: Iterator[tuple[bytes]], tail: bytes) -> Iterator[bytes]:
+    return between(b'{"id":%b,"siblings":[' % orjson.dumps(doc_id), rows, lambda: b"]" + tail)
+
+
+async def siblings(request: Request) -> Response:
     """GET /{db}/{id}/_siblings : all bodies that a document has, the winner first."""
-    collection, doc_id = collection_of(request), id_of(request)
-    return JSONAnswer(
-        {
-            "id": doc_id,
-            "siblings": await READS.run(_siblings, collection, cluster_of(request), doc_id, trees_of(request)),
-        }
-    )
+    collection_of(request)
+    trees, doc_id = trees_of(request), checked_id(id_of(request))
+    return await streamed(READS, _row(doc_id, _siblings(cluster_of(request), doc_id, trees), b"}\n"))
 
 
 async def resolve(request: Request) -> JSONAnswer:
@@ -88,29 +91,33 @@ def _seen_in_query(request: Request) -> Any:
     return [rev for one in several for rev in one.split(",")] or None
 
 
-async def history(request: Request) -> JSONAnswer:
+async def history(request: Request) -> Response:
     """GET /{db}/{id}/_history : every revision that is known here, newest first."""
-    collection, doc_id = collection_of(request), id_of(request)
-    rows = [
-        {
-            "rev": one.rev,
-            "parent": one.parent,
-            "deleted": one.deleted,
-            "leaf": one.leaf,
-            "time": iso(one.time) if one.time else None,
-            "body": one.body,
-        }
-        for one in await READS.run(collection.history, doc_id)
-    ]
-    return JSONAnswer({"id": doc_id, "revisions": rows})
+    collection, doc_id = collection_of(request), checked_id(id_of(request))
+    rows = (
+        (
+            orjson.dumps(
+                {
+                    "rev": one.rev,
+                    "parent": one.parent,
+                    "deleted": one.deleted,
+                    "leaf": one.leaf,
+                    "time": iso(one.time) if one.time else None,
+                    "body": one.body,
+                }
+            ),
+        )
+        for one in revisions_one_by_one(trees_of(request).store, collection.name, doc_id)
+    )
+    return await streamed(READS, between(b'{"id":%b,"revisions":[' % orjson.dumps(doc_id), rows, lambda: b"]}\n"))
 
 
-def _siblings(collection: Collection, cluster: ClusterPort, doc_id: str, trees: Trees) -> list[dict[str, Any]]:
-    """List the siblings, after publishing what isn't: under these names they can then be read."""
+def _siblings(cluster: ClusterPort, doc_id: str, trees: Trees) -> Iterator[tuple[bytes]]:
+    """Yield the siblings, after publishing what isn't: under these names they can then be read."""
     with suppress(UnavailableError):  # a node that isn't ready reads, and writes nothing
         trees.find(doc_id)
-    return [
-        {
+    for one in siblings_one_by_one(trees.store, trees.name, doc_id):
+        row = {
             "rev": one.rev,
             "node": cluster.name_of(one.node),
             "time": iso(one.time),
@@ -118,8 +125,7 @@ def _siblings(collection: Collection, cluster: ClusterPort, doc_id: str, trees: 
             "body": one.body,
             **({"path": list(one.path)} if one.path else {}),
         }
-        for one in collection.siblings(doc_id)
-    ]
+        yield (orjson.dumps(row),)
 
 
 ROUTES = [

@@ -13,9 +13,12 @@ from crdtdb.document import Document
 from crdtdb.errors import InvalidInputError
 from crdtdb.http.answers import JSONAnswer, flag, read_object
 from crdtdb.http.paths import id_of
+from crdtdb.http.port import ClusterPort
 from crdtdb.http.state import cluster_of, collection_of, database_of, guard_of, ready
 from crdtdb.store import Store
 from crdtdb.threads import COMMITS, READS, VALIDATION
+
+_OF_DOCUMENTS = frozenset({"body", "value", "kept_beside", "shown_instead"})
 
 
 async def edit(request: Request) -> JSONAnswer:
@@ -43,18 +46,23 @@ def _edit(collection: Collection, doc_id: str, operations: list[Any], rev: str |
 async def why(request: Request) -> JSONAnswer:
     """GET /{db}/{id}/_why : everything that made the document what it shows."""
     collection, doc_id = collection_of(request), id_of(request)
-    explained = await READS.run(collection.why, doc_id)
     cluster = cluster_of(request)
+    return await READS.run(lambda: JSONAnswer(_explained(collection, cluster, doc_id)))
+
+
+def _explained(collection: Collection, cluster: ClusterPort, doc_id: str) -> dict[str, Any]:
+    explained = collection.why(doc_id)
     explained["names"] = {actor: cluster.name_of(actor) for actor in sorted(_actors(explained))}
-    return JSONAnswer(explained)
+    return explained
 
 
 def _actors(value: Any) -> set[str]:
+    """Return the actors that an explanation names, but for what documents hold."""
     if isinstance(value, dict):
         found = {value["node"]} if isinstance(value.get("node"), str) else set()
         for key in ("clock", "vector"):
             found.update(value.get(key) or ())
-        return found.union(*(_actors(one) for one in value.values()))
+        return found.union(*(_actors(one) for key, one in value.items() if key not in _OF_DOCUMENTS))
     return set().union(*(_actors(one) for one in value)) if isinstance(value, list) else set()
 
 

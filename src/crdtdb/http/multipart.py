@@ -82,8 +82,8 @@ async def read_related(request: Request) -> tuple[Any, Uploads]:
     uploads = Uploads(database_of(request).store, attachment_bytes_max_of(request))
     reader = _Related(uploads)
     share = share_of(request)
-    parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
     try:
+        parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
         async for chunk in request.stream():
             share.hold(len(reader.document) + len(chunk))
             await ATTACHMENTS.run(parser.write, chunk)
