@@ -292,3 +292,23 @@ async def test_validation_of_edits_of_fields(client: httpx.AsyncClient) -> None:
     refused = await client.post("/notes/a/_edit", json=write)
     assert (refused.status_code, refused.json()["reason"]) == (403, "too many: 2xyzzz")
     assert notes.get("a") == {"likes": 2, "text": "x"}
+
+
+@pytest.mark.parametrize("depth", [300, 900])
+async def test_keys_that_are_nested_too_deeply(client: httpx.AsyncClient, depth: int) -> None:
+    key = "[" * depth + "]" * depth
+    for name, value in (("key", key), ("startkey", key), ("endkey", key), ("keys", f"[{key}]")):
+        for path in ("/notes/_all_docs", "/notes/_design/app/_view/plain"):
+            answer = await client.post(path, content=f'{{"{name}":{value}}}')
+            assert answer.status_code in (200, 400, 413), (path, name, answer.text)
+    answer = await client.post("/notes/_all_docs", content=f'{{"keys":[{key}]}}')
+    assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+    assert (await client.post("/notes/_all_docs", content='{"keys":[[1]]}')).json()["rows"] == [
+        {"key": [1], "error": "not_found"}
+    ]
+
+
+async def test_a_limit_of_a_view_beyond_64_bits(client: httpx.AsyncClient) -> None:
+    for what in ("limit", "skip"):
+        answer = await client.post("/notes/_design/app/_view/plain", content=f'{{"{what}":{2**63}}}')
+        assert answer.status_code == 200

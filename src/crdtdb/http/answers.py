@@ -30,6 +30,8 @@ class JSONAnswer(Response):
         return orjson.dumps(content) + b"\n"
 
 
+ROWS_MAX = 10**18
+"""More rows than there can be, and little enough to count with: what a `limit` or `skip` beyond it means."""
 _DECIMAL_DIGITS_MAX = 18  # what fits 64 bits, whatever the digits
 
 

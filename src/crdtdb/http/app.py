@@ -106,6 +106,7 @@ def make_app(
             CrdtdbError: answer_error,
             HTTPException: answer_error,
             ClientDisconnect: answer_nobody,
+            RecursionError: answer_error,
             Exception: answer_error,
         },
     )

@@ -16,6 +16,7 @@ from crdtdb.couchdb.words import bad_request, checked_id, checked_rev
 from crdtdb.documents import Rev
 from crdtdb.errors import CrdtdbError, TooLargeError
 from crdtdb.http.answers import (
+    ROWS_MAX,
     JSONAnswer,
     flag,
     json_parameter,
@@ -29,11 +30,9 @@ from crdtdb.http.documents import open_revs, options_of
 from crdtdb.http.errors import as_result, words
 from crdtdb.http.state import collection_of, drawn_id, duty_of, trees_of, writes_of
 from crdtdb.http.streaming import Writer, between, streamed
+from crdtdb.jsontext import canonical_merged
 from crdtdb.limits import BULK_DOCUMENTS_MAX
 from crdtdb.threads import QUERIES
-
-_ROWS_MAX = 10**18
-"""More than any collection has, and little enough to count with."""
 
 
 async def all_documents(request: Request) -> Response:
@@ -89,7 +88,7 @@ class _AllDocs:
         value = self._body.get(name)
         if value is not None and (type(value) is not int or value < 0):
             raise bad_request(f"`{name}` is a number from 0")
-        return min(value, _ROWS_MAX) if value is not None else number(request, name)
+        return min(value, ROWS_MAX) if value is not None else number(request, name)
 
     def _text(self, request: Request, *names: str) -> str | None:
         value = next((self._body[name] for name in names if self._body.get(name) is not None), None)
@@ -123,6 +122,8 @@ class _AllDocs:
         return row
 
     def _row_of_key(self, trees: Trees, key: Any) -> dict[str, Any]:
+        if not isinstance(key, str):
+            canonical_merged(key)  # it is written back as it came, unless it is nested too deeply
         tree = trees.find(key) if isinstance(key, str) else None
         if tree is None:
             return {"key": key, "error": "not_found"}

@@ -34,6 +34,7 @@ from crdtdb.errors import (
     UnavailableError,
 )
 from crdtdb.http.answers import JSONAnswer
+from crdtdb.limits import DOCUMENT_DEPTH_MAX
 from crdtdb.replicating.errors import PeerError, ReplicationError
 
 _log = logging.getLogger("crdtdb.http")
@@ -77,6 +78,8 @@ def words(error: Exception) -> tuple[int, str, str]:
     for kind, status, word in _ANSWERS:
         if isinstance(error, kind):
             return status, word, str(error)
+    if isinstance(error, RecursionError):  # of a key, say, which isn't bounded in depth as documents are
+        return 413, "too_large", f"The JSON is nested too deeply: a document may have {DOCUMENT_DEPTH_MAX} levels"
     if isinstance(error, HTTPException):
         word = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
         return error.status_code, word, error.detail

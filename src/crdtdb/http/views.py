@@ -14,7 +14,7 @@ from crdtdb.couchdb import Options, Trees, seq_now
 from crdtdb.couchdb.designing import ViewFunctions
 from crdtdb.couchdb.words import bad_request, query_parse_error
 from crdtdb.errors import InvalidInputError
-from crdtdb.http.answers import JSONAnswer, decimal, parsed_parameter, read_object, read_optional_object
+from crdtdb.http.answers import ROWS_MAX, JSONAnswer, decimal, parsed_parameter, read_object, read_optional_object
 from crdtdb.http.paths import part
 from crdtdb.http.state import designs_of, trees_of
 from crdtdb.http.streaming import Writer, between, streamed
@@ -149,7 +149,7 @@ class _Answer:
         value = decimal(given) if isinstance(given, str) else given
         if given is not None and (type(value) is not int or value < 0):
             raise query_parse_error(f'Invalid value for {name}: "{str(given)[:40]}"')
-        return value
+        return min(value, ROWS_MAX) if value is not None else None
 
     def head(self) -> dict[str, Any]:
         """Return what stands before the rows."""
