@@ -303,6 +303,9 @@ async def test_keys_that_are_nested_too_deeply(client: httpx.AsyncClient, depth:
             assert answer.status_code in (200, 400, 413), (path, name, answer.text)
     answer = await client.post("/notes/_all_docs", content=f'{{"keys":[{key}]}}')
     assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+    docs = f'{{"docs":[{{"_id":{key},"id":{key}}},{{"_id":"d0","id":"d0","rev":{key}}}]}}'
+    assert (await client.post("/notes/_bulk_docs", content=docs)).json()[0]["id"] is None
+    assert (await client.post("/notes/_bulk_get", content=docs)).status_code == 200
     assert (await client.post("/notes/_all_docs", content='{"keys":[[1]]}')).json()["rows"] == [
         {"key": [1], "error": "not_found"}
     ]

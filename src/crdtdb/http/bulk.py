@@ -194,6 +194,7 @@ def _got(writer: Writer, trees: Trees, asked: Any, options: Options, latest: boo
         first = next(found)
     except CrdtdbError as error:
         _, word, reason = words(error)
+        doc_id, rev = (one if isinstance(one, str) else None for one in (doc_id, rev))  # it may be anything
         failed = {"error": {"id": doc_id, "rev": rev or "undefined", "error": word, "reason": reason}}
         yield orjson.dumps({"id": doc_id, "docs": [failed]})
         return

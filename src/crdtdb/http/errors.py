@@ -103,6 +103,6 @@ async def answer_nobody(_request: Request, _error: Exception) -> Response:
 
 
 def as_result(doc_id: Any, error: CrdtdbError) -> dict[str, Any]:
-    """Return an error as one result among those of `_bulk_docs`."""
+    """Return an error as one result among those of `_bulk_docs`. An id that is no text isn't repeated: it may be anything."""
     _, word, reason = words(error)
-    return {"id": doc_id, "error": word, "reason": reason}
+    return {"id": doc_id if isinstance(doc_id, str) else None, "error": word, "reason": reason}
