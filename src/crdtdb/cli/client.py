@@ -94,7 +94,7 @@ class NodeClient:
         except httpx.InvalidURL as error:
             raise InvalidInputError(f"--url {self.url!r}: {error}") from error
         except httpx.HTTPError as error:
-            hint = ". A node speaks https" if not self.url.startswith("https:") else ""
+            hint = " (a node speaks https)" if not self.url.startswith("https:") else ""
             failure = UnavailableError(f"{self.url}: the answer didn't come: {error or type(error).__name__}{hint}")
             failure.maybe_done = method != "GET"
             raise failure from error
