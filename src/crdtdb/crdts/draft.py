@@ -18,6 +18,7 @@ from crdtdb.errors import TooLargeError
 from crdtdb.limits import FIELD_KEY_BYTES_MAX, FIELD_PATH_STEPS_MAX, SEQUENCE_BYTES_MAX, SEQUENCES_MAX
 
 _NO_DOTS: Mapping[Dot, Delta] = {}
+_NO_KINDS: Mapping[str, dict[Address, None]] = {}
 
 
 class Signature(NamedTuple):
@@ -75,7 +76,7 @@ class Draft:
         self._starts: dict[Address, frozenset[Dot]] = {}
         self._starting, self._journals = journals, dict(journals)
         self._open, self._sequences = open_sequence, dict[Address, Sequence]()
-        self._places: dict[Place, dict[Address, None]] | None = None
+        self._places: dict[Place, dict[str, dict[Address, None]]] | None = None
         self.preferred: dict[Place, tuple[str, str]] = {}
         """The kind and part that is to show at a path where several are kept; the empty kind is what stands inside."""
         self.covered: frozenset[Place] = frozenset()
@@ -98,17 +99,25 @@ class Draft:
         """Yield the addresses of one path, in no order, those without deltas left out."""
         if self.covered and self.is_covered(path):
             return iter(())
-        return (address for address in self._index().get(path, ()) if self._fields.get(address))
+        kinds = self._index().get(path, _NO_KINDS)
+        return (address for addresses in kinds.values() for address in addresses if self._fields.get(address))
+
+    def kinds(self, path: Place) -> set[str]:
+        """Return the kinds of fields at one path, however many elements each has."""
+        if self.covered and self.is_covered(path):
+            return set()
+        kinds = self._index().get(path, _NO_KINDS)
+        return {
+            kind
+            for kind, addresses in kinds.items()
+            if any(address.part != REMNANT and self._fields.get(address) for address in addresses)
+        }
 
     def below(self, path: Place) -> list[Place]:
         """Return the paths that begin with this one and go on, and at which there is a field."""
         depth = len(path)
         return sorted(
-            place
-            for place in self._index()
-            if len(place) > depth
-            and place[:depth] == path
-            and any(address.part != REMNANT for address in self.addresses(place))
+            place for place in self._index() if len(place) > depth and place[:depth] == path and self.kinds(place)
         )
 
     def is_covered(self, path: Place) -> bool:
@@ -118,6 +127,7 @@ class Draft:
     def add(self, address: Address, content: bytes) -> None:
         """Put this edit's delta at an address."""
         self._own(address)[self.signature.dot] = Delta(content, self.signature.creations)
+        self._listed(address)
 
     def remove(self, address: Address) -> None:
         """Take away what stands at an address, as far as the author has seen it."""
@@ -126,6 +136,7 @@ class Draft:
             for dot in list(owned):
                 if self.sees(dot):
                     del owned[dot]
+            self._listed(address)
 
     def sees(self, dot: Dot) -> bool:
         """Whether the author of the edit has seen a delta, and so can remove it."""
@@ -135,6 +146,7 @@ class Draft:
     def remove_dot(self, address: Address, dot: Dot) -> None:
         """Take away one delta."""
         self._own(address).pop(dot, None)
+        self._listed(address)
 
     def sequence(self, address: Address) -> Sequence:
         """Return the open text or list of an address; its updates so far are those of this draft."""
@@ -306,16 +318,24 @@ class Draft:
         if owned is None:
             owned = self._owned[address] = dict(self._fields.get(address, _NO_DOTS))
             self._starts[address] = frozenset(owned)
-            if self._places is not None:
-                self._places.setdefault(address.path, {})[address] = None
             self._fields[address] = owned
         return owned
 
-    def _index(self) -> dict[Place, dict[Address, None]]:
+    def _listed(self, address: Address) -> None:
+        """Let the index have an address if something stands at it, so that looking finds something at once."""
+        if self._places is None:
+            return
+        kinds = self._places.setdefault(address.path, {})
+        if self._fields.get(address):
+            kinds.setdefault(address.kind, {})[address] = None
+        else:
+            kinds.get(address.kind, {}).pop(address, None)
+
+    def _index(self) -> dict[Place, dict[str, dict[Address, None]]]:
         if self._places is None:
             self._places = {}
-            for address in self._fields:
-                self._places.setdefault(address.path, {})[address] = None
+            for address in self.standing():
+                self._places.setdefault(address.path, {}).setdefault(address.kind, {})[address] = None
         return self._places
 
 
@@ -352,7 +372,7 @@ class Spot(NamedTuple):
 
     def kinds(self) -> set[str]:
         """Return the kinds of fields that are here, one if all is well."""
-        return {address.kind for address in self.draft.addresses(self.path) if address.part != REMNANT}
+        return self.draft.kinds(self.path)
 
     def dots(self, kind: str, part: str = "") -> Mapping[Dot, Delta]:
         """Return the deltas of a part."""
