@@ -10,6 +10,7 @@ import pytest
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.cluster.boundary import Boundary
 from crdtdb.documents import NO_PATH, Body, Leaf, Rev, State
+from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.local import LOCAL
 from crdtdb.errors import StoreFullError
 from crdtdb.limits import CLOCK_ACTORS_MAX, HANDSHAKE_FRAME_BYTES_MAX, HOLD_OFF_SECONDS_MAX, INCARNATION_MAX
@@ -64,13 +65,15 @@ def dialed(victim: Peer) -> tuple[int, int]:
 
 
 def parcel(name: str, doc_id: str, text: bytes, actor: bytes = MAD, counter: int = 1, **changes: Any) -> list[Any]:
-    """Return a parcel with one document, written by an actor."""
+    """Return a parcel with one document, written by an actor, and the creation of its collection."""
     dot = Dot(actor, counter)
     rev = Rev(1, f"{counter:032x}")
     leaf = Leaf(rev, NO_PATH, DotSet.of([dot]), False, dot, rev, 1 << 57, CREATION)
     leaf = Leaf(*(changes.get(field, getattr(leaf, field)) for field in leaf.__struct_fields__))
     state = State({dot: leaf}, {dot: Body(text, CREATION)}, {}, DotSet.of([dot]))
     writer = ParcelWriter()
+    if leaf.creations == CREATION:  # else the document of a collection that is here would wait for an exchange
+        writer.add_catalogue(Catalogue({name: CREATION}, frozenset(), DotSet.of(CREATION)), EMPTY, {})
     writer.add(name, doc_id, state, EMPTY, lambda _: ((), False))
     return writer.finish(DotSet.of([dot]))
 
@@ -382,9 +385,9 @@ def test_a_member_that_tells_of_writes_that_this_node_never_made_makes_it_enter_
 def test_an_honest_member_that_believes_a_rogue_is_not_kept_out() -> None:
     """A rogue forges writes of n2 at n1. What n1 then says of n2 is wrong, and it is no rogue."""
     victim, honest = pair()
-    for _ in range(3):
+    for attempt in range(3):
         last = Dot(honest.store.actor, 2**40)
-        forged = parcel("notes", "x", b"{}", creations=frozenset([last]))
+        forged = parcel(f"forged{attempt}", "x", b"{}", creations=frozenset([last]))
         victim.hear(accepted(victim), encode_message(Rumor(forged, ())))
         assert last in victim.store.held.clock
         for _ in range(12):
@@ -412,7 +415,7 @@ def test_counters_at_their_end_do_not_keep_a_node_from_writing(where: str) -> No
             named = parcel("notes", "x", b"{}", mine, 2**63 - 1)
             named[3] = []
         elif where == "creation":
-            named = parcel("notes", "x", b"{}", creations=frozenset([last]))
+            named = parcel("forged", "x", b"{}", creations=frozenset([last]))
         else:
             named = parcel("notes", "x", b"{}")
             named[0], named[3] = [MAD, CREATOR, mine], [[0, 1, 1], [2, 1, 2**63 - 1]]

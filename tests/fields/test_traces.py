@@ -57,6 +57,11 @@ class Author:
     def store(self) -> Store:
         return self.node.store
 
+    def client(self) -> int:
+        """Return the Yrs client id of the author's session, which begins with a first write."""
+        crdtdb.Database(self.store).collection("begun").put(self.store.actor.hex(), {})
+        return client_of(self.store.held.lineages.of(self.store.actor).sessions[-1].tag)
+
     def type(self, transactions: list[dict[str, Any]]) -> None:
         with self.notes.edit("text") as document:
             body = document["body"]
@@ -88,7 +93,7 @@ def test_two_friends_write_one_text_on_two_nodes() -> None:
     """
     found = trace("friendsforever.json.gz")
     transactions = found["txns"]
-    authors = sorted((Author("ada"), Author("bob")), key=lambda author: client_of(author.store.actor))
+    authors = sorted((Author("ada"), Author("bob")), key=Author.client)
     authors[0].notes.put("text", {"body": crdtdb.Text()})
     authors[1].node.hear(authors[0].node)
     for run in runs_of(transactions):
