@@ -217,3 +217,14 @@ async def test_update_and_delete_many(client: httpx.AsyncClient) -> None:
     gone = await ask(client, "_delete_many", selector={"at.in": "Italy"})
     assert (gone["changed"], gone["bookmark"]) == (30, "nil")
     assert (await client.get("/notes")).json()["doc_count"] == 30
+
+
+async def test_a_selector_that_is_nested_too_deeply(client: httpx.AsyncClient) -> None:
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    await client.put("/notes/a", json={"n": 1})
+    for path in ("_find", "_explain"):
+        answer = await client.post(f"/notes/{path}", json={"selector": {"n": deep}})
+        assert answer.status_code < 500, answer.text
+    assert (await client.post("/notes/_explain", json={"selector": {"n": deep}})).json()["error"] == "too_large"

@@ -20,6 +20,7 @@ from crdtdb.http.errors import words
 from crdtdb.http.paths import part
 from crdtdb.http.state import collection_of, ready, trees_of
 from crdtdb.http.streaming import between, streamed
+from crdtdb.jsontext import canonical_merged
 from crdtdb.limits import FIND_LIMIT
 from crdtdb.query.definitions import DESIGN, check_definition
 from crdtdb.threads import COMMITS, QUERIES
@@ -136,6 +137,7 @@ def _stats(finder: Finder, seconds: float) -> dict[str, Any]:
 async def explain(request: Request) -> JSONAnswer:
     """POST /{db}/_explain : how `_find` would answer the same: through which index, in which range, in which order."""
     name, body = collection_of(request).name, _known(await read_object(request), _KNOWN)
+    canonical_merged(body.get("selector"))  # it is written back as it came, unless it is nested too deeply
     finder = await QUERIES.run(finder_for, request, {**body, "limit": _limit(body, False)})
     return JSONAnswer(explained(finder, name))
 
