@@ -367,8 +367,14 @@ def keep_old_entries(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Indexing, "_enter", forgetful)
 
 
-_FIRST = {"advance_with_every_slice": 69, "greet_anybody": 120, "keep_the_actor": 100, "decode_at_each_dot": 65}
-"""Where to begin to look for what is rare."""
+_FIRST = {
+    "advance_with_every_slice": 69,
+    "make_clients_actors": 61,
+    "greet_anybody": 120,
+    "keep_the_actor": 100,
+    "decode_at_each_dot": 65,
+}
+"""Where to begin to look for what is rare, or where the seeds before take minutes with the rule broken."""
 
 
 @pytest.mark.parametrize(
