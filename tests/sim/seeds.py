@@ -1,7 +1,7 @@
-"""Which seeds the suite plays: those that failed once, by name, and some drawn from the commit.
+"""Which seeds the suite plays: those that failed once, by name, and 120 drawn under one root.
 
-A seed is one history only as long as the code draws the same numbers, so old seeds wear out: each commit plays others. They
-follow from the commit's hash, so a failure repeats for everyone who checks that commit out. `make soak` plays many more.
+A seed is one history only as long as the code draws the same numbers. `make soak` draws under the commit's hash instead, so
+each commit plays others there, and a failure repeats for everyone who checks that commit out.
 """
 
 from __future__ import annotations
@@ -23,6 +23,17 @@ FAILED_SHORT = {
 FAILED_INDEXED = {2070: "a revision that another node had written too was reported as risen"}
 
 
+ROOT = "8735f94b88f835164882264ef241b579184c7d32"
+"""Changed when the drawn seeds have been played clean under another."""
+
+KNOWN_LONG = {
+    579557: "a resolution that replaced what its author hadn't seen, or an oracle that counts wrongly",
+    837919: "equal clocks, and another document in a collection that several nodes drop",
+    883589: "a document of acknowledged increments that isn't there",
+}
+"""Histories that fail, and aren't understood yet."""
+
+
 def commit_hash() -> str:
     """Return the hash of the commit that is checked out, "" outside a repository."""
     try:
@@ -38,7 +49,7 @@ def commit_hash() -> str:
     return run.stdout.strip()
 
 
-def drawn(kind: str, count: int) -> list[int]:
-    """Return `count` seeds of a kind of history, which follow from the commit."""
-    rng = Random(f"{commit_hash()}/{kind}")
+def drawn(kind: str, count: int, root: str = ROOT) -> list[int]:
+    """Return `count` seeds of a kind of history, which follow from a root."""
+    rng = Random(f"{root}/{kind}")
     return [rng.randrange(SEED_MAX) for _ in range(count)]
