@@ -53,7 +53,8 @@ soak: $(VENV)/.ready $(NODE_MODULES)/.ready    ## more seeds, more kills, longer
 bench: $(VENV)/.ready $(BENCH_MODULES)/.ready   ## measure beside what people would use instead: BENCH="--scale quick"
 	$(BIN)/python -m benchmarks run $(BENCH)
 
-docs: $(VENV)/.ready    ## the documentation as a site in site/
+docs: $(VENV)/.ready    ## the documentation as a site in site/, with the index of decisions
+	$(BIN)/python docs/decisions/make_index.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: $(VENV)/.ready    ## choose the newest versions again
