@@ -140,9 +140,6 @@ def history(store: Database) -> list[Revision]:
         return []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="known: a revision's value is unknown where it was written, in one history of some fifty"
-)
 @given(st.lists(STEP, min_size=12, max_size=16))
 @settings(max_examples=60, deadline=None, derandomize=True, phases=[Phase.generate])
 def test_a_name_means_one_value_and_a_clean_stop_changes_none(steps: list[tuple[str, int, int, int]]) -> None:
@@ -196,6 +193,31 @@ def test_a_loser_keeps_its_own_text_where_it_was_written(both: tuple[Database, D
         for sibling in notes.siblings("d"):
             assert listed[sibling.rev].body == sibling.body
             assert listed[sibling.rev].leaf
+
+
+@pytest.mark.parametrize("follow", ["put", "edit", "delete"])
+def test_a_revision_of_two_stores_is_known_at_both_when_one_of_them_goes_on(
+    both: tuple[Database, Database], follow: str
+) -> None:
+    """The leaf of the other stays, below its descendant. A third store gets both together, and knows what had no fields."""
+    a, b = both
+    first = a["notes"].put("d", {"title": 4})
+    assert b["notes"].put("d", {"title": 4}).rev == first.rev
+    if follow == "put":
+        a["notes"].put("d", {"title": 5}, first.rev)
+    elif follow == "delete":
+        a["notes"].delete("d", first.rev)
+    else:
+        with a["notes"].edit("d") as edit:
+            edit["likes"] = Counter(1)
+    with crdtdb.open("memory:") as c:
+        crdtdb.sync(a, b)
+        crdtdb.sync(b, c)
+        for store in (a, b) if follow == "edit" else (a, b, c):
+            assert store["notes"].get("d", first.rev).body == {"title": 4}
+            listed = {one.rev: one for one in store["notes"].history("d")}
+            assert listed[first.rev].body == {"title": 4}
+            assert not listed[first.rev].leaf
 
 
 def test_what_was_replaced_after_a_merge_is_whole_or_nothing(both: tuple[Database, Database]) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import Address, heads
-from crdtdb.documents import Ancestor, Leaf, Rev, State
+from crdtdb.documents import Ancestor, Leaf, Rev, State, view
 from crdtdb.documents.alternatives import covered_places
 from crdtdb.documents.fields import reading, sequences_shown, value_without_sequences
 from crdtdb.documents.purging import is_mark, purged_by
@@ -53,6 +53,8 @@ class HistoryRows(NamedTuple):
         for dot, leaf in after.leaves.items():
             if leaf.path is not NO_PATH and dot not in before.leaves:
                 self._keep_path(leaf, after.leaves.values(), rows)
+        for dot, leaf in _hidden(before, after):
+            rows.update(self._value_row(before if dot in before.leaves else after, dot, leaf, True))
         for dot, body in after.bodies.items():
             if dot not in before.bodies and is_mark(body):
                 rows.update((keys.revision(self.beginning, *rev), None) for rev in purged_by(body))
@@ -135,6 +137,17 @@ class HistoryRows(NamedTuple):
                 rows[key] = encode_past(
                     parent, self.tables, past.deleted, past.stamp, past.dot, past.text, past.seen, past.sequences
                 )
+
+
+def _hidden(before: State, after: State) -> list[tuple[Dot, Leaf]]:
+    """Return the leaves that stay after a write, or came with it, and that nobody finds among those that show.
+
+    Two stores wrote one revision, and one of them wrote on: the leaf of the other stays, below its descendant.
+    """
+    if len(after.leaves) == 1 or after.leaves.keys() <= before.leaves.keys():
+        return []
+    shown = {one.leaf.rev for one in view(after).leaves}
+    return [(dot, leaf) for dot, leaf in after.leaves.items() if leaf.rev not in shown]
 
 
 def _goes_stale(leaf: Leaf, before: State, after: State) -> bool:
