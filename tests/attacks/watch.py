@@ -16,6 +16,7 @@ import httpx
 from crdtdb.cli.demo.cluster import DemoCluster
 from crdtdb.cluster.tls import Credentials
 from crdtdb.wallclock import monotonic_seconds
+from tests.json_posts import HOOKS
 
 T = TypeVar("T")
 MB = 1024 * 1024
@@ -75,7 +76,9 @@ class Watch:
 
     def _client(self, name: str) -> httpx.Client:
         context = Credentials(self._cluster.certs, "ada").http_client()
-        return httpx.Client(base_url=self._cluster.url(name), verify=context, timeout=20, trust_env=False)
+        return httpx.Client(
+            base_url=self._cluster.url(name), verify=context, timeout=20, trust_env=False, event_hooks=HOOKS
+        )
 
     def _ask(self) -> None:
         """Ask the attacked node for little things, each time over a connection of its own, and keep how long it took."""
@@ -130,7 +133,9 @@ def client_of(cluster: DemoCluster, name: str, who: str = "ada") -> httpx.Client
     """Return a client of a node, with a certificate."""
     context = Credentials(cluster.certs, who).http_client()
     limits = httpx.Limits(max_connections=200)
-    return httpx.Client(base_url=cluster.url(name), verify=context, timeout=30, trust_env=False, limits=limits)
+    return httpx.Client(
+        base_url=cluster.url(name), verify=context, timeout=30, trust_env=False, limits=limits, event_hooks=HOOKS
+    )
 
 
 def fill(cluster: DemoCluster, collection: str, documents: list[dict[str, object]]) -> None:

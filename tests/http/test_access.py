@@ -25,6 +25,7 @@ from crdtdb.http.port import PEER
 from crdtdb.security import Level, Permissions, Principal, check_security, level_of
 from crdtdb.users import SESSION_SECONDS, Attempts, Users
 from tests.http.test_api import Cluster, anyio_backend
+from tests.json_posts import ASYNC_HOOKS
 
 __all__ = ["anyio_backend"]
 pytestmark = pytest.mark.anyio
@@ -80,7 +81,7 @@ def client_of(app: ASGIApp, certificate: tuple[str, str] | None = None, user: st
     certified = Certified("c1", *certificate, serial="1a") if certificate is not None else None
     transport = httpx.ASGITransport(app=presenting(app, certified), raise_app_exceptions=False)
     auth = (user, f"the password of {user}") if user is not None else None
-    return httpx.AsyncClient(transport=transport, base_url="https://node", auth=auth)
+    return httpx.AsyncClient(transport=transport, base_url="https://node", auth=auth, event_hooks=ASYNC_HOOKS)
 
 
 async def test_who_may_do_what_is_what_the_documentation_says(filled: crdtdb.Database) -> None:

@@ -24,6 +24,7 @@ from crdtdb.http.port import PEER
 from crdtdb.limits import REQUEST_BYTES_MAX
 from crdtdb.measuring import Measured
 from crdtdb.wire.messages import Ticket
+from tests.json_posts import ASYNC_HOOKS
 
 pytestmark = pytest.mark.anyio
 
@@ -141,7 +142,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     with crdtdb.open("memory:") as db:
         app = certified(make_app(db, Cluster()))
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="https://node") as made:
+        async with httpx.AsyncClient(transport=transport, base_url="https://node", event_hooks=ASYNC_HOOKS) as made:
             made.db = db  # type: ignore[attr-defined]
             await made.put("/notes")
             yield made
@@ -419,7 +420,7 @@ async def test_history_25_a_resolution_over_http_replaces_what_was_seen(client: 
 async def test_without_a_certificate_nothing_is_answered() -> None:
     with crdtdb.open("memory:") as db:
         transport = httpx.ASGITransport(app=make_app(db, Cluster()))
-        async with httpx.AsyncClient(transport=transport, base_url="https://node") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="https://node", event_hooks=ASYNC_HOOKS) as client:
             for path in ("/", "/notes", "/_cluster"):
                 answer = await client.get(path)
                 assert (answer.status_code, answer.json()["error"]) == (401, "unauthorized")
@@ -431,7 +432,7 @@ async def test_a_node_that_is_not_ready_reads_and_refuses_writes() -> None:
         cluster = Cluster()
         cluster.why_not_ready = "the node is joining"
         transport = httpx.ASGITransport(app=certified(make_app(db, cluster)))
-        async with httpx.AsyncClient(transport=transport, base_url="https://node") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="https://node", event_hooks=ASYNC_HOOKS) as client:
             assert (await client.get("/notes/a")).json()["n"] == 1
             assert (await client.get("/_up")).status_code == 404
             for answer in (

@@ -16,6 +16,7 @@ from crdtdb.http.port import PEER
 from crdtdb.store import Transaction
 from crdtdb.store.backup import check_backup
 from tests.http.test_api import Cluster, anyio_backend
+from tests.json_posts import ASYNC_HOOKS
 
 __all__ = ["anyio_backend"]
 pytestmark = pytest.mark.anyio
@@ -26,7 +27,7 @@ def as_role(app: ASGIApp, role: str) -> httpx.AsyncClient:
         scope[PEER] = Certified("c1", role, "root", "2b")
         await app(scope, receive, send)
 
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app=call), base_url="https://node")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=call), base_url="https://node", event_hooks=ASYNC_HOOKS)
 
 
 async def test_who_may_do_what() -> None:

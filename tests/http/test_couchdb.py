@@ -16,6 +16,7 @@ from crdtdb.http.app import make_app
 from crdtdb.limits import REQUEST_BYTES_MAX
 from crdtdb.store import keys
 from tests.http.test_api import Cluster, anyio_backend, certified, client, db_of
+from tests.json_posts import ASYNC_HOOKS
 
 __all__ = ["anyio_backend", "client"]
 pytestmark = pytest.mark.anyio
@@ -122,7 +123,7 @@ async def test_what_merged_by_itself_is_published_once_and_is_no_conflict(client
         # A node that sees the same writes the same, and afterwards nobody writes.
         twin = make_app(other, Cluster())
         transport = httpx.ASGITransport(app=certified(twin))
-        async with httpx.AsyncClient(transport=transport, base_url="https://twin") as second:
+        async with httpx.AsyncClient(transport=transport, base_url="https://twin", event_hooks=ASYNC_HOOKS) as second:
             assert (await second.get("/notes/a")).json()["_rev"] == live[0]
         crdtdb.sync(db_of(client), other)
         rest = here.digest()
@@ -144,7 +145,7 @@ async def test_a_published_loser_keeps_its_value(client: httpx.AsyncClient) -> N
     with crdtdb.open("memory:") as other:  # which never saw what that was, and so gives it another name
         crdtdb.sync(db_of(client), other)
         transport = httpx.ASGITransport(app=certified(make_app(other, Cluster())))
-        async with httpx.AsyncClient(transport=transport, base_url="https://other") as second:
+        async with httpx.AsyncClient(transport=transport, base_url="https://other", event_hooks=ASYNC_HOOKS) as second:
             told = (await second.get("/notes/a?conflicts=true")).json()
             assert (told["title"], told["likes"]) == ("c", before["likes"] + 5)  # and the winner stays the winner
             (loser,) = told["_conflicts"]
@@ -299,7 +300,7 @@ async def test_multipart_both_ways(client: httpx.AsyncClient) -> None:
 async def test_an_attachment_beyond_the_limit_is_refused() -> None:
     with crdtdb.open("memory:") as db:
         transport = httpx.ASGITransport(app=certified(make_app(db, Cluster(), attachment_bytes_max=10)))
-        async with httpx.AsyncClient(transport=transport, base_url="https://node") as small:
+        async with httpx.AsyncClient(transport=transport, base_url="https://node", event_hooks=ASYNC_HOOKS) as small:
             await small.put("/notes")
             answer = await small.put("/notes/a/f", content=b"x" * 11)
             assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
@@ -389,7 +390,9 @@ async def test_what_belongs_to_a_database(client: httpx.AsyncClient) -> None:
 async def test_pages_of_other_origins_need_to_be_allowed() -> None:
     with crdtdb.open("memory:") as db:
         app = make_app(db, Cluster(), cors_origins=["https://app.example"])
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="https://node") as browser:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=app), base_url="https://node", event_hooks=ASYNC_HOOKS
+        ) as browser:
             asking = {"access-control-request-method": "PUT", "access-control-request-headers": "content-type"}
             allowed = await browser.options("/notes", headers={"origin": "https://app.example", **asking})
             assert (allowed.status_code, allowed.headers["access-control-allow-credentials"]) == (200, "true")
@@ -427,3 +430,76 @@ async def test_a_thousand_idle_long_polls_sleep_until_a_commit_wakes_them(client
             assert moments == 1000  # and then not again
             await client.put("/notes/late", json={})
     assert answers == [["late"]] * 1000
+
+
+async def test_a_path_says_all_methods_that_it_takes_and_a_database_that_is_not_there_comes_first(
+    client: httpx.AsyncClient,
+) -> None:
+    for method, path, allow in (
+        ("GET", "/notes/_find", "POST"),
+        ("PUT", "/notes/_all_docs", "GET,HEAD,POST"),
+        ("DELETE", "/_all_dbs", "GET,HEAD"),
+        ("PUT", "/notes/_design/a/_view/b", "GET,HEAD,POST"),
+        ("TRACE", "/notes", "DELETE,GET,HEAD,POST"),
+        ("POST", "/notes/a/file", "DELETE,GET,HEAD,PUT"),
+    ):
+        answer = await client.request(method, path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allow), (method, path)
+    for method, path in (
+        ("GET", "/_zzz"),
+        ("POST", "/_zzz/x"),
+        ("TRACE", "/never"),
+        ("GET", "/UPPER"),
+        ("PATCH", "/never"),
+    ):
+        answer = await client.request(method, path)
+        assert (answer.status_code, answer.json()["error"]) == (404, "not_found"), (method, path)
+
+
+async def test_a_body_comes_compressed_or_is_refused(client: httpx.AsyncClient) -> None:
+    body, zipped = b'{"docs":[{"_id":"a","text":"%b"}]}' % (b"x" * 300_000), {"content-encoding": "gzip"}
+    answer = await client.post("/notes/_bulk_docs", content=gzip.compress(body), headers=zipped)
+    assert answer.status_code == 201
+    assert len((await client.get("/notes/a")).json()["text"]) == 300_000
+    assert (await client.put("/notes/b", content=gzip.compress(b'{"n":1}'), headers=zipped)).status_code == 201
+    for content in (gzip.compress(body)[:-9], gzip.compress(body) + b"more", b"no gzip", b""):
+        assert (await client.post("/notes/_find", content=content, headers=zipped)).status_code == 400, content[:9]
+    bomb = gzip.compress(b" " * (REQUEST_BYTES_MAX + 1))
+    assert (await client.post("/notes/_bulk_docs", content=bomb, headers=zipped)).status_code == 413
+    answer = await client.put("/notes/c", content=b"{}", headers={"content-encoding": "br"})
+    assert (answer.status_code, answer.json()["error"]) == (415, "bad_content_type")
+
+
+async def test_a_post_says_that_it_is_json(client: httpx.AsyncClient) -> None:
+    for media_type in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp"):
+        for path in ("", "/_bulk_docs", "/_find", "/_all_docs", "/_compact"):
+            answer = await client.post(f"/notes{path}", content=b"{}", headers={"content-type": media_type})
+            assert (answer.status_code, answer.json()["error"]) == (415, "bad_content_type"), (path, media_type)
+    answer = await client.post("/notes", content=b"{}", headers={"content-type": "application/json; charset=utf-8"})
+    assert answer.status_code == 201
+
+
+async def test_writes_say_where_their_document_is(client: httpx.AsyncClient) -> None:
+    for method, path, location in (
+        ("PUT", "/notes/a%2Fb", "/notes/a%2Fb"),
+        ("PUT", "/notes/a+b", "/notes/a%20b"),
+        ("PUT", "/notes/_design/d", "/notes/_design%2Fd"),
+        ("PUT", "//notes//c/", "/notes/c"),
+    ):
+        answer = await client.request(method, "https://node" + path, json={})
+        assert answer.headers["location"] == "https://node" + location
+    answer = await client.put("/notes/files/x/y", content=b"1")
+    assert answer.headers["location"] == "https://node/notes/files/x%2Fy"
+    assert (await client.get("/notes/files/x/y")).headers["content-security-policy"] == "sandbox"
+    override = {"x-http-method-override": "PUT"}
+    assert (await client.post("/notes/over", json={"n": 1}, headers=override)).headers[
+        "location"
+    ] == "https://node/notes/over"
+
+
+async def test_what_a_client_knows_is_not_sent_again(client: httpx.AsyncClient) -> None:
+    rev = (await client.put("/notes/a", json={"n": 1})).json()["rev"]
+    for known in (f'"{rev}"', f'W/"{rev}"', f'"1-x", "{rev}"', "*"):
+        assert (await client.get("/notes/a", headers={"if-none-match": known})).status_code == 304, known
+    assert (await client.get("/notes/a", headers={"if-none-match": '"1-x"'})).status_code == 200
+    assert "etag" not in (await client.get("/notes/a?conflicts=true")).headers

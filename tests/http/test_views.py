@@ -14,6 +14,7 @@ from crdtdb.http.app import make_app
 from crdtdb.scripting import Scripts
 from crdtdb.scripting.process import Process
 from tests.http.test_api import Cluster, anyio_backend, certified, db_of
+from tests.json_posts import ASYNC_HOOKS
 
 __all__ = ["anyio_backend"]
 pytestmark = [pytest.mark.anyio, pytest.mark.processes]
@@ -46,7 +47,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     with crdtdb.open("memory:") as db:
         app = certified(make_app(db, Cluster(), scripts=scripts))
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="https://node") as made:
+        async with httpx.AsyncClient(transport=transport, base_url="https://node", event_hooks=ASYNC_HOOKS) as made:
             made.db = db  # type: ignore[attr-defined]
             await made.put("/notes")
             docs = [{"_id": f"d{n}", "n": n % 4, "name": f"n{n}", "tags": ["x", "y"][: n % 3]} for n in range(10)]

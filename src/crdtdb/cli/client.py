@@ -25,6 +25,8 @@ from crdtdb.errors import (
     UnavailableError,
 )
 
+_JSON = {"content-type": "application/json"}
+
 
 class NodeClient:
     """Talks with one node as one client. Use it in a `with`."""
@@ -54,7 +56,7 @@ class NodeClient:
         url = _path(path)
         content = json.dumps(body).encode() if body is not None else None
         with self._errors(method):
-            answer = self._http.request(method, url, content=content, params=query, timeout=wait)
+            answer = self._http.request(method, url, content=content, params=query, headers=_JSON, timeout=wait)
         if answer.status_code >= 400:
             raise _error(answer, path)
         return answer.json()
@@ -72,7 +74,10 @@ class NodeClient:
         """Yield the lines of an answer that lasts, as they come. Raises the error that the answer stands for."""
         url = _path(path)
         content = json.dumps(body).encode()
-        with self._errors(method), self._http.stream(method, url, content=content, timeout=None) as answer:
+        with (
+            self._errors(method),
+            self._http.stream(method, url, content=content, headers=_JSON, timeout=None) as answer,
+        ):
             if answer.status_code >= 400:
                 answer.read()
                 raise _error(answer, path)

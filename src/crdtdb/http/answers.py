@@ -12,6 +12,7 @@ from starlette.responses import Response
 from crdtdb.couchdb.words import bad_request, query_parse_error
 from crdtdb.errors import InvalidDocumentError, TooLargeError
 from crdtdb.http.bodies import Share, share_of
+from crdtdb.http.content import body_of
 from crdtdb.jsontext import parse
 from crdtdb.limits import BODIES_FREE_BYTES, REQUEST_BYTES_MAX
 from crdtdb.threads import PARSING
@@ -49,7 +50,7 @@ async def read_bytes(request: Request, bytes_max: int = REQUEST_BYTES_MAX) -> by
     if declared is not None and declared > bytes_max:
         raise TooLargeError(f"the request has {declared:,} bytes, the limit is {bytes_max:,}")
     parts, size, share = [], 0, share_of(request)
-    async for part in request.stream():
+    async for part in body_of(request):
         size += len(part)
         share.hold(size)
         if size > bytes_max:
@@ -97,9 +98,9 @@ def flag(request: Request, name: str, default: bool = False) -> bool:
     value = request.query_params.get(name)
     if value is None:
         return default
-    if value not in ("true", "false"):
+    if value.lower() not in ("true", "false"):
         raise query_parse_error(f'Invalid boolean parameter: "{value[:40]}"')
-    return value == "true"
+    return value.lower() == "true"
 
 
 def number(request: Request, name: str, default: int | None = None) -> int | None:

@@ -39,6 +39,7 @@ from crdtdb.http.bell import Bell
 from crdtdb.http.bodies import Bodies
 from crdtdb.http.errors import answer_error, answer_nobody
 from crdtdb.http.gathering import Gathering
+from crdtdb.http.methods import Refused
 from crdtdb.http.paths import Segments
 from crdtdb.http.permissions import asking_first
 from crdtdb.http.port import ClusterPort
@@ -99,8 +100,10 @@ def make_app(
     With `logins` users may come by a password, without a certificate.
     """
     permissions, users = Permissions(database.store), Users(database.store)
+    served = [asking_first(route, permissions) for route in all_routes()]
+    shortcuts = [asking_first(route, permissions) for route in documents.SHORTCUTS]
     app = Starlette(
-        routes=[asking_first(route, permissions) for route in (*documents.SHORTCUTS, *all_routes())],
+        routes=[*shortcuts, Refused(served), *served],
         exception_handlers={
             RefusedError: answer_error,
             CrdtdbError: answer_error,

@@ -14,9 +14,9 @@ from crdtdb.couchdb.incoming import Uploaded, checked_attachment_name
 from crdtdb.couchdb.words import checked_id, checked_rev
 from crdtdb.errors import TooLargeError
 from crdtdb.http.answers import JSONAnswer, decimal
-from crdtdb.http.documents import named_rev, written
-from crdtdb.http.paths import id_of, part
-from crdtdb.http.state import attachment_bytes_max_of, database_of, duty_of, trees_of, writes_of
+from crdtdb.http.documents import is_known, named_rev
+from crdtdb.http.paths import id_of, part, url_of
+from crdtdb.http.state import attachment_bytes_max_of, database_of, duty_of, name_of, trees_of, writes_of
 from crdtdb.threads import ATTACHMENTS, READS
 
 
@@ -35,8 +35,9 @@ async def get(request: Request) -> Response:
         "content-type": entry["content_type"],
         "cache-control": "must-revalidate",
         "x-content-type-options": "nosniff",
+        "content-security-policy": "sandbox",
     }
-    if request.headers.get("if-none-match") == etag:
+    if is_known(request, etag):
         return Response(status_code=304, headers=headers)
     start, stop, status = 0, length, 200
     asked = _range(request.headers.get("range"), length)
@@ -89,15 +90,15 @@ async def put(request: Request) -> JSONAnswer:
         new = await duty_of(writes).run(writes.attach, doc_id, rev, name, attached)
     finally:
         await ATTACHMENTS.run(attachments.forget, upload)
-    return written(doc_id, new, 201)
+    where = url_of(request, name_of(request), doc_id, name)
+    return JSONAnswer({"ok": True, "id": doc_id, "rev": str(new)}, 201, {"location": where})
 
 
 async def delete(request: Request) -> JSONAnswer:
     """DELETE /{db}/{id}/{attachment}?rev= : take it away."""
     writes, doc_id, rev = writes_of(request), checked_id(id_of(request)), named_rev(request)
-    return written(
-        doc_id, await duty_of(writes).run(writes.attach, doc_id, rev, part(request, "attachment"), None), 200
-    )
+    new = await duty_of(writes).run(writes.attach, doc_id, rev, part(request, "attachment"), None)
+    return JSONAnswer({"ok": True, "id": doc_id, "rev": str(new)})
 
 
 ROUTES = [

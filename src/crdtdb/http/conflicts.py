@@ -61,7 +61,7 @@ async def resolve(request: Request) -> JSONAnswer:
     rev, seen = _seen(request, body)
     document = incoming({**{key: value for key, value in body.items() if key != "_seen"}, "_id": doc_id, "_rev": None})
     new = await duty_of(writes).run(writes.resolve, document, rev, seen)
-    return written(doc_id, new, 201)
+    return written(request, doc_id, new)
 
 
 def _seen(request: Request, body: dict[str, Any]) -> tuple[Rev | None, list[Rev] | None]:

@@ -15,8 +15,10 @@ from crdtdb.couchdb.words import bad_request
 from crdtdb.database import Database
 from crdtdb.http.answers import JSONAnswer, flag, number, read_body, read_object, text
 from crdtdb.http.documents import write_document
+from crdtdb.http.paths import url_of
 from crdtdb.http.permissions import reader, who_in
 from crdtdb.http.state import (
+    checked_name,
     cluster_of,
     collection_of,
     database_of,
@@ -112,10 +114,10 @@ async def all_information(request: Request) -> JSONAnswer:
 async def create(request: Request) -> JSONAnswer:
     """PUT /{db} : make it."""
     ready(request)
-    name = name_of(request)
+    name = checked_name(name_of(request))
     if not await COMMITS.run(database_of(request).create, name):
         raise RefusedError(412, "file_exists", "The database could not be created, the file already exists.")
-    return JSONAnswer({"ok": True}, 201, {"location": f"/{name}"})
+    return JSONAnswer({"ok": True}, 201, {"location": url_of(request, name)})
 
 
 async def information(request: Request) -> JSONAnswer:
@@ -154,7 +156,9 @@ async def add(request: Request) -> JSONAnswer:
     """POST /{db} : a document whose id is drawn, unless it has one."""
     collection_of(request)
     body = await read_body(request)
-    return await write_document(request, incoming(body, drawn_id()))
+    answer = await write_document(request, incoming(body, drawn_id()))
+    del answer.headers["etag"]  # that of a document, which has another URL
+    return answer
 
 
 async def compact(request: Request) -> JSONAnswer:

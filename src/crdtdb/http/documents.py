@@ -16,8 +16,8 @@ from crdtdb.documents import Rev
 from crdtdb.errors import ConflictError
 from crdtdb.http.answers import JSONAnswer, flag, json_parameter, read_body
 from crdtdb.http.multipart import mixed, read_related, related, wants
-from crdtdb.http.paths import id_of
-from crdtdb.http.state import collection_of, commit, trees_of, writes_of
+from crdtdb.http.paths import id_of, url_of
+from crdtdb.http.state import collection_of, commit, name_of, trees_of, writes_of
 from crdtdb.http.streaming import Writer, between, streamed
 from crdtdb.threads import ATTACHMENTS, QUERIES, READS
 
@@ -67,13 +67,14 @@ async def get(request: Request) -> Response:
     tree, chosen, document = read(at_hand) if at_hand is not None else await READS.run(read)
     if boundary is not None and document.get("_attachments"):
         return related(trees.store, tree, chosen, document, options.atts_since, boundary)
-    etag = f'"{chosen}"'
-    plain = not (set(request.query_params) - {"rev", "latest"})
-    if plain and request.headers.get("if-none-match") == etag:
-        return Response(status_code=304, headers={"etag": etag})
+    # What isn't the revision's own has no ETag: it changes, and the revision doesn't.
+    changing = options.revs_info or options.conflicts or options.deleted_conflicts or options.local_seq
+    headers = {} if changing else {"etag": f'"{chosen}"'}
+    if headers and is_known(request, headers["etag"]):
+        return Response(status_code=304, headers=headers)
     if not options.attachments:
-        return JSONAnswer(document, headers={"etag": etag})
-    return await streamed(ATTACHMENTS, chain(writer.pieces(document), [b"\n"]), {"etag": etag})
+        return JSONAnswer(document, headers=headers)
+    return await streamed(ATTACHMENTS, chain(writer.pieces(document), [b"\n"]), headers)
 
 
 async def _open_revs(request: Request, trees: Trees, doc_id: str, options: Options) -> Response:
@@ -119,6 +120,12 @@ def _revision(tree: Tree | None, rev: Rev, options: Options) -> dict[str, Any] |
         return None
 
 
+def is_known(request: Request, etag: str) -> bool:
+    """Whether a request knows what has this ETag: `If-None-Match` lists it, as a weak one too, or has a `*` (RFC 9110)."""
+    known = [one.strip() for one in request.headers.get("if-none-match", "").split(",")]
+    return "*" in known or etag in [one.removeprefix("W/") for one in known]
+
+
 async def put(request: Request) -> JSONAnswer:
     """PUT /{db}/{id} : write it; the revision that it replaces stands in the body, the query or If-Match."""
     collection_of(request)
@@ -148,7 +155,7 @@ async def write_document(request: Request, document: Incoming) -> JSONAnswer:
         work = writes.taking(document)
     else:
         work = writes.writing(document._replace(rev=document.rev or named))
-    return written(document.doc_id, await commit(request, writes, work), 201)
+    return written(request, document.doc_id, await commit(request, writes, work))
 
 
 async def delete(request: Request) -> JSONAnswer:
@@ -159,7 +166,8 @@ async def delete(request: Request) -> JSONAnswer:
         if tree is not None and not tree.deleted:
             raise ConflictError(doc_id, None, ())
     work = writes.writing(incoming({"_id": doc_id, "_deleted": True})._replace(rev=rev))
-    return written(doc_id, await commit(request, writes, work), 200)
+    rev = await commit(request, writes, work)
+    return JSONAnswer({"ok": True, "id": doc_id, "rev": str(rev)}, 200, {"etag": f'"{rev}"'})
 
 
 def named_rev(request: Request) -> Rev | None:
@@ -169,9 +177,10 @@ def named_rev(request: Request) -> Rev | None:
     return checked_rev(named) if named else None
 
 
-def written(doc_id: str, rev: Rev, status: int) -> JSONAnswer:
-    """Answer that a document is written."""
-    return JSONAnswer({"ok": True, "id": doc_id, "rev": str(rev)}, status, {"etag": f'"{rev}"'})
+def written(request: Request, doc_id: str, rev: object, status: int = 201) -> JSONAnswer:
+    """Answer that a document is written, and where it is."""
+    headers = {"etag": f'"{rev}"', "location": url_of(request, name_of(request), doc_id)}
+    return JSONAnswer({"ok": True, "id": doc_id, "rev": str(rev)}, status, headers)
 
 
 _ENDPOINTS = (("GET", get), ("PUT", put), ("DELETE", delete))

@@ -34,6 +34,7 @@ from crdtdb.errors import (
     UnavailableError,
 )
 from crdtdb.http.answers import JSONAnswer
+from crdtdb.http.methods import allowed, is_of_database
 from crdtdb.limits import DOCUMENT_DEPTH_MAX
 from crdtdb.replicating.errors import PeerError, ReplicationError
 
@@ -93,8 +94,23 @@ async def answer_error(request: Request, error: Exception) -> JSONAnswer:
         known = isinstance(error, CrdtdbError)
         path = request.scope.get("raw_path", b"").decode("ascii", "replace")
         _log.error("%s %s: %s", request.method, path, error, exc_info=None if known else error)
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    return JSONAnswer({"error": word, "reason": reason}, status, headers)
+    if isinstance(error, HTTPException):
+        return _unserved(request, error)
+    return JSONAnswer({"error": word, "reason": reason}, status)
+
+
+def _unserved(request: Request, error: HTTPException) -> JSONAnswer:
+    """Answer for a path or a method that no route serves: 404 where the database isn't there, whatever was asked of it."""
+    status, word, reason = words(error)
+    routes, path = request.app.routes, request.scope["path"]
+    name = path.split("/")[1]
+    if status in (404, 405) and is_of_database(routes, name) and name not in request.app.state.database:
+        return JSONAnswer({"error": "not_found", "reason": "Database does not exist."}, 404)
+    if status == 405:
+        served = ",".join(allowed(routes, path))
+        return JSONAnswer({"error": word, "reason": f"Only {served} allowed"}, 405, {"allow": served})
+    headers = dict(error.headers or {})
+    return JSONAnswer({"error": word, "reason": "missing" if status == 404 else reason}, status, headers)
 
 
 async def answer_nobody(_request: Request, _error: Exception) -> Response:

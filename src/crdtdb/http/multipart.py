@@ -17,6 +17,7 @@ from crdtdb.couchdb.words import bad_request
 from crdtdb.documents import Rev
 from crdtdb.errors import TooLargeError
 from crdtdb.http.bodies import share_of
+from crdtdb.http.content import body_of
 from crdtdb.http.state import attachment_bytes_max_of, database_of
 from crdtdb.http.streaming import Writer
 from crdtdb.jsontext import parse
@@ -84,7 +85,7 @@ async def read_related(request: Request) -> tuple[Any, Uploads]:
     share = share_of(request)
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
-        async for chunk in request.stream():
+        async for chunk in body_of(request):
             share.hold(len(reader.document) + len(chunk))
             await ATTACHMENTS.run(parser.write, chunk)
         if not reader.complete:

@@ -340,6 +340,7 @@ _STATUSES = {
     "431": "the headers are too large",
     "424": "the other side of a replication refuses",
     "423": "somebody else holds the lock",
+    "415": "a POST that isn't `application/json`, or a body in an encoding other than gzip",
     "416": "a range that isn't there",
     "403": "only an administrator may do that, or nobody",
     "501": "there is no engine of JavaScript",

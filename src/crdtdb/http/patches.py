@@ -33,7 +33,7 @@ async def patch(request: Request) -> JSONAnswer:
     while True:
         document = await READS.run(_patched, trees, doc_id, named, wanted)
         try:
-            return written(doc_id, await commit(request, writes, writes.writing(document)), 201)
+            return written(request, doc_id, await commit(request, writes, writes.writing(document)))
         except ConflictError:
             if named is not None:
                 raise

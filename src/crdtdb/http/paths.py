@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crdtdb.http.answers import JSONAnswer
+from crdtdb.http.methods import method_of
 
 _SLASH = "\ud800"
 """Stands for a slash within a segment while a request is routed: what no UTF-8 decodes to."""
@@ -39,15 +40,31 @@ class Segments:
         if scope["type"] == "http":
             raw: bytes = scope.get("raw_path") or scope["path"].encode()
             try:
-                segments = [unquote_to_bytes(part).decode() for part in raw.partition(b"?")[0].split(b"/")]
+                segments = _decoded(raw.partition(b"?")[0])
             except UnicodeDecodeError:
-                await JSONAnswer({"error": "bad_request", "reason": "The path isn't UTF-8."}, 400)(scope, receive, send)
+                refusal = {"error": "illegal_docid", "reason": "The path isn't UTF-8."}
+                await JSONAnswer(refusal, 400)(scope, receive, send)
                 return
-            path = "/".join(part.replace("/", _SLASH) for part in segments)
-            if len(path) > 1:
-                path = path.removesuffix("/")
-            scope = {**scope, "path": path}
+            path = "/" + "/".join(part.replace("/", _SLASH) for part in segments)
+            scope = {**scope, "path": path, "method": method_of(scope)}
         await self._app(scope, receive, send)
+
+
+def _decoded(raw: bytes) -> list[str]:
+    """Return the names in a path. Doubled slashes part names as single ones do: clients join URLs carelessly.
+
+    Behind the database's name a plus is a blank, as CouchDB has it; `%2B` is a plus.
+    """
+    parts = [part for part in raw.split(b"/") if part]
+    return [
+        unquote_to_bytes(part.replace(b"+", b" ") if number else part).decode() for number, part in enumerate(parts)
+    ]
+
+
+def url_of(request: Request, *names: str) -> str:
+    """Return the absolute URL of what these names lead to, each with its slashes encoded."""
+    path = "/".join(quote(name, safe="") for name in names)
+    return f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}/{path}"
 
 
 def part(request: Request, name: str) -> str:

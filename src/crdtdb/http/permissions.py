@@ -16,6 +16,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from crdtdb.couchdb.words import RefusedError
+from crdtdb.http.content import check_json
+from crdtdb.http.methods import template
 from crdtdb.http.paths import id_of, part
 from crdtdb.http.port import WHO
 from crdtdb.query.definitions import DESIGN
@@ -142,18 +144,30 @@ NEEDS: dict[str, Need] = {
 }
 
 
+_FREE = ("/_session", "/_notify", "/_locks", "/_cluster", "{id}/_", "_conflicts", "_update_many", "_delete_many")
+"""Paths, or parts of some, that take a POST of any media type: CouchDB has other rules for them, or none of them."""
+
+
+def brings_json(path: str) -> bool:
+    """Whether a POST to a route must say that it brings JSON."""
+    return not any(one in path for one in _FREE)
+
+
 def asking_first(route: BaseRoute, permissions: Permissions) -> BaseRoute:
     """Return a route that asks what a request needs before it runs. Raises KeyError for one that isn't in the table."""
     if not isinstance(route, Route):
         return route  # the WebSocket, which authentication opens for certificates alone
-    path = route.path.replace(":path", "").replace(":ordinary", "")
+    path = template(route)
     needs = {method: NEEDS[f"{method} {path}"] for method in sorted((route.methods or set()) - {"HEAD"})}
     needs["HEAD"] = needs.get("GET", Need.READ)
     endpoint: Endpoint = route.endpoint
+    only_json = "POST" in needs and brings_json(path)
 
     @wraps(endpoint)
     async def asked(request: Request) -> Response:
         _check(request, needs[request.method], permissions)
+        if only_json and request.method == "POST":
+            check_json(request)
         return await endpoint(request)
 
     return Route(route.path, asked, methods=sorted(route.methods or ()), include_in_schema=route.include_in_schema)

@@ -185,7 +185,7 @@ class Endpoint:
     ) -> Any:
         """Return the JSON of an answer; `missing` for 404, if it is given. Raises PeerError, ReplicationError."""
         content = orjson.dumps(body) if body is not None else None
-        headers = {"content-type": "application/json"} if content is not None else {}
+        headers = {"content-type": "application/json"} if content is not None or method == "POST" else {}
         try:
             answer = await self._http.request(method, self._url(path), content=content, params=query, headers=headers)
         except httpx.HTTPError as error:
