@@ -63,7 +63,8 @@ def accepted() -> list[Accepted]:
         cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
         assert len(cells) == _COLUMNS, f"a line of {TABLE.name} has {len(cells)} cells: {line}"
         assert all(cells), f"a line of {TABLE.name} has an empty cell: {line}"
-        found.append(Accepted(*(cell.strip("`") for cell in cells[:3]), cells[3]))
+        step, request, kind = (cell.strip("`") for cell in cells[:3])
+        found.append(Accepted(step, request, kind, cells[3]))
     return found
 
 
