@@ -53,11 +53,18 @@ class HistoryRows(NamedTuple):
         for dot, leaf in after.leaves.items():
             if leaf.path is not NO_PATH and dot not in before.leaves:
                 self._keep_path(leaf, after.leaves.values(), rows)
-        for dot, leaf in _hidden(before, after):
-            rows.update(self._value_row(before if dot in before.leaves else after, dot, leaf, True))
         for dot, body in after.bodies.items():
             if dot not in before.bodies and is_mark(body):
                 rows.update((keys.revision(self.beginning, *rev), None) for rev in purged_by(body))
+        return rows
+
+    def kept_hidden(self, before: State, after: State) -> Rows:
+        """Return the rows of leaves that don't show after a write. To be asked once the rows that `kept` returned are there:
+        without them a path would seem to end where they are missing.
+        """
+        rows: Rows = {}
+        for dot, leaf in _hidden(before, after):
+            rows.update(self._value_row(before if dot in before.leaves else after, dot, leaf, True))
         return rows
 
     def kept_in_passing(self, passed: State, before: State, after: State) -> Rows:

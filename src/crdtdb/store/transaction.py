@@ -308,6 +308,7 @@ class Transaction(Ledger):
             self._leave(number, raw, before, after)
         history = HistoryRows(keys.history(number, raw), self._tables, self.get)
         self.rows.update(history.kept(before.state, after))
+        self.rows.update(history.kept_hidden(before.state, after))
         if local:
             self._forget_covered(history, after)
         seq = 0 if local else collection.seq + 1
