@@ -22,8 +22,8 @@ from benchmarks.runner import Plan
 from benchmarks.suite import GROUPS, Choice, in_process, run_groups
 from benchmarks.synced import write
 from benchmarks.targets.server import Server
-from crdtdb.cluster.tls import Credentials
 from crdtdb.errors import CrdtdbError
+from crdtdb.security.tls import Credentials
 
 _RESULTS = Path(__file__).parent / "results"
 _SIZES = {"quick": [300, 3_000], "usual": [1_000, 10_000, 100_000], "full": [1_000, 10_000, 100_000, 1_000_000]}

@@ -43,9 +43,9 @@ class Documents:
 
     def take(self, number: int, seed: int = 0) -> list[tuple[str, Document]]:
         """Return documents with their ids. Those of another seed have other ids."""
-        dice = Random(seed)
-        bodies = islice(cycle(self._own), number) if self._own is not None else _made(number, dice)
-        return [(f"{dice.getrandbits(64):016x}", body) for body in bodies]
+        rng = Random(seed)
+        bodies = islice(cycle(self._own), number) if self._own is not None else _made(number, rng)
+        return [(f"{rng.getrandbits(64):016x}", body) for body in bodies]
 
     def lines(self, path: Path, number: int) -> None:
         """Write documents as JSON Lines."""
@@ -57,13 +57,13 @@ class Documents:
 GENERATED = Documents("generated, 1 kB each")
 
 
-def _made(number: int, dice: Random) -> Iterator[Document]:
+def _made(number: int, rng: Random) -> Iterator[Document]:
     vocabulary = Random(1)
     words = ["".join(vocabulary.choices(_SYLLABLES, k=vocabulary.randint(1, 4))) for _ in range(_WORDS)]
     # As in a language, the word of rank r comes 1/r as often as the first (Zipf).
     weights = [1 / rank for rank in range(1, _WORDS + 1)]
-    pool = dice.choices(words, weights, k=50_000)
+    pool = rng.choices(words, weights, k=50_000)
     for n in range(number):
-        start = dice.randrange(len(pool) - 400)
+        start = rng.randrange(len(pool) - 400)
         text = " ".join(pool[start : start + 400])[:_TEXT_CHARACTERS]
-        yield {"title": f"document {n}", "tags": dice.sample(words, 3), "n": n, "seen": False, "text": text}
+        yield {"title": f"document {n}", "tags": rng.sample(words, 3), "n": n, "seen": False, "text": text}

@@ -44,7 +44,7 @@ def test_every_metric_is_documented() -> None:
     names = {
         name
         for path in (ROOT / "src").rglob("*.py")
-        for name in re.findall(r'Measured\(\s*"([a-z_]+)",', path.read_text())
+        for name in re.findall(r'Metric\(\s*"([a-z_]+)",', path.read_text())
     }
     assert len(names) > 30
     for name in names:

@@ -24,7 +24,7 @@ from benchmarks.targets.base import Ability, Session, Target, Timed, Unavailable
 from benchmarks.targets.embedded import BATCH
 from benchmarks.targets.pouch import MODULES, node_of
 from crdtdb.cli.demo.cluster import DemoCluster, free_ports
-from crdtdb.cluster.tls import Credentials
+from crdtdb.security.tls import Credentials
 
 CONNECTIONS = 16
 _STARTING_SECONDS = 20

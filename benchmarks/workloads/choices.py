@@ -41,9 +41,9 @@ def settings(result: Result, plan: Plan, tell: Callable[[str], None]) -> None:
 
 
 def _under(path: Path, options: dict[str, int], rows: int) -> tuple[float, float, float]:
-    dice = Random(2)
-    value = dice.randbytes(500) * 2
-    keys = [b"%016x" % dice.getrandbits(64) for _ in range(rows)]
+    rng = Random(2)
+    value = rng.randbytes(500) * 2
+    keys = [b"%016x" % rng.getrandbits(64) for _ in range(rows)]
     with plyvel.DB(str(path), create_if_missing=True, paranoid_checks=True, **options) as db:
         began = time.perf_counter()
         for at in range(0, rows, 100):
@@ -51,7 +51,7 @@ def _under(path: Path, options: dict[str, int], rows: int) -> tuple[float, float
                 for key in keys[at : at + 100]:
                     batch.put(key, value)
         writes = rows / (time.perf_counter() - began)
-        chosen = dice.sample(keys, rows // 10)
+        chosen = rng.sample(keys, rows // 10)
         return writes, _reads(db, chosen), _reads(db, [key + b"x" for key in chosen])
 
 

@@ -68,26 +68,26 @@ def clocks(result: Result, plan: Plan, tell: Callable[[str], None]) -> None:
 
 
 def _with_actors(plan: Plan, actors: int) -> tuple[float, int]:
-    dice, fresh = Random(actors), plan.source.take(_PROBES, seed=actors)
-    clock = DotSet.vector({dice.randbytes(ACTOR_BYTES): 1_000 for _ in range(actors)})
+    rng, fresh = Random(actors), plan.source.take(_PROBES, seed=actors)
+    clock = DotSet.vector({rng.randbytes(ACTOR_BYTES): 1_000 for _ in range(actors)})
     with tempfile.TemporaryDirectory(prefix="crdtdb-bench-") as folder, crdtdb.open("memory:") as other:
         session = EmbeddedSession(f"{folder}/data", "buffered")
         store = session.database.store
         store.advance(clock)
         took = _median(lambda: None, lambda: session.put(*fresh.pop()))
-        other.store.advance(store.held.clock)
+        other.store.advance(store.root.clock)
         exchanged = exchange_bytes(other.store, store)
         session.close()
     return took, exchanged
 
 
 def _measure(result: Result, plan: Plan, session: EmbeddedSession, given: Given, folder: Path, number: int) -> None:
-    size, dice = len(given), Random(number)
+    size, rng = len(given), Random(number)
 
     def point(curve: str, unit: str, value: float, *, flat: bool = True) -> None:
         result.points.append(Point(curve=curve, unit=unit, size=size, value=value, flat=flat))
 
-    chosen = [doc_id for doc_id, _ in dice.sample(given, _PROBES)]
+    chosen = [doc_id for doc_id, _ in rng.sample(given, _PROBES)]
     point("get", "µs", _median(lambda: session.get(chosen[0]), lambda: session.get(chosen.pop())))
     fresh = plan.source.take(_PROBES, seed=-1 - number)
     point("put", "µs", _median(lambda: None, lambda: session.put(*fresh.pop())))
@@ -101,7 +101,7 @@ def _measure(result: Result, plan: Plan, session: EmbeddedSession, given: Given,
     point("open and read one", "ms", 1e3 * statistics.median(times))
     _exchanges(point, session, given)
     point("bytes on disk for each document", "bytes", _bytes_in(folder / "data") / size)
-    memory = _memory(session, [doc_id for doc_id, _ in dice.sample(given, _PROBES)])
+    memory = _memory(session, [doc_id for doc_id, _ in rng.sample(given, _PROBES)])
     point("memory of a process with the store open", "MiB", memory / 2**20)
     result.facts.append(
         Fact(
@@ -123,11 +123,11 @@ def _exchanges(point: Callable[[str, str, float], None], session: EmbeddedSessio
     """Exchange with a store that holds the same but for a few documents: all that it needs is a clock that says so."""
     store = session.database.store
     with crdtdb.open("memory:") as other:
-        other.store.advance(store.held.clock)
+        other.store.advance(store.root.clock)
         times = []
         for _ in range(_PROBES):
             began = time.perf_counter()
-            assert store.outgoing(other.store.held.clock).nothing
+            assert store.outgoing(other.store.root.clock).nothing
             times.append(time.perf_counter() - began)
         point("exchange with nothing new", "µs", 1e6 * statistics.median(times))
         point("bytes of an exchange with nothing new", "bytes", exchange_bytes(other.store, store))

@@ -20,9 +20,9 @@ from benchmarks.results import Fact, Point, Result, Series
 from benchmarks.runner import Given, Plan
 from benchmarks.targets.embedded import BATCH
 from benchmarks.targets.server import Nodes, Server
-from crdtdb.couchdb.designing import Designs
-from crdtdb.replicating import Endpoint, Peer, Replication, Wanted
-from crdtdb.scripting import Scripts
+from crdtdb.couchdb.design_documents import Designs
+from crdtdb.couchdb.replication import Endpoint, Peer, Replication, Wanted
+from crdtdb.javascript import Scripts
 
 _FOUND = 20
 """Documents that a query means, whatever the size."""
@@ -153,9 +153,9 @@ def _database(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _median(find: Callable[[int], int], size: int, number: int) -> float:
-    dice, kinds, times = Random(1), max(1, size // _FOUND), []
+    rng, kinds, times = Random(1), max(1, size // _FOUND), []
     for _ in range(number):
-        kind = dice.randrange(kinds)
+        kind = rng.randrange(kinds)
         began = time.perf_counter()
         found = find(kind)
         times.append(time.perf_counter() - began)

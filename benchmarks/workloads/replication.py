@@ -13,13 +13,15 @@ from benchmarks.results import Fact, Result, Series
 from benchmarks.runner import Given, Plan, fill
 from benchmarks.targets.embedded import BATCH, EmbeddedSession
 from benchmarks.targets.server import Nodes, ServerSession
+from crdtdb.canonical_json import canonical
 from crdtdb.cli.demo.cluster import wait_until
 from crdtdb.database import Database
-from crdtdb.jsontext import canonical
-from crdtdb.store import Store, keys, pull
+from crdtdb.database.pull import pull
+from crdtdb.store import Store
+from crdtdb.store.layout import keys
 from crdtdb.wire.cbor import encode
 from crdtdb.wire.codec import encode_message
-from crdtdb.wire.messages import Ask, PageOf, Same
+from crdtdb.wire.messages import PageMessage, SyncRequest, UpToDate
 
 METADATA = "causal metadata of a document at rest"
 BULK, PULL, NODES = "bulk, to compare", "store to store", "node to node"
@@ -155,16 +157,16 @@ def exchange_bytes(receiver: Store, sender: Store) -> int:
 
 def exchange_frames(receiver: Store, sender: Store) -> Iterator[int]:
     """Yield the sizes of the frames that both sides would send, and let nothing come of it."""
-    outgoing = sender.outgoing(receiver.held.clock, brief=True)
-    yield len(encode_message(Ask(1, receiver.held.clock, False, brief=True))) + FRAME_HEAD_BYTES
+    outgoing = sender.outgoing(receiver.root.clock, brief=True)
+    yield len(encode_message(SyncRequest(1, receiver.root.clock, False, brief=True))) + FRAME_HEAD_BYTES
     if outgoing.nothing:
-        yield len(encode_message(Same(1))) + FRAME_HEAD_BYTES
+        yield len(encode_message(UpToDate(1))) + FRAME_HEAD_BYTES
         return
     number, last = 0, False
     while not last:
         page = outgoing.next_page()
         last = page.last
-        yield len(encode_message(PageOf(1, number, last, page.parcel))) + FRAME_HEAD_BYTES
+        yield len(encode_message(PageMessage(1, number, last, page.parcel))) + FRAME_HEAD_BYTES
         number += 1
 
 

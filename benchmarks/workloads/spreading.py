@@ -33,9 +33,9 @@ def spreading(result: Result, plan: Plan, tell: Callable[[str], None]) -> None:
 
 
 def _rounds(size: int, seed: int) -> int:
-    dice = Random(seed)
+    rng = Random(seed)
     names = [f"n{number}" for number in range(size)]
-    rumors = {name: Rumors(GossipConfig().rumor_fanout, dice) for name in names}
+    rumors = {name: Rumors(GossipConfig().rumor_fanout, rng) for name in names}
     having, enough, rounds = {names[0]}, math.ceil(0.999 * size), 0
     rumors[names[0]].heard(_PLACE, [names[0]])
     while len(having) < enough:
@@ -43,7 +43,7 @@ def _rounds(size: int, seed: int) -> int:
         pushed = [(name, rumor) for name in sorted(having) if rumors[name] for rumor in rumors[name].take(name, names)]
         if not pushed:  # the rumor has died out
             lacking = [name for name in names if name not in having]
-            having |= {name for name in lacking if dice.choice(names) in having}
+            having |= {name for name in lacking if rng.choice(names) in having}
         for _, (places, chosen, told) in pushed:
             for name in chosen:
                 if name not in having:

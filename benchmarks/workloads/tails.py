@@ -11,7 +11,7 @@ import crdtdb
 from benchmarks.results import Result, Series, percentiles
 from benchmarks.runner import Plan, fill
 from benchmarks.targets.embedded import EmbeddedSession
-from crdtdb.store import pull
+from crdtdb.database.pull import pull
 
 _SECONDS = 2.0
 _PAUSE = 0.001
@@ -39,8 +39,8 @@ def tails(result: Result, plan: Plan, tell: Callable[[str], None]) -> None:
                 session.database.compact("bench")
 
         def collection(stop: threading.Event) -> None:
-            store.collector.reach_cut(store.held.clock)
-            while not stop.is_set() and store.collector.collect(lambda name: store.held.clock):  # noqa: ARG005
+            store.collector.reach_cut(store.root.clock)
+            while not stop.is_set() and store.collector.collect(lambda name: store.root.clock):  # noqa: ARG005
                 pass
 
         beside: dict[str, Callable[[threading.Event], None]] = {

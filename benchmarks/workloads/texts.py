@@ -20,7 +20,7 @@ from benchmarks.workloads.replication import FRAME_HEAD_BYTES
 from crdtdb.backends.protocol import Batch
 from crdtdb.database import Database
 from crdtdb.wire.codec import encode_message
-from crdtdb.wire.messages import PageOf
+from crdtdb.wire.messages import PageMessage
 
 _EDITS_A_COMMIT = 100
 _TRACE_ROUNDS = 2
@@ -126,8 +126,8 @@ def _size(body: dict[str, Any], edit: Callable[[Any], None]) -> tuple[int, int]:
         batches = _spied(db)
         with notes.edit("a") as document:
             edit(document)
-        outgoing = db.store.outgoing(other.store.held.clock, brief=True)
-        frame = len(encode_message(PageOf(1, 0, True, outgoing.next_page().parcel))) + FRAME_HEAD_BYTES
+        outgoing = db.store.outgoing(other.store.root.clock, brief=True)
+        frame = len(encode_message(PageMessage(1, 0, True, outgoing.next_page().parcel))) + FRAME_HEAD_BYTES
         outgoing.close()
         return sum(len(key) + len(value or b"") for key, value in batches[0].items()), frame
 

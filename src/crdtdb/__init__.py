@@ -4,13 +4,15 @@ Edits made at the same time on different nodes merge by themselves where they ca
 side as an explicit conflict: never silently lost, the same on every node.
 """
 
-from crdtdb.changing import Changed, ChangedMany
-from crdtdb.collection import Collection
 from crdtdb.crdts import Counter, Flag, List, Map, MultiValue, Register, Set, Text
 from crdtdb.database import Database, Synced, open, sync  # noqa: A004 - crdtdb.open
-from crdtdb.designs import IndexInfo
-from crdtdb.document import Change, Document, Revision, Sibling
-from crdtdb.editing import DocumentEdit, FieldEdit, ObjectEdit
+from crdtdb.database.collection import Collection
+from crdtdb.database.document import Change, Document, Revision, Sibling
+from crdtdb.database.editing import DocumentEdit, FieldEdit, ObjectEdit
+from crdtdb.database.queries.cursor import QueryCursor
+from crdtdb.database.queries.indexes import IndexInfo
+from crdtdb.database.queries.update_many import Changed, ChangedMany
+from crdtdb.database.resolvers import Conflict, Resolver, first_write_wins, last_write_wins, three_way_merge
 from crdtdb.errors import (
     BackendMissingError,
     BackupError,
@@ -50,8 +52,6 @@ from crdtdb.errors import (
     UnavailableError,
     UndecidedFieldError,
 )
-from crdtdb.finding import Finder
-from crdtdb.resolvers import Conflict, Resolver, first_write_wins, last_write_wins, three_way_merge
 
 __version__ = "0.1.0"
 
@@ -76,7 +76,6 @@ __all__ = [
     "DotCollisionError",
     "EncodingError",
     "FieldEdit",
-    "Finder",
     "Flag",
     "ForkedError",
     "HistoryForkedError",
@@ -94,6 +93,7 @@ __all__ = [
     "NotFoundError",
     "ObjectEdit",
     "ProtocolError",
+    "QueryCursor",
     "Register",
     "Resolver",
     "Revision",

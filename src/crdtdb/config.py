@@ -22,9 +22,9 @@ from pathlib import Path
 
 import msgspec
 
+from crdtdb.database.resolvers import RESOLVERS
 from crdtdb.errors import ConfigurationError
 from crdtdb.limits import ATTACHMENT_BYTES_MAX
-from crdtdb.resolvers import RESOLVERS
 from crdtdb.store import Durability
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+):([0-9]{1,5})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
-from crdtdb.wallclock import iso
+from crdtdb.clock import iso
 
 
 class _JSONFormatter(logging.Formatter):

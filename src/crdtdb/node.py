@@ -12,27 +12,28 @@ from random import SystemRandom
 import anyio
 
 from crdtdb import aio, forks
-from crdtdb.admission import raise_descriptor_limit
-from crdtdb.cluster.access import Access, Revocations
-from crdtdb.cluster.certificates import cluster_of
-from crdtdb.cluster.engine import Engine, NodeIdentity
+from crdtdb.aio.notifier import Waiter, ringing
+from crdtdb.clock import monotonic_seconds, wall_milliseconds
+from crdtdb.cluster.engine.engine import Engine, NodeIdentity
 from crdtdb.cluster.runtime import Runtime
 from crdtdb.cluster.status import ClusterStatus
-from crdtdb.cluster.tls import Credentials, certified_by
+from crdtdb.cluster_port import WHO
 from crdtdb.config import NodeConfig, check, host_and_port
 from crdtdb.couchdb import Checkpoints
+from crdtdb.couchdb.replication.scheduler import Replicator
 from crdtdb.database import Database
 from crdtdb.database import open as open_database
 from crdtdb.errors import CertificateError, LockError
 from crdtdb.gossip import GossipConfig
-from crdtdb.gossip.leases import Lease, Stage
 from crdtdb.http.app import make_app
-from crdtdb.http.bell import Waiter, ringing
 from crdtdb.http.server import HTTPServer
+from crdtdb.javascript import Scripts
 from crdtdb.limits import SHUTDOWN_SECONDS_MAX
-from crdtdb.replicator import Replicator
-from crdtdb.scripting import Scripts
-from crdtdb.wallclock import monotonic_seconds, wall_milliseconds
+from crdtdb.locks.leases import Lease, Stage
+from crdtdb.security.admission import raise_descriptor_limit
+from crdtdb.security.certificates import cluster_of
+from crdtdb.security.revocation import Access, Revocations
+from crdtdb.security.tls import Credentials, certified_by
 
 _log = logging.getLogger("crdtdb.node")
 _REPLICATION_TTL = 15.0
@@ -178,7 +179,7 @@ async def _serving(config: NodeConfig, credentials: Credentials, database: Datab
         scripts=scripts,
         logins=config.logins,
     )
-    replicator = app.state.replicator = Replicator(database, cluster, config.name, app)
+    replicator = app.state.replicator = Replicator(database, cluster, config.name, app, lambda who: {WHO: who})
     server = HTTPServer(app, http_host, http_port, credentials.http_server, certified_by)
     status.also_measured += [runtime.measured, server.measured]
     url = f"https://{_bracketed(http_host)}:{server.port}"
@@ -221,7 +222,7 @@ async def _watch_certificates(credentials: Credentials, access: Access, server: 
                 next_warning = monotonic_seconds()
         except CertificateError as error:
             _log.error("the new certificates can't be used, the old ones stay: %s", error)
-        server.part_with(access.why_refused)
+        server.disconnect(access.why_refused)
         if monotonic_seconds() >= next_warning:
             next_warning = monotonic_seconds() + _WARN_AGAIN_SECONDS
             for sentence in credentials.expiring():

@@ -11,6 +11,7 @@ import os
 from threading import Lock
 from typing import Any
 
+from crdtdb.clock import thread_seconds
 from crdtdb.errors import SelectorError, TooLargeError
 from crdtdb.limits import (
     PATTERN_BYTES_MAX,
@@ -19,7 +20,6 @@ from crdtdb.limits import (
     PATTERN_SECONDS_MAX,
     PATTERN_SECONDS_PER_TEXT,
 )
-from crdtdb.wallclock import thread_seconds
 
 _large = Lock()
 

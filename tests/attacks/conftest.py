@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from crdtdb.cli.demo.cluster import DemoCluster
-from crdtdb.cluster.authority import issue
+from crdtdb.security.authority import issue
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crdtdb.cli.demo.cluster import DemoCluster
-from crdtdb.wallclock import monotonic_seconds
+from crdtdb.clock import monotonic_seconds
 
 
 def tls(cluster: DemoCluster, name: str = "n1", who: str | None = None) -> ssl.SSLSocket:

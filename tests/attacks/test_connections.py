@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from crdtdb.admission import Connections
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
 from crdtdb.limits import HEAD_BYTES_MAX, HEADERS_MAX
+from crdtdb.security.admission import Connections
 from tests.attacks.raw import flood, many, plain, status, tls
 from tests.attacks.watch import MB, Watch, at_once, client_of, pid_of
 

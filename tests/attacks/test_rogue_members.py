@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
-from crdtdb.cluster.authority import issue
-from crdtdb.cluster.certificates import cluster_of, read_certificate
+from crdtdb.security.authority import issue
+from crdtdb.security.certificates import cluster_of, read_certificate
 from crdtdb.testing.rogues import bend, mutate
 from crdtdb.wire.codec import decode_message, encode_message
 from crdtdb.wire.frames import frame
@@ -99,9 +99,9 @@ def test_frames_with_one_thing_changed(cluster: DemoCluster, rogues: list[Rogue]
                 if connection is None:
                     continue
                 entered += 1
-                rogue.rename(rogue.dice.random() < 0.5)
+                rogue.rename(rogue.rng.random() < 0.5)
                 valid = [encode_message(rogue.message(stand_in.engine, 1)) for _ in range(4)]
-                send(connection, *((mutate if rogue.dice.random() < 0.9 else bend)(one, rogue.dice) for one in valid))
+                send(connection, *((mutate if rogue.rng.random() < 0.9 else bend)(one, rogue.rng) for one in valid))
     assert entered >= len(rogues)
 
 

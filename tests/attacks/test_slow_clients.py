@@ -16,11 +16,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from crdtdb.cluster.authority import create_authority, issue
-from crdtdb.cluster.tls import Credentials, certified_by
+from crdtdb.clock import monotonic_seconds
 from crdtdb.http import connection, server
 from crdtdb.http.server import HTTPServer
-from crdtdb.wallclock import monotonic_seconds
+from crdtdb.security.authority import create_authority, issue
+from crdtdb.security.tls import Credentials, certified_by
 from tests.attacks.raw import answer, flood, many, plain, seconds_until_closed, secured, status
 from tests.attacks.watch import at_once
 

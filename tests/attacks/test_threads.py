@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from crdtdb.cli.demo.cluster import DemoCluster
-from crdtdb.wallclock import monotonic_seconds
+from crdtdb.clock import monotonic_seconds
 from tests.attacks.watch import MB, Watch, at_once, client_of, fill
 
 pytestmark = pytest.mark.processes

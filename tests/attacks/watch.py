@@ -14,8 +14,8 @@ from typing import Self, TypeVar
 import httpx
 
 from crdtdb.cli.demo.cluster import DemoCluster
-from crdtdb.cluster.tls import Credentials
-from crdtdb.wallclock import monotonic_seconds
+from crdtdb.clock import monotonic_seconds
+from crdtdb.security.tls import Credentials
 from tests.json_posts import HOOKS
 
 T = TypeVar("T")

@@ -9,36 +9,36 @@ from typing import Any
 import crdtdb
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import EMPTY, DotSet, Lineage, Lineages, Session
-from crdtdb.certified import Certified
-from crdtdb.cluster.access import Revocations
-from crdtdb.cluster.actions import Dial, Log, Send
-from crdtdb.cluster.engine import Engine, NodeIdentity
+from crdtdb.cluster.engine.actions import Dial, Log, Send
+from crdtdb.cluster.engine.engine import Engine, NodeIdentity
 from crdtdb.couchdb import Checkpoints, Trees, local_ids, put_local
+from crdtdb.couchdb.replication.spec import check_described
 from crdtdb.database import Database
+from crdtdb.database.system_collection import SystemCollection
 from crdtdb.errors import InvalidInputError
 from crdtdb.gossip import GossipConfig
-from crdtdb.replicating.specs import check_described
 from crdtdb.security import Permissions
+from crdtdb.security.peer import PeerIdentity
+from crdtdb.security.revocation import Revocations
+from crdtdb.security.users import Users
 from crdtdb.store import Store
-from crdtdb.store.contents import content_of
-from crdtdb.system import SystemCollection
+from crdtdb.store.layout.contents import content_of
 from crdtdb.testing.invariants import check_store
-from crdtdb.users import Users
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.codec import clock_digest, decode_message, encode_message
 from crdtdb.wire.messages import (
     MINOR,
     Ack,
-    Ask,
     Audit,
-    Busy,
+    BucketDots,
+    BucketsRequest,
+    BucketSums,
     Compare,
-    DotsOf,
+    DotsRequest,
     Fetch,
     Greeting,
     Hello,
-    LineagesOf,
-    ListOf,
+    LineagesMessage,
     LockAnswer,
     LockAsk,
     LockCheck,
@@ -49,20 +49,20 @@ from crdtdb.wire.messages import (
     LockTurn,
     Member,
     Message,
-    More,
-    PageOf,
+    PageCredit,
+    PageMessage,
     Part,
     Piece,
     Ping,
-    Poke,
     Probe,
     Refuse,
+    Retry,
     Rumor,
-    Same,
     Status,
-    SumsOf,
+    SyncHint,
+    SyncRequest,
     Ticket,
-    Want,
+    UpToDate,
     Welcome,
 )
 from tests.store.worlds import Node
@@ -71,9 +71,9 @@ CONFIG = GossipConfig(showing_interval=1.0, tombstone_grace=0.0)
 FILE = b"a file" * 100
 
 
-def certified(name: str) -> Certified:
+def certified(name: str) -> PeerIdentity:
     """The certificate of a node."""
-    return Certified("c", "node", name)
+    return PeerIdentity("c", "node", name)
 
 
 class Peer:
@@ -190,7 +190,7 @@ def check(member: Peer) -> None:
     dict(SystemCollection(store, "system.replicator", check_described).bodies())
     member.engine.locks.overview()
     list(local_ids(store, "notes"))
-    for name in store.held.names:
+    for name in store.root.names:
         trees = Trees(store, name)
         for tree in trees.all("", None, False):
             tree.document(None)
@@ -259,7 +259,7 @@ class Rogue:
     """Knows what a member says when, and says it with one thing changed."""
 
     def __init__(self, name: str = "r", seed: int = 0) -> None:
-        self.name, self.dice = name, Random(f"rogue {name} {seed}")
+        self.name, self.rng = name, Random(f"rogue {name} {seed}")
         self.store = Node(f"rogue{seed}").store
         furnish(Database(self.store), "r")
         furnish_system(self.store, name)
@@ -278,7 +278,7 @@ class Rogue:
         whole = self.store.outgoing(EMPTY, whole=True)
         found.append(whole.next_page().parcel)
         whole.close()
-        places = [(name, doc_id) for name in self.store.held.names for doc_id, _ in self.store.documents(name)]
+        places = [(name, doc_id) for name in self.store.root.names for doc_id, _ in self.store.documents(name)]
         for at in range(0, len(places), 2):
             parcel = self.store.rumor(places[at : at + 2])
             if parcel is not None:
@@ -291,95 +291,95 @@ class Rogue:
 
     def rename(self, admits: bool) -> None:
         """Write everything as a new actor, so that it is news; `admits` is whether it says that it is that actor."""
-        self.written_by = self.dice.randbytes(16)
+        self.written_by = self.rng.randbytes(16)
         self.actor = self.written_by if admits else self.store.actor
 
     @property
     def clock(self) -> DotSet:
         """Its node clock."""
-        return DotSet({self.written_by: self.store.held.clock.ranges(self.store.actor)})
+        return DotSet({self.written_by: self.store.root.clock.ranges(self.store.actor)})
 
     def parcel(self) -> Any:
         """Return a parcel of some of its documents."""
-        return decode(self.dice.choice(self._parcels).replace(self.store.actor, self.written_by))
+        return decode(self.rng.choice(self._parcels).replace(self.store.actor, self.written_by))
 
     def _lineages(self, victim: Engine) -> Message:
         """Return in which sessions the actors of this store wrote, or of the victim's: as it is, or as it might be."""
-        store = self.dice.choice([self.store, victim.store])
-        lineages = store.held.lineages
-        if self.dice.random() < 0.3:
-            session = Session(self.dice.randint(1, 9), self.dice.randbytes(16))
+        store = self.rng.choice([self.store, victim.store])
+        lineages = store.root.lineages
+        if self.rng.random() < 0.3:
+            session = Session(self.rng.randint(1, 9), self.rng.randbytes(16))
             lineages = Lineages({victim.store.actor: Lineage((session,), None)})
-        return LineagesOf(self.dice.random() < 0.5, store.held.clock, lineages)
+        return LineagesMessage(self.rng.random() < 0.5, store.root.clock, lineages)
 
     def _part(self, payload: bytes) -> Message:
         """Return one of two parts of a payload: the other comes soon, or never."""
-        half, number = len(payload) // 2, self.dice.randrange(2)
-        return Part(self.dice.randrange(2), number, 2, payload[half:] if number else payload[:half])
+        half, number = len(payload) // 2, self.rng.randrange(2)
+        return Part(self.rng.randrange(2), number, 2, payload[half:] if number else payload[:half])
 
     def greeting(self) -> Greeting:
         """Return what it says of itself."""
         identity = self.store.identity
         return Greeting(
-            1, MINOR, "c", self.name, identity.store_id, self.store.actor, f"{self.name}:1", 1, self.store.held.clock
+            1, MINOR, "c", self.name, identity.store_id, self.store.actor, f"{self.name}:1", 1, self.store.root.clock
         )
 
     def message(self, victim: Engine, exchange: int) -> Message:
         """Return a valid message of any kind, about an exchange of the victim's."""
-        dice, clock, mine = self.dice, self.clock, self.written_by
+        rng, clock, mine = self.rng, self.clock, self.written_by
         me, other = victim.membership.me, Member("n2", b"2" * 16, b"2" * 16, "n2", 3, Status.SUSPECT)
         members = tuple(
-            dice.choice(
+            rng.choice(
                 [
                     (me._replace(status=Status.DEAD),),
                     (me._replace(incarnation=2**53 - 1), other),
                     tuple(victim.membership.others.values()),
-                    (Member("made-up", dice.randbytes(16), dice.randbytes(16), "9.9.9.9:1", 5, Status.ALIVE),),
+                    (Member("made-up", rng.randbytes(16), rng.randbytes(16), "9.9.9.9:1", 5, Status.ALIVE),),
                     (),
                 ]
             )
         )
         sha256, roster = content_of(FILE).sha256, victim.locks._digest or bytes(8)
-        ticket = Ticket(dice.choice([1, 2**50, 2**63 - 1]), self.name, 1)
-        token = dice.choice([0, 1, 7, 2**53, 2**62 - 1])
-        dots = tuple((mine, counter, dice.getrandbits(64)) for counter in range(1, 4))
+        ticket = Ticket(rng.choice([1, 2**50, 2**63 - 1]), self.name, 1)
+        token = rng.choice([0, 1, 7, 2**53, 2**62 - 1])
+        dots = tuple((mine, counter, rng.getrandbits(64)) for counter in range(1, 4))
         makers: list[Any] = [
             lambda: Hello(self.greeting()),
             lambda: Welcome(self.greeting()),
-            lambda: Refuse(dice.randint(1, 8), "so it is"),
-            lambda: Ping(dice.randrange(9), members),
-            lambda: Ack(dice.randrange(9), members, clock_digest(dice.choice([clock, victim.store.held.clock]))),
-            lambda: Probe(dice.randrange(9), "n2", members),
-            lambda: Ask(exchange, dice.choice([EMPTY, clock]), dice.random() < 0.5, dice.random() < 0.5),
-            lambda: PageOf(exchange, 0, dice.random() < 0.7, self.parcel()),
-            lambda: PageOf(exchange, dice.randrange(3), dice.random() < 0.5, self.parcel()),
-            lambda: PageOf(exchange, 0, dice.random() < 0.7, self.parcel()),
-            lambda: More(exchange, 9),
-            lambda: Same(exchange),
+            lambda: Refuse(rng.randint(1, 8), "so it is"),
+            lambda: Ping(rng.randrange(9), members),
+            lambda: Ack(rng.randrange(9), members, clock_digest(rng.choice([clock, victim.store.root.clock]))),
+            lambda: Probe(rng.randrange(9), "n2", members),
+            lambda: SyncRequest(exchange, rng.choice([EMPTY, clock]), rng.random() < 0.5, rng.random() < 0.5),
+            lambda: PageMessage(exchange, 0, rng.random() < 0.7, self.parcel()),
+            lambda: PageMessage(exchange, rng.randrange(3), rng.random() < 0.5, self.parcel()),
+            lambda: PageMessage(exchange, 0, rng.random() < 0.7, self.parcel()),
+            lambda: PageCredit(exchange, 9),
+            lambda: UpToDate(exchange),
             lambda: Rumor(self.parcel(), ("n2",)),
             lambda: Rumor(self.parcel(), ("n2",)),
             lambda: Rumor(self.parcel(), ("n2",)),
-            Poke,
-            lambda: Busy(exchange, dice.choice(["joining", "compare", "x"])),
+            SyncHint,
+            lambda: Retry(exchange, rng.choice(["joining", "compare", "x"])),
             lambda: Fetch(exchange, sha256, 0, 8),
-            lambda: Piece(exchange, sha256, 0, True, dice.choice([FILE, FILE[1:], b"", None])),
-            lambda: Compare(exchange, dice.choice([EMPTY, clock]), dice.random() < 0.5),
-            lambda: SumsOf(exchange, True, True, ((mine, 0, 3, 2**64 - 1), (victim.store.actor, 0, 1, 5))),
-            lambda: ListOf(exchange, ((mine, 0), (victim.store.actor, 0))),
-            lambda: DotsOf(exchange, True, dots),
-            lambda: Want(exchange, ((mine, 1), (victim.store.actor, 1))),
+            lambda: Piece(exchange, sha256, 0, True, rng.choice([FILE, FILE[1:], b"", None])),
+            lambda: Compare(exchange, rng.choice([EMPTY, clock]), rng.random() < 0.5),
+            lambda: BucketSums(exchange, True, True, ((mine, 0, 3, 2**64 - 1), (victim.store.actor, 0, 1, 5))),
+            lambda: BucketsRequest(exchange, ((mine, 0), (victim.store.actor, 0))),
+            lambda: BucketDots(exchange, True, dots),
+            lambda: DotsRequest(exchange, ((mine, 1), (victim.store.actor, 1))),
             Audit,
             lambda: self._lineages(victim),
             lambda: LockAsk(1, roster, "invoice", ticket, 30_000),
             lambda: LockHold(1, roster, "invoice", ticket, token, 30_000),
             lambda: LockCheck(1, roster, "invoice", token),
-            lambda: LockAnswer(dice.randrange(9), True, token, ""),
+            lambda: LockAnswer(rng.randrange(9), True, token, ""),
             lambda: LockFree("invoice", ticket, True),
             lambda: LockTurn("invoice"),
             lambda: LockTell(roster),
             lambda: LockTold(roster, token, (("invoice", ticket, token, 30_000),)),
-            lambda: self._part(encode_message(PageOf(exchange, 0, True, self.parcel()))),
+            lambda: self._part(encode_message(PageMessage(exchange, 0, True, self.parcel()))),
             lambda: self._part(encode_message(Rumor(self.parcel(), ()))),
         ]
-        found: Message = dice.choice(makers)()
+        found: Message = rng.choice(makers)()
         return found

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from cryptography.x509.oid import ExtensionOID
 
-from crdtdb.cluster import certificates
-from crdtdb.cluster.authority import create_authority, finish_rotation, issue, issued, rotate, rotate_authority
-from crdtdb.cluster.certificates import certified_in, read_certificate, read_certificates, soon_expired
-from crdtdb.cluster.tls import Credentials
 from crdtdb.errors import CertificateError
+from crdtdb.security import certificates
+from crdtdb.security.authority import create_authority, finish_rotation, issue, issued, rotate, rotate_authority
+from crdtdb.security.certificates import certified_in, read_certificate, read_certificates, soon_expired
+from crdtdb.security.tls import Credentials
 
 
 @pytest.fixture

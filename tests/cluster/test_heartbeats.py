@@ -12,13 +12,13 @@ from typing import Any
 import anyio
 import pytest
 
-from crdtdb.cluster.authority import create_authority, issue
-from crdtdb.cluster.heartbeats import Heartbeats
-from crdtdb.cluster.links import Link
+from crdtdb.cluster.engine.heartbeats import Heartbeats
+from crdtdb.cluster.engine.links import Link
 from crdtdb.config import NodeConfig
 from crdtdb.node import Node, serving
+from crdtdb.security.authority import create_authority, issue
 from crdtdb.wire.codec import decode_message, encode_message
-from crdtdb.wire.messages import Ack, Member, Ping, Poke, Status
+from crdtdb.wire.messages import Ack, Member, Ping, Status, SyncHint
 
 MEMBER = Member("n2", bytes(16), bytes(16), "127.0.0.1:1", 1, Status.ALIVE)
 
@@ -43,7 +43,7 @@ def test_a_ping_is_answered_aside_and_nothing_else() -> None:
     assert answer is not None
     assert decode_message(answer) == Ack(5, (), b"12345678")
     assert heartbeats.answer(8, payload) is None
-    for other in (encode_message(Poke()), encode_message(Ack(1, (), bytes(8))), payload[:-1], payload[:2], b""):
+    for other in (encode_message(SyncHint()), encode_message(Ack(1, (), bytes(8))), payload[:-1], payload[:2], b""):
         assert heartbeats.answer(7, other) is None
     stranger: Any = OneLink(None)
     assert Heartbeats(stranger, heard.append).answer(7, payload) is None

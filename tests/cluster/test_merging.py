@@ -11,16 +11,16 @@ import pytest
 import crdtdb
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import DotSet
-from crdtdb.cluster.actions import Outbox, Send
-from crdtdb.cluster.exchanges import Exchanges
-from crdtdb.cluster.links import Link
+from crdtdb.cluster.engine.actions import Outbox, Send
+from crdtdb.cluster.engine.exchanges import Exchanges
+from crdtdb.cluster.engine.links import Link
 from crdtdb.database import Database
 from crdtdb.errors import EncodingError
 from crdtdb.gossip import GossipConfig
 from crdtdb.store import Received, Store
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.codec import decode_message, parcel_in
-from crdtdb.wire.messages import Ask, Message, More, PageOf, Same
+from crdtdb.wire.messages import Message, PageCredit, PageMessage, SyncRequest, UpToDate
 
 UPDATES = 20
 CONFIG = GossipConfig(updates_merged_at_once=UPDATES)
@@ -30,8 +30,8 @@ class Asker:
     """Bob asks ada, and the messages go where a test wants them."""
 
     def __init__(self, documents: int) -> None:
-        dice, ticks = Random(7), iter(range(1_700_000_000_000, 1_800_000_000_000))
-        self.ada, self.bob = (Store(MemoryBackend(), wall=lambda: next(ticks), draw=dice.randbytes) for _ in range(2))
+        rng, ticks = Random(7), iter(range(1_700_000_000_000, 1_800_000_000_000))
+        self.ada, self.bob = (Store(MemoryBackend(), wall=lambda: next(ticks), draw=rng.randbytes) for _ in range(2))
         self.ids = [f"d{number:04}" for number in range(documents)]
         self.notes, self.mine = Database(self.ada)["notes"], Database(self.bob)["notes"]
         for doc_id in self.ids:
@@ -57,21 +57,21 @@ class Asker:
     def sent(self) -> list[Message]:
         return [decode_message(one.payload) for one in self.outbox.take() if isinstance(one, Send)]
 
-    def ask(self) -> Iterator[PageOf]:
+    def ask(self) -> Iterator[PageMessage]:
         """Let bob ask, and return the pages that ada answers with."""
         self.exchanges.ask(self.link, 1.0)
         (asked,) = self.sent()
-        assert isinstance(asked, Ask)
+        assert isinstance(asked, SyncRequest)
         outgoing = self.ada.outgoing(asked.clock, asked.whole, brief=asked.brief)
         last, number = False, 0
         while not last:
             page = outgoing.next_page()
             last = page.last
-            yield PageOf(asked.exchange, number, last, page.parcel)
+            yield PageMessage(asked.exchange, number, last, page.parcel)
             number += 1
         outgoing.close()
 
-    def take(self, page: PageOf) -> None:
+    def take(self, page: PageMessage) -> None:
         self.exchanges.page(self.link, page, 1.0)
 
     def pump(self) -> bool:
@@ -82,7 +82,7 @@ class Asker:
 
     def agree(self) -> bool:
         check_store(self.bob)
-        return self.bob.held.clock >= self.ada.held.clock and self.mine.digest() == self.notes.digest()
+        return self.bob.root.clock >= self.ada.root.clock and self.mine.digest() == self.notes.digest()
 
 
 def test_writers_and_frames_have_their_turn_between_slices() -> None:
@@ -100,7 +100,7 @@ def test_writers_and_frames_have_their_turn_between_slices() -> None:
     assert turns == 5
     assert asker.slices[-1] == (3, True)
     assert asker.exchanges.finished == 1
-    assert asker.bob.held.clock >= asker.ada.held.clock
+    assert asker.bob.root.clock >= asker.ada.root.clock
     assert len(asker.mine.siblings(asker.ids[-1])) == 2
     check_store(asker.bob)
 
@@ -120,7 +120,7 @@ def lose_the_link(asker: Asker) -> None:
 
 
 def say_that_nothing_is_missing(asker: Asker) -> None:
-    asker.exchanges.same(asker.link, Same(1))
+    asker.exchanges.same(asker.link, UpToDate(1))
 
 
 def fall_silent(asker: Asker) -> None:
@@ -137,7 +137,7 @@ def test_what_was_merged_is_kept_and_the_clock_waits(happen: Callable[[Asker], N
     happen(asker)
     assert not asker.pump()
     assert asker.updated() == 2 * UPDATES
-    assert not asker.bob.held.clock >= asker.ada.held.clock
+    assert not asker.bob.root.clock >= asker.ada.root.clock
     check_store(asker.bob)
     asker.sent()
     for again in asker.ask():
@@ -149,7 +149,7 @@ def test_what_was_merged_is_kept_and_the_clock_waits(happen: Callable[[Asker], N
 
 
 def test_pages_wait_behind_the_one_that_is_merged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crdtdb.store.exchange.PAGE_DOCUMENTS_MAX", 2 * UPDATES)
+    monkeypatch.setattr("crdtdb.store.replication.exchange.PAGE_DOCUMENTS_MAX", 2 * UPDATES)
     asker = Asker(6 * UPDATES)
     asker.update()
     for page in asker.ask():
@@ -159,7 +159,7 @@ def test_pages_wait_behind_the_one_that_is_merged(monkeypatch: pytest.MonkeyPatc
     while asker.pump():
         assert len(asker.slices) <= 6
     assert asker.slices == [(UPDATES, False)] * 5 + [(UPDATES, True)]
-    wanted = [message.wanted for message in asker.sent() if isinstance(message, More)]
+    wanted = [message.wanted for message in asker.sent() if isinstance(message, PageCredit)]
     assert wanted == [1 + CONFIG.pages_ahead, 2 + CONFIG.pages_ahead]
     assert asker.agree()
 
@@ -189,14 +189,14 @@ def test_a_later_slice_that_does_not_follow_is_asked_for_in_another_form() -> No
     assert asker.slices[-1] == (UPDATES, False)
     asker.pump()
     assert asker.exchanges.asked_again == 1
-    (again,) = (message for message in asker.sent() if isinstance(message, Ask))
+    (again,) = (message for message in asker.sent() if isinstance(message, SyncRequest))
     assert not again.brief
     assert all("b" in asker.mine.get(f"f{number:04}")["tags"] for number in range(UPDATES))
-    assert not asker.bob.held.clock >= asker.ada.held.clock
+    assert not asker.bob.root.clock >= asker.ada.root.clock
     outgoing = asker.ada.outgoing(again.clock, again.whole, brief=again.brief)
     last = outgoing.next_page()
     outgoing.close()
-    asker.take(PageOf(again.exchange, 0, last.last, last.parcel))
+    asker.take(PageMessage(again.exchange, 0, last.last, last.parcel))
     while asker.pump():
         pass
     assert asker.exchanges.finished == 1

@@ -6,7 +6,7 @@ import pytest
 
 from crdtdb.testing.rogues import bend, mutate
 from crdtdb.wire.codec import encode_message
-from crdtdb.wire.messages import Ask, Compare, Hello, PageOf, Welcome
+from crdtdb.wire.messages import Compare, Hello, PageMessage, SyncRequest, Welcome
 from tests.cluster.rogue import Peer, Rogue, check, furnish, meet
 
 STATES = ("accepted", "dialed", "greeted", "asked", "asks", "compares", "compared", "fetches")
@@ -14,7 +14,7 @@ STATES = ("accepted", "dialed", "greeted", "asked", "asks", "compares", "compare
 
 def drive(victim: Peer, rogue: Rogue, state: str) -> tuple[int, int]:
     """Bring a victim into a state; return the link, and the exchange that goes on there."""
-    dice, exchange = rogue.dice, 1
+    rng, exchange = rogue.rng, 1
     dials = state in ("dialed", "asked", "compares", "fetches")
     link = victim.open(rogue.name, f"{rogue.name}:1" if dials else None)
     victim.perform()
@@ -22,22 +22,22 @@ def drive(victim: Peer, rogue: Rogue, state: str) -> tuple[int, int]:
         return link, exchange
     victim.hear(link, encode_message((Welcome if dials else Hello)(rogue.greeting())))
     if dials:
-        asked = [one.exchange for one in victim.said(link, Ask)]
+        asked = [one.exchange for one in victim.said(link, SyncRequest)]
         exchange = asked[-1] if asked else exchange
     if state == "asks":
-        victim.hear(link, encode_message(Ask(exchange, rogue.clock, False, dice.random() < 0.5)))
+        victim.hear(link, encode_message(SyncRequest(exchange, rogue.clock, False, rng.random() < 0.5)))
     elif state == "compared":
         victim.hear(link, encode_message(Compare(exchange, rogue.clock, False)))
     elif state == "compares":
         found = victim.engine.links.get(link)
         if found is not None:
             victim.engine.exchanges._give_up(link)
-            victim.engine.exchanges.compare(found, victim.now, audit=dice.random() < 0.5)
+            victim.engine.exchanges.compare(found, victim.now, audit=rng.random() < 0.5)
             victim.work()
         compared = victim.said(link, Compare)
         exchange = compared[-1].exchange if compared else exchange
     elif state == "fetches":
-        victim.hear(link, encode_message(PageOf(exchange, 0, True, rogue.parcel())))
+        victim.hear(link, encode_message(PageMessage(exchange, 0, True, rogue.parcel())))
     return link, exchange
 
 
@@ -46,17 +46,17 @@ def test_any_frame_with_one_thing_changed_in_any_state(seed: int) -> None:
     rogue, victim, honest = Rogue(seed=seed), Peer("n1", seed), Peer("n2", seed)
     furnish(victim.database)
     meet(victim, honest)
-    dice = rogue.dice
+    rng = rogue.rng
     for _ in range(60):
         victim.sent.clear()
-        rogue.rename(dice.random() < 0.5)
-        state = dice.choice(STATES)
+        rogue.rename(rng.random() < 0.5)
+        state = rng.choice(STATES)
         link, exchange = drive(victim, rogue, state)
-        for _ in range(dice.randint(1, 8)):
+        for _ in range(rng.randint(1, 8)):
             payload = encode_message(rogue.message(victim.engine, exchange))
-            changed = mutate(payload, dice) if dice.random() < 0.9 else bend(payload, dice)
+            changed = mutate(payload, rng) if rng.random() < 0.9 else bend(payload, rng)
             victim.hear(link, changed)
-            if dice.random() < 0.1:
+            if rng.random() < 0.1:
                 victim.pass_time(1.0)
         victim.pass_time(1.0)
         victim.engine.closed(link, victim.now)
@@ -69,9 +69,9 @@ def test_any_frame_with_one_thing_changed_in_any_state(seed: int) -> None:
     honest.pass_time(victim.now - honest.now)
     for _ in range(6):  # lies about histories make a node enter as a new store, which closes its connections
         meet(victim, honest, 40)
-        if victim.store.held.clock == honest.store.held.clock:
+        if victim.store.root.clock == honest.store.root.clock:
             break
-    assert victim.store.held.clock == honest.store.held.clock
+    assert victim.store.root.clock == honest.store.root.clock
     assert victim.database["notes"].digest() == honest.database["notes"].digest()
     assert not victim.engine.boundary.faults
 

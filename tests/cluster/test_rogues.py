@@ -8,35 +8,35 @@ from typing import Any
 import pytest
 
 from crdtdb.causality import EMPTY, Dot, DotSet
-from crdtdb.cluster.boundary import Boundary
+from crdtdb.cluster.engine.boundary import Boundary
 from crdtdb.documents import NO_PATH, Body, Leaf, Rev, State
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.local import LOCAL
 from crdtdb.errors import StoreFullError
 from crdtdb.limits import CLOCK_ACTORS_MAX, HANDSHAKE_FRAME_BYTES_MAX, HOLD_OFF_SECONDS_MAX, INCARNATION_MAX
 from crdtdb.security import NOBODY_NAMED, Level, Permissions, Principal
-from crdtdb.store.contents import content_of
+from crdtdb.store.layout.contents import content_of
 from crdtdb.testing.replicas import CREATION
 from crdtdb.wire.codec import encode_message
+from crdtdb.wire.delta_batch import ParcelWriter
 from crdtdb.wire.messages import (
-    Ask,
     Fetch,
     Greeting,
     Hello,
     LockHold,
     LockTold,
     Member,
-    PageOf,
+    PageMessage,
     Piece,
     Ping,
     Refusal,
     Refuse,
     Rumor,
     Status,
+    SyncRequest,
     Ticket,
     Welcome,
 )
-from crdtdb.wire.parcels import ParcelWriter
 from tests.cluster.rogue import Peer, check, furnish, meet
 
 MAD = b"mad".ljust(16)
@@ -61,7 +61,7 @@ def dialed(victim: Peer) -> tuple[int, int]:
     link = victim.open("mad", "mad:1")
     victim.perform()
     victim.hear(link, encode_message(Welcome(greeting(DotSet.vector({MAD: 9})))))
-    return link, victim.said(link, Ask)[-1].exchange
+    return link, victim.said(link, SyncRequest)[-1].exchange
 
 
 def parcel(name: str, doc_id: str, text: bytes, actor: bytes = MAD, counter: int = 1, **changes: Any) -> list[Any]:
@@ -92,7 +92,7 @@ def serves_on(victim: Peer) -> None:
     honest = Peer("n2")
     meet(victim, honest, 60)
     assert honest.database["notes"].get("later") == {"n": 1}
-    assert honest.store.held.clock == victim.store.held.clock
+    assert honest.store.root.clock == victim.store.root.clock
     check(honest)
     for one in (victim, honest):
         assert not one.engine.boundary.faults
@@ -209,7 +209,7 @@ def test_a_name_that_no_collection_can_have(name: str) -> None:
     link = accepted(victim)
     victim.hear(link, encode_message(Rumor(parcel(name, "x", b"{}"), ())))
     assert is_closed(victim, link)
-    assert name not in victim.store.held.names
+    assert name not in victim.store.root.names
     serves_on(victim)
 
 
@@ -231,7 +231,7 @@ def test_an_attachment_that_is_not_what_its_digest_says() -> None:
     entry = {"content_type": "text/plain", "digest": file.digest, "length": 8, "revpos": 1, "sha256": file.sha256.hex()}
     text = json.dumps({"_attachments": {"x": entry}}, separators=(",", ":")).encode()
     link, exchange = dialed(victim)
-    victim.hear(link, encode_message(PageOf(exchange, 0, True, parcel("notes", "x", text))))
+    victim.hear(link, encode_message(PageMessage(exchange, 0, True, parcel("notes", "x", text))))
     assert victim.said(link, Fetch)
     victim.hear(link, encode_message(Piece(exchange, file.sha256, 0, True, b"no file!")))
     assert is_closed(victim, link)
@@ -253,7 +253,7 @@ def test_an_attachment_in_a_piece_that_is_too_large() -> None:
     }
     text = json.dumps({"_attachments": {"x": entry}}, separators=(",", ":")).encode()
     link, exchange = dialed(victim)
-    victim.hear(link, encode_message(PageOf(exchange, 0, True, parcel("notes", "x", text))))
+    victim.hear(link, encode_message(PageMessage(exchange, 0, True, parcel("notes", "x", text))))
     victim.hear(link, encode_message(Piece(exchange, file.sha256, 3, True, b"x" * 1_000_000)))
     assert is_closed(victim, link)
 
@@ -389,12 +389,12 @@ def test_an_honest_member_that_believes_a_rogue_is_not_kept_out() -> None:
         last = Dot(honest.store.actor, 2**40)
         forged = parcel(f"forged{attempt}", "x", b"{}", creations=frozenset([last]))
         victim.hear(accepted(victim), encode_message(Rumor(forged, ())))
-        assert last in victim.store.held.clock
+        assert last in victim.store.root.clock
         for _ in range(12):
             meet(victim, honest, 40)
-            if victim.store.held.clock == honest.store.held.clock:
+            if victim.store.root.clock == honest.store.root.clock:
                 break
-        assert victim.store.held.clock == honest.store.held.clock
+        assert victim.store.root.clock == honest.store.root.clock
         assert not victim.engine.boundary.refused.get("n2")
         assert not honest.engine.boundary.refused.get("n1")
     assert honest.engine.readiness.ready
@@ -421,7 +421,7 @@ def test_counters_at_their_end_do_not_keep_a_node_from_writing(where: str) -> No
             named[0], named[3] = [MAD, CREATOR, mine], [[0, 1, 1], [2, 1, 2**63 - 1]]
         victim.hear(link, encode_message(Rumor(named, ())))
         assert is_closed(victim, link)
-        assert victim.store.held.clock.highest(victim.store.actor) < 1_000
+        assert victim.store.root.clock.highest(victim.store.actor) < 1_000
         victim.pass_time(200)
     assert sum("enters as a new store" in line for line in victim.logs) == (where == "clock")
     serves_on(victim)
@@ -437,11 +437,11 @@ def test_clocks_of_actors_without_end() -> None:
             named = parcel("notes", f"x{at}", b"{}")
             named[0] = [MAD, CREATOR, *clock.actors]
             named[3] = [[0, 1, 1], *([n, 1, 1] for n in range(2, many + 2))]
-            victim.hear(link, encode_message(PageOf(exchange, 0, True, named)))
+            victim.hear(link, encode_message(PageMessage(exchange, 0, True, named)))
             assert is_closed(victim, link) == (many == 20_000)
             victim.engine.closed(link, victim.now)
             victim.pass_time(200)
-    assert len(victim.store.held.clock.actors) <= CLOCK_ACTORS_MAX
+    assert len(victim.store.root.clock.actors) <= CLOCK_ACTORS_MAX
     link = victim.open("n2", "n2:1")
     victim.perform()
     assert all(len(payload) < HANDSHAKE_FRAME_BYTES_MAX for number, payload in victim.sent if number == link)

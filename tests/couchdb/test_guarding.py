@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 import crdtdb
-from crdtdb.couchdb import RefusedError, Writes, incoming
-from crdtdb.couchdb.guarding import Author, Guard
+from crdtdb.couchdb import CouchError, Writes, incoming
+from crdtdb.couchdb.validation import Author, DocumentValidator
 from crdtdb.documents import put, resolve
-from crdtdb.scripting import Function, Refusal
+from crdtdb.javascript import Function, Refusal
 
 
 class Asked:
@@ -33,8 +33,8 @@ def asked() -> Asked:
     return Asked()
 
 
-def guard(db: crdtdb.Database, asked: Asked) -> Guard:
-    return Guard(db.store, "notes", [Function("f", "")], asked, Author({}, {}))  # type: ignore[arg-type]
+def guard(db: crdtdb.Database, asked: Asked) -> DocumentValidator:
+    return DocumentValidator(db.store, "notes", [Function("f", "")], asked, Author({}, {}))  # type: ignore[arg-type]
 
 
 def test_what_changed_in_between_is_looked_at_again(asked: Asked) -> None:
@@ -62,8 +62,8 @@ def test_of_many_the_refused_ones_stay_away_also_after_a_change(asked: Asked) ->
 def test_a_refusal_leaves_nothing(asked: Asked) -> None:
     with crdtdb.open("memory:") as db:
         db.create("notes")
-        before = db.store.held
+        before = db.store.root
         asked.refused = ["a"]
-        with pytest.raises(RefusedError, match="no"):
+        with pytest.raises(CouchError, match="no"):
             guard(db, asked).write("notes", "a", lambda state, write: put(state, write, None, b"{}"))
-        assert db.store.held is before
+        assert db.store.root is before

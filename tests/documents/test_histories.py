@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from crdtdb.canonical_json import canonical
 from crdtdb.causality import Dot, DotSet
 from crdtdb.documents import (
     NO_PATH,
@@ -19,7 +20,6 @@ from crdtdb.documents import (
     put,
     view,
 )
-from crdtdb.jsontext import canonical
 from crdtdb.testing.replicas import CREATION, Replica
 
 

@@ -228,7 +228,7 @@ def test_a_text_where_another_has_fields_in_an_object() -> None:
 def test_automatic_resolvers_decide_on_bodies_and_leave_fields() -> None:
     two = Two(put(f=crdtdb.Set(["s"])), put(f=crdtdb.Counter(7), more=1), common=False)
     assert two.count() == 1
-    two.notes[0].settle(crdtdb.resolvers.last_write_wins)
+    two.notes[0].settle(crdtdb.database.resolvers.last_write_wins)
     document = two.talk()
     assert [one.path for one in two.notes[0].siblings("k")] == [(), ("f",)]
     assert document["f"] == ["s"]
@@ -251,18 +251,18 @@ def test_a_document_that_is_deleted_has_no_conflict() -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_random_histories_of_disputes_lose_nothing_that_was_not_seen(seed: int) -> None:
     """Three stores make fields of any type at two paths, edit, put on, delete and resolve what they see; all agree."""
-    dice, kinds = Random(seed), list(TYPES)
+    rng, kinds = Random(seed), list(TYPES)
     nodes = [Node(name) for name in ("ada", "bob", "cy")]
     collections = [Database(node.store).collection("notes") for node in nodes]
     for _ in range(50):
-        node, other = dice.sample(range(3), 2)
+        node, other = rng.sample(range(3), 2)
         notes = collections[node]
-        if dice.random() < 0.3 and "k" in collections[other]:
+        if rng.random() < 0.3 and "k" in collections[other]:
             nodes[node].hear(nodes[other])
         elif "k" not in notes:
             notes.put("k", {"title": "x"})
         else:
-            act(notes, dice, kinds)
+            act(notes, rng, kinds)
         check_store(nodes[node].store)
     for _ in range(2):
         for node, other in permutations(range(3), 2):
@@ -278,12 +278,12 @@ def test_random_histories_of_disputes_lose_nothing_that_was_not_seen(seed: int) 
         assert collections[0].get("k") == {**collections[0].get("k"), **siblings[0].body}
 
 
-def act(notes: crdtdb.Collection, dice: Random, kinds: list[Any]) -> None:
+def act(notes: crdtdb.Collection, rng: Random, kinds: list[Any]) -> None:
     siblings = notes.siblings("k")
-    chosen, what = dice.choice(siblings), dice.choice(["make", "make", "edit", "put", "delete", "resolve"])
+    chosen, what = rng.choice(siblings), rng.choice(["make", "make", "edit", "put", "delete", "resolve"])
     read = [(one.rev, one.body) for one in siblings]
     if what == "make":
-        name, kind = dice.choice("fg"), dice.choice(kinds)
+        name, kind = rng.choice("fg"), rng.choice(kinds)
         if name in siblings[0].body:
             return
         with notes.edit("k") as document:
@@ -292,10 +292,10 @@ def act(notes: crdtdb.Collection, dice: Random, kinds: list[Any]) -> None:
         with notes.edit("k") as document:
             for path, kind in notes.get("k").fields.items():
                 if len(path) == 1 and hasattr(document[path[0]], "kind"):
-                    operation, arguments = catalogue.field_type(kind).sample(dice, document[path[0]].value)
+                    operation, arguments = catalogue.field_type(kind).sample(rng, document[path[0]].value)
                     document.perform([{"path": path[0], "operation": operation, **arguments}])
     elif what == "put":
-        notes.put("k", {**chosen.body, "title": dice.choice("xyz")}, chosen.rev)
+        notes.put("k", {**chosen.body, "title": rng.choice("xyz")}, chosen.rev)
         left = [one.body for one in notes.siblings("k") if one.path]
         assert len(left) >= len([one for one in siblings if one.path]), read
     elif what == "delete" and (chosen.path or sum(not one.path for one in siblings) > 1):

@@ -12,13 +12,13 @@ import crdtdb
 from crdtdb.causality import DotSet
 from crdtdb.database import Database
 from crdtdb.errors import CrdtdbError, DotCollisionError, EncodingError, TooLargeError
-from crdtdb.store import JunctionMissingError
+from crdtdb.store import MissingAncestorError
 from crdtdb.wire.cbor import decode, encode
-from crdtdb.wire.parcels import Parcel
+from crdtdb.wire.delta_batch import DeltaBatch
 from tests.nonsense import spoil
 from tests.store.worlds import Node
 
-REFUSALS = (EncodingError, DotCollisionError, TooLargeError, JunctionMissingError)
+REFUSALS = (EncodingError, DotCollisionError, TooLargeError, MissingAncestorError)
 
 
 def sender() -> Node:
@@ -61,7 +61,7 @@ def arrives(parcel: list[Any]) -> None:
     before = bob.digest()
     try:
         parcel[5][0][2] = encode(parcel[5][0][2])
-        bob.store.receive(Parcel(decode(encode(parcel))), advance=True)
+        bob.store.receive(DeltaBatch(decode(encode(parcel))), advance=True)
     except REFUSALS:
         assert bob.digest() == before
         assert notes.get("a") == {"mine": "bob's", "likes": 1}

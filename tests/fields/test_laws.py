@@ -66,9 +66,9 @@ def test_a_value_is_taken_or_refused_by_a_named_error(kind: type[Field], data: s
 @given(data=st.data())
 def test_any_arguments_are_taken_or_refused_and_nothing_is_half_done(kind: type[Field], data: st.DataObject) -> None:
     replica = FieldReplica(kind, 1, iter(range(1, 1_000)))  # type: ignore[arg-type]
-    dice = Random(data.draw(st.integers(0, 1_000)))
+    rng = Random(data.draw(st.integers(0, 1_000)))
     for _ in range(4):
-        replica.edit(dice)
+        replica.edit(rng)
     draft = Draft(replica.state.fields, replica.state.journals, Signature(Dot(b"z" * 16, 1), 5_000))
     operation = data.draw(st.sampled_from([*kind.operations, "nonsense"]))
     names = st.sampled_from(["by", "at", "count", "text", "values", "value", "element", "key", "other"])

@@ -24,7 +24,7 @@ class History:
     """Three stores; each collects what it knows all to hold, at any time."""
 
     def __init__(self, seed: int) -> None:
-        self.dice = Random(seed)
+        self.rng = Random(seed)
         self.nodes = [Node(f"{name}{seed}") for name in ("ada", "bob", "cy")]
         self.notes = [Database(node.store).collection("notes") for node in self.nodes]
         self.acknowledged = [[DotSet()] * 3 for _ in self.nodes]
@@ -34,8 +34,8 @@ class History:
             notes.declare(SCHEMA)
 
     def step(self) -> None:
-        number, other = self.dice.sample(range(3), 2)
-        what = self.dice.choice(
+        number, other = self.rng.sample(range(3), 2)
+        what = self.rng.choice(
             ["hear"] * 12 + ["collect"] * 4 + ["type"] * 2 + ["put"] * 2 + ["remove"] * 3 + ["delete"]
         )
         if what == "hear":
@@ -51,14 +51,14 @@ class History:
         (third,) = {0, 1, 2} - {number, other}
         self.nodes[number].hear(self.nodes[other])
         mine = self.acknowledged[number]
-        mine[other] = self.nodes[other].store.held.clock
+        mine[other] = self.nodes[other].store.root.clock
         told = self.acknowledged[other][third]
-        if self.nodes[number].store.held.clock >= told:
+        if self.nodes[number].store.root.clock >= told:
             mine[third] |= told
 
     def collect(self, number: int) -> None:
         store = self.nodes[number].store
-        cut = store.held.clock
+        cut = store.root.clock
         for other in {0, 1, 2} - {number}:
             cut &= self.acknowledged[number][other]
         store.collector.reach_cut(cut)
@@ -66,26 +66,26 @@ class History:
             pass
 
     def write(self, notes: crdtdb.Collection, what: str) -> None:
-        dice, name = self.dice, self.dice.choice(["body", "items"])
+        rng, name = self.rng, self.rng.choice(["body", "items"])
         if "k" not in notes:
-            notes.put("k", {one: self.value(one) for one in SCHEMA if dice.random() < 0.6})
+            notes.put("k", {one: self.value(one) for one in SCHEMA if rng.random() < 0.6})
         elif what == "put":
             before = notes.get("k")
             notes.put("k", {**before, name: self.value(name)}, before.rev)
         elif what == "type":
             with notes.edit("k") as document:
                 field, letter = document[name], next(self.letters)
-                field.insert(dice.randint(0, len(field)), letter if name == "body" else [letter])
+                field.insert(rng.randint(0, len(field)), letter if name == "body" else [letter])
         elif what == "remove" and name in notes.get("k"):
             with notes.edit("k") as document:
                 del document[name]
-                if dice.random() < 0.2:
+                if rng.random() < 0.2:
                     document[name] = self.value(name)
         elif what == "delete":
             notes.delete("k", notes.get("k").rev)
 
     def value(self, name: str) -> Any:
-        text = self.dice.choice(["", "=", next(self.letters)])
+        text = self.rng.choice(["", "=", next(self.letters)])
         return text if name == "body" else list(text)
 
     def check(self) -> None:
@@ -125,7 +125,7 @@ def test_many_histories() -> None:
 def test_without_lives_it_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rule broken: one text a path, whatever was removed there; and collection that knows of no life."""
     monkeypatch.setattr(Draft, "begin_life", lambda self, anchor=None: None)
-    monkeypatch.setattr("crdtdb.documents.collecting._living", lambda state: "")
+    monkeypatch.setattr("crdtdb.documents.garbage._living", lambda state: "")
     history = History(0)
     ada = history.notes[0]
     ada.put("k", {"body": "old"})

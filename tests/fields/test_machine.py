@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 import crdtdb
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.database import Database
+from crdtdb.database.pull import pull
 from crdtdb.documents import view
 from crdtdb.errors import NotFoundError
-from crdtdb.store import JunctionMissingError, Store, pull
+from crdtdb.store import MissingAncestorError, Store
 from crdtdb.testing.invariants import check_store
-from crdtdb.wire.parcels import Parcel
+from crdtdb.wire.delta_batch import DeltaBatch
 from tests.fields import model
 from tests.fields.model import Event
 
@@ -28,7 +29,7 @@ class Machine:
     """The stores, and what each of them has heard of."""
 
     def __init__(self, seed: int, nodes: int = 3) -> None:
-        self.dice = Random(seed)
+        self.rng = Random(seed)
         self.backends = [MemoryBackend() for _ in range(nodes)]
         self.ticks = count(1_700_000_000_000)
         self.stores = [self.open(n) for n in range(nodes)]
@@ -38,7 +39,7 @@ class Machine:
         self.late: list[tuple[list[object], str, set[Event]]] = []
 
     def open(self, node: int) -> Store:
-        return Store(self.backends[node], wall=lambda: next(self.ticks), draw=self.dice.randbytes)
+        return Store(self.backends[node], wall=lambda: next(self.ticks), draw=self.rng.randbytes)
 
     def collection(self, node: int) -> crdtdb.Collection:
         return Database(self.stores[node]).collection("notes")
@@ -53,50 +54,50 @@ class Machine:
     # Writing
 
     def write(self, node: int, doc_id: str) -> None:
-        notes, dice = self.collection(node), self.dice
+        notes, rng = self.collection(node), self.rng
         if doc_id not in notes:
             self.create(node, doc_id)
             return
-        what = dice.choice(["edit"] * 7 + ["delete", "put", "whole"])
+        what = rng.choice(["edit"] * 7 + ["delete", "put", "whole"])
         if what == "delete":
             notes.delete(doc_id, notes.get(doc_id).rev)
         elif what == "put":
             before = notes.get(doc_id)
-            notes.put(doc_id, {**before, "title": dice.randint(0, 2)}, before.rev)
+            notes.put(doc_id, {**before, "title": rng.randint(0, 2)}, before.rev)
         elif what == "whole":
             self.put_whole(node, doc_id)
         else:
             self.edit(node, doc_id)
 
     def create(self, node: int, doc_id: str) -> None:
-        notes, dice = self.collection(node), self.dice
+        notes, rng = self.collection(node), self.rng
         life = self.life(node, doc_id)
         if self.known[node][doc_id]:
             self.event(node, doc_id, "reset")
-        body: dict[str, Any] = {"title": dice.randint(0, 2)}
-        if dice.random() < 0.7:
-            by = dice.randint(0, 3)
+        body: dict[str, Any] = {"title": rng.randint(0, 2)}
+        if rng.random() < 0.7:
+            by = rng.randint(0, 3)
             body["likes"] = crdtdb.Counter(by)
             self.event(node, doc_id, "add", "likes", by)
-        if dice.random() < 0.7:
-            on = dice.random() < 0.5
+        if rng.random() < 0.7:
+            on = rng.random() < 0.5
             body["on"] = crdtdb.Flag(on)
             self.event(node, doc_id, "flag", "on", on)
-        if dice.random() < 0.7:
+        if rng.random() < 0.7:
             body["tags"] = crdtdb.Set(["x"])
             self.event(node, doc_id, "element", "tags", "x")
-        if dice.random() < 0.7:
+        if rng.random() < 0.7:
             body["reg"], body["mv"] = crdtdb.Register("old"), crdtdb.MultiValue(["old"])
             self.event(node, doc_id, "write", "reg", "old")
             self.event(node, doc_id, "write", "mv", "old")
-        if dice.random() < 0.7:
+        if rng.random() < 0.7:
             body["m"] = crdtdb.Map({"k": 1, "n": crdtdb.Counter(2)})
             self.event(node, doc_id, "here", "m")
             self.event(node, doc_id, "write", "m.k", 1)
             self.event(node, doc_id, "add", "m.n", 2)
         for path, kind in (("body", crdtdb.Text), ("items", crdtdb.List)):
-            if dice.random() < 0.7:
-                letter = dice.choice(["", "=", next(self.letters)])  # "=": others may begin with it, too
+            if rng.random() < 0.7:
+                letter = rng.choice(["", "=", next(self.letters)])  # "=": others may begin with it, too
                 body[path] = kind(letter if path == "body" else list(letter))
                 self.event(node, doc_id, "begin", path, text=life)
                 self.event(node, doc_id, "type", path, letter, life)
@@ -110,11 +111,11 @@ class Machine:
 
     def put_whole(self, node: int, doc_id: str) -> None:
         """Write as a client does that knows no fields."""
-        notes, dice = self.collection(node), self.dice
+        notes, rng = self.collection(node), self.rng
         before = notes.get(doc_id)
         body = dict(before)
         if "likes" in body:
-            by = dice.randint(-2, 2)
+            by = rng.randint(-2, 2)
             body["likes"] += by
             self.event(node, doc_id, "add", "likes", by) if by else None
         if "tags" in body:
@@ -124,32 +125,32 @@ class Machine:
             text = self.shown_text(node, doc_id, "body", before["body"])
             if text is not None:
                 letter = next(self.letters)
-                at = dice.randint(0, len(body["body"]))
+                at = rng.randint(0, len(body["body"]))
                 body["body"] = body["body"][:at] + letter + body["body"][at:]
                 self.event(node, doc_id, "type", "body", letter, text)
         notes.put(doc_id, body, before.rev)
 
     def edit(self, node: int, doc_id: str) -> None:
-        notes, dice = self.collection(node), self.dice
+        notes, rng = self.collection(node), self.rng
         with notes.edit(doc_id) as doc:
-            for path in dice.sample(["likes", "on", "tags", "reg", "mv", "m", "body", "items"], 2):
+            for path in rng.sample(["likes", "on", "tags", "reg", "mv", "m", "body", "items"], 2):
                 if path not in doc:
                     continue
                 getattr(self, f"edit_{path}")(node, doc_id, doc[path])
 
     def edit_likes(self, node: int, doc_id: str, field: Any) -> None:
-        by = self.dice.randint(1, 5)
+        by = self.rng.randint(1, 5)
         field.increment(by)
         self.event(node, doc_id, "add", "likes", by)
 
     def edit_on(self, node: int, doc_id: str, field: Any) -> None:
-        on = self.dice.random() < 0.5
+        on = self.rng.random() < 0.5
         field.enable() if on else field.disable()
         self.event(node, doc_id, "flag", "on", on)
 
     def edit_tags(self, node: int, doc_id: str, field: Any) -> None:
-        value = self.dice.choice("xyz")
-        if self.dice.random() < 0.6:
+        value = self.rng.choice("xyz")
+        if self.rng.random() < 0.6:
             field.add(value)
             self.event(node, doc_id, "element", "tags", value)
         elif value in field.value:
@@ -169,14 +170,14 @@ class Machine:
         self.event(node, doc_id, "write", "mv", value)
 
     def edit_m(self, node: int, doc_id: str, field: Any) -> None:
-        what = self.dice.choice(["k", "n", "drop"])
+        what = self.rng.choice(["k", "n", "drop"])
         here = field.value
         if what == "k":
             value = next(self.numbers)
             field.set("k", value)
             self.event(node, doc_id, "write", "m.k", value)
         elif what == "n":
-            by = self.dice.randint(1, 3)
+            by = self.rng.randint(1, 3)
             if "n" in here:
                 field["n"].increment(by)
             else:
@@ -198,12 +199,12 @@ class Machine:
         text = self.shown_text(node, doc_id, path, here)
         if text is None:
             return
-        if here and self.dice.random() < 0.3:
-            at = self.dice.randrange(len(here))
+        if here and self.rng.random() < 0.3:
+            at = self.rng.randrange(len(here))
             field.delete(at)
             self.event(node, doc_id, "erase", path, here[at], text)
         else:
-            at, letter = self.dice.randint(0, len(here)), next(self.letters)
+            at, letter = self.rng.randint(0, len(here)), next(self.letters)
             field.insert(at, letter if path == "body" else [letter])
             self.event(node, doc_id, "type", path, letter, text)
 
@@ -233,23 +234,23 @@ class Machine:
             self.late.append((parcel, doc_id, set(self.known[other][doc_id])))
         if not self.late:
             return
-        chosen, its_id, known = self.dice.choice(self.late)
+        chosen, its_id, known = self.rng.choice(self.late)
         try:
-            self.stores[node].receive(Parcel(chosen))
-        except JunctionMissingError:
+            self.stores[node].receive(DeltaBatch(chosen))
+        except MissingAncestorError:
             return
         self.known[node][its_id] |= known
 
     def half(self, node: int, other: int) -> None:
         """An exchange that is cut off before its clock is taken over."""
-        outgoing = self.stores[other].outgoing(self.stores[node].held.clock)
+        outgoing = self.stores[other].outgoing(self.stores[node].root.clock)
         if not outgoing.nothing:
             try:
-                self.stores[node].receive(Parcel(outgoing.next_page().parcel), advance=False)
+                self.stores[node].receive(DeltaBatch(outgoing.next_page().parcel), advance=False)
                 for one in IDS:
                     if self.brings(node, other, one):
                         self.known[node][one] |= self.known[other][one]
-            except JunctionMissingError:
+            except MissingAncestorError:
                 pass
         outgoing.close()
 
@@ -263,7 +264,7 @@ class Machine:
         )
 
     def restart(self, node: int) -> None:
-        if self.dice.random() < 0.5:
+        if self.rng.random() < 0.5:
             self.stores[node]._identity.stopped(self.backends[node])  # a clean stop goes on as the same actor
         self.stores[node] = self.open(node)
 
@@ -317,14 +318,14 @@ class Machine:
 
 def run(seed: int, steps: int = 40) -> None:
     machine = Machine(seed)
-    dice = machine.dice
+    rng = machine.rng
     for _ in range(steps):
-        node, other = dice.sample(range(3), 2)
-        what = dice.choice(["write"] * 6 + ["hear", "hear", "rumor", "rumor", "half", "restart"])
+        node, other = rng.sample(range(3), 2)
+        what = rng.choice(["write"] * 6 + ["hear", "hear", "rumor", "rumor", "half", "restart"])
         if what == "write":
-            machine.write(node, dice.choice(IDS))
+            machine.write(node, rng.choice(IDS))
         elif what == "rumor":
-            machine.rumor(node, other, dice.choice(IDS))
+            machine.rumor(node, other, rng.choice(IDS))
         elif what == "restart":
             machine.restart(node)
         else:
@@ -339,7 +340,7 @@ def run(seed: int, steps: int = 40) -> None:
     for node in range(3):
         machine.check(node)
         check_store(machine.stores[node])
-    assert len({store.digest("notes") if "notes" in store.held.names else "" for store in machine.stores}) == 1
+    assert len({store.digest("notes") if "notes" in store.root.names else "" for store in machine.stores}) == 1
     shown = [{one: dict(doc) for one in IDS if (doc := machine.collection(n)._find(one)) is not None} for n in range(3)]
     assert shown[0] == shown[1] == shown[2]
 

@@ -14,22 +14,23 @@ from hypothesis import strategies as st
 import crdtdb
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import DotSet
-from crdtdb.cluster.actions import Outbox, Send
-from crdtdb.cluster.exchanges import Exchanges
-from crdtdb.cluster.links import Link
+from crdtdb.cluster.engine.actions import Outbox, Send
+from crdtdb.cluster.engine.exchanges import Exchanges
+from crdtdb.cluster.engine.links import Link
 from crdtdb.crdts import Journals
 from crdtdb.database import Database
+from crdtdb.database.pull import pull
 from crdtdb.documents import NOTHING, State
 from crdtdb.errors import CrdtdbError, DotCollisionError, EncodingError, TooLargeError
 from crdtdb.gossip import GossipConfig
-from crdtdb.store import JunctionMissingError, Store, pull
+from crdtdb.store import MissingAncestorError, Store
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.codec import decode_message, encode_message
+from crdtdb.wire.delta_batch import DeltaBatch, NotFollowingError
+from crdtdb.wire.delta_states import is_successor
 from crdtdb.wire.frames import frame
-from crdtdb.wire.messages import Ask, PageOf
-from crdtdb.wire.parcels import NotFollowingError, Parcel
-from crdtdb.wire.successors import is_successor
+from crdtdb.wire.messages import PageMessage, SyncRequest
 from tests.fields.test_machine import IDS, Machine
 from tests.nonsense import spoil
 
@@ -49,8 +50,8 @@ class Pair:
     """Two stores that both have one document with a field of each type."""
 
     def __init__(self) -> None:
-        dice, ticks = Random(7), iter(range(1_700_000_000_000, 1_800_000_000_000))
-        self.ada, self.bob = (Store(MemoryBackend(), wall=lambda: next(ticks), draw=dice.randbytes) for _ in range(2))
+        rng, ticks = Random(7), iter(range(1_700_000_000_000, 1_800_000_000_000))
+        self.ada, self.bob = (Store(MemoryBackend(), wall=lambda: next(ticks), draw=rng.randbytes) for _ in range(2))
         self.notes(self.ada).put(
             "a",
             {
@@ -74,11 +75,11 @@ class Pair:
             with self.notes(store).edit("a") as document:
                 edit(document)
 
-    def told(self, brief: bool = True) -> Parcel:
-        outgoing = self.ada.outgoing(self.bob.held.clock, brief=brief)
+    def told(self, brief: bool = True) -> DeltaBatch:
+        outgoing = self.ada.outgoing(self.bob.root.clock, brief=brief)
         page = outgoing.next_page()
         outgoing.close()
-        return Parcel(page.parcel)
+        return DeltaBatch(page.parcel)
 
     def agree(self) -> None:
         pull(self.bob, self.ada)
@@ -88,7 +89,7 @@ class Pair:
             check_store(store)
 
 
-def is_brief(parcel: Parcel) -> bool:
+def is_brief(parcel: DeltaBatch) -> bool:
     return all(is_successor(decode(one.encoded)) for one in parcel.documents)
 
 
@@ -101,7 +102,7 @@ def at_rest(journals: Journals) -> object:
     return {address: (dict(one.vector), one.creations, dict(one.updates)) for address, one in journals.items()}
 
 
-def same(brief: Parcel, plain: Parcel, receiver: Store) -> int:
+def same(brief: DeltaBatch, plain: DeltaBatch, receiver: Store) -> int:
     """Check that each document that comes as a successor is the state that comes otherwise; return how many there were."""
     found = 0
     assert [one[:2] for one in brief.documents] == [one[:2] for one in plain.documents]
@@ -134,9 +135,9 @@ def same(brief: Parcel, plain: Parcel, receiver: Store) -> int:
 
 def compare(node: Store, other: Store) -> int:
     found = 0
-    pages = [other.outgoing(node.held.clock, brief=brief) for brief in (True, False)]
+    pages = [other.outgoing(node.root.clock, brief=brief) for brief in (True, False)]
     if not pages[0].nothing:
-        brief, plain = (Parcel(one.next_page().parcel) for one in pages)
+        brief, plain = (DeltaBatch(one.next_page().parcel) for one in pages)
         found = same(brief, plain, node)
     for one in pages:
         one.close()
@@ -145,15 +146,15 @@ def compare(node: Store, other: Store) -> int:
 
 def run(seed: int, steps: int = 60) -> int:
     machine = Machine(seed, nodes=2 + seed % 2)
-    dice, found = machine.dice, 0
+    rng, found = machine.rng, 0
     for _ in range(steps):
-        node, other = dice.sample(range(len(machine.stores)), 2)
-        what = dice.choice(["write", "write", "hear", "rumor", "half"])
+        node, other = rng.sample(range(len(machine.stores)), 2)
+        what = rng.choice(["write", "write", "hear", "rumor", "half"])
         if what == "write":
-            machine.write(node, dice.choice(IDS))
+            machine.write(node, rng.choice(IDS))
             continue
         found += compare(machine.stores[node], machine.stores[other])
-        machine.rumor(node, other, dice.choice(IDS)) if what == "rumor" else getattr(machine, what)(node, other)
+        machine.rumor(node, other, rng.choice(IDS)) if what == "rumor" else getattr(machine, what)(node, other)
     return found
 
 
@@ -185,9 +186,9 @@ def test_a_keystroke_in_a_megabyte_fits_150_bytes() -> None:
         crdtdb.sync(ada, bob)
         with ada["notes"].edit("a") as document:
             document["body"].insert(524_400, "x")
-        page = ada.store.outgoing(bob.store.held.clock, brief=True).next_page()
-        assert len(frame(encode_message(PageOf(1, 0, True, page.parcel)))) <= 150
-        bob.store.receive(Parcel(page.parcel), advance=True)
+        page = ada.store.outgoing(bob.store.root.clock, brief=True).next_page()
+        assert len(frame(encode_message(PageMessage(1, 0, True, page.parcel)))) <= 150
+        bob.store.receive(DeltaBatch(page.parcel), advance=True)
         assert bob["notes"].get("a")["body"] == ada["notes"].get("a")["body"]
 
 
@@ -222,7 +223,7 @@ def test_one_removal_is_found_by_its_hash_and_for_more_the_receiver_asks() -> No
     pair.edit(pair.ada, lambda doc: doc["tags"].discard("tag 4"))
     assert is_brief(pair.told())
     before = pair.bob.digest("notes")
-    with pytest.raises(JunctionMissingError, match="what follows on something that isn't here"):
+    with pytest.raises(MissingAncestorError, match="what follows on something that isn't here"):
         pair.bob.receive(pair.told(), advance=True)
     assert pair.bob.digest("notes") == before
     pair.agree()
@@ -246,7 +247,7 @@ def test_what_the_receiver_has_taken_away_meanwhile_it_asks_for() -> None:
     pair.edit(pair.bob, EDITS["discard"])
     told = pair.told()
     assert is_brief(told)
-    with pytest.raises(JunctionMissingError):
+    with pytest.raises(MissingAncestorError):
         pair.bob.receive(told, advance=True)
     pair.agree()
 
@@ -268,7 +269,7 @@ def test_whoever_has_nothing_gets_everything() -> None:
     pair = Pair()
     pair.edit(pair.ada, EDITS["keystroke"])
     outgoing = pair.ada.outgoing(DotSet(), brief=True)
-    assert not is_brief(Parcel(outgoing.next_page().parcel))
+    assert not is_brief(DeltaBatch(outgoing.next_page().parcel))
     outgoing.close()
 
 
@@ -280,14 +281,14 @@ def test_rumors_tell_what_they_told_by_what_came_after() -> None:
         encoded = pair.ada.rumor([("notes", "a")], brief=True)
         assert encoded is not None
         sizes.append(len(encode(encoded)))
-        parcel = Parcel(encoded)
+        parcel = DeltaBatch(encoded)
         assert is_brief(parcel)
         pair.bob.receive(parcel)
     assert pair.ada.digest("notes") == pair.bob.digest("notes")
     assert max(sizes) < 250
     plain = pair.ada.rumor([("notes", "a")])
     assert plain is not None
-    assert not is_brief(Parcel(plain))
+    assert not is_brief(DeltaBatch(plain))
 
 
 def test_a_rumor_that_was_lost_is_asked_for() -> None:
@@ -296,8 +297,8 @@ def test_a_rumor_that_was_lost_is_asked_for() -> None:
         pair.edit(pair.ada, EDITS[what])
         encoded = pair.ada.rumor([("notes", "a")], brief=True)
     assert encoded is not None
-    with pytest.raises(JunctionMissingError):
-        pair.bob.receive(Parcel(encoded))
+    with pytest.raises(MissingAncestorError):
+        pair.bob.receive(DeltaBatch(encoded))
     pair.agree()
 
 
@@ -310,8 +311,8 @@ def test_a_text_that_no_rumor_brought_is_asked_for() -> None:
     pair.edit(pair.ada, lambda doc: doc.__setitem__("second", crdtdb.Text("begun")), EDITS["append"])
     encoded = pair.ada.rumor([("notes", "a")], brief=True)
     assert encoded is not None
-    with pytest.raises(JunctionMissingError):
-        pair.bob.receive(Parcel(encoded))
+    with pytest.raises(MissingAncestorError):
+        pair.bob.receive(DeltaBatch(encoded))
     pair.agree()
     assert pair.notes(pair.bob).get("a")["second"] == "begun"
 
@@ -324,21 +325,21 @@ def test_a_check_that_is_wrong_is_no_reason_to_believe_anything() -> None:
     pair.edit(pair.ada, EDITS["add"])
     parcel = tampered(pair, lambda told: told.__setitem__(9, (told[9] + 1) % 2**64))
     before = pair.bob.digest("notes")
-    with pytest.raises(JunctionMissingError):
+    with pytest.raises(MissingAncestorError):
         pair.bob.receive(parcel, advance=True)
     assert pair.bob.digest("notes") == before
     pair.agree()
 
 
-def tampered(pair: Pair, change: Callable[[list[Any]], object]) -> Parcel:
-    outgoing = pair.ada.outgoing(pair.bob.held.clock, brief=True)
+def tampered(pair: Pair, change: Callable[[list[Any]], object]) -> DeltaBatch:
+    outgoing = pair.ada.outgoing(pair.bob.root.clock, brief=True)
     encoded: list[Any] = decode(encode(outgoing.next_page().parcel))
     outgoing.close()
     told = decode(encoded[5][0][2])
     assert is_successor(told)
     change(told)
     encoded[5][0][2] = encode(told)
-    return Parcel(decode(encode(encoded)))
+    return DeltaBatch(decode(encode(encoded)))
 
 
 @settings(max_examples=300, deadline=None)
@@ -350,7 +351,7 @@ def test_nonsense_in_any_place_is_refused_or_readable(data: st.DataObject) -> No
 
     try:
         pair.bob.receive(tampered(pair, lambda told: spoil(data, told)), advance=True)
-    except (EncodingError, DotCollisionError, TooLargeError, JunctionMissingError):
+    except (EncodingError, DotCollisionError, TooLargeError, MissingAncestorError):
         assert pair.bob.digest("notes") == before
         pair.agree()
         return
@@ -370,9 +371,9 @@ def test_a_successor_where_whole_documents_were_asked_for_is_refused() -> None:
 # Who speaks what
 
 
-def sent(outbox: Outbox) -> list[Ask]:
+def sent(outbox: Outbox) -> list[SyncRequest]:
     messages = [decode_message(one.payload) for one in outbox.take() if isinstance(one, Send)]
-    return [message for message in messages if isinstance(message, Ask)]
+    return [message for message in messages if isinstance(message, SyncRequest)]
 
 
 @pytest.mark.parametrize(("minor", "brief"), [(1, False), (2, False), (3, True)])
@@ -399,7 +400,7 @@ def test_each_failure_asks_for_the_next_form() -> None:
         outgoing = pair.ada.outgoing(message.clock, message.whole, brief=message.brief)
         page = outgoing.next_page()
         outgoing.close()
-        exchanges.page(link, PageOf(message.exchange, 0, page.last, page.parcel), 1.0)
+        exchanges.page(link, PageMessage(message.exchange, 0, page.last, page.parcel), 1.0)
     assert forms == [(True, False), (False, False)]
     assert exchanges.asked_again == 1
     pair.agree()

@@ -14,15 +14,17 @@ from crdtdb.causality import DotSet
 from crdtdb.crdts import Sequence
 from crdtdb.crdts.sequences import client_of
 from crdtdb.database import Database
+from crdtdb.database.pull import pull
 from crdtdb.errors import ConflictError, InvalidInputError, StoreFullError, TooLargeError
 from crdtdb.limits import JOURNAL_UPDATES_MAX
-from crdtdb.store import JunctionMissingError, Store, keys, pull
-from crdtdb.store.sequences import Open, OpenSequences
+from crdtdb.store import MissingAncestorError, Store
+from crdtdb.store.layout import keys
+from crdtdb.store.open_sequences import Open, OpenSequences
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.virtual import VirtualDisk
 from crdtdb.wire.codec import encode_message
-from crdtdb.wire.messages import PageOf
-from crdtdb.wire.parcels import Parcel
+from crdtdb.wire.delta_batch import DeltaBatch
+from crdtdb.wire.messages import PageMessage
 from tests.store.worlds import Node
 
 
@@ -71,11 +73,11 @@ def test_a_keystroke_stores_and_ships_tens_of_bytes_however_long_the_text_is(len
     assert len(updates) == 1
     assert updates[0] < 100
     assert sum(len(key) + len(value or b"") for key, value in batch.items()) < 600
-    outgoing = people.ada.store.outgoing(people.bob.store.held.clock)
+    outgoing = people.ada.store.outgoing(people.bob.store.root.clock)
     page = outgoing.next_page()
     outgoing.close()
-    assert len(encode_message(PageOf(1, 0, True, page.parcel))) < 300
-    people.bob.store.receive(Parcel(page.parcel), advance=True)
+    assert len(encode_message(PageMessage(1, 0, True, page.parcel))) < 300
+    people.bob.store.receive(DeltaBatch(page.parcel), advance=True)
     assert people.same()[length // 2 : length // 2 + 2] == "xx"
 
 
@@ -111,10 +113,10 @@ def test_updates_fold_into_a_snapshot_and_a_peer_that_lacks_a_few_gets_those_alo
     people.bob.hear(people.ada)  # who lacks much gets the snapshot
     assert len(people.same()) == 6 + 3 * JOURNAL_UPDATES_MAX
     people.notes._store.grown.append(("notes", "a", next(iter(_state(people.ada).journals))))
-    before = people.bob.store.held.clock
+    before = people.bob.store.root.clock
     keystroke(people.notes, 0, "!")
     people.notes._fold()
-    parcel = Parcel(people.ada.store.outgoing(before).next_page().parcel)
+    parcel = DeltaBatch(people.ada.store.outgoing(before).next_page().parcel)
     (journal,) = parcel.state(parcel.documents[0], lambda _: lambda: ())[0].journals.values()
     assert journal.snapshots == ()
     assert len(journal.updates) == 1
@@ -153,8 +155,8 @@ def test_history_7_the_half_delta() -> None:
             parcel = parcels[number]
             assert parcel is not None
             try:
-                people.bob.store.receive(Parcel(parcel))
-            except JunctionMissingError:
+                people.bob.store.receive(DeltaBatch(parcel))
+            except MissingAncestorError:
                 assert number == 1  # it builds on the first, which isn't here: nothing of it is taken
                 assert people.bobs.get("a")["body"] == "old b"
         assert sorted(people.same()) == sorted("old b12")
@@ -175,13 +177,13 @@ def test_history_7_the_half_delta_of_a_set() -> None:
         parcels.append(ada.store.rumor([("notes", "a")]))
     for parcel in reversed(parcels):
         assert parcel is not None
-        bob.store.receive(Parcel(parcel))
+        bob.store.receive(DeltaBatch(parcel))
         assert set(bobs.get("a")["tags"]) == {"older", "bob's", "one", "two"}
 
 
 def test_a_commit_that_fails_leaves_no_text_in_memory_that_the_disk_has_not() -> None:
-    disk, dice = VirtualDisk(), Random(1)
-    store = Store(disk.open(), draw=dice.randbytes)
+    disk, rng = VirtualDisk(), Random(1)
+    store = Store(disk.open(), draw=rng.randbytes)
     notes = Database(store).collection("notes")
     notes.put("a", {"body": crdtdb.Text("safe")})
     keystroke(notes, 4, "!")
@@ -208,10 +210,10 @@ def test_an_edit_that_raises_leaves_the_text_as_it_was() -> None:
 
 
 def test_every_actor_writes_under_a_client_id_of_its_own() -> None:
-    backend, dice = MemoryBackend(), Random(2)
+    backend, rng = MemoryBackend(), Random(2)
     actors = set()
     for n in range(4):  # each start after a stop that wasn't clean is another actor
-        store = Store(backend, draw=dice.randbytes)
+        store = Store(backend, draw=rng.randbytes)
         actors.add(store.actor)
         notes = Database(store).collection("notes")
         if n == 0:
@@ -286,7 +288,7 @@ def test_an_edit_can_be_tied_to_a_revision() -> None:
 
 
 def test_a_text_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crdtdb.store.texts.SEQUENCE_BYTES_MAX", 10_000)
+    monkeypatch.setattr("crdtdb.store.commit.texts.SEQUENCE_BYTES_MAX", 10_000)
     people = People("x" * 5_000)
     with pytest.raises(TooLargeError, match="the limit is 10,000"):
         keystroke(people.notes, 0, "y" * 6_000)
@@ -386,7 +388,7 @@ def test_a_text_reaches_a_node_that_knows_nothing() -> None:
         keystroke(people.notes, n)
     cy = Node("cy")
     outgoing = people.ada.store.outgoing(DotSet())
-    cy.store.receive(Parcel(outgoing.next_page().parcel), advance=True)
+    cy.store.receive(DeltaBatch(outgoing.next_page().parcel), advance=True)
     outgoing.close()
     assert Database(cy.store)["notes"].get("a")["body"] == "x" * 20 + "hello"
     check_store(cy.store)

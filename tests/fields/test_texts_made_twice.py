@@ -15,10 +15,10 @@ from crdtdb.causality import Dot
 from crdtdb.crdts import Draft, SequenceField, Signature, lives
 from crdtdb.crdts.sequences import Sequence, client_of
 from crdtdb.database import Database
+from crdtdb.database.pull import pull
 from crdtdb.documents.fields import check_received
 from crdtdb.errors import EncodingError
 from crdtdb.limits import JOURNAL_UPDATES_MAX
-from crdtdb.store import pull
 from crdtdb.testing.invariants import check_store
 from tests.store.worlds import Node
 
@@ -54,7 +54,7 @@ class Place:
     def collect(self) -> None:
         """Collect as if everybody had acknowledged all that is here."""
         collector = self.node.store.collector
-        collector.reach_cut(self.node.store.held.clock)
+        collector.reach_cut(self.node.store.root.clock)
         while collector.collect(lambda _: None):
             pass
 
@@ -401,10 +401,10 @@ def test_two_texts_of_older_versions_with_the_same_words_have_them_once(older: C
 def test_a_read_joins_nothing(older: Callable[[], None]) -> None:
     ada, bob = doubled("Hello", "World")
     older()
-    before = ada.node.store.held.clock
+    before = ada.node.store.root.clock
     with ada.notes.edit("k") as document:
         assert document["body"].conflicts
-    assert ada.node.store.held.clock == before
+    assert ada.node.store.root.clock == before
     assert met(ada, bob).field_conflicts
 
 

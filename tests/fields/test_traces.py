@@ -14,7 +14,7 @@ import crdtdb
 from crdtdb.crdts.sequences import client_of
 from crdtdb.store import Store
 from crdtdb.testing.invariants import check_store
-from crdtdb.wire.parcels import Parcel
+from crdtdb.wire.delta_batch import DeltaBatch
 from tests.store.worlds import Node
 
 EDITS_A_COMMIT = 100
@@ -60,7 +60,7 @@ class Author:
     def client(self) -> int:
         """Return the Yrs client id of the author's session, which begins with a first write."""
         crdtdb.Database(self.store).collection("begun").put(self.store.actor.hex(), {})
-        return client_of(self.store.held.lineages.of(self.store.actor).sessions[-1].tag)
+        return client_of(self.store.root.lineages.of(self.store.actor).sessions[-1].tag)
 
     def type(self, transactions: list[dict[str, Any]]) -> None:
         with self.notes.edit("text") as document:
@@ -80,7 +80,7 @@ class Author:
     def hear(self, other: Author, upto: int) -> None:
         """Take what the other sent, as far as the parents of what is typed next go."""
         while self.heard < len(other.sent) and other.sent[self.heard][0] <= upto:
-            self.store.receive(Parcel(other.sent[self.heard][1]))
+            self.store.receive(DeltaBatch(other.sent[self.heard][1]))
             self.heard += 1
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import anyio
 import httpx
 
-from crdtdb.cluster.authority import create_authority, issue
-from crdtdb.cluster.tls import Credentials
 from crdtdb.config import NodeConfig
 from crdtdb.node import Node, serving
+from crdtdb.security.authority import create_authority, issue
+from crdtdb.security.tls import Credentials
 from tests.forks.children import SECONDS_MAX, in_child, refused
 
 

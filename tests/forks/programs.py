@@ -57,7 +57,7 @@ def every_call(url: str) -> None:
     }
     for name, rows in begun.items():
         assert next(rows), name
-    reading, taken = store.reading()
+    reading, taken = store.snapshot()
     editing = notes.edit("text")
     steps: Any = editing.__enter__()
     put = notes.put  # bound before the fork
@@ -95,7 +95,7 @@ def every_call(url: str) -> None:
         "sync": lambda: crdtdb.sync(db, crdtdb.open("memory:")),
         "sync from": lambda: crdtdb.sync(crdtdb.open("memory:"), db),
         "sync with another": lambda: crdtdb.sync(other, crdtdb.open("memory:")),
-        "store": lambda: store.held,
+        "store": lambda: store.root,
         "actor": lambda: store.actor,
         "submit": lambda: store.submit(lambda transaction: None),
         "flush": lambda: store.flush(),
@@ -133,7 +133,7 @@ def thrown_away(url: str) -> None:
     held["db"]["notes"].bulk([{"_id": f"{n}", "x": "y" * 1000} for n in range(500)])
     held["rows"] = held["db"].store._backend.scan(b"", b"\xff")
     next(held["rows"])
-    held["snapshot"], _ = held["db"].store.reading()
+    held["snapshot"], _ = held["db"].store.snapshot()
 
     def child() -> None:
         held.clear()

@@ -143,8 +143,8 @@ def test_dialing_doubles_its_pauses_with_jitter_and_never_stops() -> None:
 
 
 def test_in_a_small_cluster_nobody_is_told_twice() -> None:
-    dice = Random(1)
-    nodes = {name: Rumors(4, dice) for name in ("ada", "bob", "cy")}
+    rng = Random(1)
+    nodes = {name: Rumors(4, rng) for name in ("ada", "bob", "cy")}
     nodes["ada"].heard([("notes", "a")], ())
     told = {"ada": 1}
     pending = ["ada"]
@@ -159,9 +159,9 @@ def test_in_a_small_cluster_nobody_is_told_twice() -> None:
 
 
 def test_a_rumor_reaches_nearly_all_of_a_large_cluster() -> None:
-    size, dice = 300, Random(1)
+    size, rng = 300, Random(1)
     names = [f"n{number}" for number in range(size)]
-    nodes = {name: Rumors(CONFIG.rumor_fanout, dice) for name in names}
+    nodes = {name: Rumors(CONFIG.rumor_fanout, rng) for name in names}
     nodes["n0"].heard([("notes", "a")], ())
     reached, wave, hops = {"n0"}, ["n0"], 0
     while wave:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from crdtdb.gossip.voting import ASKING_SECONDS, Kept, Vote, Voter
 from crdtdb.limits import LOCK_SECONDS_MAX
+from crdtdb.locks.voter import ASKING_SECONDS, Kept, Vote, Voter
 from crdtdb.wire.messages import Ticket
 
 A, B, C = (Ticket(stamp, name, 1) for stamp, name in enumerate("abc", 1))

@@ -15,15 +15,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import crdtdb
-from crdtdb.addresses import block_of
-from crdtdb.certified import Certified
+from crdtdb.cluster_port import PEER
 from crdtdb.errors import InvalidInputError
 from crdtdb.http.app import all_routes, make_app
-from crdtdb.http.notify import Subscription
 from crdtdb.http.permissions import NEEDS, reader
-from crdtdb.http.port import PEER
+from crdtdb.http.resources.notify import Subscription
 from crdtdb.security import Level, Permissions, Principal, check_security, level_of
-from crdtdb.users import SESSION_SECONDS, Attempts, Users
+from crdtdb.security.addresses import block_of
+from crdtdb.security.peer import PeerIdentity
+from crdtdb.security.users import SESSION_SECONDS, Attempts, Users
 from tests.http.test_api import Cluster, anyio_backend
 from tests.json_posts import ASYNC_HOOKS
 
@@ -69,7 +69,7 @@ def filled() -> Any:
         yield db
 
 
-def presenting(app: ASGIApp, certified: Certified | None) -> ASGIApp:
+def presenting(app: ASGIApp, certified: PeerIdentity | None) -> ASGIApp:
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         scope[PEER] = certified
         await app(scope, receive, send)
@@ -78,7 +78,7 @@ def presenting(app: ASGIApp, certified: Certified | None) -> ASGIApp:
 
 
 def client_of(app: ASGIApp, certificate: tuple[str, str] | None = None, user: str | None = None) -> httpx.AsyncClient:
-    certified = Certified("c1", *certificate, serial="1a") if certificate is not None else None
+    certified = PeerIdentity("c1", *certificate, serial="1a") if certificate is not None else None
     transport = httpx.ASGITransport(app=presenting(app, certified), raise_app_exceptions=False)
     auth = (user, f"the password of {user}") if user is not None else None
     return httpx.AsyncClient(transport=transport, base_url="https://node", auth=auth, event_hooks=ASYNC_HOOKS)

@@ -14,15 +14,14 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import crdtdb
-from crdtdb.certified import Certified
-from crdtdb.cluster.showing import Subscriptions
+from crdtdb.cluster.engine.system_collections import Subscriptions
+from crdtdb.cluster_port import PEER, Metric
 from crdtdb.couchdb import Trees
 from crdtdb.errors import LockError
-from crdtdb.gossip.leases import Lease, Stage
 from crdtdb.http.app import make_app
-from crdtdb.http.port import PEER
 from crdtdb.limits import REQUEST_BYTES_MAX
-from crdtdb.measuring import Measured
+from crdtdb.locks.leases import Lease, Stage
+from crdtdb.security.peer import PeerIdentity
 from crdtdb.wire.messages import Ticket
 from tests.json_posts import ASYNC_HOOKS
 
@@ -98,7 +97,7 @@ class Cluster:
         self.locks = Locks()
         self.subscriptions = Subscriptions("n1")
 
-    def why_refused(self, certified: Certified) -> str | None:
+    def why_refused(self, certified: PeerIdentity) -> str | None:
         return "the certificate was revoked" if certified.serial in self.revoked else None
 
     def revoke(self, serial: str, name: str, role: str, why: str, by: str) -> bool:
@@ -122,8 +121,8 @@ class Cluster:
     def audit(self, repair: bool, members: list[str] | None) -> list[dict[str, Any]]:
         return [{"peer": one, "clean": True} for one in members or ["n2"]]
 
-    def measured(self) -> list[Measured]:
-        return [Measured("documents", "Documents.", n, {"collection": f'a"{n}'}) for n in (1, 2)]
+    def measured(self) -> list[Metric]:
+        return [Metric("documents", "Documents.", n, {"collection": f'a"{n}'}) for n in (1, 2)]
 
     def name_of(self, actor: str) -> str:
         return f"node of {actor[:4]}"
@@ -131,7 +130,7 @@ class Cluster:
 
 def certified(app: ASGIApp) -> ASGIApp:
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[PEER] = Certified("c1", "client", "ada", "1a")
+        scope[PEER] = PeerIdentity("c1", "client", "ada", "1a")
         await app(scope, receive, send)
 
     return call

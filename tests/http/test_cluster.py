@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import crdtdb
-from crdtdb.certified import Certified
+from crdtdb.cluster_port import PEER
 from crdtdb.http.app import make_app
-from crdtdb.http.port import PEER
+from crdtdb.security.peer import PeerIdentity
 from crdtdb.store import Transaction
 from crdtdb.store.backup import check_backup
 from tests.http.test_api import Cluster, anyio_backend
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 def as_role(app: ASGIApp, role: str) -> httpx.AsyncClient:
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[PEER] = Certified("c1", role, "root", "2b")
+        scope[PEER] = PeerIdentity("c1", role, "root", "2b")
         await app(scope, receive, send)
 
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=call), base_url="https://node", event_hooks=ASYNC_HOOKS)

@@ -14,7 +14,7 @@ import pytest
 import crdtdb
 from crdtdb.http.app import make_app
 from crdtdb.limits import REQUEST_BYTES_MAX
-from crdtdb.store import keys
+from crdtdb.store.layout import keys
 from tests.http.test_api import Cluster, anyio_backend, certified, client, db_of
 from tests.json_posts import ASYNC_HOOKS
 
@@ -406,14 +406,14 @@ async def test_pages_of_other_origins_need_to_be_allowed() -> None:
 async def test_a_thousand_idle_long_polls_sleep_until_a_commit_wakes_them(client: httpx.AsyncClient) -> None:
     store = db_of(client).store
     moments = 0
-    take = store.moment
+    take = store.durable_snapshot
 
     def counted() -> Any:
         nonlocal moments
         moments += 1
         return take()
 
-    store.moment = counted  # type: ignore[method-assign]
+    store.durable_snapshot = counted  # type: ignore[method-assign]
     answers: list[list[str]] = []
 
     async def poll() -> None:

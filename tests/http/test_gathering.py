@@ -10,10 +10,10 @@ from functools import partial
 import anyio
 import pytest
 
+from crdtdb.aio.group_commit import AsyncGroupCommit
 from crdtdb.backends import open_backend
 from crdtdb.documents import State, Write, put
 from crdtdb.errors import ConflictError, StoreClosedError, StoreFullError
-from crdtdb.http.gathering import Gathering
 from crdtdb.store import Store, Transaction
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +59,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_writes_that_come_during_a_commit_share_the_next_one(store: Store) -> None:
-    gate, gathering, results = Gate(store), Gathering(store), []
+    gate, gathering, results = Gate(store), AsyncGroupCommit(store), []
     before = store.commits
 
     async def write(doc_id: str) -> None:
@@ -78,7 +78,7 @@ async def test_writes_that_come_during_a_commit_share_the_next_one(store: Store)
 
 
 async def test_one_that_is_refused_stops_no_other(store: Store) -> None:
-    gate, gathering = Gate(store), Gathering(store)
+    gate, gathering = Gate(store), AsyncGroupCommit(store)
     outcomes: dict[int, object] = {}
 
     async def write(number: int, doc_id: str) -> None:
@@ -99,7 +99,7 @@ async def test_one_that_is_refused_stops_no_other(store: Store) -> None:
 
 
 async def test_a_failing_disk_is_told_to_all_of_them(store: Store) -> None:
-    gathering, errors = Gathering(store), []
+    gathering, errors = AsyncGroupCommit(store), []
 
     def fail(batch: object, *, durable: bool) -> None:
         raise StoreFullError("the disk is full")
@@ -119,7 +119,7 @@ async def test_a_failing_disk_is_told_to_all_of_them(store: Store) -> None:
 
 
 async def test_whoever_is_cancelled_keeps_nobody_waiting_and_what_was_not_begun_is_not_written(store: Store) -> None:
-    gate, gathering, results = Gate(store), Gathering(store), []
+    gate, gathering, results = Gate(store), AsyncGroupCommit(store), []
 
     async def write(doc_id: str, scope: anyio.CancelScope) -> None:
         with scope:
@@ -144,7 +144,7 @@ async def test_whoever_is_cancelled_keeps_nobody_waiting_and_what_was_not_begun_
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_one_that_was_to_lead_and_is_cancelled_lets_another_lead(store: Store) -> None:
     """By asyncio's own cancellation, which reaches a task that was woken and hasn't run yet; trio's and anyio's don't."""
-    gate, gathering = Gate(store), Gathering(store)
+    gate, gathering = Gate(store), AsyncGroupCommit(store)
     first = asyncio.create_task(gathering.submit(writing("first")))
     await until(gate.entered.is_set)
     chosen = asyncio.create_task(gathering.submit(writing("chosen")))
@@ -168,7 +168,7 @@ async def test_one_that_was_to_lead_and_is_cancelled_lets_another_lead(store: St
 async def test_a_closed_store_is_said_to_be_closed(store: Store) -> None:
     store.close()
     with pytest.raises(StoreClosedError):
-        await Gathering(store).submit(writing("a"))
+        await AsyncGroupCommit(store).submit(writing("a"))
 
 
 def test_many_works_of_one_thread_share_a_commit_with_those_of_others(store: Store) -> None:

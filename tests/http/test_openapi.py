@@ -38,7 +38,7 @@ schema.config.generation.update(max_examples=12)
 
 @pytest.fixture(autouse=True)
 def short_feeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crdtdb.http.changes._MILLISECONDS_MAX", 20)
+    monkeypatch.setattr("crdtdb.http.resources.changes._MILLISECONDS_MAX", 20)
 
 
 @schema.parametrize()

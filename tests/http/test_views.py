@@ -11,8 +11,8 @@ import pytest
 
 import crdtdb
 from crdtdb.http.app import make_app
-from crdtdb.scripting import Scripts
-from crdtdb.scripting.process import Process
+from crdtdb.javascript import Scripts
+from crdtdb.javascript.process import Process
 from tests.http.test_api import Cluster, anyio_backend, certified, db_of
 from tests.json_posts import ASYNC_HOOKS
 
@@ -171,7 +171,7 @@ async def test_functions_that_fail_say_where(client: httpx.AsyncClient, caplog: 
 async def test_without_the_engine_it_says_what_to_install(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crdtdb.scripting.process.find_spec", lambda name: None)
+    monkeypatch.setattr("crdtdb.javascript.process.find_spec", lambda name: None)
     for path in ("_design/app/_view/by-n", "_changes?filter=app/least&least=1", "_changes?filter=_view&view=app/by-n"):
         answer = await client.get(f"/notes/{path}")
         assert (answer.status_code, answer.json()["error"]) == (501, "not_implemented")

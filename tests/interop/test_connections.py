@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from crdtdb.cli.demo.cluster import CLIENT, DemoCluster, wait_until
-from crdtdb.cluster.tls import Credentials
 from crdtdb.errors import CrdtdbError
+from crdtdb.security.tls import Credentials
 
 pytestmark = pytest.mark.processes
 
@@ -50,7 +50,7 @@ def test_a_tls_session_is_resumed_with_its_certificate_and_connections_are_kept(
 
 def test_a_database_dropped_and_made_anew_a_thousand_times_under_replication(cluster: DemoCluster) -> None:
     """Whoever comes late, no document of an earlier life is in the last one, and nothing of them is left."""
-    credentials, dice = Credentials(cluster.certs, CLIENT), random.Random(5)
+    credentials, rng = Credentials(cluster.certs, CLIENT), random.Random(5)
     lives = 1000
 
     def noise() -> None:
@@ -67,7 +67,7 @@ def test_a_database_dropped_and_made_anew_a_thousand_times_under_replication(clu
     }
     try:
         for life in range(lives):
-            client = clients[dice.choice(["n1", "n1", "n3"])]
+            client = clients[rng.choice(["n1", "n1", "n3"])]
             assert client.put("/churn").status_code in (201, 412)
             assert client.put(f"/churn/life{life}", json={"life": life}).status_code in (201, 404)
             assert client.delete("/churn").status_code in (200, 404)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crdtdb.cli.demo.cluster import DemoCluster
-from crdtdb.cluster.authority import issue
+from crdtdb.security.authority import issue
 from tests.interop.couchdb_corpus import Accepted, Difference, accepted, folder, replayer, scenarios
 
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("interop")]

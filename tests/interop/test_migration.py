@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from crdtdb.cli.demo.cluster import DemoCluster, free_ports, wait_until
-from crdtdb.cluster.authority import issue
+from crdtdb.security.authority import issue
 from tests.interop.stories import need_node
 
 SERVER = Path(__file__).parents[2] / "benchmarks" / "node_modules" / "pouchdb-server" / "bin" / "pouchdb-server"

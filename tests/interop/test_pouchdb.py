@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
-from crdtdb.cluster.authority import issue
+from crdtdb.security.authority import issue
 from tests.interop.stories import need_node, tell
 
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("interop")]
@@ -224,18 +224,18 @@ def test_revision_trees_from_a_generator(cluster: DemoCluster) -> None:
     tell(cluster, "trees", {"wait equal": lambda: cluster.wait_equal(["trees"])}, trees=trees)
 
 
-def tree(dice: random.Random) -> list[dict[str, Any]]:
+def tree(rng: random.Random) -> list[dict[str, Any]]:
     """Return revisions of one document: branches, deletions, stemmed paths, missing ancestors, in any order, some twice."""
-    nodes: list[tuple[str, ...]] = [(f"1-{dice.randrange(16**8):08x}",)]
-    for _ in range(dice.randint(1, 12)):
-        parent = dice.choice(nodes)
-        nodes.append((f"{len(parent) + 1}-{dice.randrange(16**8):08x}", *parent))
+    nodes: list[tuple[str, ...]] = [(f"1-{rng.randrange(16**8):08x}",)]
+    for _ in range(rng.randint(1, 12)):
+        parent = rng.choice(nodes)
+        nodes.append((f"{len(parent) + 1}-{rng.randrange(16**8):08x}", *parent))
     revisions = []
-    for path in dice.sample(nodes, dice.randint(1, len(nodes))):
-        kept = path if dice.random() < 0.8 else path[: dice.randint(1, len(path))]
+    for path in rng.sample(nodes, rng.randint(1, len(nodes))):
+        kept = path if rng.random() < 0.8 else path[: rng.randint(1, len(path))]
         ids = [rev.split("-")[1] for rev in kept]
         revision: dict[str, Any] = {"_rev": path[0], "_revisions": {"start": len(path), "ids": ids}, "of": path[0]}
-        if dice.random() < 0.25:
+        if rng.random() < 0.25:
             revision["_deleted"] = True
         revisions.append(revision)
-    return revisions + [dice.choice(revisions) for _ in range(2)]
+    return revisions + [rng.choice(revisions) for _ in range(2)]

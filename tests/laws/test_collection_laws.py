@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from crdtdb.causality import DotSet
 from crdtdb.crdts import catalogue
-from crdtdb.documents import NOTHING, State, collecting, merge, view
-from crdtdb.documents.collecting import collect, has_garbage
+from crdtdb.documents import NOTHING, State, merge, view
+from crdtdb.documents import garbage as collecting
 from crdtdb.documents.fields import reading, whole
+from crdtdb.documents.garbage import collect, has_garbage
 from crdtdb.errors import ConflictError
 from crdtdb.gossip.stability import Stability, _Acknowledged
 from crdtdb.testing.replicas import Replica
@@ -48,19 +49,19 @@ class Member(Replica):
         assert shown(after) == shown(before), "collecting changed what shows"
         self.states["a"] = after
 
-    def write(self, dice: Random) -> None:
+    def write(self, rng: Random) -> None:
         self.states["a"] = replace(self.state(), context=self.clock)
         siblings = self.view().siblings
-        chosen = dice.choice(siblings).rev if siblings else None
-        what = dice.choice(["put", "put", "delete", "delete", "resolve", "increment", "reset"])
+        chosen = rng.choice(siblings).rev if siblings else None
+        what = rng.choice(["put", "put", "delete", "delete", "resolve", "increment", "reset"])
         if what == "put" or chosen is None:
-            self.put("a", {"n": dice.randrange(3)}, chosen)
+            self.put("a", {"n": rng.randrange(3)}, chosen)
         elif what == "delete":
             self.delete("a", chosen)
         elif what == "resolve":
-            self.resolve("a", {"n": dice.randrange(3)})
+            self.resolve("a", {"n": rng.randrange(3)})
         elif what == "increment" or self.field("a", "likes") is None:
-            self.increment("a", "likes", dice.randint(1, 5), chosen)
+            self.increment("a", "likes", rng.randint(1, 5), chosen)
         else:
             self.edit("a", lambda draft: catalogue.remove(draft.at(("likes",))), chosen)
         self.clock |= self.state().context
@@ -81,14 +82,14 @@ def differences(one: State, other: State) -> bool:
 
 
 def play(seed: int) -> None:
-    dice = Random(seed)
+    rng = Random(seed)
     members = [Member(name) for name in NAMES]
-    for _ in range(dice.randint(5, 60)):
-        one, other = dice.sample(members, 2)
-        act = dice.random()
+    for _ in range(rng.randint(5, 60)):
+        one, other = rng.sample(members, 2)
+        act = rng.random()
         if act < 0.3:
             with suppress(ConflictError):  # a body that a deleted leaf lends can't be written on by its rev
-                one.write(dice)
+                one.write(rng)
         elif act < 0.6:
             one.exchange(other)
         else:

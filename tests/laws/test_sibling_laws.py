@@ -8,7 +8,7 @@ from itertools import product
 from random import Random
 
 from crdtdb.crdts import heads
-from crdtdb.documents import Rev, Sight, State, View, Write, delete, edit, put, resolve, view
+from crdtdb.documents import DocumentView, Rev, Sight, State, Write, delete, edit, put, resolve, view
 from crdtdb.documents.groups import group
 from crdtdb.testing.replicas import CREATION
 from crdtdb.testing.strategies import History, history_of
@@ -42,7 +42,7 @@ def states() -> list[State]:
     return [state for state in found.values() if _is_telling(view(state))]
 
 
-def _is_telling(shown: View) -> bool:
+def _is_telling(shown: DocumentView) -> bool:
     return len(shown.siblings) > 1 or any(one.lender is not None for one in shown.siblings)
 
 

@@ -19,7 +19,7 @@ from crdtdb.errors import (
 )
 from crdtdb.store import ContentMissingError
 from crdtdb.testing.invariants import check_store
-from crdtdb.wire.parcels import Parcel
+from crdtdb.wire.delta_batch import DeltaBatch
 
 
 def test_a_file_is_part_of_its_document() -> None:
@@ -131,11 +131,11 @@ def test_siblings_bring_each_its_attachments_even_through_a_third_store() -> Non
 def test_a_page_names_all_contents_that_it_lacks_at_once() -> None:
     with crdtdb.open("memory:") as db, crdtdb.open("memory:") as other:
         fill(db, "a", 30)
-        parcel = Parcel(db.store.outgoing(EMPTY).next_page().parcel)
+        parcel = DeltaBatch(db.store.outgoing(EMPTY).next_page().parcel)
         with pytest.raises(ContentMissingError) as refused:
             other.store.receive(parcel, advance=True)
         assert len({content.sha256 for content in refused.value.missing}) == len(refused.value.missing) == 16
-        assert not other.store.held.clock
+        assert not other.store.root.clock
 
 
 def test_a_spoiled_attachment_is_named_and_not_copied() -> None:

@@ -18,9 +18,9 @@ from crdtdb.documents import Write, view
 from crdtdb.documents.creations import shared
 from crdtdb.documents.fields import reading
 from crdtdb.errors import ConflictError, NotFoundError
-from crdtdb.store import JunctionMissingError
+from crdtdb.store import MissingAncestorError
 from crdtdb.testing.invariants import check_store
-from crdtdb.wire.parcels import Parcel
+from crdtdb.wire.delta_batch import DeltaBatch
 
 FIELDS: dict[str, Callable[[], Any]] = {
     "likes": crdtdb.Counter,
@@ -53,17 +53,17 @@ class Writer:
         return [(str(one.rev), one.text) for one in view(record.state).siblings]
 
     def write(self) -> None:
-        dice, world = self.world.dice, self.world
-        doc_id = dice.choice(IDS)
+        rng, world = self.world.rng, self.world
+        doc_id = rng.choice(IDS)
         before = self.leaves(doc_id)
-        record, known = self.database.store.read("notes", doc_id), self.database.store.held.names.get("notes")
+        record, known = self.database.store.read("notes", doc_id), self.database.store.root.names.get("notes")
         if record is not None and known is not None and shared(record.state, known) is None:
             world.mixed.add(doc_id)
         seen = set().union(*(world.seen[dot] for dot in before)) if before else set()
         removed = set().union(*(world.removed[dot] for dot in before)) if before else set()
         current = self.notes.get(doc_id) if doc_id in self.notes else None
         made = f"{next(world.numbers)}"
-        what = dice.choice(
+        what = rng.choice(
             ["put", "put", "resolve", "delete", *["likes", "tags", "body", "items"] * 2, "attach", "plain"]
         )
         if current is None or what == "plain":
@@ -73,7 +73,7 @@ class Writer:
                 self.notes.put(doc_id, value, None if current is None else current.rev)
                 self.record(doc_id, before, seen, removed | (seen if revived and before else set()), None)
             return
-        rev = dice.choice([current.rev, *current.conflicts])
+        rev = rng.choice([current.rev, *current.conflicts])
         try:
             if what == "put":
                 chosen = self.notes.get(doc_id, rev=rev)
@@ -146,7 +146,7 @@ class World:
     """Some stores, and what every leaf's author had seen of the fields."""
 
     def __init__(self, seed: int, stores: int = 3) -> None:
-        self.dice, self.numbers = Random(seed), count()
+        self.rng, self.numbers = Random(seed), count()
         self.seen: dict[Dot, set[Effect]] = {}
         self.removed: dict[Dot, set[Effect]] = {}
         self.creations: dict[Effect, Creations] = {}
@@ -156,8 +156,8 @@ class World:
         self.writers = [Writer(self, name) for name in "abcd"[:stores]]
 
     def step(self) -> None:
-        one, other = self.dice.sample(self.writers, 2)
-        act = self.dice.random()
+        one, other = self.rng.sample(self.writers, 2)
+        act = self.rng.random()
         if act < 0.5:
             one.write()
         elif act < 0.6:
@@ -184,7 +184,7 @@ class World:
                 leaves = one.leaves(doc_id)
                 wanted = set().union(*(self.seen[dot] for dot in leaves if dot in self.seen))
                 wanted -= set().union(*(self.removed[dot] for dot in leaves if dot in self.removed))
-                alive = one.database.store.held.names["notes"]
+                alive = one.database.store.root.names["notes"]
                 allowed = set(wanted)
                 if doc_id in self.mixed:  # a counter's own run is one, and lives as long as its last step
                     wanted = {effect for effect in wanted if self.creations[effect] & alive}
@@ -198,7 +198,7 @@ class World:
                 for name in current.get("_attachments", {}):
                     assert one.notes.attachment(doc_id, name) == name[1:].encode()
                 documents[doc_id] = siblings
-            shown.append((documents, one.database.store.held.clock))
+            shown.append((documents, one.database.store.root.clock))
         assert all(one == shown[0] for one in shown), f"the stores differ: {shown}"
 
     def close(self) -> None:
@@ -216,10 +216,10 @@ def play(seed: int) -> None:
         crdtdb.sync(cy.database, ada.database)
         crdtdb.sync(bob.database, ada.database)
         acts = [cy.drop, *[bob.write] * 3, *[ada.write] * 2, cy.write, world.step]
-        world.dice.shuffle(acts)
+        world.rng.shuffle(acts)
         for act in acts:
             act()
-        for _ in range(world.dice.randint(0, 20)):
+        for _ in range(world.rng.randint(0, 20)):
             world.step()
         world.check()
     except AssertionError as error:
@@ -349,8 +349,8 @@ def test_a_text_of_a_dropped_document_doesnt_go_on_in_one_that_was_made_anew() -
         ada["notes"].put("d", {"body": crdtdb.Text("new")})
         rumor = ada.store.rumor([("notes", "d")])
         assert rumor is not None
-        with pytest.raises(JunctionMissingError):  # a node asks for an exchange then
-            bob.store.receive(Parcel(rumor))
+        with pytest.raises(MissingAncestorError):  # a node asks for an exchange then
+            bob.store.receive(DeltaBatch(rumor))
         crdtdb.sync(ada, bob)
         assert ada["notes"].get("d") == bob["notes"].get("d") == {"body": "new"}
 

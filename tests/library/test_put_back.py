@@ -89,7 +89,7 @@ def check(*databases: crdtdb.Database) -> None:
         assert db["made-first"].get("x") == {"by": "first"}
         assert db["made-second"].get("x") == {"by": "second"}
     assert len({db["notes"].digest() for db in databases}) == 1
-    assert len({db.store.held.clock for db in databases}) == 1
+    assert len({db.store.root.clock for db in databases}) == 1
 
 
 @pytest.mark.parametrize("further", [0, 7])

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 import crdtdb
+from crdtdb.canonical_json import canonical
+from crdtdb.database.pull import pull
+from crdtdb.database.queries.cursor import project
 from crdtdb.documents import Rev, put
 from crdtdb.errors import (
     BookmarkError,
@@ -25,13 +28,12 @@ from crdtdb.errors import (
     SelectorError,
     TooLargeError,
 )
-from crdtdb.finding import project
-from crdtdb.jsontext import canonical
 from crdtdb.query.collation import sort_key
 from crdtdb.query.definitions import check_definition
 from crdtdb.query.planner import NO_INDEX, SORTED
 from crdtdb.query.selectors import ABSENT, compile_selector, path_of, value_at
-from crdtdb.store import Transaction, keys, pull
+from crdtdb.store import Transaction
+from crdtdb.store.layout import keys
 from crdtdb.testing.invariants import check_store
 from tests.library.machines import IDS, TwoDatabases
 
@@ -331,7 +333,7 @@ def test_what_a_query_refuses(db: crdtdb.Database) -> None:
 
 def test_what_would_be_sorted_in_memory_is_bounded(db: crdtdb.Database, monkeypatch: pytest.MonkeyPatch) -> None:
     found = people(db, 40)
-    monkeypatch.setattr("crdtdb.finding.FIND_SORTED_MAX", 30)
+    monkeypatch.setattr("crdtdb.database.queries.cursor.FIND_SORTED_MAX", 30)
     with pytest.raises(TooLargeError, match="create an index over"):
         list(found.find({}, sort=["age"]))
     assert len(list(found.find({}, sort=["age"], limit=30))) == 30

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import crdtdb
 from crdtdb import Counter, Database, Text
-from crdtdb.document import Revision
+from crdtdb.canonical_json import canonical
+from crdtdb.database.document import Revision
 from crdtdb.documents import Rev, view
 from crdtdb.errors import CrdtdbError, NotFoundError
-from crdtdb.jsontext import canonical
 
 STEP = st.tuples(
     st.sampled_from(["put", "edit", "edit", "delete", "resolve", "take", "sync", "sync", "reopen"]),

@@ -18,7 +18,8 @@ import crdtdb
 from crdtdb.errors import InvalidInputError
 from crdtdb.query.collation import sort_key
 from crdtdb.query.reducing import Distinct
-from crdtdb.store import keys, scan_view
+from crdtdb.store import scan_view
+from crdtdb.store.layout import keys
 from crdtdb.testing.invariants import check_store
 from tests.library.machines import IDS, TwoDatabases
 
@@ -83,7 +84,7 @@ def check_views(db: crdtdb.Database) -> None:
     backend = db.store._backend
     living = {
         db.store.derived.view(name, key[5:]).number  # type: ignore[union-attr]
-        for name, one in db.store.held.collections.items()
+        for name, one in db.store.root.collections.items()
         for key, _ in backend.scan(*keys.rest(keys.view(one.number, b"")))
     }
     numbers = {int.from_bytes(key[1:5], "big") for kind in (b"I", b"j") for key, _ in backend.scan(*keys.rest(kind))}

@@ -11,8 +11,8 @@ import pytest
 
 import crdtdb
 from crdtdb import Database, aio
+from crdtdb.database.feeds.watch import Notice, Watch
 from crdtdb.errors import InvalidInputError
-from crdtdb.watching import Notice, Watch
 
 
 def seen(watch: Watch) -> list[tuple[str, str, str]]:
@@ -104,18 +104,18 @@ def test_too_many_patterns_are_refused() -> None:
 def test_a_place_goes_on_exactly_where_it_was_taken() -> None:
     """Whatever happens between two takes, and however few are taken: all changes, each once, at its last."""
     for seed in range(60):
-        dice = Random(seed)
+        rng = Random(seed)
         with crdtdb.open("memory:") as db:
             place: str | None = "0"
             told: dict[tuple[str, str], list[int | None]] = {}
             for n in range(60):
-                name, doc_id = dice.choice("pq"), dice.choice("abcde")
-                if dice.random() < 0.8:
+                name, doc_id = rng.choice("pq"), rng.choice("abcde")
+                if rng.random() < 0.8:
                     put(db, name, doc_id, n)
                 elif doc_id in db[name]:
                     db[name].delete(doc_id, db[name].get(doc_id).rev)
-                if dice.random() < 0.3:
-                    place = _some(db, place, dice.randrange(4), told)
+                if rng.random() < 0.3:
+                    place = _some(db, place, rng.randrange(4), told)
             while True:
                 before = place
                 place = _some(db, place, 3, told)
@@ -155,7 +155,7 @@ def test_a_place_serves_at_another_store() -> None:
 
 def test_the_databases_own_collections_are_told_of_when_they_are_meant() -> None:
     with crdtdb.open("memory:") as db:
-        from crdtdb.system import SystemCollection
+        from crdtdb.database.system_collection import SystemCollection
 
         every, own = db.watch(), db.watch({"collection": "system.*"})
         SystemCollection(db.store, "system.locks").say("x", {"node": "n1"})

@@ -18,8 +18,8 @@ from cryptography.x509.oid import NameOID
 
 from crdtdb.causality import EMPTY
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
-from crdtdb.cluster.authority import create_authority, issue
-from crdtdb.cluster.certificates import cluster_of, read_certificate
+from crdtdb.security.authority import create_authority, issue
+from crdtdb.security.certificates import cluster_of, read_certificate
 from crdtdb.wire.codec import decode_message, encode_message
 from crdtdb.wire.frames import frame
 from crdtdb.wire.messages import Greeting, Hello, Refusal, Refuse, Welcome

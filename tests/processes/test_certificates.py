@@ -12,10 +12,10 @@ import pytest
 
 from crdtdb.cli.client import NodeClient
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
-from crdtdb.cluster.authority import issue, rotate
-from crdtdb.cluster.certificates import read_certificate, serial_of
-from crdtdb.cluster.tls import Credentials
 from crdtdb.errors import CertificateError, UnavailableError
+from crdtdb.security.authority import issue, rotate
+from crdtdb.security.certificates import read_certificate, serial_of
+from crdtdb.security.tls import Credentials
 from tests.processes.test_life import command, wait_meshed
 
 pytestmark = pytest.mark.processes

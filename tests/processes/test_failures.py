@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
-from crdtdb.cluster.tls import Credentials
 from crdtdb.errors import ConflictError, CrdtdbError, NotFoundError
+from crdtdb.security.tls import Credentials
 
 pytestmark = pytest.mark.processes
 

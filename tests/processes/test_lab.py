@@ -21,8 +21,8 @@ from typing import Any
 import httpx
 import pytest
 
-from crdtdb.cluster.authority import create_authority, issue
-from crdtdb.cluster.tls import Credentials
+from crdtdb.security.authority import create_authority, issue
+from crdtdb.security.tls import Credentials
 from tests.processes.judge import Did, judge
 from tests.processes.lab import Lab, why_impossible
 
@@ -85,7 +85,7 @@ class Client(threading.Thread):
 
     def __init__(self, cluster: Cluster, number: int, seed: int) -> None:
         super().__init__(daemon=True)
-        self.cluster, self.number, self.dice = cluster, number, Random(seed * 100 + number)
+        self.cluster, self.number, self.rng = cluster, number, Random(seed * 100 + number)
         self.history: list[Did] = []
         self.stopping = False
         self._mine: dict[str, str | None] = {}
@@ -96,24 +96,22 @@ class Client(threading.Thread):
         value = 0
         while not self.stopping:
             value += 1
-            self._once(clients[self.dice.choice(NAMES)], value)
-            time.sleep(self.dice.expovariate(25))
+            self._once(clients[self.rng.choice(NAMES)], value)
+            time.sleep(self.rng.expovariate(25))
         for client in clients.values():
             client.close()
 
     def _once(self, client: httpx.Client, value: int) -> None:
-        if self.dice.random() < 0.2:
-            counter = f"counter-{self.dice.randrange(3)}"
+        if self.rng.random() < 0.2:
+            counter = f"counter-{self.rng.randrange(3)}"
             body: dict[str, Any] = {"operations": [{"op": "increment", "path": ["n"], "by": 1}]}
             self._did("add", counter, 1, client, "POST", f"/counters/{counter}/_edit", body)
             return
-        doc_id = (
-            f"c{self.number}-{value // 10 + self.dice.randrange(30)}"  # always some that are new, some that are old
-        )
+        doc_id = f"c{self.number}-{value // 10 + self.rng.randrange(30)}"  # always some that are new, some that are old
         if doc_id in self._mine and self._mine[doc_id] is None:
             return  # nobody knows what it is
         rev = self._mine.get(doc_id)
-        if rev and self.dice.random() < 0.3:
+        if rev and self.rng.random() < 0.3:
             gone = self._did("delete", doc_id, value, client, "DELETE", f"/notes/{doc_id}?rev={rev}", None)
             if gone is not None:
                 self._mine[doc_id] = None  # a deleted document is left alone: it must not come back
@@ -153,21 +151,21 @@ def wait(condition: Any, seconds: float) -> bool:
     return False
 
 
-def trouble(cluster: Cluster, dice: Random, until: float) -> list[str]:
+def trouble(cluster: Cluster, rng: Random, until: float) -> list[str]:
     """Let things go wrong until then, and be well in the end, but for nodes that are about to start."""
     lab, told = cluster.lab, list[str]()
     while time.monotonic() < until:
-        kind = dice.choice(["cut", "cut", "one way out", "weather", "kill", "stop", "calm"])
-        name = dice.choice(NAMES)
+        kind = rng.choice(["cut", "cut", "one way out", "weather", "kill", "stop", "calm"])
+        name = rng.choice(NAMES)
         if kind == "cut":
-            side = set(dice.sample(NAMES, dice.randint(1, 4)))
+            side = set(rng.sample(NAMES, rng.randint(1, 4)))
             lab.cut = {frozenset((a, b)) for a in side for b in set(NAMES) - side}
             told.append(f"cut off {sorted(side)}")
         elif kind == "one way out":
-            lab.cut = {frozenset((name, other)) for other in NAMES if other not in (name, dice.choice(NAMES))}
+            lab.cut = {frozenset((name, other)) for other in NAMES if other not in (name, rng.choice(NAMES))}
             told.append(f"{name} hears few")
         elif kind == "weather":
-            lab.delay, lab.loss = (0.0, dice.choice([0.0, 0.02, 0.1])), dice.choice([0.0, 0.02, 0.1])
+            lab.delay, lab.loss = (0.0, rng.choice([0.0, 0.02, 0.1])), rng.choice([0.0, 0.02, 0.1])
             told.append(f"delay to {lab.delay[1]} s, loss {lab.loss}")
         elif kind == "calm":
             lab.cut, lab.delay, lab.loss = set(), (0.0, 0.0), 0.0
@@ -175,14 +173,14 @@ def trouble(cluster: Cluster, dice: Random, until: float) -> list[str]:
             cluster.signal(name, signal.SIGKILL)
             cluster.processes[name].wait(10)
             told.append(f"{name} is killed")
-            time.sleep(dice.uniform(0.1, 2))
+            time.sleep(rng.uniform(0.1, 2))
             cluster.start(name)
         elif kind == "stop":
             cluster.signal(name, signal.SIGSTOP)
             told.append(f"{name} is stopped")
-            time.sleep(dice.uniform(0.5, float(os.environ.get("CRDTDB_LAB_STOP", "4"))))
+            time.sleep(rng.uniform(0.5, float(os.environ.get("CRDTDB_LAB_STOP", "4"))))
             cluster.signal(name, signal.SIGCONT)
-        time.sleep(dice.uniform(0.3, 1.5))
+        time.sleep(rng.uniform(0.3, 1.5))
     lab.cut, lab.delay, lab.loss = set(), (0.0, 0.0), 0.0
     return told
 

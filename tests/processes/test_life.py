@@ -14,8 +14,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
-from crdtdb.cluster.authority import issue
-from crdtdb.cluster.tls import Credentials
+from crdtdb.security.authority import issue
+from crdtdb.security.tls import Credentials
 
 pytestmark = pytest.mark.processes
 

@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
-from crdtdb.cluster.tls import Credentials
 from crdtdb.config import NodeConfig
 from crdtdb.errors import LockError
 from crdtdb.node import serving
+from crdtdb.security.tls import Credentials
 from tests.processes.test_life import command, wait_meshed
 
 pytestmark = pytest.mark.processes
@@ -146,7 +146,7 @@ def test_a_node_that_is_stopped_for_longer_than_its_lease_has_lost_it(cluster: D
 
 
 def test_a_service_runs_a_node_of_its_own_and_holds_a_lock(cluster: DemoCluster, tmp_path: Path) -> None:
-    from crdtdb.cluster.authority import issue
+    from crdtdb.security.authority import issue
 
     issue(cluster.certs, "node", "n4", ["127.0.0.1"])
     config = NodeConfig(

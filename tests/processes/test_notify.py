@@ -14,8 +14,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
-from crdtdb.cluster.authority import issue
-from crdtdb.cluster.tls import Credentials
+from crdtdb.security.authority import issue
+from crdtdb.security.tls import Credentials
 from tests.processes.test_life import command, wait_meshed
 
 pytestmark = pytest.mark.processes

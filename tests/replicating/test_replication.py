@@ -12,13 +12,22 @@ import pytest
 from anyio.abc import TaskGroup
 
 import crdtdb
+from crdtdb.cluster_port import WHO
+from crdtdb.couchdb.replication import (
+    Endpoint,
+    Peer,
+    PeerError,
+    Progress,
+    Replication,
+    ReplicationError,
+    StreamingASGITransport,
+    Wanted,
+)
+from crdtdb.couchdb.replication.replication import common_seq
+from crdtdb.couchdb.replication.scheduler import Replicator
+from crdtdb.couchdb.replication.spec import check_spec, without_secrets
 from crdtdb.errors import InvalidInputError
 from crdtdb.http.app import make_app
-from crdtdb.http.port import WHO
-from crdtdb.replicating import Endpoint, Inside, Peer, PeerError, Progress, Replication, ReplicationError, Wanted
-from crdtdb.replicating.replication import common_seq
-from crdtdb.replicating.specs import check_spec, without_secrets
-from crdtdb.replicator import Replicator
 from crdtdb.security import Principal
 from tests.http.test_api import Cluster, anyio_backend
 
@@ -33,7 +42,7 @@ class Site:
     def __init__(self, tasks: TaskGroup) -> None:
         self.db = crdtdb.open("memory:")
         self.app = make_app(self.db, Cluster())
-        self.way = Inside(self.app, tasks, {WHO: ADMIN})
+        self.way = StreamingASGITransport(self.app, tasks, {WHO: ADMIN})
 
     def peer(self, name: str, transport: httpx.AsyncBaseTransport | None = None) -> Peer:
         return Peer(f"https://site/{name}", transport=transport or self.way, identity=f"{id(self)}/{name}")
@@ -157,7 +166,7 @@ class Failing(httpx.AsyncBaseTransport):
 
 
 async def test_what_gets_lost_on_the_way_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crdtdb.replicating.replication._WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("crdtdb.couchdb.replication.replication._WAIT_SECONDS", 0.001)
     async with two_sites() as (one, other):
         await fill(one)
         done = await replicate(
@@ -168,7 +177,7 @@ async def test_what_gets_lost_on_the_way_is_tried_again(monkeypatch: pytest.Monk
 
 
 async def test_one_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crdtdb.replicating.replication._WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("crdtdb.couchdb.replication.replication._WAIT_SECONDS", 0.001)
     async with two_sites() as (one, other):
         await fill(one, number=1)
         lost = Failing(other.way, 1)
@@ -212,7 +221,7 @@ async def test_what_the_target_refuses_is_counted_and_the_rest_comes() -> None:
     ("status", "kind"), [(401, ReplicationError), (403, ReplicationError), (503, PeerError), (429, PeerError)]
 )
 async def test_what_a_peer_says(status: int, kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crdtdb.replicating.replication._WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("crdtdb.couchdb.replication.replication._WAIT_SECONDS", 0.001)
     answer = httpx.MockTransport(lambda _: httpx.Response(status, json={"error": "no", "reason": "because"}))
     with pytest.raises(kind, match=f"answered by {status}, no: because"):
         await replicate(Peer("https://a/x", transport=answer), Peer("https://b/y", transport=answer))
@@ -317,11 +326,11 @@ async def _alone(name: str) -> AsyncIterator[None]:
 async def test_replications_of_a_node() -> None:
     with crdtdb.open("memory:") as db:
         app = make_app(db, Cluster())
-        replicator = app.state.replicator = Replicator(db, "c1", "n1", app)
+        replicator = app.state.replicator = Replicator(db, "c1", "n1", app, lambda who: {WHO: who})
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(replicator.run, _alone)
             await anyio.sleep(0.01)
-            site = Inside(app, tasks, {WHO: ADMIN})
+            site = StreamingASGITransport(app, tasks, {WHO: ADMIN})
             async with httpx.AsyncClient(transport=site, base_url="https://node") as client:
                 db["notes"].put("a", {"n": 1})
                 asked = {"source": "notes", "target": "copy", "create_target": True}

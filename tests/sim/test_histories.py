@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 import crdtdb
-from crdtdb.cluster.engine import Engine
-from crdtdb.collection import Collection
+from crdtdb.cluster.engine.engine import Engine
 from crdtdb.couchdb import Trees
+from crdtdb.database.collection import Collection
 from crdtdb.errors import NotFoundError
 from crdtdb.gossip import GossipConfig, Stability
 from crdtdb.store import Store
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.world import SimulatedNode, World
 from crdtdb.wire.codec import decode_message
-from crdtdb.wire.messages import PageOf, Rumor
+from crdtdb.wire.messages import PageMessage, Rumor
 
 
 class Village:
@@ -60,7 +60,7 @@ class Village:
 
     def wait_equal(self, *names: str) -> None:
         stores = [self.world.nodes[name].database for name in names or self.world.nodes]
-        self.wait(lambda: len({db.store.held.clock for db in stores if db is not None}) == 1)
+        self.wait(lambda: len({db.store.root.clock for db in stores if db is not None}) == 1)
         assert len({db["notes"].digest() for db in stores if db is not None}) == 1
         for db in stores:
             assert db is not None
@@ -102,7 +102,7 @@ def test_history_8_the_half_exchange() -> None:
 
     # He hears ada alone, and of her only the first page.
     village.world.weather.cut = {frozenset(("bob", "cy"))}
-    lost = village.lose(PageOf, to="bob", after=1)
+    lost = village.lose(PageMessage, to="bob", after=1)
     village.wait(lambda: bool(lost))
     village.world.nodes["ada"].kill()
     before = len(village.notes("bob"))
@@ -110,7 +110,7 @@ def test_history_8_the_half_exchange() -> None:
     bob, cy = village.world.nodes["bob"].database, village.world.nodes["cy"].database
     assert bob is not None
     assert cy is not None
-    assert not bob.store.held.clock >= cy.store.held.clock
+    assert not bob.store.root.clock >= cy.store.root.clock
 
     village.lose_nothing()
     village.heal()
@@ -286,7 +286,7 @@ def test_once_all_have_heard_of_a_retirement_nobody_waits_for_who_is_gone() -> N
         database = village.world.nodes[name].database
         assert database is not None
         village.wait(lambda store=database.store: store.read("notes", "x") is None)  # type: ignore[misc]
-        assert not village.engine(name).upkeep.stability.holders(database.store.held.clock)
+        assert not village.engine(name).upkeep.stability.holders(database.store.root.clock)
 
 
 def test_who_comes_back_brings_what_others_have_counted_as_lost() -> None:
@@ -304,7 +304,7 @@ def test_who_comes_back_brings_what_others_have_counted_as_lost() -> None:
     village.wait_equal("bob", "rita")
     village.cut_off("rita")
     assert bob.database is not None
-    lost = bob.database.store.held.clock
+    lost = bob.database.store.root.clock
     bob.rewind()
     village.start("bob")
     village.world.weather.cut -= {frozenset(("ada", "bob"))}
@@ -314,7 +314,7 @@ def test_who_comes_back_brings_what_others_have_counted_as_lost() -> None:
     village.cut_off("ada")
     ada = village.world.nodes["ada"].database
     assert ada is not None
-    ada.store.collector.lose(lost - ada.store.held.clock)
+    ada.store.collector.lose(lost - ada.store.root.clock)
 
     village.world.weather.cut -= {frozenset(("bob", "rita"))}
     village.wait(lambda: "d" in village.notes("bob"))

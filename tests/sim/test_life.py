@@ -7,14 +7,15 @@ import io
 import pytest
 
 from crdtdb.backends.memory import MemoryBackend
-from crdtdb.cluster.comparing import Finding
+from crdtdb.cluster.engine.reconciliation import Finding
 from crdtdb.errors import BackupError, InvalidInputError, NotFoundError
 from crdtdb.gossip import GossipConfig
-from crdtdb.store import Store, keys
+from crdtdb.store import Store
 from crdtdb.store.backup import check_backup, restore_backup
+from crdtdb.store.layout import keys
 from crdtdb.testing.virtual import VirtualDisk
 from crdtdb.testing.world import SimulatedNode
-from crdtdb.wire.messages import DotsOf, PageOf
+from crdtdb.wire.messages import BucketDots, PageMessage
 from tests.sim.test_histories import Village
 
 
@@ -28,15 +29,15 @@ def wait_collected(village: Village, *names: str) -> None:
     stores = [store_of(village, name) for name in names or village.world.nodes]
     village.wait(
         lambda: (
-            len({store.held.clock for store in stores}) == 1
-            and all(store.held.stable >= store.held.clock and store.collector.waiting(1) == (0, 0) for store in stores)
+            len({store.root.clock for store in stores}) == 1
+            and all(store.root.stable >= store.root.clock and store.collector.waiting(1) == (0, 0) for store in stores)
         )
     )
 
 
 def rows_of(store: Store, name: str) -> set[bytes]:
     """Return all keys that belong to a collection, but for its counts."""
-    number = store.held.collections[name].number.to_bytes(4, "big")
+    number = store.root.collections[name].number.to_bytes(4, "big")
     own = {key for prefix in b"dhtsqG" for key, _ in store._backend.scan(*keys.rest(bytes([prefix]) + number))}
     places = {
         key
@@ -81,7 +82,7 @@ def test_a_member_that_is_away_holds_collection_back_until_it_is_retired() -> No
     village.notes("ada").delete("x", village.notes("ada").get("x").rev)
     village.pass_time(60)
     assert store_of(village, "ada").collection("notes").deleted == 1, "suspected dead isn't gone"
-    (holder,) = village.engine("ada").upkeep.stability.holders(store_of(village, "ada").held.clock)
+    (holder,) = village.engine("ada").upkeep.stability.holders(store_of(village, "ada").root.clock)
     assert holder.name == "cy"
     assert holder.writes >= 1
     with pytest.raises(NotFoundError, match="members are ada, bob, cy"):
@@ -130,7 +131,7 @@ def test_history_10_the_joiner_that_was_cut_off() -> None:
     village.notes("ada").bulk([{"_id": f"n{n:05}", "n": n, "text": "x" * 150} for n in range(6_000)])
     wait_collected(village)
     dan = village.world.nodes["dan"] = SimulatedNode(village.world, "dan", "sync")
-    village.lose(PageOf, to="dan", when=lambda page: page.number > 0)
+    village.lose(PageMessage, to="dan", when=lambda page: page.number > 0)
     dan.start()
     village.wait(
         lambda: dan.database is not None and "notes" in dan.database and 0 < len(dan.database["notes"]) < 6_000
@@ -200,9 +201,9 @@ def test_history_12_the_moving_peer() -> None:
     village = Village("ada", "bob", "cy")
     village.notes("ada").put("d", {"v": "old"})
     wait_collected(village)
-    store_of(village, "bob").begin_anew("for the test")
+    store_of(village, "bob").reset_identity("for the test")
     village.world.nodes["bob"].stop()
-    lost = village.lose(DotsOf, to="bob")
+    lost = village.lose(BucketDots, to="bob")
     village.world.weather.cut = {frozenset(("bob", "cy"))}
     village.start("bob")
     village.pass_time(1)
@@ -240,7 +241,7 @@ def test_history_13_the_old_backup() -> None:
     village.notes("ada").put("only", {"v": "in the backup"})
     with store_of(village, "ada").backup() as pieces:
         backup = b"".join(pieces)
-    clock, actor = store_of(village, "ada").held.clock, store_of(village, "ada").actor
+    clock, actor = store_of(village, "ada").root.clock, store_of(village, "ada").actor
     village.world.nodes["ada"].kill()
     village.heal()
     village.pass_time(10)
@@ -250,7 +251,7 @@ def test_history_13_the_old_backup() -> None:
     wait_collected(village, "bob", "cy")
     restored(village, "ada", backup)
     village.start("ada")
-    assert store_of(village, "ada").held.clock == clock
+    assert store_of(village, "ada").root.clock == clock
     assert store_of(village, "ada").actor != actor
     village.wait(lambda: village.engine("ada").readiness.ready)
     village.notes("ada").put("new", {"v": "after"})

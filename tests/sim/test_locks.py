@@ -8,9 +8,10 @@ from random import Random
 import pytest
 
 from crdtdb.errors import InvalidInputError, LockError, NotFoundError
-from crdtdb.gossip import leases, voting
-from crdtdb.gossip.leases import Lease, Stage
 from crdtdb.limits import LOCK_SECONDS_MAX
+from crdtdb.locks import leases
+from crdtdb.locks import voter as voting
+from crdtdb.locks.leases import Lease, Stage
 from crdtdb.testing.world import SimulatedNode
 from tests.sim.test_histories import Village
 
@@ -236,47 +237,47 @@ def shown(village: Village, name: str) -> dict[str, str]:
 
 def play(seed: int) -> Watch:
     """Play with locks while nodes are cut off, killed and started again; then heal, and everybody gets a turn."""
-    dice = Random(seed)
-    village, watch = ready(*"abcde"[: dice.randint(2, 5)])
+    rng = Random(seed)
+    village, watch = ready(*"abcde"[: rng.randint(2, 5)])
     nodes = list(village.world.nodes)
     joiners, may_retire = list("fgh"), len(nodes) > 2
     for _ in range(40):
         living = [name for name in nodes if village.world.nodes[name].engine is not None]
-        act = dice.randrange(10)
+        act = rng.randrange(10)
         if act <= 2 and living:
             watch.want(
-                dice.choice(living),
-                dice.choice("xy"),
-                dice.choice([1.0, 3.0, 10.0]),
-                dice.uniform(0, 20),
-                dice.random() < 0.5,
+                rng.choice(living),
+                rng.choice("xy"),
+                rng.choice([1.0, 3.0, 10.0]),
+                rng.uniform(0, 20),
+                rng.random() < 0.5,
             )
         elif act == 3 and watch.granted:
-            lease = dice.choice(watch.granted)
+            lease = rng.choice(watch.granted)
             if lease.ticket.node in living and lease.live(watch.now):
                 village.engine(lease.ticket.node).locks.release(lease)
         elif act == 4:
-            village.cut_off(dice.choice(nodes))
+            village.cut_off(rng.choice(nodes))
         elif act == 5:
             village.heal()
         elif act == 6 and living:
-            village.world.nodes[dice.choice(living)].kill()
+            village.world.nodes[rng.choice(living)].kill()
         elif act == 7:
             for name in nodes:
                 if village.world.nodes[name].engine is None:
                     village.start(name)
-        elif act == 8 and joiners and dice.random() < 0.5:
+        elif act == 8 and joiners and rng.random() < 0.5:
             nodes.append(joiner := joiners.pop())
             village.world.nodes[joiner] = SimulatedNode(village.world, joiner, "sync")
             village.start(joiner)
         elif act == 9 and may_retire and not village.world.weather.cut and len(living) > 2:
             may_retire = False  # one a play: who is cut off must not be retired from both sides
-            gone, *others = dice.sample(living, len(living))
+            gone, *others = rng.sample(living, len(living))
             if gone != "a" and all(village.engine(one).readiness.ready for one in living):
                 village.world.nodes[gone].kill()
                 village.engine(others[0]).upkeep.retire(gone)
                 nodes.remove(gone)
-        village.pass_time(dice.expovariate(0.5))
+        village.pass_time(rng.expovariate(0.5))
     village.heal()
     for name in nodes:
         if village.world.nodes[name].engine is None:

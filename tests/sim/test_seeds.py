@@ -17,23 +17,29 @@ import pytest
 
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import EMPTY, DotSet, Lineages
-from crdtdb.cluster.boundary import Boundary
-from crdtdb.cluster.engine import Engine
-from crdtdb.cluster.members import Roster
-from crdtdb.cluster.merging import Merging
-from crdtdb.cluster.system_documents import Inspection
-from crdtdb.cluster.upkeep import Upkeep
+from crdtdb.cluster.engine.boundary import Boundary
+from crdtdb.cluster.engine.engine import Engine
+from crdtdb.cluster.engine.maintenance import Upkeep
+from crdtdb.cluster.engine.page_merging import Merging
+from crdtdb.cluster.engine.roster import Roster
+from crdtdb.cluster.engine.system_documents import Inspection
 from crdtdb.crdts import Counter, Journal, SequenceField, Spot, join_vectors
-from crdtdb.documents import alternatives, successors
-from crdtdb.documents.collecting import collect
+from crdtdb.database.system_collection import SystemCollection
+from crdtdb.documents import alternatives
+from crdtdb.documents import delta_states as successors
+from crdtdb.documents.garbage import collect
 from crdtdb.gossip import Membership, Stability, membership
-from crdtdb.store import Store, collecting, comparing, exchange, identity, keys, transaction
-from crdtdb.store.contents import ContentMissingError, Contents
+from crdtdb.store import Store, identity
+from crdtdb.store.commit import transaction
+from crdtdb.store.gc import tombstones as collecting
 from crdtdb.store.identity import Identity
-from crdtdb.store.indexes import Index, Indexing
-from crdtdb.store.places import RecentPlaces
-from crdtdb.store.records import Past
-from crdtdb.system import SystemCollection
+from crdtdb.store.layout import keys
+from crdtdb.store.layout.contents import ContentMissingError, Contents
+from crdtdb.store.layout.index_rows import Index, Indexing
+from crdtdb.store.layout.places import RecentPlaces
+from crdtdb.store.layout.records import Past
+from crdtdb.store.replication import exchange
+from crdtdb.store.replication import reconciliation as comparing
 from crdtdb.testing.simulate import SimulationError, simulate
 from crdtdb.testing.virtual import VirtualBackend
 from crdtdb.wire.messages import Member
@@ -202,7 +208,7 @@ def take_updates_with_gaps(patch: pytest.MonkeyPatch) -> None:
             join_vectors(mine.vector, theirs.vector), mine.creations | theirs.creations, updates, theirs.snapshots
         )
 
-    patch.setattr("crdtdb.crdts.tree.join_journals", careless)
+    patch.setattr("crdtdb.crdts.field_store.join_journals", careless)
     patch.setattr(Journal, "checked", lambda self: self)
 
 
@@ -309,7 +315,7 @@ def write_at_rest(patch: pytest.MonkeyPatch) -> None:
 
 def greet_anybody(patch: pytest.MonkeyPatch) -> None:
     """Rule 16 off: a copy of a store is let in beside the original."""
-    patch.setattr("crdtdb.cluster.handshakes.refusal_of", lambda *rest: None)
+    patch.setattr("crdtdb.cluster.engine.handshakes.refusal_of", lambda *rest: None)
 
 
 def send_everything(patch: pytest.MonkeyPatch) -> None:
@@ -347,7 +353,7 @@ def make_clients_actors(patch: pytest.MonkeyPatch) -> None:
 
 def bound_nothing(patch: pytest.MonkeyPatch) -> None:
     """Rule 15 off: whatever comes is taken."""
-    patch.setattr("crdtdb.document.DOCUMENT_ID_BYTES_MAX", 1 << 30)
+    patch.setattr("crdtdb.database.document.DOCUMENT_ID_BYTES_MAX", 1 << 30)
 
 
 def decode_at_each_dot(patch: pytest.MonkeyPatch) -> None:
@@ -446,7 +452,7 @@ def believe_hearsay(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(membership, "INCARNATION_MAX", 2**64)
     patch.setattr(membership, "INCARNATION_JUMP_MAX", 2**64)
-    patch.setattr("crdtdb.cluster.engine.INCARNATION_MAX", 2**64)
+    patch.setattr("crdtdb.cluster.engine.engine.INCARNATION_MAX", 2**64)
     patch.setattr(Membership, "greeted", as_before)
 
 

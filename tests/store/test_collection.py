@@ -10,12 +10,14 @@ import pytest
 import crdtdb
 from crdtdb.causality import EMPTY, DotSet
 from crdtdb.couchdb import Checkpoints, put_local, seq_now
+from crdtdb.database.pull import pull
 from crdtdb.documents import Write, delete, put, view
-from crdtdb.documents.collecting import collect as collect_state
-from crdtdb.store import Store, keys, pull
+from crdtdb.documents.garbage import collect as collect_state
+from crdtdb.store import Store
+from crdtdb.store.layout import keys
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.codec import parcel_in
-from crdtdb.wire.parcels import Parcel
+from crdtdb.wire.delta_batch import DeltaBatch
 
 
 def size_of(folder: Path) -> int:
@@ -23,7 +25,7 @@ def size_of(folder: Path) -> int:
 
 
 def collect(store: Store, told: DotSet | None = None, grace: float = 0) -> None:
-    store.collector.reach_cut(store.held.clock)
+    store.collector.reach_cut(store.root.clock)
     again = True
     while store.collector.collect(lambda _: told, again, grace):
         again = False
@@ -116,12 +118,12 @@ def test_a_resolved_branch_goes_and_its_names_stay_known() -> None:
 def test_the_cut_never_moves_back_and_outlives_a_restart(tmp_path: Path) -> None:
     with crdtdb.open(str(tmp_path / "data")) as db:
         db["notes"].put("a", {"v": 1})
-        cut = db.store.held.clock
+        cut = db.store.root.clock
         db.store.collector.reach_cut(cut)
         db.store.collector.reach_cut(EMPTY)
-        assert db.store.held.stable == cut
+        assert db.store.root.stable == cut
     with crdtdb.open(str(tmp_path / "data")) as db:
-        assert db.store.held.stable == cut
+        assert db.store.root.stable == cut
         assert next(iter(db.store._backend.scan(*keys.rest(b"y"))), None) is not None
 
 
@@ -139,7 +141,7 @@ def test_a_document_made_anew_replaces_its_earlier_life_also_when_others_pass_it
         cy["notes"].delete("x", cy["notes"].get("x").rev)
         crdtdb.sync(ada, cy)
         crdtdb.sync(ada, bob)
-        ada.store.collector.reach_cut(ada.store.held.clock)
+        ada.store.collector.reach_cut(ada.store.root.clock)
         while ada.store.collector.collect(lambda name: None):
             pass
         assert ada.store.read("notes", "x") is None
@@ -173,7 +175,7 @@ def test_what_a_put_on_a_deleted_document_removes_is_named_though_who_wrote_it_w
         assert cy.store.actor in {dot.actor for dot in increments}
 
         def write() -> Write:
-            clock = ada.store.held.clock
+            clock = ada.store.root.clock
             return Write("x", ada.store.actor, clock.highest(ada.store.actor) + 2, 1 << 60, frozenset())
 
         deleted = delete(state, write(), view(state).siblings[0].rev)
@@ -195,13 +197,13 @@ def test_what_came_since_a_store_entered_stays_as_it_is() -> None:
         gone = before - cid["notes"].get("a").state.leaves.keys()
         assert gone, "the resolution closed a branch, and cid has collected that"
 
-        ada.store.begin_anew("an older copy of its disk")
+        ada.store.reset_identity("an older copy of its disk")
         with bob["notes"].edit("a") as document:
             document["tags"].add("three")
         crdtdb.sync(ada, bob)
         edited = bob["notes"].get("a").state
         assert edited.leaves.keys() > gone
-        ada.store.let_go([(("notes", "a"), list(gone))], cid.store.held.clock)
+        ada.store.let_go([(("notes", "a"), list(gone))], cid.store.root.clock)
 
         state = ada["notes"].get("a").state
         assert state.leaves.keys() == edited.leaves.keys() - gone
@@ -221,8 +223,8 @@ def test_what_a_store_brought_along_is_written_anew() -> None:
         (gone,) = ada["notes"].get("a").state.leaves
         ada["notes"].take([{"_id": "a", "_rev": "1-" + "0" * 32, "n": 3}])
         (brought,) = ada["notes"].get("a").state.leaves.keys() - {gone}
-        ada.store.begin_anew("an older copy of its disk")
-        ada.store.let_go([(("notes", "a"), [gone])], bob.store.held.clock)
+        ada.store.reset_identity("an older copy of its disk")
+        ada.store.let_go([(("notes", "a"), [gone])], bob.store.root.clock)
         state = ada["notes"].get("a").state
         assert not state.leaves.keys() & {gone, brought}
         assert [dot.actor for dot in state.leaves] == [ada.store.actor]
@@ -240,12 +242,12 @@ def test_whoever_holds_what_was_written_anew_gives_it_up() -> None:
         cid["notes"].take([{"_id": "a", "_rev": "1-" + "0" * 32, "n": 3}])
         crdtdb.sync(ada, cid)
         gone = [dot for dot in ada["notes"].get("a").state.leaves if dot.actor != cid.store.actor]
-        ada.store.begin_anew("a copy of cid's disk")
-        ada.store.let_go([(("notes", "a"), gone)], bob.store.held.clock)
+        ada.store.reset_identity("a copy of cid's disk")
+        ada.store.let_go([(("notes", "a"), gone)], bob.store.root.clock)
         crdtdb.sync(ada, bob)
         rumor = bob.store.rumor([("notes", "a")])
         assert rumor is not None
-        cid.store.receive(Parcel(rumor))
+        cid.store.receive(DeltaBatch(rumor))
         for one, other in ((bob, cid), (cid, ada)):
             crdtdb.sync(one, other)
         assert ada["notes"].digest() == bob["notes"].digest() == cid["notes"].digest()
@@ -270,7 +272,7 @@ def test_a_rumor_after_a_collection_brings_back_nothing_that_was_hidden() -> Non
         ada["notes"].put("a", {"n": 4}, rev=ada["notes"].get("a").rev)
         rumor = ada.store.rumor([("notes", "a")])
         assert rumor is not None
-        cid.store.receive(Parcel(rumor))
+        cid.store.receive(DeltaBatch(rumor))
         assert [one.body for one in cid["notes"].siblings("a")] == [{"n": 4}]
         crdtdb.sync(ada, cid)
         assert ada["notes"].digest() == cid["notes"].digest()
@@ -278,7 +280,7 @@ def test_a_rumor_after_a_collection_brings_back_nothing_that_was_hidden() -> Non
 
 def test_a_clock_of_too_many_actors_is_no_rumor(monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes along whole; then peers are poked, and ask."""
-    monkeypatch.setattr("crdtdb.store.rumors.RUMOR_ACTORS_MAX", 1)
+    monkeypatch.setattr("crdtdb.store.replication.rumor.RUMOR_ACTORS_MAX", 1)
     with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob:
         ada["notes"].put("a", {"n": 1})
         assert ada.store.rumor([("notes", "a")]) is not None
@@ -316,10 +318,10 @@ def test_who_enters_doesnt_go_on_with_what_the_others_have_deleted() -> None:
         bob["notes"].delete("a", bob["notes"].get("a").rev)
         crdtdb.sync(bob, cid)
         collect(cid.store)
-        ada.store.begin_anew("it was retired")
+        ada.store.reset_identity("it was retired")
         pull(ada.store, bob.store)
         shown = ada["notes"].get("a").body
-        assert ada.store.let_go([(("notes", "a"), []), (("notes", "b"), [])], bob.store.held.clock) == [("notes", "a")]
+        assert ada.store.let_go([(("notes", "a"), []), (("notes", "b"), [])], bob.store.root.clock) == [("notes", "a")]
         for one, other in ((ada, bob), (bob, cid), (ada, cid)):
             crdtdb.sync(one, other)
         for db in (ada, bob, cid):

@@ -11,7 +11,7 @@ import crdtdb
 from crdtdb.backends.protocol import Batch
 from crdtdb.database import Database
 from crdtdb.errors import NotFoundError
-from crdtdb.store.compaction import let_go, look
+from crdtdb.store.gc.compaction import let_go, look
 from crdtdb.testing.invariants import check_store
 
 
@@ -73,7 +73,7 @@ def test_more_rows_than_one_look_reads_are_all_looked_at(db: Database) -> None:
 def test_what_changes_between_the_look_and_the_commit_is_looked_at_again(db: Database) -> None:
     rewritten(db, documents=2, times=3)
     store, number = db.store, db.store.collection("notes").number
-    due = look(store._backend, store._tables, number, store.held.stable, b"")
+    due = look(store._backend, store._tables, number, store.root.stable, b"")
     notes = db["notes"]
     notes.put("d0", {"value": "new"}, notes.get("d0").rev)
     notes.delete("d1", notes.get("d1").rev)
@@ -86,7 +86,7 @@ def test_what_changes_between_the_look_and_the_commit_is_looked_at_again(db: Dat
 def test_a_collection_that_was_dropped_and_made_again_meanwhile_is_left_alone(db: Database) -> None:
     rewritten(db, documents=1, times=3)
     store, number = db.store, db.store.collection("notes").number
-    due = look(store._backend, store._tables, number, store.held.stable, b"")
+    due = look(store._backend, store._tables, number, store.root.stable, b"")
     store.submit(lambda transaction: transaction.drop("notes"))  # its rows wait for the sweep
     rewritten(db, documents=1, times=3)
     batches = watched(db)

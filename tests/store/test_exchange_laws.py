@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crdtdb.store import JunctionMissingError
+from crdtdb.store import MissingAncestorError
 from crdtdb.testing.invariants import check_store
-from crdtdb.wire.parcels import Parcel
+from crdtdb.wire.delta_batch import DeltaBatch
 from tests.store.worlds import Node
 
 NAMES = ("ada", "bob", "cy")
@@ -44,18 +44,18 @@ def test_stores_that_have_talked_agree(program: list[tuple[str, int, int, str, i
             late += [parcel] if parcel is not None else []
             for one in reversed(late[-value - 1 :]):
                 try:
-                    node.store.receive(Parcel(one))
-                except JunctionMissingError:
+                    node.store.receive(DeltaBatch(one))
+                except MissingAncestorError:
                     node.hear(other)
                 node.sweep()
         elif what == "half":
             # An exchange that is cut off before its last page: the clock stays where it is.
-            outgoing = other.store.outgoing(node.store.held.clock)
+            outgoing = other.store.outgoing(node.store.root.clock)
             if not outgoing.nothing:
-                node.store.receive(Parcel(outgoing.next_page().parcel), advance=False)
+                node.store.receive(DeltaBatch(outgoing.next_page().parcel), advance=False)
                 node.sweep()
             outgoing.close()
-        elif what == "drop" and value == 0 and "notes" in node.store.held.names:
+        elif what == "drop" and value == 0 and "notes" in node.store.root.names:
             node.drop()
         check_store(node.store)
     for _ in range(2):
@@ -63,6 +63,6 @@ def test_stores_that_have_talked_agree(program: list[tuple[str, int, int, str, i
             for other in nodes:
                 node.hear(other)
     assert len({node.digest() for node in nodes}) == 1
-    assert len({node.store.held.clock for node in nodes}) == 1
+    assert len({node.store.root.clock for node in nodes}) == 1
     for node in nodes:
         check_store(node.store)

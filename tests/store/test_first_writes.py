@@ -12,18 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crdtdb.backends.memory import MemoryBackend
+from crdtdb.canonical_json import canonical
 from crdtdb.causality import EMPTY, Dot
 from crdtdb.crdts import Counter
+from crdtdb.database.pull import pull
 from crdtdb.documents import Put, Rev, State, Write, delete, view
 from crdtdb.documents.schema import check_schema, declare_in
 from crdtdb.errors import ConflictError, EncodingError, NotFoundError
-from crdtdb.jsontext import canonical
 from crdtdb.limits import AHEAD_RANGES_MAX
-from crdtdb.store import Store, pull, records
+from crdtdb.store import Store
+from crdtdb.store.layout import records
 from crdtdb.testing.invariants import check_store
-from crdtdb.wire import parcels
+from crdtdb.wire import delta_batch as parcels
 from crdtdb.wire.cbor import decode, encode
-from crdtdb.wire.parcels import FrameTables, Parcel
+from crdtdb.wire.delta_batch import DeltaBatch, FrameTables
 from crdtdb.wire.states import First, decode_state, encode_first, first_in
 
 NAMES = st.sampled_from(["notes", "tasks"])
@@ -96,7 +98,7 @@ def test_what_a_write_returns_is_what_the_long_way_returns(step: Any) -> None:
 
 
 def read(encoded: list[Any]) -> list[object]:
-    parcel = Parcel(decode(encode(encoded)))
+    parcel = DeltaBatch(decode(encode(encoded)))
     return [(one.name, one.doc_id, one.closed, parcel.state(one, lambda rev: lambda: ())) for one in parcel.documents]
 
 
@@ -107,10 +109,10 @@ def exchanged(one: list[Any], other: list[Any], later: list[Any], advance: bool)
     middle = Store(MemoryBackend(), wall=lambda: next(ticks), draw=lambda size: next(draws).to_bytes(size, "big"))
     sent: list[object] = []
     for store in [*stores, *stores]:
-        outgoing = store.outgoing(middle.held.clock, closed=not middle.held.clock)
+        outgoing = store.outgoing(middle.root.clock, closed=not middle.root.clock)
         page = outgoing.next_page()
         sent.append(read(page.parcel))
-        middle.receive(Parcel(decode(encode(page.parcel))), advance)
+        middle.receive(DeltaBatch(decode(encode(page.parcel))), advance)
         for step in later:
             with suppress(ConflictError, NotFoundError):
                 play(store, step, lambda change: change)
@@ -118,7 +120,7 @@ def exchanged(one: list[Any], other: list[Any], later: list[Any], advance: bool)
     while middle.sweep():
         pass
     check_store(middle)
-    digests = {name: middle.digest(name) for name in middle.held.names}
+    digests = {name: middle.digest(name) for name in middle.root.names}
     return [*sent, middle.stamp(), dict(middle._backend.scan(b"", b"\xff" * 8)), digests]
 
 
@@ -142,12 +144,12 @@ def test_dots_beyond_many_gaps_wait_with_their_documents() -> None:
         if number % 2:
             rumor = sender.rumor([("notes", str(number))])
             assert rumor is not None
-            receiver.receive(Parcel(decode(encode(rumor))))
-    assert len(receiver.held.clock.ranges(sender.actor)) == AHEAD_RANGES_MAX
+            receiver.receive(DeltaBatch(decode(encode(rumor))))
+    assert len(receiver.root.clock.ranges(sender.actor)) == AHEAD_RANGES_MAX
     assert receiver.collection("notes").documents == AHEAD_RANGES_MAX + 50
     check_store(receiver)
     pull(receiver, sender)
-    assert receiver.held.clock.ranges(sender.actor) == sender.held.clock.ranges(sender.actor)
+    assert receiver.root.clock.ranges(sender.actor) == sender.root.clock.ranges(sender.actor)
     assert receiver.digest("notes") == sender.digest("notes")
     check_store(receiver)
 
@@ -160,11 +162,11 @@ def test_a_first_revision_that_comes_late_doesnt_rise_again() -> None:
     assert late is not None
     pull(receiver, sender)
     receiver.write("notes", "a", lambda state, write: delete(state, write, first))
-    receiver.collector.reach_cut(receiver.held.clock)
+    receiver.collector.reach_cut(receiver.root.clock)
     while receiver.collector.collect(lambda _: None, False, 0):
         pass
     assert receiver.read("notes", "a") is None
-    assert receiver.receive(Parcel(decode(encode(late)))).news == []
+    assert receiver.receive(DeltaBatch(decode(encode(late)))).news == []
     assert receiver.read("notes", "a") is None
 
 

@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 import crdtdb
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import EMPTY, DotSet
-from crdtdb.couchdb.incoming import incoming
-from crdtdb.couchdb.trees import Options, Trees
+from crdtdb.couchdb.parsing import incoming
+from crdtdb.couchdb.revision_trees import Options, Trees
 from crdtdb.couchdb.writes import Writes
 from crdtdb.documents import Rev
 from crdtdb.documents.revisions import Path
-from crdtdb.store import Store, records
-from crdtdb.store import transaction as transactions
-from crdtdb.store.places import RecentPlaces
+from crdtdb.store import Store
+from crdtdb.store.commit import transaction as transactions
+from crdtdb.store.layout import records
+from crdtdb.store.layout.places import RecentPlaces
 from crdtdb.testing.invariants import check_store
-from crdtdb.wire.parcels import Parcel
+from crdtdb.wire.delta_batch import DeltaBatch
 
 
 def digest(number: int) -> str:
@@ -42,7 +43,7 @@ def revision(*numbers: int, deleted: bool = False, doc_id: str = "d") -> dict[st
 def grown(db: crdtdb.Database, elements: int, doc_id: str = "d") -> DotSet:
     """Make a set element by element; return the clock before the first."""
     notes = db.collection("notes", schema={"s": crdtdb.Set})
-    clock = db.store.held.clock
+    clock = db.store.root.clock
     notes.put(doc_id, {"s": []})
     for number in range(elements):
         with notes.edit(doc_id) as edit:
@@ -74,7 +75,7 @@ def pages(store: Store, clock: DotSet) -> list[list[Any]]:
 
 
 def names(parcels: list[list[Any]]) -> list[str]:
-    return [shipped.doc_id for parcel in parcels for shipped in Parcel(parcel).documents]
+    return [shipped.doc_id for parcel in parcels for shipped in DeltaBatch(parcel).documents]
 
 
 def test_an_exchange_decodes_each_document_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,14 +91,14 @@ def test_an_exchange_decodes_each_document_once(monkeypatch: pytest.MonkeyPatch)
             assert sorted(names(parcels)) == ["c", "d"]
             assert decoded[0] == 2
         with counted(monkeypatch, records, "decode_state") as decoded:
-            assert db.store.now().first_unseen("notes", before) > 0
+            assert db.store.live_view().first_unseen("notes", before) > 0
             assert decoded[0] == 2
         crdtdb.sync(db, other)
         assert other["notes"].digest() == db["notes"].digest()
 
 
 def test_what_is_forgotten_on_the_way_is_sent_once_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crdtdb.store.exchange.RecentPlaces", lambda: RecentPlaces(2))
+    monkeypatch.setattr("crdtdb.store.replication.exchange.RecentPlaces", lambda: RecentPlaces(2))
     with crdtdb.open("memory:") as db:
         for turn in range(4):
             for doc_id in "abcde":
@@ -176,7 +177,7 @@ def test_together_or_one_by_one_is_the_same(revisions: list[tuple[int, bool, boo
     if left is not None and right is not None:
         assert left.state == right.state
         assert list(together.past("notes", "d")) == list(alone.past("notes", "d"))
-    assert together.held.clock == alone.held.clock
+    assert together.root.clock == alone.root.clock
 
 
 def steps_of(monkeypatch: pytest.MonkeyPatch, conflicts: int, act: Callable[[crdtdb.Collection], object]) -> int:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import crdtdb
+from crdtdb.canonical_json import load
 from crdtdb.documents import view
-from crdtdb.jsontext import load
 from crdtdb.store import Store
 from crdtdb.testing.invariants import check_store
 
@@ -60,12 +60,12 @@ def check_typed(store: Store, typed: list[str]) -> None:
 
 
 def check_kills(path: Path, kills: int, seed: int) -> None:
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     actors = set()
     expected: dict[str, int] = {}
     typed: list[str] = []
     for run in range(kills):
-        written, typed_now = kill_while_writing(path, run, dice.uniform(0, 0.06))
+        written, typed_now = kill_while_writing(path, run, rng.uniform(0, 0.06))
         expected.update(written)
         typed += typed_now
         store = Store.open(str(path))
@@ -74,7 +74,7 @@ def check_kills(path: Path, kills: int, seed: int) -> None:
             actors.add(store.actor)
             found = {}
             # A kill may come after the other thread's first write and before this one's.
-            for doc_id, record in store.documents("notes") if "notes" in store.held.names else ():
+            for doc_id, record in store.documents("notes") if "notes" in store.root.names else ():
                 (shown,) = view(record.state).siblings
                 found[doc_id] = load(shown.text or b"{}")["n"]
             for doc_id, n in expected.items():

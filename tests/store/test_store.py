@@ -11,7 +11,9 @@ import pytest
 
 from crdtdb.backends import open_backend
 from crdtdb.backends.memory import MemoryBackend
+from crdtdb.canonical_json import canonical
 from crdtdb.causality import DotSet
+from crdtdb.database.pull import pull
 from crdtdb.documents import Ancestor, Path, Rev, put, view
 from crdtdb.errors import (
     ConflictError,
@@ -21,12 +23,11 @@ from crdtdb.errors import (
     StoreFullError,
     StoreLockedError,
 )
-from crdtdb.jsontext import canonical
 from crdtdb.limits import REVS_LIMIT
-from crdtdb.store import JunctionMissingError, Store, Transaction, pull
+from crdtdb.store import MissingAncestorError, Store, Transaction
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.virtual import VirtualDisk
-from crdtdb.wire.parcels import Parcel
+from crdtdb.wire.delta_batch import DeltaBatch
 from tests.store.worlds import Node
 
 
@@ -45,12 +46,12 @@ def test_a_document_is_read_as_it_was_written_and_after_a_reopen(tmp_path: FileP
         first = store.write("notes", "a", lambda state, write: put(state, write, None, canonical({"n": 1})))
         rev = view(first.state).leaves[0].rev
         store.write("notes", "a", lambda state, write: put(state, write, rev, canonical({"n": 2})))
-        digest, clock = store.digest("notes"), store.held.clock
+        digest, clock = store.digest("notes"), store.root.clock
         store.close()
 
         again = Store.open(url)
         assert again.actor == actor, "a clean stop keeps the actor"
-        assert (again.digest("notes"), again.held.clock) == (digest, clock)
+        assert (again.digest("notes"), again.root.clock) == (digest, clock)
         past = again.revision("notes", "a", rev)
         assert past is not None
         assert past.text == b'{"n":1}'
@@ -77,7 +78,7 @@ def test_a_failed_write_leaves_nothing() -> None:
     with pytest.raises(ConflictError):
         ada.put("a", {"n": 2}, Rev(7, "f" * 32))
     assert rows(ada.store) == before
-    assert "other" not in ada.store.held.names
+    assert "other" not in ada.store.root.names
 
 
 def test_a_stop_that_was_not_clean_draws_a_new_actor() -> None:
@@ -150,7 +151,7 @@ def test_large_documents_travel_one_a_page() -> None:
     ada, bob = Node("ada"), Node("bob")
     for n in range(4):
         ada.put(f"d{n}", {"text": "x" * 3_000_000})
-    outgoing = ada.store.outgoing(bob.store.held.clock)
+    outgoing = ada.store.outgoing(bob.store.root.clock)
     pages = [outgoing.next_page()]
     while not pages[-1].last:
         pages.append(outgoing.next_page())
@@ -163,7 +164,7 @@ def test_the_log_holds_live_dots_alone() -> None:
     for n in range(50):
         ada.put("a", {"n": n})
     assert log_rows(ada.store) == 2, "the creation, and the one live dot"
-    assert ada.store.held.clock.highest(ada.store.actor) == 51
+    assert ada.store.root.clock.highest(ada.store.actor) == 51
 
 
 def test_an_exchange_moves_what_is_missing_and_no_more() -> None:
@@ -172,13 +173,13 @@ def test_an_exchange_moves_what_is_missing_and_no_more() -> None:
         ada.put(f"d{n}", {"n": n})
     assert bob.hear(ada) == 30
     assert bob.hear(ada) == 0
-    assert ada.store.outgoing(bob.store.held.clock).nothing
+    assert ada.store.outgoing(bob.store.root.clock).nothing
     ada.put("d3", {"n": "changed"})
     bob.put("d4", {"n": "changed too"})
     assert bob.hear(ada) == 1
     assert ada.hear(bob) == 1
     assert ada.digest() == bob.digest()
-    assert ada.store.held.clock == bob.store.held.clock
+    assert ada.store.root.clock == bob.store.root.clock
 
 
 def test_paths_travel_as_far_as_the_receiver_lacks_them() -> None:
@@ -187,7 +188,7 @@ def test_paths_travel_as_far_as_the_receiver_lacks_them() -> None:
         ada.put("a", {"n": n})
     bob.hear(ada)
     ada.put("a", {"n": "last"})
-    page = ada.store.outgoing(bob.store.held.clock).next_page()
+    page = ada.store.outgoing(bob.store.root.clock).next_page()
     (document,) = page.parcel[5]
     assert len(document[2]) < 200, "one link, not three hundred"
     bob.hear(ada)
@@ -206,15 +207,15 @@ def test_a_rumor_with_a_short_path_is_refused_where_the_junction_is_missing() ->
     parcel = ada.store.rumor([("notes", "a")])
     assert parcel is not None
     before = rows(bob.store)
-    with pytest.raises(JunctionMissingError):
-        bob.store.receive(Parcel(parcel))
+    with pytest.raises(MissingAncestorError):
+        bob.store.receive(DeltaBatch(parcel))
     assert rows(bob.store) == before
     bob.hear(ada)
     ada.put("a", {"n": "more"})
     parcel = ada.store.rumor([("notes", "a")])
     assert parcel is not None
-    assert bob.store.receive(Parcel(parcel)).news == [("notes", "a")]
-    assert bob.store.receive(Parcel(parcel)).news == [], "a doubled rumor tells nothing new"
+    assert bob.store.receive(DeltaBatch(parcel)).news == [("notes", "a")]
+    assert bob.store.receive(DeltaBatch(parcel)).news == [], "a doubled rumor tells nothing new"
     assert bob.bodies("a") == [{"n": "more"}]
 
 
@@ -226,11 +227,11 @@ def test_history_8_the_half_exchange() -> None:
     ada.put("old", {"v": 2})  # replaces what cy holds
     for n in range(2500):
         ada.put(f"n{n:04}", {"n": n})
-    outgoing = ada.store.outgoing(bob.store.held.clock)
+    outgoing = ada.store.outgoing(bob.store.root.clock)
     page = outgoing.next_page()
     assert not page.last
-    bob.store.receive(Parcel(page.parcel))
-    assert not bob.store.held.clock >= ada.store.held.clock
+    bob.store.receive(DeltaBatch(page.parcel))
+    assert not bob.store.root.clock >= ada.store.root.clock
     lacking = [f"n{n:04}" for n in range(2500) if not bob.bodies(f"n{n:04}")]
     assert lacking
 
@@ -250,7 +251,7 @@ def test_history_9_the_late_frame() -> None:
     ada.delete("a")
     bob.hear(ada)
     digest = bob.digest()
-    assert bob.store.receive(Parcel(late)).news == []
+    assert bob.store.receive(DeltaBatch(late)).news == []
     assert bob.bodies("a") == []
     assert bob.digest() == digest
 
@@ -280,8 +281,8 @@ def test_a_rumor_overtaken_by_a_newer_one_brings_nothing_back() -> None:
     newer = ada.store.rumor([("notes", "a")])
     assert late is not None
     assert newer is not None
-    bob.store.receive(Parcel(newer))
-    assert bob.store.receive(Parcel(late)).news == []
+    bob.store.receive(DeltaBatch(newer))
+    assert bob.store.receive(DeltaBatch(late)).news == []
     assert bob.digest() == ada.digest()
 
 
@@ -347,8 +348,8 @@ def test_a_late_frame_of_a_dropped_collection_is_ignored() -> None:
     assert late is not None
     ada.drop()
     bob.hear(ada)
-    assert bob.store.receive(Parcel(late)).news == []
-    assert "notes" not in bob.store.held.names
+    assert bob.store.receive(DeltaBatch(late)).news == []
+    assert "notes" not in bob.store.root.names
     assert bob.hear(ada) == 0
 
 
@@ -370,7 +371,7 @@ def test_writers_in_many_threads_lose_nothing(tmp_path: FilePath) -> None:
         thread.join()
     assert errors == []
     assert store.collection("notes").documents == 800
-    assert store.held.clock == DotSet.vector({store.actor: 801})
+    assert store.root.clock == DotSet.vector({store.actor: 801})
     assert [seq for seq, _, _ in store.changes("notes")] == list(range(1, 801))
     store.close()
 
@@ -418,13 +419,13 @@ def test_what_is_sent_while_others_write_is_of_one_moment() -> None:
             encoded = ada.rumor([("notes", "a")])
             if encoded is None:
                 continue
-            parcel = Parcel(encoded)
+            parcel = DeltaBatch(encoded)
             state, _ = parcel.state(parcel.documents[0], lambda rev: lambda: ())
             (dot,) = state.leaves
             assert parcel.clock.highest(dot.actor) == dot.counter, "the clock is that of the document's commit"
             try:
                 bob.receive(parcel)
-            except JunctionMissingError:
+            except MissingAncestorError:
                 pull(bob, ada)
     finally:
         stop.set()

@@ -27,7 +27,7 @@ def meet(three: Three) -> None:
     crdtdb.sync(ada, bob)
     crdtdb.sync(cy, bob)
     crdtdb.sync(cy, ada)
-    assert len({one.store.held.clock for one in three}) == 1
+    assert len({one.store.root.clock for one in three}) == 1
     for one in three:
         check_store(one.store)
 

@@ -10,9 +10,10 @@ import pytest
 
 import crdtdb
 from crdtdb.backends import open_backend
-from crdtdb.store import Store, keys
-from crdtdb.store.format import check_format
-from crdtdb.store.keys import FORMAT_VERSION, OLDEST_VERSION
+from crdtdb.store import Store
+from crdtdb.store.layout import keys
+from crdtdb.store.layout.keys import FORMAT_VERSION, OLDEST_VERSION
+from crdtdb.store.layout.version import check_format
 from crdtdb.testing.invariants import check_store
 from tests.store.fixtures.make import described, fill
 

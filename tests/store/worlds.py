@@ -6,9 +6,10 @@ from hashlib import blake2b
 from itertools import count
 
 from crdtdb.backends.memory import MemoryBackend
+from crdtdb.canonical_json import canonical, load
+from crdtdb.database.pull import pull
 from crdtdb.documents import Rev, delete, put, resolve, view
-from crdtdb.jsontext import canonical, load
-from crdtdb.store import Store, pull
+from crdtdb.store import Store
 
 
 class Node:
@@ -61,4 +62,4 @@ class Node:
         return moved
 
     def digest(self, name: str = "notes") -> str:
-        return self.store.digest(name) if name in self.store.held.names else "-"
+        return self.store.digest(name) if name in self.store.root.names else "-"

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crdtdb.cluster.actions import Log, Outbox, Send
+from crdtdb.cluster.engine.actions import Log, Outbox, Send
 from crdtdb.errors import ProtocolError
 from crdtdb.limits import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX
 from crdtdb.wire.codec import decode_message, encode_message
-from crdtdb.wire.messages import PageOf, Part
+from crdtdb.wire.messages import PageMessage, Part
 from crdtdb.wire.parts import Assembly, cut
 
 
@@ -55,13 +55,13 @@ def test_parts_are_bounded() -> None:
 def test_what_an_older_peer_cannot_take_is_named() -> None:
     outbox = Outbox()
     parcel = [[], [], ["notes"], [], None, [[0, "small", b""], [0, "large", bytes(FRAME_BYTES_MAX)]]]
-    outbox.send(1, PageOf(1, 0, True, parcel))
+    outbox.send(1, PageMessage(1, 0, True, parcel))
     (log,) = outbox.take()
     assert isinstance(log, Log)
     assert "notes/large" in log.text
     outbox.in_parts.add(1)
-    outbox.send(1, PageOf(1, 0, True, parcel))
+    outbox.send(1, PageMessage(1, 0, True, parcel))
     sent = outbox.take()
     assert len(sent) == 17
     assert all(isinstance(one, Send) and len(one.payload) < 2 * PART_BYTES_MIN for one in sent)
-    assert outbox.sent["pageof"][0] == 17
+    assert outbox.sent["pagemessage"][0] == 17

@@ -16,26 +16,27 @@ from crdtdb.causality import EMPTY, Dot, DotSet, Lineage, Lineages, Session
 from crdtdb.crdts import Address, Creations, Delta, Journal, Update
 from crdtdb.documents import Ancestor, State
 from crdtdb.documents.catalogue import NO_COLLECTIONS
-from crdtdb.documents.successors import Successor
+from crdtdb.documents.delta_states import Successor
 from crdtdb.errors import EncodingError, ProtocolError
 from crdtdb.limits import FRAME_BYTES_MAX, HANDSHAKE_FRAME_BYTES_MAX
 from crdtdb.testing.replicas import Replica
 from crdtdb.testing.strategies import History, dot_sets, histories
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.codec import clock_digest, decode_message, encode_message
+from crdtdb.wire.delta_batch import DeltaBatch, ParcelWriter
 from crdtdb.wire.frames import Frames, frame
 from crdtdb.wire.messages import (
     Ack,
-    Ask,
     Audit,
-    Busy,
+    BucketDots,
+    BucketsRequest,
+    BucketSums,
     Compare,
-    DotsOf,
+    DotsRequest,
     Fetch,
     Greeting,
     Hello,
-    LineagesOf,
-    ListOf,
+    LineagesMessage,
     LockAnswer,
     LockAsk,
     LockCheck,
@@ -46,23 +47,22 @@ from crdtdb.wire.messages import (
     LockTurn,
     Member,
     Message,
-    More,
-    PageOf,
+    PageCredit,
+    PageMessage,
     Part,
     Piece,
     Ping,
-    Poke,
     Probe,
     Refuse,
+    Retry,
     Rumor,
-    Same,
     Status,
-    SumsOf,
+    SyncHint,
+    SyncRequest,
     Ticket,
-    Want,
+    UpToDate,
     Welcome,
 )
-from crdtdb.wire.parcels import Parcel, ParcelWriter
 from tests.nonsense import plain, spoil
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
@@ -79,7 +79,7 @@ def parcel_of(replica: Replica) -> list[Any]:
     return writer.finish(DotSet.vector({replica.actor: replica.counter}))
 
 
-def read(parcel: Parcel) -> list[State]:
+def read(parcel: DeltaBatch) -> list[State]:
     return [parcel.state(one, lambda rev: lambda: ())[0] for one in parcel.documents]
 
 
@@ -91,7 +91,7 @@ def test_a_state_comes_out_as_it_went_in(history: History) -> None:
     for state in history.states():
         writer = ParcelWriter()
         writer.add("notes", "a", state, EMPTY, whole)
-        parcel = Parcel(decode(encode(writer.finish(state.context))))
+        parcel = DeltaBatch(decode(encode(writer.finish(state.context))))
         (found,) = read(parcel)
         assert replace(found, context=state.context) == state
         assert state.context >= found.context
@@ -129,17 +129,17 @@ messages = st.one_of(
     st.builds(Ping, numbers, rosters),
     st.builds(Ack, numbers, rosters, st.binary(min_size=8, max_size=8)),
     st.builds(Probe, numbers, names, rosters),
-    st.builds(Ask, numbers, dot_sets(), st.booleans(), st.booleans()),
-    st.builds(PageOf, numbers, numbers, st.booleans(), st.just([])),
-    st.builds(More, numbers, numbers),
-    st.builds(Same, numbers),
+    st.builds(SyncRequest, numbers, dot_sets(), st.booleans(), st.booleans()),
+    st.builds(PageMessage, numbers, numbers, st.booleans(), st.just([])),
+    st.builds(PageCredit, numbers, numbers),
+    st.builds(UpToDate, numbers),
     st.builds(Rumor, st.just([]), st.lists(names, max_size=3).map(tuple)),
-    st.just(Poke()),
+    st.just(SyncHint()),
     st.builds(Fetch, numbers, st.binary(min_size=32, max_size=32), numbers, numbers),
     st.builds(
         Piece, numbers, st.binary(min_size=32, max_size=32), numbers, st.booleans(), st.none() | st.binary(max_size=9)
     ),
-    st.builds(Busy, numbers, st.text(max_size=20)),
+    st.builds(Retry, numbers, st.text(max_size=20)),
 )
 
 
@@ -179,8 +179,8 @@ def test_any_bytes_are_a_message_or_a_named_error(data: bytes) -> None:
 def test_any_values_are_a_message_or_a_named_error(kind: int, items: list[object]) -> None:
     try:
         message = decode_message(encode([kind, *items]))
-        if isinstance(message, (PageOf, Rumor)):
-            Parcel(message.parcel)
+        if isinstance(message, (PageMessage, Rumor)):
+            DeltaBatch(message.parcel)
     except (EncodingError, ProtocolError):
         pass
 
@@ -201,7 +201,7 @@ def test_a_parcel_with_any_part_replaced_is_read_or_refused(data: st.DataObject)
             for document in documents:
                 if isinstance(document, list) and len(document) == 3 and not isinstance(document[2], bytes):
                     document[2] = encode(document[2])
-        read(Parcel(decode(encode(parcel))))
+        read(DeltaBatch(decode(encode(parcel))))
     except EncodingError:
         pass
 
@@ -293,22 +293,22 @@ def vector_messages() -> dict[str, Message]:
         "ping": Ping(1, (member,)),
         "ack": Ack(1, (), clock_digest(clock)),
         "probe": Probe(2, "n2", ()),
-        "ask": Ask(7, clock, False),
-        "brief ask": Ask(7, clock, False, brief=True),
-        "page": PageOf(7, 0, True, parcel),
-        "brief page": PageOf(7, 0, True, brief_parcel(actor)),
-        "more": More(7, 5),
-        "same": Same(7),
+        "ask": SyncRequest(7, clock, False),
+        "brief ask": SyncRequest(7, clock, False, brief=True),
+        "page": PageMessage(7, 0, True, parcel),
+        "brief page": PageMessage(7, 0, True, brief_parcel(actor)),
+        "more": PageCredit(7, 5),
+        "same": UpToDate(7),
         "rumor": Rumor(parcel, ("n1", "n2")),
-        "poke": Poke(),
-        "busy": Busy(7, "joining"),
+        "poke": SyncHint(),
+        "busy": Retry(7, "joining"),
         "fetch": Fetch(7, bytes(range(32)), 0, 8),
         "piece": Piece(7, bytes(range(32)), 0, True, b"hello"),
         "compare": Compare(7, clock, True),
-        "sums": SumsOf(7, True, True, ((actor, 0, 3, 2**64 - 1),)),
-        "list": ListOf(7, ((actor, 0),)),
-        "dots": DotsOf(7, True, ((actor, 3, 2**63),)),
-        "want": Want(7, ((actor, 3),)),
+        "sums": BucketSums(7, True, True, ((actor, 0, 3, 2**64 - 1),)),
+        "list": BucketsRequest(7, ((actor, 0),)),
+        "dots": BucketDots(7, True, ((actor, 3, 2**63),)),
+        "want": DotsRequest(7, ((actor, 3),)),
         "audit": Audit(),
         "lock-ask": LockAsk(9, bytes(8), "invoice/7", Ticket(1 << 40, "n1", 3), 30_000),
         "lock-hold": LockHold(10, bytes(8), "invoice/7", Ticket(1 << 40, "n1", 3), 12, 30_000),
@@ -319,13 +319,13 @@ def vector_messages() -> dict[str, Message]:
         "lock-tell": LockTell(bytes(8)),
         "lock-told": LockTold(bytes(8), 12, (("invoice/7", Ticket(1 << 40, "n1", 3), 12, 30_000),)),
         "part": Part(7, 1, 3, b"bytes"),
-        "lineages": LineagesOf(
+        "lineages": LineagesMessage(
             True,
             DotSet.vector({actor: 302}),
             Lineages({actor: Lineage((Session(1, actor), Session(290, actor[::-1])), 300)}),
         ),
         "hello with lineages": Hello(greeting._replace(minor=4, lineages=bytes(8))),
-        "page with lineages": PageOf(7, 0, True, parcel, bytes(8)),
+        "page with lineages": PageMessage(7, 0, True, parcel, bytes(8)),
         "rumor with lineages": Rumor(parcel, ("n1", "n2"), bytes(8)),
     }
 
@@ -361,7 +361,7 @@ def test_the_catalogue_travels() -> None:
     catalogue = NO_COLLECTIONS.created("notes", dot).created("tasks", other).dropped("tasks", Dot(b"A" * 16, 2))
     writer = ParcelWriter()
     writer.add_catalogue(catalogue, EMPTY, {"notes": 7, "tasks": 0})
-    parcel = Parcel(decode(encode(writer.finish(catalogue.context))))
+    parcel = DeltaBatch(decode(encode(writer.finish(catalogue.context))))
     assert parcel.catalogue is not None
     names_in, marks, residue, sweeps = parcel.catalogue
     assert sweeps == {"notes": 7}

@@ -12,8 +12,8 @@ from crdtdb.cli.client import NodeClient, show_json, with_node
 from crdtdb.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
-    from crdtdb.cluster.authority import Issued
-    from crdtdb.cluster.certificates import Role
+    from crdtdb.security.authority import Issued
+    from crdtdb.security.certificates import Role
 
 _DAYS = click.option(
     "--days", type=click.FloatRange(min=0), default=825, show_default=True, help="How long it is valid."
@@ -45,8 +45,8 @@ def authority(folder: Path) -> None:
     \b
     Example:  crdtdb cert authority --dir certs
     """
-    from crdtdb.cluster.authority import create_authority
-    from crdtdb.cluster.certificates import cluster_of, read_certificate
+    from crdtdb.security.authority import create_authority
+    from crdtdb.security.certificates import cluster_of, read_certificate
 
     path = create_authority(folder)
     click.echo(f"made the authority of cluster {cluster_of(read_certificate(path))} in {folder}")
@@ -95,7 +95,7 @@ def client(name: str, folder: Path, days: float) -> None:
 
 
 def _sign(folder: Path, role: Role, name: str, hosts: tuple[str, ...], days: float) -> None:
-    from crdtdb.cluster.authority import issue
+    from crdtdb.security.authority import issue
 
     path = issue(folder, role, name, hosts, days)
     click.echo(f"made {path} and {path.with_suffix('.key')}")
@@ -115,7 +115,7 @@ def rotate(name: str, folder: Path, days: float) -> None:
     Example:  crdtdb cert rotate n1 --dir certs
               crdtdb cert revoke n1 --old --dir certs --as root
     """
-    from crdtdb.cluster.authority import rotate as sign_anew
+    from crdtdb.security.authority import rotate as sign_anew
 
     path, old = sign_anew(folder, name, days)
     click.echo(
@@ -137,7 +137,7 @@ def rotate_authority(folder: Path, finish: bool) -> None:
     3. crdtdb cert rotate-authority --finish  ca.pem holds the new one alone
        Bring ca.pem to every node and client.
     """
-    from crdtdb.cluster import authority as authorities
+    from crdtdb.security import authority as authorities
 
     if finish:
         path = authorities.finish_rotation(folder)
@@ -158,8 +158,8 @@ def list_certificates(folder: Path, as_json: bool) -> None:
     \b
     Example:  crdtdb cert list --dir certs
     """
-    from crdtdb.cluster.authority import issued
-    from crdtdb.wallclock import iso
+    from crdtdb.clock import iso
+    from crdtdb.security.authority import issued
 
     found = issued(folder)
     if as_json:
@@ -223,7 +223,7 @@ def revoke(
 
 
 def _to_revoke(name: str | None, folder: Path, old: bool, serials: Iterable[str]) -> list[tuple[str, str, str]]:
-    from crdtdb.cluster.authority import issued
+    from crdtdb.security.authority import issued
 
     if name is None:
         if not serials or old:

@@ -14,7 +14,6 @@ from urllib.parse import quote
 import click
 import httpx
 
-from crdtdb.cluster.tls import Credentials
 from crdtdb.errors import (
     CertificateError,
     ConflictError,
@@ -24,6 +23,7 @@ from crdtdb.errors import (
     NotFoundError,
     UnavailableError,
 )
+from crdtdb.security.tls import Credentials
 
 _JSON = {"content-type": "application/json"}
 

@@ -48,7 +48,7 @@ def replicate(
                   --create-target --as ada
               crdtdb replicate notes http://admin:secret@old:5984/notes --as ada
     """
-    from crdtdb.replicating import Wanted
+    from crdtdb.couchdb.replication import Wanted
 
     wanted = Wanted(
         continuous=continuous,
@@ -70,9 +70,9 @@ def replicate(
 
 
 def _peer(given: str, url: str, certs: Path, who: str | None) -> Any:
-    from crdtdb.cluster.tls import Credentials
-    from crdtdb.document import check_name
-    from crdtdb.replicating import Peer
+    from crdtdb.couchdb.replication import Peer
+    from crdtdb.database.document import check_name
+    from crdtdb.security.tls import Credentials
 
     if "://" in given and not given.startswith(f"{url.rstrip('/')}/"):
         return Peer.of(given)
@@ -85,7 +85,7 @@ def _peer(given: str, url: str, certs: Path, who: str | None) -> Any:
 
 async def _run(source: Any, target: Any, wanted: Any) -> Any:
     from crdtdb.cli.render import progress as bar_of
-    from crdtdb.replicating import Endpoint, Progress, Replication
+    from crdtdb.couchdb.replication import Endpoint, Progress, Replication
 
     async with Endpoint(source) as one, Endpoint(target) as other:
         with bar_of(f"{_short(source.url)} to {_short(target.url)}", None) as bar:

@@ -21,12 +21,11 @@ from anyio.streams.stapled import MultiListener
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from crdtdb import forks
-from crdtdb.admission import Admitted, Connections, accept_all, connections_within
-from crdtdb.certified import Certified
-from crdtdb.cluster.actions import Close, Dial, Log, Send
+from crdtdb.clock import monotonic_seconds
 from crdtdb.cluster.connection import Connection
-from crdtdb.cluster.engine import Engine
-from crdtdb.cluster.tls import Credentials, TLSError, certified_by
+from crdtdb.cluster.engine.actions import Close, Dial, Log, Send
+from crdtdb.cluster.engine.engine import Engine
+from crdtdb.cluster_port import Metric
 from crdtdb.errors import ConfigurationError
 from crdtdb.limits import (
     ARRIVED_FRAMES_MAX,
@@ -38,9 +37,10 @@ from crdtdb.limits import (
     STRANGERS_OF_ADDRESS_MAX,
     UNACKNOWLEDGED_SECONDS_MAX,
 )
-from crdtdb.measuring import Measured
+from crdtdb.security.admission import Admitted, Connections, accept_all, connections_within
+from crdtdb.security.peer import PeerIdentity
+from crdtdb.security.tls import Credentials, TLSError, certified_by
 from crdtdb.threads import GOSSIP, HOUSEKEEPING
-from crdtdb.wallclock import monotonic_seconds
 
 _log = logging.getLogger("crdtdb.cluster")
 _TICK_SECONDS = 0.1
@@ -59,7 +59,7 @@ class _Arrived(NamedTuple):
     handled: anyio.Event
 
 
-_FOREIGN = Certified("", "foreign", "a stranger")
+_FOREIGN = PeerIdentity("", "foreign", "a stranger")
 """Who has a certificate of the authority that names nobody of a cluster: it is refused as one of another role."""
 
 
@@ -123,19 +123,19 @@ class Runtime:
         if self._listener is not None:
             forks.drop_socket(self._listener.extra(SocketAttribute.raw_socket).fileno())  # noqa: S610 - anyio's `extra`
 
-    def measured(self) -> list[Measured]:
+    def measured(self) -> list[Metric]:
         """Return what is counted of the connections."""
         connections = list(self._connections.values())
         waiting = sum(one.waiting for one in connections)
         return [
-            Measured("gossip_sockets", "Open connections with nodes, greeted or not.", len(connections)),
-            Measured("gossip_frames_waiting", "Frames that wait to be sent.", waiting),
-            Measured(
+            Metric("gossip_sockets", "Open connections with nodes, greeted or not.", len(connections)),
+            Metric("gossip_frames_waiting", "Frames that wait to be sent.", waiting),
+            Metric(
                 "gossip_longest_turn_seconds",
                 "The longest that the engine took for one thing since it was asked last.",
                 self._take_longest_turn(),
             ),
-            Measured(
+            Metric(
                 "gossip_pings_answered_aside_total",
                 "Pings that were answered while the engine was busy.",
                 self.engine.heartbeats.answered_aside,

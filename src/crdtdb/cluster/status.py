@@ -9,20 +9,20 @@ from typing import Any, Protocol
 
 from crdtdb import forks
 from crdtdb.causality import DotSet
-from crdtdb.certified import Certified
-from crdtdb.cluster.access import Access
-from crdtdb.cluster.certificates import EXPIRY_WARNING_DAYS
-from crdtdb.cluster.comparing import Finding
-from crdtdb.cluster.desk import LockDesk
-from crdtdb.cluster.engine import Engine
+from crdtdb.clock import iso, monotonic_seconds, wall_milliseconds
+from crdtdb.cluster.engine.engine import Engine
+from crdtdb.cluster.engine.lock_client import LockClient
+from crdtdb.cluster.engine.reconciliation import Finding
 from crdtdb.cluster.metrics import measured
-from crdtdb.cluster.tls import Credentials
+from crdtdb.cluster_port import Metric
 from crdtdb.errors import NotFoundError, UnavailableError
 from crdtdb.gossip import Holder
 from crdtdb.gossip.stability import len_of
-from crdtdb.measuring import Measured
+from crdtdb.security.certificates import EXPIRY_WARNING_DAYS
+from crdtdb.security.peer import PeerIdentity
+from crdtdb.security.revocation import Access
+from crdtdb.security.tls import Credentials
 from crdtdb.store import Store
-from crdtdb.wallclock import iso, monotonic_seconds, wall_milliseconds
 
 _WAITING_MAX = 10_000
 _LARGE_WARNED = 5
@@ -51,9 +51,9 @@ class ClusterStatus:
         self.cluster = cluster
         self._engine, self._store, self._checkpoints = engine, store, checkpoints
         self._access, self._credentials = access, credentials
-        self.also_measured: list[Callable[[], Iterable[Measured]]] = []
+        self.also_measured: list[Callable[[], Iterable[Metric]]] = []
         """What else is asked for metrics: the parts that the engine doesn't know."""
-        self.locks = LockDesk(engine)
+        self.locks = LockClient(engine)
         self.subscriptions = engine.showing.subscriptions
         forks.own(self)
 
@@ -73,7 +73,7 @@ class ClusterStatus:
         """Whether the node is about to end."""
         return self._engine.stopping
 
-    def why_refused(self, certified: Certified) -> str | None:
+    def why_refused(self, certified: PeerIdentity) -> str | None:
         """Return why a certificate doesn't count (any more), None if it does."""
         return self._access.why_refused(certified)
 
@@ -87,7 +87,7 @@ class ClusterStatus:
         `behind` counts the writes of others that a member has and this node lacks, `ahead` those that it lacks and this node
         has, as of the last word from it; null before the first.
         """
-        engine, held = self._engine, self._store.held
+        engine, held = self._engine, self._store.root
         ways = engine.links.ways.keys()
         members = []
         for member in sorted(engine.membership.everyone()):
@@ -152,7 +152,7 @@ class ClusterStatus:
 
     def stability(self) -> dict[str, Any]:
         """Return how far the cut is, what waits, and who holds it back, the longest first."""
-        engine, held = self._engine, self._store.held
+        engine, held = self._engine, self._store.root
         now = monotonic_seconds()
         unstable, unread = self._store.collector.waiting(_WAITING_MAX)
         return {
@@ -215,10 +215,10 @@ class ClusterStatus:
         mended_all = not rest and sent and finding.failed is None and not finding.contradictory and not finding.rot_here
         return {**told, "clean": finding.clean and finding.failed is None, "mended_all": mended_all}
 
-    def measured(self) -> list[Measured]:
+    def measured(self) -> list[Metric]:
         """Return what the node counts and measures."""
         expiries = [
-            Measured(
+            Metric(
                 "certificate_expires_seconds", "When a certificate expires, in seconds since 1970.", at, {"of": what}
             )
             for what, at in self._credentials.expiries().items()

@@ -4,20 +4,20 @@ Synchronous and without a network, like the collection that it is about; `crdtdb
 """
 
 from crdtdb.couchdb.changes import ChangesFeed, Wanted
-from crdtdb.couchdb.holding import Checkpoints
-from crdtdb.couchdb.incoming import Incoming, incoming
-from crdtdb.couchdb.locals import delete_local, get_local, local_ids, put_local
-from crdtdb.couchdb.seqs import encode_seq, seq_now
-from crdtdb.couchdb.trees import Options, Tree, Trees
-from crdtdb.couchdb.words import RefusedError
+from crdtdb.couchdb.checkpoints import Checkpoints
+from crdtdb.couchdb.errors import CouchError
+from crdtdb.couchdb.local_documents import delete_local, get_local, local_ids, put_local
+from crdtdb.couchdb.parsing import ParsedDocument, incoming
+from crdtdb.couchdb.revision_trees import Options, Tree, Trees
+from crdtdb.couchdb.update_seq import encode_seq, seq_now
 from crdtdb.couchdb.writes import Writes
 
 __all__ = [
     "ChangesFeed",
     "Checkpoints",
-    "Incoming",
+    "CouchError",
     "Options",
-    "RefusedError",
+    "ParsedDocument",
     "Tree",
     "Trees",
     "Wanted",

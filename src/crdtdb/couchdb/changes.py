@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from crdtdb.causality import DotSet
-from crdtdb.couchdb.seqs import ZERO, Seq, decode_seq, encode_seq, mark_of, seq_at_end
-from crdtdb.couchdb.trees import Options, Tree, Trees
+from crdtdb.couchdb.revision_trees import Options, Tree, Trees
+from crdtdb.couchdb.update_seq import ZERO, Seq, decode_seq, encode_seq, mark_of, seq_at_end
 from crdtdb.documents import view
 from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.limits import ANSWER_PAGE_BYTES
@@ -59,9 +59,9 @@ class ChangesFeed:
 
     def _place(self, since: str) -> Seq:
         if since == "now":
-            return seq_at_end(self._store, self._name, self._store.held)
+            return seq_at_end(self._store, self._name, self._store.root)
         seq = decode_seq(since)
-        if seq.creation is not None and seq.creation not in self._store.held.names[self._name]:
+        if seq.creation is not None and seq.creation not in self._store.root.names[self._name]:
             return ZERO  # of a collection that has been dropped, or that isn't known here yet
         return seq
 
@@ -71,7 +71,7 @@ class ChangesFeed:
         if not seq.mark or seq.mark == mark:
             self.at = seq._replace(mark=mark)
             return
-        with self._store.moment() as moment:
+        with self._store.durable_snapshot() as moment:
             number = moment.first_unseen(self._name, seq.clock) - 1
         self._skipping = seq.clock
         self.at = seq._replace(number=number, mark=mark)
@@ -92,12 +92,12 @@ class ChangesFeed:
         size = 0
         self._begin_anew_if_dropped()
         fresh: list[str] = []
-        with self._store.moment() as moment:
-            collection = moment.held.collections.get(self._name)
+        with self._store.durable_snapshot() as moment:
+            collection = moment.root.collections.get(self._name)
             if collection is None or collection.number != self._number:
                 self.exhausted = True
                 return rows
-            creation = min(moment.held.names[self._name], default=None)
+            creation = min(moment.root.names[self._name], default=None)
             self.at = self.at._replace(creation=creation)
             read = 0
             for seq, doc_id, record in moment.changes(self._name, self.at.number):
@@ -120,7 +120,7 @@ class ChangesFeed:
                 self.exhausted = not fresh
                 if self.exhausted:
                     self._skipping = None
-                    self.at = seq_at_end(self._store, self._name, moment.held)
+                    self.at = seq_at_end(self._store, self._name, moment.root)
                     if rows:
                         rows[-1]["seq"] = self.last_seq
         if fresh:
@@ -145,16 +145,16 @@ class ChangesFeed:
 
     def pending(self) -> int:
         """Return how many changes are behind the reader's place: counted if they are few, otherwise at most that many."""
-        moment = self._store.now()
+        moment = self._store.live_view()
         counted = moment.count_changes(self._name, self.at.number, _COUNTED_MAX)
         if counted < _COUNTED_MAX:
             return counted
-        collection = moment.held.collections[self._name]
+        collection = moment.root.collections[self._name]
         return max(counted, min(collection.seq - self.at.number, collection.documents + collection.deleted))
 
     def _begin_anew_if_dropped(self) -> None:
         """A collection that was dropped and made anew is another, and its seqs begin again."""
-        collection = self._store.held.collections.get(self._name)
+        collection = self._store.root.collections.get(self._name)
         if collection is not None and collection.number != self._number:
             self._number = collection.number
             self.at = ZERO._replace(mark=mark_of(self._store, self._number))
@@ -163,7 +163,7 @@ class ChangesFeed:
     @property
     def dropped(self) -> bool:
         """Whether the collection is gone."""
-        return self._name not in self._store.held.collections
+        return self._name not in self._store.root.collections
 
     def _seen(self, record: Record) -> bool:
         """Whether a reader who came from another node has all of a document."""

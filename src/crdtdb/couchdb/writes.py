@@ -6,20 +6,33 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from crdtdb.couchdb.guarding import Guard
-from crdtdb.couchdb.incoming import Attachment, Data, Follows, Incoming, Uploaded
-from crdtdb.couchdb.words import RefusedError
-from crdtdb.documents import NO_BODY, Put, Rev, Shown, Sight, State, Write, child_digest, delete, put, resolve, view
-from crdtdb.documents.attaching import attach_to
+from crdtdb.canonical_json import load
+from crdtdb.couchdb.errors import CouchError
+from crdtdb.couchdb.parsing import Attachment, Data, Follows, ParsedDocument, Uploaded
+from crdtdb.couchdb.validation import DocumentValidator
+from crdtdb.documents import (
+    NO_BODY,
+    Put,
+    Rev,
+    Sight,
+    State,
+    VisibleLeaf,
+    Write,
+    child_digest,
+    delete,
+    put,
+    resolve,
+    view,
+)
+from crdtdb.documents.attachment_edits import attach_to
 from crdtdb.documents.attachments import Attached, New, Stub, attachments_in, with_attachments
-from crdtdb.documents.foreign import Foreign, take
+from crdtdb.documents.external_revisions import ExternalRevision, take
 from crdtdb.documents.purging import purge
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError
-from crdtdb.jsontext import load
 from crdtdb.limits import REVS_LIMIT
 from crdtdb.query.definitions import DESIGN
 from crdtdb.store import Store, Transaction, Upload
-from crdtdb.store.imports import grouped, import_revisions
+from crdtdb.store.commit.imports import grouped, import_revisions
 
 T = TypeVar("T")
 Outcome = tuple[str, Rev | None] | CrdtdbError
@@ -35,13 +48,13 @@ class Purged(NamedTuple):
 class Writes:
     """The writes to one collection. Whatever fails leaves nothing behind."""
 
-    def __init__(self, store: Store, name: str, guard: Guard | None = None, designs: bool = True) -> None:
+    def __init__(self, store: Store, name: str, guard: DocumentValidator | None = None, designs: bool = True) -> None:
         """Of a `guard`, if there is one, every write is asked first. Without `designs` design documents may not be written."""
         self._store, self._name, self._guard, self._designs = store, name, guard, designs
 
     def _check(self, doc_id: str) -> None:
         if doc_id.startswith(DESIGN) and not self._designs:
-            raise RefusedError(403, "forbidden", "Design documents are written by an admin of the collection.")
+            raise CouchError(403, "forbidden", "Design documents are written by an admin of the collection.")
 
     @property
     def guarded(self) -> bool:
@@ -52,11 +65,11 @@ class Writes:
         """Commit what `writing` or `taking` returned, if nobody has anything against it. Raises RefusedError, ScriptError."""
         return self._store.submit(work) if self._guard is None else self._guard.submit(work)
 
-    def writing(self, document: Incoming) -> Callable[[Transaction], Rev]:
+    def writing(self, document: ParsedDocument) -> Callable[[Transaction], Rev]:
         """Return what writes one document. It raises ConflictError, NotFoundError, MissingStubError, TooLargeError."""
         return lambda transaction: self._one(transaction, document)[1]
 
-    def taking(self, document: Incoming) -> Callable[[Transaction], Rev]:
+    def taking(self, document: ParsedDocument) -> Callable[[Transaction], Rev]:
         """Return what takes one revision that was made elsewhere."""
         foreign = document.foreign()
 
@@ -66,10 +79,10 @@ class Writes:
 
         return work
 
-    def bulk(self, documents: list[Incoming | CrdtdbError], new_edits: bool) -> list[Outcome]:
+    def bulk(self, documents: list[ParsedDocument | CrdtdbError], new_edits: bool) -> list[Outcome]:
         """Write many documents in one commit; each has an outcome of its own."""
 
-        def work(chosen: list[Incoming | CrdtdbError], transaction: Transaction) -> list[Outcome]:
+        def work(chosen: list[ParsedDocument | CrdtdbError], transaction: Transaction) -> list[Outcome]:
             imported = self._import_plain(transaction, chosen) if not new_edits else {}
             outcomes: list[Outcome] = []
             for place, document in enumerate(chosen):
@@ -103,7 +116,7 @@ class Writes:
 
         return self.submit(work)
 
-    def resolve(self, document: Incoming, rev: Rev | None = None, seen: Collection[Rev] | None = None) -> Rev:
+    def resolve(self, document: ParsedDocument, rev: Rev | None = None, seen: Collection[Rev] | None = None) -> Rev:
         """Replace the siblings that were seen by one body, which may keep the attachments of any.
 
         `rev` means one sibling alone; without either, all that are there are replaced. Raises NotFoundError, ConflictError.
@@ -147,7 +160,7 @@ class Writes:
 
     # Inside
 
-    def _outcome(self, transaction: Transaction, document: Incoming, new_edits: bool) -> Outcome:
+    def _outcome(self, transaction: Transaction, document: ParsedDocument, new_edits: bool) -> Outcome:
         try:
             if new_edits:
                 return self._one(transaction, document)
@@ -159,7 +172,9 @@ class Writes:
             return error
         return document.doc_id, foreign.rev
 
-    def _import_plain(self, transaction: Transaction, documents: list[Incoming | CrdtdbError]) -> dict[int, Outcome]:
+    def _import_plain(
+        self, transaction: Transaction, documents: list[ParsedDocument | CrdtdbError]
+    ) -> dict[int, Outcome]:
         """Take the revisions of each document that comes several times, never with attachments; return their outcomes."""
         read = {place: one for place, one in enumerate(documents) if not isinstance(one, CrdtdbError)}
         alone = {one.doc_id for one in read.values() if one.attachments or one.rev is None or one.doc_id[:1] == "_"}
@@ -173,7 +188,7 @@ class Writes:
                 outcomes[place] = outcome if isinstance(outcome, CrdtdbError) else (doc_id, foreign.rev)
         return outcomes
 
-    def _one(self, transaction: Transaction, document: Incoming) -> tuple[str, Rev]:
+    def _one(self, transaction: Transaction, document: ParsedDocument) -> tuple[str, Rev]:
         self._check(document.doc_id)
         rev = document.rev
 
@@ -199,7 +214,7 @@ class Writes:
             return document.doc_id, self._on_published(transaction, document, leaf)
         return document.doc_id, written.rev
 
-    def _on_published(self, transaction: Transaction, document: Incoming, leaf: Shown) -> Rev:
+    def _on_published(self, transaction: Transaction, document: ParsedDocument, leaf: VisibleLeaf) -> Rev:
         """Write on a leaf under the name that it was published with, though fields have been edited since.
 
         What its reader was told is what it had then. So a put is taken as a child made elsewhere is: its fields are compared
@@ -210,11 +225,11 @@ class Writes:
         parent = leaf.leaf.rev
         digest = child_digest(parent, deleted=False, body=document.text)
         steps = tuple(step.digest for step in leaf.leaf.path.all()[: REVS_LIMIT - 1])
-        child = Foreign(Rev(parent.next_generation, digest), (parent.digest, *steps), document.text, False)
+        child = ExternalRevision(Rev(parent.next_generation, digest), (parent.digest, *steps), document.text, False)
         self._foreign(transaction, document, child)
         return child.rev
 
-    def _foreign(self, transaction: Transaction, document: Incoming, foreign: Foreign) -> None:
+    def _foreign(self, transaction: Transaction, document: ParsedDocument, foreign: ExternalRevision) -> None:
         self._check(document.doc_id)
         transaction.create(self._name)
         history = transaction.history(self._name, document.doc_id)
@@ -233,7 +248,7 @@ class Writes:
             self._let_go(transaction, document)
 
     def _attachments_before(
-        self, transaction: Transaction, state: State, foreign: Foreign, document: Incoming
+        self, transaction: Transaction, state: State, foreign: ExternalRevision, document: ParsedDocument
     ) -> list[Mapping[str, Any]]:
         """Return the attachments of the revisions that one made elsewhere may keep files of, the nearest first."""
         if not any(isinstance(one, Stub) for one in document.attachments.values()):
@@ -263,18 +278,18 @@ class Writes:
         return attached
 
     @staticmethod
-    def _let_go(transaction: Transaction, document: Incoming) -> None:
+    def _let_go(transaction: Transaction, document: ParsedDocument) -> None:
         for one in document.attachments.values():
             if isinstance(one, Data):
                 transaction.contents.forget(one.data)
 
 
-def _without_empty_text(foreign: Foreign) -> Foreign:
+def _without_empty_text(foreign: ExternalRevision) -> ExternalRevision:
     """Return a revision as it is kept: a deletion has a value only if there is something in it."""
     return foreign._replace(text=None) if foreign.deleted and foreign.text == NO_BODY else foreign
 
 
-def _as_published(state: State, rev: Rev | None) -> Shown | None:
+def _as_published(state: State, rev: Rev | None) -> VisibleLeaf | None:
     """Return the live leaf of this name if it shows under another by now: fields have been edited since it was published."""
     shown = view(state)
     if rev is None or shown.find(rev) is not None:

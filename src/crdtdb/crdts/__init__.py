@@ -7,14 +7,7 @@ from crdtdb.crdts import catalogue
 from crdtdb.crdts.contract import Field
 from crdtdb.crdts.counter import Counter, renamed_baseline
 from crdtdb.crdts.draft import REMNANT, Draft, OpenSequence, Outcome, Signature, Spot, kind_of, open_at_hand
-from crdtdb.crdts.flag import Flag
-from crdtdb.crdts.journal import EMPTY_JOURNAL, GapError, Journal, Snapshot, Update, Vector, join_vectors, within
-from crdtdb.crdts.map import Map
-from crdtdb.crdts.register import MultiValue, Register
-from crdtdb.crdts.sequence_fields import List, Positional, SequenceField, Text
-from crdtdb.crdts.sequences import Sequence, Step, check_update
-from crdtdb.crdts.set import Set
-from crdtdb.crdts.tree import (
+from crdtdb.crdts.field_store import (
     HEADS,
     LIFE,
     NO_FIELDS,
@@ -29,6 +22,13 @@ from crdtdb.crdts.tree import (
     join_fields,
     merge_journals,
 )
+from crdtdb.crdts.flag import Flag
+from crdtdb.crdts.journal import EMPTY_JOURNAL, GapError, Journal, Snapshot, Update, Vector, join_vectors, within
+from crdtdb.crdts.map import Map
+from crdtdb.crdts.register import MultiValue, Register
+from crdtdb.crdts.sequence_fields import List, Positional, SequenceField, Text
+from crdtdb.crdts.sequences import Sequence, Step, check_update
+from crdtdb.crdts.set import Set
 
 catalogue.register_types(Map, Text, List, Set, MultiValue, Counter, Flag, Register)
 

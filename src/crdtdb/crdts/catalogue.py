@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from crdtdb.canonical_json import JSON
 from crdtdb.crdts.contract import Field, Operation
 from crdtdb.crdts.draft import Spot
 from crdtdb.errors import InvalidInputError
-from crdtdb.jsontext import JSON
 
 _TYPES: dict[str, type[Field]] = {}
 

@@ -12,7 +12,7 @@
 | a random operation, for tests | `sample` |
 
 Join isn't among them: what a type adds are deltas under dots, and those of all types merge by the same rule
-(`crdtdb.crdts.tree`). `crdtdb.testing.laws` tries every type of the catalogue.
+(`crdtdb.crdts.field_store`). `crdtdb.testing.laws` tries every type of the catalogue.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from crdtdb.canonical_json import JSON
 from crdtdb.crdts.draft import Spot
-from crdtdb.jsontext import JSON
 
 if TYPE_CHECKING:
     from random import Random
@@ -100,5 +100,5 @@ class Field(ABC):
 
     @classmethod
     @abstractmethod
-    def sample(cls, dice: Random, value: JSON) -> tuple[str, dict[str, Any]]:
+    def sample(cls, rng: Random, value: JSON) -> tuple[str, dict[str, Any]]:
         """Return a random operation, with its arguments, that a field of this value can take."""

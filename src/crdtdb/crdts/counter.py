@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from crdtdb.canonical_json import JSON
 from crdtdb.causality import ACTOR_BYTES, Dot
 from crdtdb.crdts.contract import Field
 from crdtdb.crdts.draft import REMNANT, Spot
-from crdtdb.crdts.tree import Address, Delta, Fields
+from crdtdb.crdts.field_store import Address, Delta, Fields
 from crdtdb.errors import EncodingError, InvalidDocumentError, InvalidInputError
-from crdtdb.jsontext import JSON
 from crdtdb.limits import COUNTER_MAX, COUNTER_RUNS_MAX
 
 if TYPE_CHECKING:
@@ -124,9 +124,9 @@ class Counter(Field):
             _whole(amount)
 
     @classmethod
-    def sample(cls, dice: Random, value: JSON) -> tuple[str, dict[str, Any]]:  # noqa: ARG003
+    def sample(cls, rng: Random, value: JSON) -> tuple[str, dict[str, Any]]:  # noqa: ARG003
         """Step up or down."""
-        return dice.choice(["increment", "decrement"]), {"by": dice.randint(0, 5)}
+        return rng.choice(["increment", "decrement"]), {"by": rng.randint(0, 5)}
 
 
 def increment(spot: Spot, by: int = 1) -> None:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from crdtdb.causality import Dot, DotSet
 from crdtdb.crdts import lives
+from crdtdb.crdts.field_store import HEADS, LIFE, Address, Creations, Delta, Fields, Journals, Place
 from crdtdb.crdts.journal import EMPTY_JOURNAL, Journal, Vector, upto
 from crdtdb.crdts.sequences import Kind, Sequence, Step, encode_items
-from crdtdb.crdts.tree import HEADS, LIFE, Address, Creations, Delta, Fields, Journals, Place
 from crdtdb.errors import TooLargeError
 from crdtdb.limits import FIELD_KEY_BYTES_MAX, FIELD_PATH_STEPS_MAX, SEQUENCE_BYTES_MAX, SEQUENCES_MAX
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from crdtdb.canonical_json import JSON
 from crdtdb.crdts.contract import Field
 from crdtdb.crdts.draft import Spot
 from crdtdb.errors import EncodingError, InvalidDocumentError
-from crdtdb.jsontext import JSON
 
 if TYPE_CHECKING:
     from random import Random
@@ -62,9 +62,9 @@ class Flag(Field):
             raise EncodingError("a flag is 1 or 0")
 
     @classmethod
-    def sample(cls, dice: Random, value: JSON) -> tuple[str, dict[str, Any]]:  # noqa: ARG003
+    def sample(cls, rng: Random, value: JSON) -> tuple[str, dict[str, Any]]:  # noqa: ARG003
         """Switch."""
-        return dice.choice(["enable", "disable"]), {}
+        return rng.choice(["enable", "disable"]), {}
 
 
 def enable(spot: Spot) -> None:

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from crdtdb.canonical_json import JSON, canonical
 from crdtdb.crdts import catalogue
 from crdtdb.crdts.contract import Field
 from crdtdb.crdts.draft import Spot
 from crdtdb.crdts.register import Register
 from crdtdb.errors import EncodingError, InvalidDocumentError, InvalidInputError
-from crdtdb.jsontext import JSON, canonical
 
 if TYPE_CHECKING:
     from random import Random
@@ -80,11 +80,11 @@ class Map(Field):
             raise EncodingError("a map has dots alone")
 
     @classmethod
-    def sample(cls, dice: Random, value: JSON) -> tuple[str, dict[str, Any]]:
+    def sample(cls, rng: Random, value: JSON) -> tuple[str, dict[str, Any]]:
         """Write at a key, or remove one."""
-        if isinstance(value, dict) and value and dice.random() < 0.3:
-            return "remove", {"key": dice.choice(sorted(value))}
-        return "set", {"key": dice.choice("abc"), "value": dice.choice([1, "x", {"y": 2}])}
+        if isinstance(value, dict) and value and rng.random() < 0.3:
+            return "remove", {"key": rng.choice(sorted(value))}
+        return "set", {"key": rng.choice("abc"), "value": rng.choice([1, "x", {"y": 2}])}
 
 
 def set_entry(spot: Spot, key: str, value: Any) -> None:

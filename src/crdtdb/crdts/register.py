@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from crdtdb.canonical_json import JSON, canonical, load
 from crdtdb.crdts.contract import Field
 from crdtdb.crdts.draft import Spot
 from crdtdb.errors import EncodingError, InvalidDocumentError
-from crdtdb.jsontext import JSON, canonical, load
 
 if TYPE_CHECKING:
     from random import Random
@@ -62,9 +62,9 @@ class Register(Field):
             raise EncodingError("a register holds a stamp and canonical JSON")
 
     @classmethod
-    def sample(cls, dice: Random, value: JSON) -> tuple[str, dict[str, Any]]:  # noqa: ARG003
+    def sample(cls, rng: Random, value: JSON) -> tuple[str, dict[str, Any]]:  # noqa: ARG003
         """Write something."""
-        return "set", {"value": dice.choice(["x", 7, None, [1, {"a": 2.5}], dice.randint(0, 99)])}
+        return "set", {"value": rng.choice(["x", 7, None, [1, {"a": 2.5}], rng.randint(0, 99)])}
 
 
 def set_register(spot: Spot, value: Any) -> None:
@@ -125,9 +125,9 @@ class MultiValue(Field):
             raise EncodingError("a multi-value register holds canonical JSON")
 
     @classmethod
-    def sample(cls, dice: Random, value: JSON) -> tuple[str, dict[str, Any]]:  # noqa: ARG003
+    def sample(cls, rng: Random, value: JSON) -> tuple[str, dict[str, Any]]:  # noqa: ARG003
         """Write something."""
-        return "set", {"value": dice.choice(["x", 7, None, dice.randint(0, 99)])}
+        return "set", {"value": rng.choice(["x", 7, None, rng.randint(0, 99)])}
 
 
 def set_multivalue(spot: Spot, value: Any) -> None:

@@ -20,12 +20,12 @@ from collections.abc import Callable
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from crdtdb.canonical_json import JSON, canonical, load
 from crdtdb.crdts.contract import Field
 from crdtdb.crdts.draft import Spot
 from crdtdb.crdts.lives import is_of_a_life
 from crdtdb.crdts.sequences import Sequence, Step, encode_items
 from crdtdb.errors import EncodingError, InvalidDocumentError, InvalidInputError
-from crdtdb.jsontext import JSON, canonical, load
 
 if TYPE_CHECKING:
     from random import Random
@@ -166,13 +166,13 @@ class Text(SequenceField):
         return value
 
     @classmethod
-    def sample(cls, dice: Random, value: JSON) -> tuple[str, dict[str, Any]]:
+    def sample(cls, rng: Random, value: JSON) -> tuple[str, dict[str, Any]]:
         """Type or erase something."""
         length = len(value) if isinstance(value, str) else 0
-        if length and dice.random() < 0.4:
-            at = dice.randrange(length)
-            return "delete", {"at": at, "count": dice.randint(1, min(4, length - at))}
-        return "insert", {"at": dice.randint(0, length), "text": dice.choice(["a", "bc", "é", "🎉", "hello "])}
+        if length and rng.random() < 0.4:
+            at = rng.randrange(length)
+            return "delete", {"at": at, "count": rng.randint(1, min(4, length - at))}
+        return "insert", {"at": rng.randint(0, length), "text": rng.choice(["a", "bc", "é", "🎉", "hello "])}
 
 
 class List(SequenceField):
@@ -194,14 +194,14 @@ class List(SequenceField):
         return encode_items(value)
 
     @classmethod
-    def sample(cls, dice: Random, value: JSON) -> tuple[str, dict[str, Any]]:
+    def sample(cls, rng: Random, value: JSON) -> tuple[str, dict[str, Any]]:
         """Insert, replace or remove something."""
         length = len(value) if isinstance(value, list) else 0
-        if length and dice.random() < 0.3:
-            return "delete", {"at": dice.randrange(length), "count": 1}
-        if length and dice.random() < 0.2:
-            return "replace", {"at": dice.randrange(length), "value": "r"}
-        return "insert", {"at": dice.randint(0, length), "values": [dice.choice([1, "x", {"y": [2.5]}])]}
+        if length and rng.random() < 0.3:
+            return "delete", {"at": rng.randrange(length), "count": 1}
+        if length and rng.random() < 0.2:
+            return "replace", {"at": rng.randrange(length), "value": "r"}
+        return "insert", {"at": rng.randint(0, length), "values": [rng.choice([1, "x", {"y": [2.5]}])]}
 
 
 class Positional:

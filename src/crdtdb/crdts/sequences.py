@@ -21,8 +21,8 @@ from typing import Any, Literal, TypeVar
 
 import orjson
 
+from crdtdb.canonical_json import JSON, canonical
 from crdtdb.errors import EncodingError, InvalidInputError
-from crdtdb.jsontext import JSON, canonical
 
 Kind = Literal["text", "list"]
 Step = tuple[int, int, Any]

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from crdtdb.canonical_json import JSON, canonical, load
 from crdtdb.crdts.contract import Field
 from crdtdb.crdts.draft import Spot
 from crdtdb.errors import EncodingError, InvalidDocumentError, InvalidInputError
-from crdtdb.jsontext import JSON, canonical, load
 from crdtdb.limits import FIELD_ELEMENT_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -74,11 +74,11 @@ class Set(Field):
             raise EncodingError("an element of a set is canonical JSON")
 
     @classmethod
-    def sample(cls, dice: Random, value: JSON) -> tuple[str, dict[str, Any]]:
+    def sample(cls, rng: Random, value: JSON) -> tuple[str, dict[str, Any]]:
         """Add something, or remove something."""
-        if isinstance(value, list) and value and dice.random() < 0.5:
-            return "remove", {"element": dice.choice(value)}
-        return "add", {"element": dice.choice(["a", "b", 1, 1.0, None, True, {"k": [1]}, dice.randint(-2, 9)])}
+        if isinstance(value, list) and value and rng.random() < 0.5:
+            return "remove", {"element": rng.choice(value)}
+        return "add", {"element": rng.choice(["a", "b", 1, 1.0, None, True, {"k": [1]}, rng.randint(-2, 9)])}
 
 
 def add(spot: Spot, element: Any) -> None:

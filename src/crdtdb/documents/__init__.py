@@ -8,7 +8,7 @@ from crdtdb.documents.groups import Sight
 from crdtdb.documents.revisions import NO_PATH, Ancestor, Path, Rev, child_digest, first_digest
 from crdtdb.documents.stamps import HybridClock
 from crdtdb.documents.state import NOTHING, Body, Leaf, State, merge
-from crdtdb.documents.view import NO_BODY, NONE, Shown, Totals, View, totals, view
+from crdtdb.documents.view import NO_BODY, NONE, DocumentView, Totals, VisibleLeaf, totals, view
 from crdtdb.documents.writes import Put, Write, delete, edit, put, resolve
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "NO_SCHEMA",
     "Ancestor",
     "Body",
+    "DocumentView",
     "Given",
     "HybridClock",
     "Leaf",
@@ -28,11 +29,10 @@ __all__ = [
     "Put",
     "Rev",
     "Schema",
-    "Shown",
     "Sight",
     "State",
     "Totals",
-    "View",
+    "VisibleLeaf",
     "Write",
     "child_digest",
     "delete",

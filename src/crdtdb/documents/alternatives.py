@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from crdtdb.canonical_json import JSON, canonical, load
 from crdtdb.causality import Dot
 from crdtdb.crdts import REMNANT, Address, Draft, Field, Place, SequenceField, Spot, catalogue
 from crdtdb.documents.fields import Given, is_sequence, place, whole
 from crdtdb.documents.revisions import DIGEST_BYTES, Rev
 from crdtdb.errors import UndecidedFieldError
-from crdtdb.jsontext import JSON, canonical, load
 
 OBJECT = ""
 """The kind of an object with fields in it at whose place a field shows."""

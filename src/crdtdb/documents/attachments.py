@@ -14,8 +14,8 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from crdtdb.canonical_json import canonical, canonical_merged, load
 from crdtdb.errors import InvalidDocumentError, MissingStubError
-from crdtdb.jsontext import canonical, canonical_merged, load
 
 KEY = "_attachments"
 _ENTRY = {"content_type", "digest", "length", "revpos", "sha256"}

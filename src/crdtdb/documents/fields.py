@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, cast
 
+from crdtdb.canonical_json import JSON, canonical, canonical_merged, load
 from crdtdb.causality import Dot
 from crdtdb.crdts import (
     LIFE,
@@ -34,7 +35,6 @@ from crdtdb.crdts import (
     open_at_hand,
 )
 from crdtdb.errors import EncodingError, SchemaError, TooLargeError
-from crdtdb.jsontext import JSON, canonical, canonical_merged, load
 from crdtdb.limits import FIELD_ADDRESSES_MAX, FIELDS_BYTES_MAX
 
 Schema = Mapping[Place, str]

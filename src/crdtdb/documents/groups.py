@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from crdtdb.causality import Dot
 from crdtdb.documents.revisions import Ancestry, Rev
 from crdtdb.documents.state import Leaf, State
-from crdtdb.documents.view import Shown, View, names, replaced_by
+from crdtdb.documents.view import DocumentView, VisibleLeaf, names, replaced_by
 
 
 class Sight(NamedTuple):
@@ -27,7 +27,7 @@ class Sight(NamedTuple):
     read: Callable[[], Mapping[str, Any] | None] = lambda: None
 
 
-def group(state: State, shown: View, *targets: Shown) -> dict[Dot, Leaf]:
+def group(state: State, shown: DocumentView, *targets: VisibleLeaf) -> dict[Dot, Leaf]:
     """Return what the view had merged into each of `targets`: the leaves that a write on them replaces."""
     if len(state.leaves) == 1:
         return dict(state.leaves)
@@ -48,17 +48,17 @@ def group(state: State, shown: View, *targets: Shown) -> dict[Dot, Leaf]:
     return found
 
 
-def twins(state: State, target: Shown) -> dict[Dot, Leaf]:
+def twins(state: State, target: VisibleLeaf) -> dict[Dot, Leaf]:
     """Return the leaves that are `target` by their name, and those that it hides: what an exact write on it replaces."""
     return _with_ancestors(state, [target.leaf])
 
 
-def is_revived(state: State, target: Shown) -> bool:
+def is_revived(state: State, target: VisibleLeaf) -> bool:
     """Whether `target` is a deleted leaf that shows with its body, since no live one has one."""
     return not target.leaf.deleted and state.leaves[target.dot].deleted
 
 
-def seen_among(shown: View, revs: Collection[Rev]) -> list[Shown]:
+def seen_among(shown: DocumentView, revs: Collection[Rev]) -> list[VisibleLeaf]:
     """Return the siblings that a reader saw to whom these revisions were shown, the winner first.
 
     A sibling was seen under its own name, or under an older one if fields alone have been edited since; not if its body was
@@ -75,7 +75,7 @@ def is_ancestor(rev: Rev, leaf: Leaf) -> bool:
     return leaf.path.leads_to(rev, leaf.rev.generation)
 
 
-def _is_replaced(one: Shown, others: Iterable[Shown]) -> bool:
+def _is_replaced(one: VisibleLeaf, others: Iterable[VisibleLeaf]) -> bool:
     return any(replaced_by(one, other) for other in others)
 
 
@@ -87,7 +87,7 @@ def _with_ancestors(state: State, members: Iterable[Leaf]) -> dict[Dot, Leaf]:
     return {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev in revs or leaf.rev in hidden}
 
 
-def _bodies_under(shown: View, rev: Rev) -> set[Rev]:
+def _bodies_under(shown: DocumentView, rev: Rev) -> set[Rev]:
     """Return the writes of the bodies that have been shown under a name, as far as the leaves tell."""
     found = set()
     for one in shown.leaves:

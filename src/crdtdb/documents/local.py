@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from crdtdb.canonical_json import canonical, load
 from crdtdb.causality import ACTOR_BYTES, DotSet
 from crdtdb.documents.revisions import NO_PATH, Rev, child_digest
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.writes import Write, clock_of
 from crdtdb.errors import EncodingError
-from crdtdb.jsontext import canonical, load
 from crdtdb.limits import LOCAL_GENERATION_MAX
 
 LOCAL = "_local/"

@@ -18,21 +18,21 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from crdtdb.canonical_json import canonical_merged
 from crdtdb.causality import DotSet
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.groups import is_ancestor
 from crdtdb.documents.revisions import DIGEST_BYTES, Rev, merge_digest
 from crdtdb.documents.state import Body, Leaf, State
-from crdtdb.documents.view import NO_BODY, Shown, View, replaced_by, unreplaced, view
+from crdtdb.documents.view import NO_BODY, DocumentView, VisibleLeaf, replaced_by, unreplaced, view
 from crdtdb.documents.writes import Write, clock_of, closing
-from crdtdb.jsontext import canonical_merged
 
 
 class Branch(NamedTuple):
     """The leaves that show one body, highest rev first. `holder` is the one whose body it is, None if it is lent."""
 
-    leaves: tuple[Shown, ...]
-    holder: Shown | None
+    leaves: tuple[VisibleLeaf, ...]
+    holder: VisibleLeaf | None
     text: bytes
 
     @property
@@ -45,7 +45,7 @@ Kept = Callable[[Rev], bool]
 """Whether the value that a revision was published with is known here."""
 
 
-def is_published(state: State, shown: View, kept: Kept) -> bool:
+def is_published(state: State, shown: DocumentView, kept: Kept) -> bool:
     """Whether clients of revision trees may be told of every leaf that this state shows, and of no other."""
     if shown.closed:
         return False
@@ -63,7 +63,7 @@ def _is_due(number: int, branch: Branch, kept: Kept) -> bool:
     return bool(top.heads) and (number == 0 or not kept(top.leaf.rev))
 
 
-def branches(shown: View) -> list[Branch]:
+def branches(shown: DocumentView) -> list[Branch]:
     """Return the branches, the winner's first. None for a document that is deleted."""
     if shown.deleted:
         return []
@@ -73,7 +73,7 @@ def branches(shown: View) -> list[Branch]:
     if not held:
         lent = [Branch((one,), None, one.text or NO_BODY) for one in shown.siblings[1:]]
         return [Branch(tuple(live), None, winner.text or NO_BODY), *lent]
-    leaves: dict[Rev, list[Shown]] = {one.leaf.body_rev: [] for one in held}
+    leaves: dict[Rev, list[VisibleLeaf]] = {one.leaf.body_rev: [] for one in held}
     for one in live:
         known = one.leaf.body_rev in leaves
         leaves[one.leaf.body_rev if known else _home(one, winner, held)].append(one)
@@ -85,7 +85,7 @@ def branches(shown: View) -> list[Branch]:
     return sorted(found, key=lambda branch: branch.leaves[0].leaf.rev, reverse=True)
 
 
-def _home(one: Shown, winner: Shown, held: list[Shown]) -> Rev:
+def _home(one: VisibleLeaf, winner: VisibleLeaf, held: list[VisibleLeaf]) -> Rev:
     """Return the name of the body in whose branch a live leaf is that lost its own."""
     for other in held:
         if one.text is not None and replaced_by(one, other):

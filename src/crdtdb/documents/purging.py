@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from crdtdb.canonical_json import canonical_merged, load
 from crdtdb.crdts import NO_FIELDS
 from crdtdb.documents.groups import is_ancestor
 from crdtdb.documents.revisions import Rev
 from crdtdb.documents.state import Body, State
 from crdtdb.documents.view import view
 from crdtdb.documents.writes import Write
-from crdtdb.jsontext import canonical_merged, load
 from crdtdb.limits import REVS_LIMIT
 
 _MARK = b'{"_purged":'

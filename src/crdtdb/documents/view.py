@@ -27,7 +27,7 @@ from crdtdb.documents.state import Leaf, State
 NO_BODY = b"{}"
 
 
-class Shown(Struct, frozen=True, gc=False):
+class VisibleLeaf(Struct, frozen=True, gc=False):
     """A leaf as the view has it: one entry a rev, with the text of its body where the state still holds it.
 
     `heads` are edits of fields that the leaf's author hadn't seen, and that show all the same, whoever wins. `lender` is the
@@ -52,20 +52,20 @@ class Shown(Struct, frozen=True, gc=False):
         return derived_rev(self.leaf.rev, self.heads) if self.heads else self.leaf.rev
 
 
-class View(Struct, frozen=True, gc=False):
+class DocumentView(Struct, frozen=True, gc=False):
     """The winner first in every list.
 
     `leaves` are the revisions as CouchDB lists them, live ones first, each kind from the highest down. `siblings` have
     one entry for each distinct body; more than one is a conflict. Both are empty for a state that holds nothing.
     """
 
-    leaves: tuple[Shown, ...]
-    siblings: tuple[Shown, ...]
-    closed: tuple[Shown, ...] = ()
+    leaves: tuple[VisibleLeaf, ...]
+    siblings: tuple[VisibleLeaf, ...]
+    closed: tuple[VisibleLeaf, ...] = ()
     """Live leaves that don't show, since deleted ones have seen all that they bring. Clients may have been told of them."""
 
     @property
-    def winner(self) -> Shown | None:
+    def winner(self) -> VisibleLeaf | None:
         """What a plain read returns; a deleted leaf if all are; None if there is nothing."""
         if self.siblings:
             return self.siblings[0]
@@ -90,7 +90,7 @@ class View(Struct, frozen=True, gc=False):
         """Whether there is more than one body."""
         return len(self.siblings) > 1
 
-    def find(self, rev: Rev) -> Shown | None:
+    def find(self, rev: Rev) -> VisibleLeaf | None:
         """Return the sibling or other leaf that shows under this rev, None if there is none.
 
         One that got a leaf of its own because another was written is found under the rev that it had before.
@@ -98,7 +98,7 @@ class View(Struct, frozen=True, gc=False):
         found = next((shown for shown in (*self.siblings, *self.leaves) if shown.rev == rev), None)
         return found or next((shown for shown in self.leaves if self._was(shown, rev)), None)
 
-    def _was(self, shown: Shown, rev: Rev) -> bool:
+    def _was(self, shown: VisibleLeaf, rev: Rev) -> bool:
         leaf, parent = shown.leaf, shown.leaf.path.parent
         if leaf.deleted or leaf.body_dot != shown.dot or leaf.body_rev == leaf.rev or parent is None:
             return False
@@ -106,12 +106,12 @@ class View(Struct, frozen=True, gc=False):
         lenders = [(), *((one.dot,) for one in self.leaves if one.leaf.deleted)]
         return any(rev == derived_rev(before, (*shown.heads, *lender)) for lender in lenders)
 
-    def leaf(self, rev: Rev) -> Shown | None:
+    def leaf(self, rev: Rev) -> VisibleLeaf | None:
         """Return the leaf whose own rev this is, however it shows."""
         return next((shown for shown in self.leaves if shown.leaf.rev == rev), None)
 
 
-_NOTHING_SHOWN = View((), ())
+_NOTHING_SHOWN = DocumentView((), ())
 
 
 _TAG_BYTES = 6
@@ -135,7 +135,7 @@ def _tag(rev: Rev) -> str:
     return blake2b(str(rev).encode(), digest_size=_TAG_BYTES).hexdigest()
 
 
-def view(state: State) -> View:
+def view(state: State) -> DocumentView:
     """Return what this state shows."""
     if not state.leaves:
         return _NOTHING_SHOWN
@@ -143,19 +143,19 @@ def view(state: State) -> View:
         ((dot, leaf),) = state.leaves.items()
         body = state.bodies.get(leaf.body_dot)
         if body is not None or leaf.deleted:
-            shown = Shown(dot, leaf, body.text if body is not None else None, _unseen(state, [leaf]))
-            return View((shown,), () if leaf.deleted else (shown,))
+            shown = VisibleLeaf(dot, leaf, body.text if body is not None else None, _unseen(state, [leaf]))
+            return DocumentView((shown,), () if leaf.deleted else (shown,))
     every = _one_a_rev(state)
     leaves = _visible(every)
     closed = _closed(state, leaves)
     leaves = [shown for shown in leaves if shown not in closed] if closed else leaves
     live = [shown for shown in leaves if not shown.leaf.deleted]
     if not live:
-        return View(tuple(leaves), (), tuple(closed))
+        return DocumentView(tuple(leaves), (), tuple(closed))
     held = unreplaced([shown for shown in live if shown.text is not None])
     if not held:
         held = _bodies_of_the_deleted(state, live[0], leaves, every)
-    return View(tuple(leaves), tuple(_distinct(held)), tuple(closed))
+    return DocumentView(tuple(leaves), tuple(_distinct(held)), tuple(closed))
 
 
 class Totals(Struct, frozen=True, gc=False):
@@ -204,7 +204,7 @@ NONE = Totals(0, 0, 0, 0)
 _DELETED = Totals(0, 1, 0, 0)
 
 
-def replaced_by(shown: Shown, other: Shown) -> bool:
+def replaced_by(shown: VisibleLeaf, other: VisibleLeaf) -> bool:
     """Whether `other` descends from the write that set the body of `shown`, and has a body of its own."""
     leaf = shown.leaf
     return (
@@ -214,11 +214,13 @@ def replaced_by(shown: Shown, other: Shown) -> bool:
     )
 
 
-def _one_a_rev(state: State) -> list[Shown]:
+def _one_a_rev(state: State) -> list[VisibleLeaf]:
     """Put the dots of each rev together, highest rev first."""
     if len({leaf.rev for leaf in state.leaves.values()}) == len(state.leaves):
         alone = [
-            Shown(dot, leaf, body.text if (body := state.bodies.get(leaf.body_dot)) else None, _unseen(state, (leaf,)))
+            VisibleLeaf(
+                dot, leaf, body.text if (body := state.bodies.get(leaf.body_dot)) else None, _unseen(state, (leaf,))
+            )
             for dot, leaf in state.leaves.items()
         ]
         return sorted(alone, key=lambda one: one.leaf.rev, reverse=True)
@@ -235,7 +237,7 @@ def _one_a_rev(state: State) -> list[Shown]:
         text = max(held, key=_hash, default=None)
         if text is not None and held[text] != leaf.body_dot and _text_of(state, leaf) != text:
             leaf = replace(leaf, body_dot=held[text])
-        found.append(Shown(dot, leaf, text, _unseen(state, [twin for _, twin in twins])))
+        found.append(VisibleLeaf(dot, leaf, text, _unseen(state, [twin for _, twin in twins])))
     return found
 
 
@@ -255,7 +257,7 @@ def _hash(text: bytes) -> bytes:
     return blake2b(text, digest_size=16).digest()
 
 
-def _visible(shown: list[Shown]) -> list[Shown]:
+def _visible(shown: list[VisibleLeaf]) -> list[VisibleLeaf]:
     """Hide what lies on another leaf's path, and put live before deleted. Takes and keeps the order of revs."""
     top = shown[0].leaf.rev.generation if shown else 0
     ancestry = Ancestry((one.leaf.rev, one.leaf.path, None) for one in shown)
@@ -263,7 +265,7 @@ def _visible(shown: list[Shown]) -> list[Shown]:
     return sorted(visible, key=lambda one: one.leaf.deleted)
 
 
-def _closed(state: State, leaves: list[Shown]) -> list[Shown]:
+def _closed(state: State, leaves: list[VisibleLeaf]) -> list[VisibleLeaf]:
     """Return the live leaves that bring nothing to deleted ones: those knew the body, and have seen every edit of fields.
 
     A merge revision is made by reading. A client that deletes what it was made of closes it too, without knowing its name.
@@ -278,7 +280,7 @@ def _closed(state: State, leaves: list[Shown]) -> list[Shown]:
     return [one for one in doubtful if one.leaf.body_rev in ancestry]
 
 
-def unreplaced(shown: list[Shown]) -> list[Shown]:
+def unreplaced(shown: list[VisibleLeaf]) -> list[VisibleLeaf]:
     """Return those of these leaves, which all have a body, that no other with another body descends from."""
     if all(one.leaf.body_rev == one.leaf.rev for one in shown):
         return shown
@@ -288,7 +290,9 @@ def unreplaced(shown: list[Shown]) -> list[Shown]:
     ]
 
 
-def _bodies_of_the_deleted(state: State, winner: Shown, leaves: list[Shown], every: list[Shown]) -> list[Shown]:
+def _bodies_of_the_deleted(
+    state: State, winner: VisibleLeaf, leaves: list[VisibleLeaf], every: list[VisibleLeaf]
+) -> list[VisibleLeaf]:
     """Lend the highest live leaf a body that only deleted leaves still have; with the others the deleted leaves show.
 
     An edit of fields lost its body to a put, and the put was deleted by an author who hadn't seen the edit.
@@ -308,13 +312,13 @@ def _bodies_of_the_deleted(state: State, winner: Shown, leaves: list[Shown], eve
     ]
 
 
-def _revived(state: State, one: Shown) -> Shown:
+def _revived(state: State, one: VisibleLeaf) -> VisibleLeaf:
     """Return a deleted leaf as it shows with its body."""
     leaf = replace(one.leaf, deleted=False)
     return replace(one, leaf=leaf, heads=_unseen(state, [leaf]))
 
 
-def _distinct(shown: list[Shown]) -> list[Shown]:
+def _distinct(shown: list[VisibleLeaf]) -> list[VisibleLeaf]:
     seen: set[bytes | None] = set()
     distinct = []
     for one in shown:

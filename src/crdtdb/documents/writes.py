@@ -25,6 +25,7 @@ from itertools import count
 from msgspec import Struct
 from msgspec.structs import replace
 
+from crdtdb.canonical_json import load
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet, Session
 from crdtdb.crdts import Address, Creations, Draft, GapError, OpenSequence, Place, Sequence, Signature, open_at_hand
 from crdtdb.documents.alternatives import (
@@ -56,9 +57,8 @@ from crdtdb.documents.fields import (
 from crdtdb.documents.groups import Sight, group, is_revived, seen_among, twins
 from crdtdb.documents.revisions import NO_PATH, Ancestry, Rev, child_digest, is_merge
 from crdtdb.documents.state import Body, Leaf, State
-from crdtdb.documents.view import NO_BODY, Shown, View, view
+from crdtdb.documents.view import NO_BODY, DocumentView, VisibleLeaf, view
 from crdtdb.errors import ConflictError, NotFoundError
-from crdtdb.jsontext import load
 
 Signed = list[tuple[Address, Dot, bytes]]
 """The deltas of a write, by which its revision is told from others."""
@@ -299,7 +299,9 @@ def resolve(
     return _replace(replace(state, bodies=bodies), write, target, replaced, text=text, dot=dot, deltas=signed)
 
 
-def _cover(draft: Draft, write: Write, shown: View, target: Shown, text: bytes, meant: Iterable[Place]) -> None:
+def _cover(
+    draft: Draft, write: Write, shown: DocumentView, target: VisibleLeaf, text: bytes, meant: Iterable[Place]
+) -> None:
     """Leave the fields alone over which the body of the leaf that is written has a plain value: its author saw that.
 
     At the places that are `meant` the field is: by a value of its type, or by its own name; and where a value is changed for
@@ -324,7 +326,7 @@ def _cover(draft: Draft, write: Write, shown: View, target: Shown, text: bytes, 
     draft.covered = frozenset(filter(is_left, places))
 
 
-def _seen(shown: View, write: Write, rev: Rev | None, seen: Sight | None) -> list[Shown]:
+def _seen(shown: DocumentView, write: Write, rev: Rev | None, seen: Sight | None) -> list[VisibleLeaf]:
     """Return the siblings that a resolution replaces, the highest first."""
     if rev is not None:
         target = _named(shown, write, rev)
@@ -400,7 +402,7 @@ def drafted(state: State, write: Write, draft: Draft) -> tuple[State, Signed]:
     return replace(state, fields=fields, journals=journals), signed
 
 
-def _adopted(state: State, write: Write, target: Shown) -> tuple[State, bytes]:
+def _adopted(state: State, write: Write, target: VisibleLeaf) -> tuple[State, bytes]:
     """Make fields of what stands plain in a body at places for which the schema has a type.
 
     It is signed with the rev of that body, so two nodes that do the same make it once; under a dot of its own before that of
@@ -419,7 +421,9 @@ def _adopted(state: State, write: Write, target: Shown) -> tuple[State, bytes]:
     return replace(adopted, context=adopted.context.add(dot)), rest
 
 
-def _named_or_alternative(state: State, shown: View, write: Write, rev: Rev | None) -> tuple[Shown, Alternative | None]:
+def _named_or_alternative(
+    state: State, shown: DocumentView, write: Write, rev: Rev | None
+) -> tuple[VisibleLeaf, Alternative | None]:
     """Return the leaf that a write names; or the winner, and what is kept beside one of its fields, if it names that."""
     if rev is not None and state.fields and shown.siblings and shown.find(rev) is None:
         winner = shown.siblings[0]
@@ -429,7 +433,7 @@ def _named_or_alternative(state: State, shown: View, write: Write, rev: Rev | No
     return _named(shown, write, rev), None
 
 
-def _named(shown: View, write: Write, rev: Rev | None) -> Shown:
+def _named(shown: DocumentView, write: Write, rev: Rev | None) -> VisibleLeaf:
     """Return the leaf that a write names, or the one that it may replace without naming it."""
     if rev is None:
         winner = shown.winner
@@ -460,7 +464,7 @@ def _first(state: State, write: Write, text: bytes, given: Given) -> State:
 def _replace(
     state: State,
     write: Write,
-    target: Shown,
+    target: VisibleLeaf,
     replaced: Mapping[Dot, Leaf],
     *,
     text: bytes | None = None,
@@ -505,7 +509,7 @@ def _replace(
     return closing(replacing, write, target, replaced)
 
 
-def closing(state: State, write: Write, target: Shown | None, replaced: Mapping[Dot, Leaf]) -> State:
+def closing(state: State, write: Write, target: VisibleLeaf | None, replaced: Mapping[Dot, Leaf]) -> State:
     """Put a deleted leaf under every live rev among `replaced` that the successor of `target` doesn't continue."""
     leaves, context = dict(state.leaves), state.context
     # Of the leaves that stay the latest alone matters: the next is the one just made.
@@ -527,7 +531,7 @@ def closing(state: State, write: Write, target: Shown | None, replaced: Mapping[
     return replace(state, leaves=leaves, context=context)
 
 
-def _to_close(target: Shown | None, replaced: Mapping[Dot, Leaf], state: State) -> list[tuple[Dot, Leaf]]:
+def _to_close(target: VisibleLeaf | None, replaced: Mapping[Dot, Leaf], state: State) -> list[tuple[Dot, Leaf]]:
     """Return one leaf for each live rev that was replaced and that nothing else replaced, nor the target, continues.
 
     Edits of fields aren't branches that clients were told of, and would leave one behind for each that met another. So they
@@ -566,7 +570,7 @@ def _continues_what_was_told(edit: Leaf, ends: Ancestry[None]) -> bool:
     raise AssertionError
 
 
-def _keeping(state: State, write: Write, shown: View, targets: Items[Shown]) -> State:
+def _keeping(state: State, write: Write, shown: DocumentView, targets: Items[VisibleLeaf]) -> State:
     """Give a live leaf to each sibling that shows with the body of a deleted one, and isn't among `targets`.
 
     They show only while no live leaf has a body, and the write that comes is to leave them as they are.
@@ -594,7 +598,7 @@ def _keeping(state: State, write: Write, shown: View, targets: Items[Shown]) -> 
     return state
 
 
-def _without_bodies(state: State, targets: Items[Shown], replaced: Mapping[Dot, Leaf]) -> dict[Dot, Body]:
+def _without_bodies(state: State, targets: Items[VisibleLeaf], replaced: Mapping[Dot, Leaf]) -> dict[Dot, Body]:
     """Return the bodies but for those that the targets show, and those of the live leaves that are replaced."""
     gone = {one.leaf.body_dot for one in targets}
     gone.update(leaf.body_dot for leaf in replaced.values() if not leaf.deleted)

@@ -26,8 +26,8 @@ class _Attempt:
 class Dialer:
     """One entry for each address that a connection is wanted to."""
 
-    def __init__(self, config: GossipConfig, dice: Random) -> None:
-        self._config, self._dice = config, dice
+    def __init__(self, config: GossipConfig, rng: Random) -> None:
+        self._config, self._dice = config, rng
         self._attempts: dict[str, _Attempt] = {}
 
     def want(self, addresses: set[str], now: float) -> None:

@@ -43,10 +43,10 @@ class _Probing:
 class Membership:
     """One node's view of the members. Messages that it returns are (name of a member, message)."""
 
-    def __init__(self, me: Member, known: Iterable[Member], config: GossipConfig, dice: Random, now: float) -> None:
+    def __init__(self, me: Member, known: Iterable[Member], config: GossipConfig, rng: Random, now: float) -> None:
         """Begin with the members that were known when the node last ran: each is suspect until it is heard."""
         self.me = me
-        self._config, self._dice = config, dice
+        self._config, self._dice = config, rng
         self.others: dict[str, Member] = {
             one.name: one._replace(status=max(one.status, Status.SUSPECT)) for one in known if one.name != me.name
         }

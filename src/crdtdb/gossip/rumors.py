@@ -25,8 +25,8 @@ _TOLD_MAX = 64
 class Rumors:
     """What is to be pushed on, and who knows it."""
 
-    def __init__(self, fanout: int, dice: Random) -> None:
-        self._fanout, self._dice = fanout, dice
+    def __init__(self, fanout: int, rng: Random) -> None:
+        self._fanout, self._dice = fanout, rng
         self._hot: dict[Place, frozenset[str]] = {}
         self._overflow = False
 

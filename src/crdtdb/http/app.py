@@ -10,11 +10,21 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
-from crdtdb.couchdb import RefusedError
-from crdtdb.couchdb.designing import Designs
+from crdtdb.aio.group_commit import AsyncGroupCommit
+from crdtdb.aio.notifier import ChangeNotifier
+from crdtdb.cluster_port import ClusterPort
+from crdtdb.couchdb import CouchError
+from crdtdb.couchdb.design_documents import Designs
 from crdtdb.database import Database
 from crdtdb.errors import CrdtdbError
-from crdtdb.http import (
+from crdtdb.http import openapi
+from crdtdb.http.authentication import Authentication
+from crdtdb.http.bodies import Bodies
+from crdtdb.http.errors import answer_error, answer_nobody
+from crdtdb.http.methods import Refused
+from crdtdb.http.paths import Segments
+from crdtdb.http.permissions import asking_first
+from crdtdb.http.resources import (
     attachments,
     bulk,
     changes,
@@ -26,27 +36,17 @@ from crdtdb.http import (
     locks,
     metrics,
     notify,
-    openapi,
     patches,
     queries,
-    replicate,
     sessions,
     views,
 )
-from crdtdb.http import cluster as cluster_resource
-from crdtdb.http.authentication import Authentication
-from crdtdb.http.bell import Bell
-from crdtdb.http.bodies import Bodies
-from crdtdb.http.errors import answer_error, answer_nobody
-from crdtdb.http.gathering import Gathering
-from crdtdb.http.methods import Refused
-from crdtdb.http.paths import Segments
-from crdtdb.http.permissions import asking_first
-from crdtdb.http.port import ClusterPort
+from crdtdb.http.resources import cluster as cluster_resource
+from crdtdb.http.resources import replications as replicate
+from crdtdb.javascript import Scripts
 from crdtdb.limits import ATTACHMENT_BYTES_MAX
-from crdtdb.scripting import Scripts
 from crdtdb.security import Permissions
-from crdtdb.users import Users
+from crdtdb.security.users import Users
 
 RESOURCES = (
     openapi,
@@ -105,7 +105,7 @@ def make_app(
     app = Starlette(
         routes=[*shortcuts, Refused(served), *served],
         exception_handlers={
-            RefusedError: answer_error,
+            CouchError: answer_error,
             CrdtdbError: answer_error,
             HTTPException: answer_error,
             ClientDisconnect: answer_nobody,
@@ -121,8 +121,8 @@ def make_app(
     app.state.replicator = None  # a node puts its own there
     app.state.scripts = scripts if scripts is not None else Scripts()
     app.state.designs = Designs(database.store, app.state.scripts)
-    app.state.gathering = Gathering(database.store)
-    app.state.bell, app.state.attachment_bytes_max = Bell(database.store), attachment_bytes_max
+    app.state.gathering = AsyncGroupCommit(database.store)
+    app.state.bell, app.state.attachment_bytes_max = ChangeNotifier(database.store), attachment_bytes_max
     # The last one is the first that a request meets. A browser asks for permission without its certificate.
     app.add_middleware(Segments)
     app.add_middleware(Bodies)

@@ -14,13 +14,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from crdtdb.certified import Certified
-from crdtdb.http.answers import JSONAnswer
-from crdtdb.http.port import PEER, WHO, ClusterPort
+from crdtdb.cluster_port import PEER, WHO, ClusterPort
+from crdtdb.http.json_io import JSONAnswer
 from crdtdb.limits import PASSWORDS_WAITING_MAX
 from crdtdb.security import Principal
+from crdtdb.security.peer import PeerIdentity
+from crdtdb.security.users import SESSION_SECONDS, Users, attempt_keys
 from crdtdb.threads import PASSWORDS
-from crdtdb.users import SESSION_SECONDS, Users, attempt_keys
 
 COOKIE = "AuthSession"
 _ANYBODY = b"/_session"
@@ -74,7 +74,7 @@ class Authentication:
 
     async def _who(self, scope: Scope) -> tuple[Principal | None, str | None]:
         """Return who asks, and a new session if the one that was shown is half over."""
-        certified: Certified | None = scope.get(PEER)
+        certified: PeerIdentity | None = scope.get(PEER)
         if certified is not None:
             why = self._cluster.why_refused(certified)
             if why is not None:
@@ -134,12 +134,12 @@ class Authentication:
 
     def _may_open(self, scope: Scope) -> bool:
         """Whether a WebSocket may be opened: by certificate, and from a page that is allowed."""
-        certified: Certified | None = scope.get(PEER)
+        certified: PeerIdentity | None = scope.get(PEER)
         known = certified is not None and self._cluster.why_refused(certified) is None
         return known and self._is_allowed(Headers(scope=scope))
 
 
-def _of_certificate(certified: Certified) -> Principal:
+def _of_certificate(certified: PeerIdentity) -> Principal:
     return Principal(certified.name, "certificate", admin=certified.role == "admin")
 
 

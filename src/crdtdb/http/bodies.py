@@ -12,8 +12,8 @@ from threading import Lock
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from crdtdb.cluster_port import WHO
 from crdtdb.errors import TooLargeError, UnavailableError
-from crdtdb.http.port import WHO
 from crdtdb.limits import (
     BODIES_FREE_BYTES,
     BODIES_MEMORY_BYTES_MAX,

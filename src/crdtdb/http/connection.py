@@ -17,9 +17,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from crdtdb.admission import Admitted
-from crdtdb.certified import Certified
-from crdtdb.http.port import PEER
+from crdtdb.cluster_port import PEER
 from crdtdb.limits import (
     CLOSE_SECONDS_MAX,
     HEAD_BYTES_MAX,
@@ -29,8 +27,10 @@ from crdtdb.limits import (
     SLOW_BYTES_MIN,
     SLOW_SECONDS_MAX,
 )
+from crdtdb.security.admission import Admitted
+from crdtdb.security.peer import PeerIdentity
 
-PeerOf = Callable[[Any], Certified | None]
+PeerOf = Callable[[Any], PeerIdentity | None]
 """Given the connection's ssl object, returns the certified identity at its other end, or None."""
 
 
@@ -44,7 +44,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, admitted: Admitted, peer_of: PeerOf, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.admitted, self._peer_of = admitted, peer_of
-        self.peer: Certified | None = None
+        self.peer: PeerIdentity | None = None
         self._status = HTTPStatus.BAD_REQUEST
         self._in_head = True
         self._begun = False
@@ -252,7 +252,7 @@ class CertifiedSocket(WebSocketsSansIOProtocol):
 
     peer_of: PeerOf
     admitted: Admitted | None = None
-    peer: Certified | None = None
+    peer: PeerIdentity | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 
-from crdtdb.couchdb.words import RefusedError, bad_request
+from crdtdb.couchdb.errors import CouchError, bad_request
 
 _GZIP_WINDOW_BITS = 31
 _PIECE_BYTES = 256 * 1024
@@ -20,7 +20,7 @@ def check_json(request: Request) -> None:
     As CouchDB, and as browsers need it: a page may send `text/plain` to another origin without asking, and no JSON.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise RefusedError(415, "bad_content_type", "Content-Type must be application/json")
+        raise CouchError(415, "bad_content_type", "Content-Type must be application/json")
 
 
 async def body_of(request: Request) -> AsyncIterator[bytes]:
@@ -33,7 +33,7 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
         async for part in _expanded(request):
             yield part
     else:
-        raise RefusedError(415, "bad_content_type", f"{encoding[:40]} is not a supported content encoding.")
+        raise CouchError(415, "bad_content_type", f"{encoding[:40]} is not a supported content encoding.")
 
 
 async def _expanded(request: Request) -> AsyncIterator[bytes]:

@@ -9,7 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from crdtdb.couchdb.words import RefusedError
+from crdtdb.couchdb.errors import CouchError
+from crdtdb.couchdb.replication.errors import PeerError, ReplicationError
 from crdtdb.errors import (
     BookmarkError,
     ConflictError,
@@ -33,10 +34,9 @@ from crdtdb.errors import (
     TooLargeError,
     UnavailableError,
 )
-from crdtdb.http.answers import JSONAnswer
+from crdtdb.http.json_io import JSONAnswer
 from crdtdb.http.methods import allowed, is_of_database
 from crdtdb.limits import DOCUMENT_DEPTH_MAX
-from crdtdb.replicating.errors import PeerError, ReplicationError
 
 _log = logging.getLogger("crdtdb.http")
 
@@ -68,7 +68,7 @@ _ANSWERS: tuple[tuple[type[CrdtdbError], int, str], ...] = (
 
 def words(error: Exception) -> tuple[int, str, str]:
     """Return status, error and reason for what went wrong."""
-    if isinstance(error, RefusedError):
+    if isinstance(error, CouchError):
         return error.status, error.error, error.reason
     if isinstance(error, ConflictError):
         return 409, "conflict", "Document update conflict."

@@ -11,16 +11,16 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from crdtdb.couchdb import Incoming, Tree
-from crdtdb.couchdb.incoming import Follows, Uploaded
-from crdtdb.couchdb.words import bad_request
+from crdtdb.canonical_json import parse
+from crdtdb.couchdb import ParsedDocument, Tree
+from crdtdb.couchdb.errors import bad_request
+from crdtdb.couchdb.parsing import Follows, Uploaded
 from crdtdb.documents import Rev
 from crdtdb.errors import TooLargeError
 from crdtdb.http.bodies import share_of
 from crdtdb.http.content import body_of
-from crdtdb.http.state import attachment_bytes_max_of, database_of
+from crdtdb.http.context import attachment_bytes_max_of, database_of
 from crdtdb.http.streaming import Writer
-from crdtdb.jsontext import parse
 from crdtdb.limits import REQUEST_BYTES_MAX
 from crdtdb.store import Store, Upload
 from crdtdb.threads import ATTACHMENTS, QUERIES
@@ -54,7 +54,7 @@ class Uploads:
         if upload.length > self._bytes_max:
             raise TooLargeError(f"an attachment has more than {self._bytes_max:,} bytes")
 
-    def fill(self, document: Incoming) -> Incoming:
+    def fill(self, document: ParsedDocument) -> ParsedDocument:
         """Return a document with what followed in the place of what it said would follow. Raises RefusedError."""
         waiting = {name: one for name, one in document.attachments.items() if isinstance(one, Follows)}
         by_name = {name: upload for name, upload in self.done if name in waiting}

@@ -12,8 +12,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
-from crdtdb.http.answers import JSONAnswer
-from crdtdb.watching import KINDS
+from crdtdb.database.feeds.watch import KINDS
+from crdtdb.http.json_io import JSONAnswer
 
 _FLAG = {"type": "string", "enum": ["true", "false"]}
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**6}

@@ -8,7 +8,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from crdtdb.http.answers import JSONAnswer
+from crdtdb.http.json_io import JSONAnswer
 from crdtdb.http.methods import method_of
 
 _SLASH = "\ud800"

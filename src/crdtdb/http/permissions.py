@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from crdtdb.couchdb.words import RefusedError
+from crdtdb.cluster_port import WHO
+from crdtdb.couchdb.errors import CouchError
 from crdtdb.http.content import check_json
 from crdtdb.http.methods import template
 from crdtdb.http.paths import id_of, part
-from crdtdb.http.port import WHO
 from crdtdb.query.definitions import DESIGN
 from crdtdb.security import Level, Permissions, Principal
 
@@ -178,13 +178,11 @@ def _check(request: Request, need: Need, permissions: Permissions) -> None:
         return
     who = who_in(request)
     if need is Need.ADMINISTRATOR and not who.admin:
-        raise RefusedError(
+        raise CouchError(
             403, "forbidden", "Only an administrator may do that: sign a certificate by `crdtdb cert admin NAME`."
         )
     if need is Need.CERTIFICATE and who.by != "certificate":
-        raise RefusedError(
-            403, "forbidden", "That needs a client certificate of this cluster: a password isn't enough."
-        )
+        raise CouchError(403, "forbidden", "That needs a client certificate of this cluster: a password isn't enough.")
     if "db" not in request.path_params:
         return
     level = permissions.level(who, part(request, "db"))
@@ -193,7 +191,7 @@ def _check(request: Request, need: Need, permissions: Permissions) -> None:
     if need is Need.WRITE and id_in(request).startswith(DESIGN):
         wanted = Level.ADMIN  # however its slash is written
     if level < wanted:
-        raise RefusedError(403, "forbidden", f"{who.name} may not do that here: who may, stands in `_security`.")
+        raise CouchError(403, "forbidden", f"{who.name} may not do that here: who may, stands in `_security`.")
 
 
 def id_in(request: Request) -> str:
@@ -212,7 +210,7 @@ def who_in(request: Request) -> Principal:
     """Return who asks. Raises RefusedError for nobody."""
     who: Principal | None = request.scope[WHO]
     if who is None:
-        raise RefusedError(401, "unauthorized", "You are not logged in.")
+        raise CouchError(401, "unauthorized", "You are not logged in.")
     return who
 
 

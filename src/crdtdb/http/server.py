@@ -14,8 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from crdtdb import forks
-from crdtdb.admission import Admitted, Connections, accept_all, connections_within
-from crdtdb.certified import Certified
+from crdtdb.cluster_port import Metric
 from crdtdb.errors import ConfigurationError
 from crdtdb.http.connection import BoundedProtocol, CertifiedSocket, PeerOf
 from crdtdb.limits import (
@@ -25,7 +24,8 @@ from crdtdb.limits import (
     HANDSHAKE_SECONDS_MAX,
     SHUTDOWN_SECONDS_MAX,
 )
-from crdtdb.measuring import Measured
+from crdtdb.security.admission import Admitted, Connections, accept_all, connections_within
+from crdtdb.security.peer import PeerIdentity
 
 _SOCKET_BYTES_MAX = 1024 * 1024
 _log = logging.getLogger("crdtdb.http")
@@ -71,14 +71,14 @@ class HTTPServer:
         """Whether the port is open."""
         return self._server.started
 
-    def measured(self) -> list[Measured]:
+    def measured(self) -> list[Metric]:
         """Return what is counted of the connections."""
-        return [Measured("http_sockets", "Open connections with clients.", len(self._server.server_state.connections))]
+        return [Metric("http_sockets", "Open connections with clients.", len(self._server.server_state.connections))]
 
-    def part_with(self, why_refused: Callable[[Certified], str | None]) -> None:
+    def disconnect(self, why_refused: Callable[[PeerIdentity], str | None]) -> None:
         """Close the connections of those whose certificates don't count any more, whatever they are being answered."""
         for connection in list(self._server.server_state.connections):
-            certified: Certified | None = getattr(connection, "peer", None)
+            certified: PeerIdentity | None = getattr(connection, "peer", None)
             why = why_refused(certified) if certified is not None else None
             if why is not None:
                 _log.warning("closing a connection: %s", why)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha1
 from typing import Any, NamedTuple
 
+from crdtdb.canonical_json import canonical
 from crdtdb.errors import CrdtdbError, InvalidInputError
-from crdtdb.jsontext import canonical
 from crdtdb.query.collation import sort_key
 from crdtdb.query.selectors import ABSENT, Path, Selector, compile_selector, path_of, value_at
 

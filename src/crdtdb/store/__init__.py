@@ -3,39 +3,44 @@
 Built on a backend and the pure core; knows nothing of networks.
 """
 
-from crdtdb.store.collecting import Told
-from crdtdb.store.comparing import Bucket, Comparing, Difference, Place, Summing, Sums, compare, differing, sums_of
-from crdtdb.store.contents import PIECE_BYTES, ContentMissingError, Upload
-from crdtdb.store.exchange import Inspect, Outgoing, Page, Received, trust
-from crdtdb.store.held import Collection, Held
-from crdtdb.store.history import JunctionMissingError
+from crdtdb.store.commit.ledger import SYSTEM
+from crdtdb.store.commit.transaction import Transaction, Written
+from crdtdb.store.gc.tombstones import Told
 from crdtdb.store.identity import Identity
-from crdtdb.store.ledger import SYSTEM
-from crdtdb.store.moment import Moment
-from crdtdb.store.pulling import pull
-from crdtdb.store.records import Past, Record
+from crdtdb.store.layout.contents import PIECE_BYTES, ContentMissingError, Upload
+from crdtdb.store.layout.history import MissingAncestorError
+from crdtdb.store.layout.records import Past, Record
+from crdtdb.store.layout.view_rows import Emission, ViewRow, ViewState, read_view, scan_view
+from crdtdb.store.replication.exchange import Inspect, Outgoing, Page, Received, trust
+from crdtdb.store.replication.reconciliation import (
+    Bucket,
+    Comparing,
+    Difference,
+    Place,
+    Summing,
+    Sums,
+    compare,
+    differing,
+    sums_of,
+)
+from crdtdb.store.root import CollectionStats, StoreRoot
+from crdtdb.store.snapshot import StoreSnapshot
 from crdtdb.store.store import Committed, Durability, Store
-from crdtdb.store.syncing import Exchanged, synchronize
-from crdtdb.store.transaction import Transaction, Written
-from crdtdb.store.views import Emission, ViewRow, ViewState, read_view, scan_view
 
 __all__ = [
     "PIECE_BYTES",
     "SYSTEM",
     "Bucket",
-    "Collection",
+    "CollectionStats",
     "Committed",
     "Comparing",
     "ContentMissingError",
     "Difference",
     "Durability",
     "Emission",
-    "Exchanged",
-    "Held",
     "Identity",
     "Inspect",
-    "JunctionMissingError",
-    "Moment",
+    "MissingAncestorError",
     "Outgoing",
     "Page",
     "Past",
@@ -43,6 +48,8 @@ __all__ = [
     "Received",
     "Record",
     "Store",
+    "StoreRoot",
+    "StoreSnapshot",
     "Summing",
     "Sums",
     "Told",
@@ -53,10 +60,8 @@ __all__ = [
     "Written",
     "compare",
     "differing",
-    "pull",
     "read_view",
     "scan_view",
     "sums_of",
-    "synchronize",
     "trust",
 ]

@@ -8,9 +8,9 @@ from typing import Any
 from crdtdb.backends import Backend
 from crdtdb.documents.attachments import Content
 from crdtdb.errors import NotFoundError
-from crdtdb.store.batch import Rows
-from crdtdb.store.contents import PIECE_BYTES, Kept, Upload, find, pieces, remaining
-from crdtdb.store.transaction import Transaction
+from crdtdb.store.commit.transaction import Transaction
+from crdtdb.store.layout.batch import Rows
+from crdtdb.store.layout.contents import PIECE_BYTES, Kept, Upload, find, pieces, remaining
 
 Submit = Callable[[Callable[[Transaction], Any]], Any]
 

@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 
 from crdtdb.backends import Backend, Reader
 from crdtdb.errors import BackupError, EncodingError
-from crdtdb.store import keys
+from crdtdb.store.layout import keys
 from crdtdb.wire.cbor import decode, encode
 
 _NAME, _VERSION = "crdtdb-backup", 1

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from crdtdb.backends import Backend
 from crdtdb.causality import ACTOR_BYTES, TAG_BYTES, Actor
-from crdtdb.store import keys
-from crdtdb.store.rows import decode_row, encode_row
+from crdtdb.store.layout import keys
+from crdtdb.store.layout.rows import decode_row, encode_row
 
 _TIME_BYTES = 6
 _TIME_MASK = (1 << 8 * _TIME_BYTES) - 1

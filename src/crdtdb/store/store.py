@@ -15,41 +15,41 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from crdtdb import forks
 from crdtdb.backends import Backend, Snapshot, open_backend
+from crdtdb.canonical_json import JSON
 from crdtdb.causality import Actor, Dot, DotSet, Fork, Lineages, Session
+from crdtdb.clock import WallClock, monotonic_seconds, wall_milliseconds
 from crdtdb.crdts import Address, Journal, OpenSequence, Place, Sequence, kind_of, within
 from crdtdb.documents import NO_SCHEMA, HybridClock, Rev, Schema, State, Write
 from crdtdb.documents.local import Local, locals_in, read_local, served
 from crdtdb.documents.schema import SCHEMA_ID, read_schema
 from crdtdb.errors import InvalidInputError, NotFoundError, StoreClosedError, StoreError
-from crdtdb.jsontext import JSON
 from crdtdb.limits import LINEAGE_SESSIONS_MAX, REVS_LIMIT
-from crdtdb.store import keys
 from crdtdb.store.attachments import Attachments
 from crdtdb.store.backup import write_backup
-from crdtdb.store.collector import Collector
-from crdtdb.store.committer import Committer
-from crdtdb.store.comparing import Comparing, Taken, Unclosed, let_go, shows, take_back
+from crdtdb.store.commit.group_commit import Committer
+from crdtdb.store.commit.ledger import Origin
+from crdtdb.store.commit.texts import Texts
+from crdtdb.store.commit.transaction import Transaction, Written
 from crdtdb.store.derived import Derived
-from crdtdb.store.digests import digest_of
-from crdtdb.store.exchange import NO_SNAPSHOT, Inspect, Outgoing, Received, receive, trust
-from crdtdb.store.format import check_format
-from crdtdb.store.held import Collection, Held, held_rows, read_held
-from crdtdb.store.histories import learn
+from crdtdb.store.gc.collector import Collector
+from crdtdb.store.gc.sweep import pending, sweep_slice
 from crdtdb.store.identity import Identity, draw_tag, load_identity
-from crdtdb.store.journals import JournalRows, value_then
-from crdtdb.store.large import LargeDocument, LargeDocuments
-from crdtdb.store.ledger import Origin
-from crdtdb.store.moment import Moment, decoded
-from crdtdb.store.records import Past, Record, StoreTables, decode_past, read_chain
-from crdtdb.store.renaming import rename
-from crdtdb.store.rumors import RumorWriter
-from crdtdb.store.sequences import Open, OpenSequences, Slot
-from crdtdb.store.sweep import pending, sweep_slice
-from crdtdb.store.texts import Texts
-from crdtdb.store.transaction import Transaction, Written
-from crdtdb.store.upgrading import upgrade
-from crdtdb.wallclock import WallClock, monotonic_seconds, wall_milliseconds
-from crdtdb.wire.parcels import Parcel
+from crdtdb.store.large_documents import LargeDocument, LargeDocuments
+from crdtdb.store.layout import keys
+from crdtdb.store.layout.journals import JournalRows, value_then
+from crdtdb.store.layout.records import Past, Record, StoreTables, decode_past, read_chain
+from crdtdb.store.layout.version import check_format
+from crdtdb.store.migrations import upgrade
+from crdtdb.store.open_sequences import Open, OpenSequences, Slot
+from crdtdb.store.replication.digests import digest_of
+from crdtdb.store.replication.exchange import NO_SNAPSHOT, Inspect, Outgoing, Received, receive, trust
+from crdtdb.store.replication.lineage_check import learn
+from crdtdb.store.replication.reconciliation import Comparing, Taken, Unclosed, let_go, shows, take_back
+from crdtdb.store.replication.renaming import rename
+from crdtdb.store.replication.rumor import RumorWriter
+from crdtdb.store.root import CollectionStats, StoreRoot, read_root, root_rows
+from crdtdb.store.snapshot import StoreSnapshot, decoded
+from crdtdb.wire.delta_batch import DeltaBatch
 
 T = TypeVar("T")
 Durability = Literal["sync", "buffered"]
@@ -89,9 +89,9 @@ class Store:
         if version != keys.FORMAT_VERSION:
             upgrade(backend, version)
         self._tables = StoreTables(backend)
-        self._held = read_held(backend, self._tables)
+        self._root = read_root(backend, self._tables)
         self._flushed: DotSet | None = None
-        self._brought = self._held.clock
+        self._brought = self._root.clock
         """What a store that enters held before it did, or before it was opened: it may be older than what others know."""
         self._identity = load_identity(backend, draw)
         self._session_begun = False
@@ -124,9 +124,9 @@ class Store:
         self.commits = self.written_documents = self.read_documents = 0
         self.commit_seconds = 0.0
         """What was written and read since the store was opened, and how long writing took."""
-        self.collector = Collector(backend, self._tables, self.submit, lambda: self._held, wall)
+        self.collector = Collector(backend, self._tables, self.submit, lambda: self._root, wall)
         """What lets go of what nobody needs any more."""
-        self.derived = Derived(backend, self.submit, lambda: self._held)
+        self.derived = Derived(backend, self.submit, lambda: self._root)
         """What is derived from documents: indexes and views."""
         self.attachments = Attachments(backend, self.submit, draw)
         """The contents of attachments."""
@@ -134,7 +134,7 @@ class Store:
         """Called after each commit, in the thread that led it: they must not wait, nor write."""
         forks.own(self)
         self.attachments.sweep()
-        if len(self._held.lineages.of(self.actor).sessions) >= LINEAGE_SESSIONS_MAX:
+        if len(self._root.lineages.of(self.actor).sessions) >= LINEAGE_SESSIONS_MAX:
             self.renew_actor("the old one has written in as many sessions as it may")
 
     @classmethod
@@ -150,9 +150,9 @@ class Store:
     # What is committed
 
     @property
-    def held(self) -> Held:
+    def root(self) -> StoreRoot:
         """The node clock, the collections and their counts."""
-        return self._held
+        return self._root
 
     @property
     def identity(self) -> Identity:
@@ -166,7 +166,7 @@ class Store:
 
     def large_documents(self) -> list[LargeDocument]:
         """Return the documents that are large or slow, as far as they were written or merged since the store was opened."""
-        return [one for one in self._origin.large.worst() if one.name in self._held.names]
+        return [one for one in self._origin.large.worst() if one.name in self._root.names]
 
     @property
     def tag(self) -> bytes:
@@ -183,42 +183,42 @@ class Store:
         """The name of the backend."""
         return self._backend.capabilities.name
 
-    def collection(self, name: str) -> Collection:
+    def collection(self, name: str) -> CollectionStats:
         """Return a collection's counts. Raises NotFoundError."""
-        found = self._held.collections.get(name)
+        found = self._root.collections.get(name)
         if found is None:
             raise NotFoundError(f"there is no collection {name!r}")
         return found
 
     def read(self, name: str, doc_id: str) -> Record | None:
         """Return a document, None if there was never one, or all of it was dropped."""
-        held = self._held
-        collection = held.collections.get(name)
+        root = self._root
+        collection = root.collections.get(name)
         if collection is None:
             return None
         key = keys.document(collection.number, doc_id.encode())
         value = self._backend.get(key)
         self.read_documents += 1  # about: threads that read at the same moment may count once
-        return decoded(self._backend, held, self._tables, name, key, value) if value is not None else None
+        return decoded(self._backend, root, self._tables, name, key, value) if value is not None else None
 
     def documents(
         self, name: str, start: str = "", stop: str | None = None, reverse: bool = False, local: bool = False
     ) -> Iterator[tuple[str, Record]]:
         """Yield the documents with `start <= id < stop`, in the order of their ids' UTF-8; with `local` local records too."""
-        held = self._held
+        root = self._root
         number = self.collection(name).number
         first = keys.document(number, start.encode())
         last = keys.after(keys.document(number, b"")) if stop is None else keys.document(number, stop.encode())
         for key, value in self._backend.scan(first, last, reverse=reverse):
             if key.startswith(b"_local/", 5) and not local:
                 continue
-            record = decoded(self._backend, held, self._tables, name, key, value)
+            record = decoded(self._backend, root, self._tables, name, key, value)
             if record is not None:
                 yield key[5:].decode(), record
 
     def opener(self, name: str, doc_id: str) -> OpenSequence:
         """Return what opens the texts and lists of a document for a reader: as they are when they are looked at."""
-        collection = self._held.collections.get(name)
+        collection = self._root.collections.get(name)
         number = collection.number if collection is not None else 0
         return lambda address, journal, _: _Readable(self, (number, doc_id.encode(), address), journal)  # type: ignore[return-value]
 
@@ -266,11 +266,11 @@ class Store:
 
     def changes(self, name: str, since: int = 0, reverse: bool = False) -> Iterator[tuple[int, str, Record]]:
         """Yield the changes with a seq above `since`: each document once, at its last change."""
-        return Moment(self._backend, self._held, self._tables).changes(name, since, reverse)
+        return StoreSnapshot(self._backend, self._root, self._tables).changes(name, since, reverse)
 
-    def now(self) -> Moment:
+    def live_view(self) -> StoreSnapshot:
         """Return what is read as it is now, and may change while it is read."""
-        return Moment(self._backend, self._held, self._tables)
+        return StoreSnapshot(self._backend, self._root, self._tables)
 
     def line(self, name: str, doc_id: str, rev: Rev) -> list[Rev]:
         """Return a replaced revision and its ancestors, newest first."""
@@ -279,11 +279,11 @@ class Store:
         return [rev, *(Rev(rev.generation - 1 - n, step.digest) for n, step in enumerate(steps))]
 
     @contextmanager
-    def moment(self) -> Iterator[Moment]:
+    def durable_snapshot(self) -> Iterator[StoreSnapshot]:
         """Give everything as it is at one moment, and durable: what a clock says of it then holds for all that is read."""
-        snapshot, held = self._moment()
+        snapshot, root = self._durable_rows()
         try:
-            yield Moment(snapshot, held, self._tables)
+            yield StoreSnapshot(snapshot, root, self._tables)
         finally:
             snapshot.close()
 
@@ -294,7 +294,7 @@ class Store:
             return None
         past = (read_local(one.rev, one.text) for one in self.past(name, doc_id) if one.text is not None)
         older = (one for one in past if one is not None)
-        return served(chain(locals_in(record.state), older), self._held.clock)
+        return served(chain(locals_in(record.state), older), self._root.clock)
 
     def wait(self, name: str, number: int | None, since: int, timeout: float | None) -> bool:
         """Wait until a collection has a change above `since`; return whether it has, False after `timeout` seconds.
@@ -305,7 +305,7 @@ class Store:
         """
 
         def changed() -> bool:
-            collection = self._held.collections.get(name)
+            collection = self._root.collections.get(name)
             if collection is None:
                 return self._closed
             return self._closed or collection.number != number or collection.seq > since
@@ -320,7 +320,7 @@ class Store:
             raise StoreClosedError("the store is closed")
         return rung
 
-    def wait_beyond(self, seen: Held, timeout: float | None) -> bool:
+    def wait_beyond(self, seen: StoreRoot, timeout: float | None) -> bool:
         """Wait until something else is held than what was `seen`; False if `timeout` seconds passed without.
 
         Raises StoreClosedError when the store is closed meanwhile.
@@ -328,7 +328,7 @@ class Store:
         with self._bell:
             self._listening += 1
             try:
-                rung = self._bell.wait_for(lambda: self._closed or self._held is not seen, timeout)
+                rung = self._bell.wait_for(lambda: self._closed or self._root is not seen, timeout)
             finally:
                 self._listening -= 1
         if self._closed:
@@ -367,7 +367,7 @@ class Store:
 
     def durable_clock(self) -> DotSet:
         """Return a node clock that says nothing of writes which a loss of power could take back."""
-        clock = self._held.clock
+        clock = self._root.clock
         if self._flushed is not clock:
             self.flush()
             self._flushed = clock
@@ -395,15 +395,15 @@ class Store:
 
     def is_swept(self, name: str) -> bool:
         """Whether nothing of a collection waits to be removed that was dropped: until then its indexes may show that."""
-        collection = self._held.collections.get(name)
+        collection = self._root.collections.get(name)
         return collection is None or collection.number not in self._sweeps
 
-    def reading(self) -> tuple[Snapshot, Moment]:
+    def snapshot(self) -> tuple[Snapshot, StoreSnapshot]:
         """Return everything as it is at one moment, whether it is durable or not. Close the snapshot afterwards."""
 
-        def take() -> tuple[Snapshot, Moment]:
+        def take() -> tuple[Snapshot, StoreSnapshot]:
             snapshot = self._backend.snapshot()
-            return snapshot, Moment(snapshot, self._held, self._tables)
+            return snapshot, StoreSnapshot(snapshot, self._root, self._tables)
 
         return self._committer.alone(take)
 
@@ -437,11 +437,11 @@ class Store:
         """Return the hybrid logical clock: later than everything that was written or received here."""
         return self._committer.alone(lambda: self._stamps.now(self._wall()))
 
-    def begin_anew(self, why: str) -> None:
+    def reset_identity(self, why: str) -> None:
         """Be another store from now on, with all that this one holds: to be compared before it counts as one of its peers."""
 
         def begin() -> Identity:
-            self._brought = self._held.clock
+            self._brought = self._root.clock
             return self._identity.begun_anew(self._backend, self._draw, why)
 
         self._take_identity(begin)
@@ -464,15 +464,15 @@ class Store:
         self._committer.alone(take)
 
     def _next_session(self) -> Session:
-        return Session(self._held.clock.highest(self.actor) + 1, self._tag)
+        return Session(self._root.clock.highest(self.actor) + 1, self._tag)
 
     def forks(self, clock: DotSet, lineages: Lineages) -> tuple[list[Fork], list[Fork]]:
         """Compare with a store of this clock; return which writes are to be renamed here, and which there. Rule 3."""
-        return self._held.lineages.forks(self._held.clock, lineages, clock)
+        return self._root.lineages.forks(self._root.clock, lineages, clock)
 
     def learn(self, clock: DotSet, lineages: Lineages) -> None:
         """Take over what a store of this clock knows of the sessions in which actors wrote. Raises HistoryForkedError."""
-        if self._held.lineages.joined(self._held.clock, lineages, clock) is not self._held.lineages:
+        if self._root.lineages.joined(self._root.clock, lineages, clock) is not self._root.lineages:
             self._committer.submit(lambda transaction: learn(transaction, clock, lineages))
 
     def rename(self, fork: Fork) -> None:
@@ -481,7 +481,7 @@ class Store:
         def work(transaction: Transaction) -> bool:
             if transaction.all_rows():
                 return False  # others have written in this commit, and what they wrote isn't in the backend yet
-            rows, transaction.held = rename(self._backend, transaction.held, self._tables, fork)
+            rows, transaction.root = rename(self._backend, transaction.root, self._tables, fork)
             transaction.rows.update(rows)
             return True
 
@@ -498,29 +498,29 @@ class Store:
         With `whole` each document comes with its whole paths and journals, whatever the clock says; with `closed` it comes
         with the names of branches that were collected; with `brief`, if it can be, by what it adds to what the clock covers.
         """
-        if self._held.clock <= theirs and self._sync:
-            return Outgoing(NO_SNAPSHOT, self._held, self._tables, theirs, whole, closed=closed)
+        if self._root.clock <= theirs and self._sync:
+            return Outgoing(NO_SNAPSHOT, self._root, self._tables, theirs, whole, closed=closed)
 
-        snapshot, held = self._moment()
-        return Outgoing(snapshot, held, self._tables, theirs, whole, closed=closed, brief=brief)
+        snapshot, root = self._durable_rows()
+        return Outgoing(snapshot, root, self._tables, theirs, whole, closed=closed, brief=brief)
 
-    def _moment(self) -> tuple[Snapshot, Held]:
+    def _durable_rows(self) -> tuple[Snapshot, StoreRoot]:
         """Return the rows and the clock of one moment, durable. Documents under another moment's clock would lie.
 
         A clock that is newer than a document says of what came between that it was removed; an older one forgets what the
         document had replaced.
         """
 
-        def take() -> tuple[Snapshot, Held]:
+        def take() -> tuple[Snapshot, StoreRoot]:
             self.flush()
-            return self._backend.snapshot(), self._held
+            return self._backend.snapshot(), self._root
 
         return self._committer.alone(take)
 
     @contextmanager
     def backup(self) -> Iterator[Iterator[bytes]]:
         """Give a backup of what is here at one moment, piece by piece, while everything else goes on."""
-        snapshot, _ = self._moment()
+        snapshot, _ = self._durable_rows()
         try:
             yield write_backup(snapshot)
         finally:
@@ -528,16 +528,16 @@ class Store:
 
     def collected_since(self, theirs: DotSet) -> bool:
         """Whether something may have been collected here of which a store with this clock has never heard."""
-        return bool((self._held.clock - theirs) & self._held.stable)
+        return bool((self._root.clock - theirs) & self._root.stable)
 
     def comparing(self, theirs: DotSet, closed: bool = False) -> Comparing:
         """Return one moment of this store, to be compared with another that has this clock. Close it afterwards.
 
         `closed` as in `outgoing`.
         """
-        snapshot, held = self._moment()
-        outgoing = Outgoing(Unclosed(snapshot), held, self._tables, theirs, whole=True, catalogue=True, closed=closed)
-        return Comparing(Moment(snapshot, held, self._tables), outgoing, snapshot)
+        snapshot, root = self._durable_rows()
+        outgoing = Outgoing(Unclosed(snapshot), root, self._tables, theirs, whole=True, catalogue=True, closed=closed)
+        return Comparing(StoreSnapshot(snapshot, root, self._tables), outgoing, snapshot)
 
     def still_shows(self, name: str, doc_id: str, dots: Iterable[Dot]) -> bool:
         """Whether a document still needs some of these dots for what it shows."""
@@ -547,20 +547,20 @@ class Store:
     def let_go(self, documents: Iterable[tuple[tuple[str, str], list[Dot]]], clock: DotSet) -> list[tuple[str, str]]:
         """Take out of documents the dots that a store of this clock has seen replaced or collected; return which changed.
 
-        See `crdtdb.store.comparing`.
+        See `crdtdb.store.replication.reconciliation`.
         """
 
         def work(transaction: Transaction) -> list[tuple[str, str]]:
             return [
                 (name, doc_id)
                 for (name, doc_id), dots in documents
-                if name in transaction.held.collections
+                if name in transaction.root.collections
                 and let_go(transaction, name, doc_id, dots, clock, self._brought)
             ]
 
         return self._committer.submit(work)
 
-    def take_back(self, parcel: Parcel, wanted: Iterable[Dot], repair: bool) -> Taken:
+    def take_back(self, parcel: DeltaBatch, wanted: Iterable[Dot], repair: bool) -> Taken:
         """Return the documents of a parcel of which this store has lost some dots; with `repair` they come back."""
         return self._committer.submit(lambda transaction: take_back(transaction, parcel, wanted, repair))
 
@@ -570,7 +570,7 @@ class Store:
 
     def receive(
         self,
-        parcel: Parcel,
+        parcel: DeltaBatch,
         advance: bool = False,
         inspect: Inspect = trust,
         lineages: Lineages | None = None,
@@ -578,7 +578,7 @@ class Store:
         """Merge a parcel in one commit; with `advance` also take over its clock, as at the end of an exchange.
 
         `inspect` may refuse a document of a system collection, or a local record, by raising: then nothing of it is kept.
-        `lineages` are the sender's, None if it tells none. See `crdtdb.store.exchange.receive` for what it raises.
+        `lineages` are the sender's, None if it tells none. See `crdtdb.store.replication.exchange.receive` for what it raises.
         """
         return self._committer.submit(lambda transaction: receive(transaction, parcel, advance, inspect, lineages))
 
@@ -587,9 +587,9 @@ class Store:
 
         With `brief` those that were told before come by what has been added since. None if none is left, or they are too large.
         """
-        snapshot, held = self._moment()
+        snapshot, root = self._durable_rows()
         try:
-            return self._rumors.parcel(snapshot, held, documents, brief)
+            return self._rumors.parcel(snapshot, root, documents, brief)
         finally:
             snapshot.close()
 
@@ -610,7 +610,7 @@ class Store:
 
     def schema(self, name: str) -> Schema:
         """Return the schema of a collection, empty if it has none."""
-        collection = self._held.collections.get(name)
+        collection = self._root.collections.get(name)
         return self._schema_of(name, collection.number, self._backend.get) if collection is not None else NO_SCHEMA
 
     def _schema_of(self, name: str, number: int, get: Callable[[bytes], bytes | None]) -> Schema:
@@ -618,7 +618,7 @@ class Store:
         if found is None:
             key = keys.document(number, SCHEMA_ID.encode())
             value = get(key)
-            record = decoded(self._backend, self._held, self._tables, name, key, value) if value is not None else None
+            record = decoded(self._backend, self._root, self._tables, name, key, value) if value is not None else None
             found = self._schemas[number] = read_schema(record.state) if record is not None else NO_SCHEMA
         return found
 
@@ -631,7 +631,7 @@ class Store:
     def _begin(self) -> Transaction:
         if not self._session_begun or self._origin.actor != self._identity.actor:
             self._origin = self._origin._replace(actor=self._identity.actor, session=self._next_session())
-        return Transaction(self._backend, self._held, self._tables, self._origin, self.derived.all)
+        return Transaction(self._backend, self._root, self._tables, self._origin, self.derived.all)
 
     def _finish(self, transaction: Transaction) -> None:
         transaction.index()
@@ -639,7 +639,7 @@ class Store:
         is_current = transaction.actor == self._identity.actor
         begun = (self._session_begun and is_current) or transaction.begin_session()
         rows = transaction.all_rows()
-        rows.update(held_rows(self._held, transaction.held, self._tables))
+        rows.update(root_rows(self._root, transaction.root, self._tables))
         if not rows:
             return
         if self._tables.unsaved:
@@ -656,7 +656,7 @@ class Store:
         self.written_documents += len(transaction.written)
         if self._tables.unsaved:
             self._tables.unsaved = {}
-        self._held = transaction.held
+        self._root = transaction.root
         self.derived.committed(transaction)
         if transaction.swept:
             self._sweeps += [number for number in transaction.swept if number not in self._sweeps]

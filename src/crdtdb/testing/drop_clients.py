@@ -32,22 +32,22 @@ class DropClients:
 
     def next(self) -> None:
         """Act once, and plan the next time."""
-        world, dice = self._world, self._dice
+        world, rng = self._world, self._dice
         if world.timeline.now >= self._until:
             return
-        node = dice.choice(list(world.nodes.values()))
+        node = rng.choice(list(world.nodes.values()))
         if node.engine is not None and node.database is not None and node.engine.readiness.ready:
             try:
                 self._act(node, node.database)
             except StoreError as error:
                 world.note(f"{node.name} dies: {error}")
                 node.kill()
-                world.timeline.after(dice.uniform(0.5, 3), world.reviver(node))
-        world.timeline.after(dice.expovariate(self._rate), self.next)
+                world.timeline.after(rng.uniform(0.5, 3), world.reviver(node))
+        world.timeline.after(rng.expovariate(self._rate), self.next)
 
     def _act(self, node: SimulatedNode, database: Database) -> None:
         if COLLECTION in database and self._dice.random() < 0.1:
-            self._world.dropped |= database.store.held.names[COLLECTION]
+            self._world.dropped |= database.store.root.names[COLLECTION]
             database.drop(COLLECTION)
             self._world.note(f"{node.name} drops {COLLECTION}")
             return
@@ -55,17 +55,17 @@ class DropClients:
             self._write(node, database)
 
     def _write(self, node: SimulatedNode, database: Database) -> None:
-        dice, brief, number = self._dice, database.collection(COLLECTION), next(self._numbers)
-        doc_id, effect = dice.choice("abc"), None
-        what = dice.choice(["put", "likes", "likes", "tags", "attach"])
+        rng, brief, number = self._dice, database.collection(COLLECTION), next(self._numbers)
+        doc_id, effect = rng.choice("abc"), None
+        what = rng.choice(["put", "likes", "likes", "tags", "attach"])
         current = brief.get(doc_id) if doc_id in brief else None
         if current is None:
-            fields = {"likes": Counter(0), "tags": Set()} if dice.random() < 0.7 else {}
+            fields = {"likes": Counter(0), "tags": Set()} if rng.random() < 0.7 else {}
             document = brief.put(doc_id, {"n": number, **fields})
         elif what == "put":
             document = brief.put(doc_id, {**current, "n": number}, current.rev)
         elif what == "attach":
-            document = brief.attach(doc_id, dice.choice("xy"), b"%d" % dice.randrange(3))
+            document = brief.attach(doc_id, rng.choice("xy"), b"%d" % rng.randrange(3))
         else:
             with brief.edit(doc_id) as edited:
                 if what not in edited or not hasattr(edited[what], "kind"):
@@ -89,7 +89,7 @@ class DropClients:
 
 def check_whole(store: Store) -> None:
     """Raise AssertionError for a document that is there without its body."""
-    for name in store.held.names:
+    for name in store.root.names:
         for doc_id, record in store.documents(name):
             shown = view(record.state)
             assert shown.complete, f"{name}/{doc_id} has no body: {record.state}"

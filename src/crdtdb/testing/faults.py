@@ -17,52 +17,52 @@ from crdtdb.testing.world import SimulatedNode, World
 
 def plan_faults(world: World, seconds: float) -> None:
     """Choose the weather, and what goes wrong when."""
-    dice, timeline = world.dice, world.timeline
-    world.weather.loss = dice.choice([0, 0, 0.02, 0.1, 0.3])
-    world.weather.doubling = dice.choice([0, 0, 0.05, 0.2])
-    world.weather.delay = dice.choice([0.001, 0.01, 0.05, 0.2])
+    rng, timeline = world.rng, world.timeline
+    world.weather.loss = rng.choice([0, 0, 0.02, 0.1, 0.3])
+    world.weather.doubling = rng.choice([0, 0, 0.05, 0.2])
+    world.weather.delay = rng.choice([0.001, 0.01, 0.05, 0.2])
     world.note(f"weather: {world.weather}")
-    for _ in range(dice.randint(2, 8)):
-        fault = dice.choice(_FAULTS)
-        timeline.after(dice.uniform(0, seconds * 0.95), lambda fault=fault: fault(world))  # type: ignore[misc]
+    for _ in range(rng.randint(2, 8)):
+        fault = rng.choice(_FAULTS)
+        timeline.after(rng.uniform(0, seconds * 0.95), lambda fault=fault: fault(world))  # type: ignore[misc]
 
 
-def plan_rollbacks(world: World, dice: Random, seconds: float) -> None:
+def plan_rollbacks(world: World, rng: Random, seconds: float) -> None:
     """Put files back in place: stop a node, copy its disk, go on, and later put the copy where the disk was.
 
     Nothing tells the store but what others know. Until they meet it may write alone.
     """
-    for _ in range(dice.randint(1, 3)):
-        node = dice.choice(list(world.nodes.values()))
-        at = dice.uniform(0, seconds * 0.5)
-        world.timeline.after(at, partial(_copy_at_rest, world, dice, node, dice.uniform(0.1, seconds * 0.45)))
+    for _ in range(rng.randint(1, 3)):
+        node = rng.choice(list(world.nodes.values()))
+        at = rng.uniform(0, seconds * 0.5)
+        world.timeline.after(at, partial(_copy_at_rest, world, rng, node, rng.uniform(0.1, seconds * 0.45)))
 
 
-def _copy_at_rest(world: World, dice: Random, node: SimulatedNode, later: float) -> None:
+def _copy_at_rest(world: World, rng: Random, node: SimulatedNode, later: float) -> None:
     if not node.up:
         return
     node.stop()
     copied, disk = world.timeline.now, node.disk.copy(node.name)
     world.note(f"{node.name} is stopped, and its disk is copied")
-    world.timeline.after(dice.uniform(0.05, 0.5), world.reviver(node))
-    for _ in range(dice.choice([1, 1, 2])):
-        world.timeline.after(later, partial(_put_back, world, dice, node, copied, disk))
-        later += dice.uniform(0.2, 1.5)
+    world.timeline.after(rng.uniform(0.05, 0.5), world.reviver(node))
+    for _ in range(rng.choice([1, 1, 2])):
+        world.timeline.after(later, partial(_put_back, world, rng, node, copied, disk))
+        later += rng.uniform(0.2, 1.5)
 
 
-def _put_back(world: World, dice: Random, node: SimulatedNode, copied: float, disk: VirtualDisk) -> None:
-    if dice.random() < 0.5:
+def _put_back(world: World, rng: Random, node: SimulatedNode, copied: float, disk: VirtualDisk) -> None:
+    if rng.random() < 0.5:
         node.stop()
     else:
         node.kill()
     world.honest = False
     node.put_back(copied, disk)
-    node.offline = dice.random() < 0.7
-    alone = {frozenset((node.name, other)) for other in world.nodes if other != node.name and dice.random() < 0.8}
+    node.offline = rng.random() < 0.7
+    alone = {frozenset((node.name, other)) for other in world.nodes if other != node.name and rng.random() < 0.8}
     world.weather.cut = world.weather.cut | alone
     world.note(f"{node.name}: its disk is put back as it was at {copied:.3f} s{', offline' if node.offline else ''}")
-    world.timeline.after(dice.uniform(0.01, 0.3), world.reviver(node))
-    world.timeline.after(dice.uniform(0.3, 2.5), partial(_meet, world, alone))
+    world.timeline.after(rng.uniform(0.01, 0.3), world.reviver(node))
+    world.timeline.after(rng.uniform(0.3, 2.5), partial(_meet, world, alone))
 
 
 def _meet(world: World, alone: set[frozenset[str]]) -> None:
@@ -71,11 +71,11 @@ def _meet(world: World, alone: set[frozenset[str]]) -> None:
 
 def _cut(world: World) -> None:
     names = list(world.nodes)
-    side = set(world.dice.sample(names, world.dice.randint(1, len(names) - 1)))
+    side = set(world.rng.sample(names, world.rng.randint(1, len(names) - 1)))
     world.weather.cut = {frozenset(pair) for pair in combinations(names, 2) if (pair[0] in side) != (pair[1] in side)}
     world.note(f"the network is cut: {sorted(side)} | {sorted(set(names) - side)}")
     for link, ends in list(world.links.items()):
-        if not world.weather.passes(*ends) and world.dice.random() < 0.5:
+        if not world.weather.passes(*ends) and world.rng.random() < 0.5:
             world.close_link(link)  # the other half stay half open
 
 
@@ -85,20 +85,20 @@ def _mend(world: World) -> None:
 
 
 def _kill(world: World) -> None:
-    node = world.dice.choice(list(world.nodes.values()))
+    node = world.rng.choice(list(world.nodes.values()))
     if node.up:
         world.note(f"{node.name} is killed")
         world.kills += 1
         node.kill()
-        world.timeline.after(world.dice.uniform(0.1, 4), world.reviver(node))
+        world.timeline.after(world.rng.uniform(0.1, 4), world.reviver(node))
 
 
 def _restart(world: World) -> None:
-    node = world.dice.choice(list(world.nodes.values()))
+    node = world.rng.choice(list(world.nodes.values()))
     if node.up:
         world.note(f"{node.name} is stopped")
         node.stop()
-        world.timeline.after(world.dice.uniform(0.1, 4), world.reviver(node))
+        world.timeline.after(world.rng.uniform(0.1, 4), world.reviver(node))
 
 
 def _retire(world: World) -> None:
@@ -109,7 +109,7 @@ def _retire(world: World) -> None:
     if world.retired:
         return
     names = list(world.nodes)
-    name, by = world.dice.sample(names, 2)
+    name, by = world.rng.sample(names, 2)
     engine = world.nodes[by].engine
     if engine is None or not engine.readiness.ready:
         return
@@ -122,7 +122,7 @@ def _retire(world: World) -> None:
 
 
 def _copy(world: World) -> None:
-    node = world.dice.choice(list(world.nodes.values()))
+    node = world.rng.choice(list(world.nodes.values()))
     node.copies.append((world.timeline.now, node.disk.copy(None)))
     world.note(f"{node.name}: the disk is copied")
 
@@ -130,35 +130,35 @@ def _copy(world: World) -> None:
 def _rewind(world: World) -> None:
     copied = [node for node in world.nodes.values() if node.copies]
     if copied:
-        node = world.dice.choice(copied)
+        node = world.rng.choice(copied)
         world.note(f"{node.name} gets an older copy of its disk")
         world.honest = False
         node.rewind()
-        world.timeline.after(world.dice.uniform(0.1, 2), world.reviver(node))
+        world.timeline.after(world.rng.uniform(0.1, 2), world.reviver(node))
 
 
 def _clone(world: World) -> None:
     """Start another node from a copy of a disk."""
     if len(world.nodes) >= 8:
         return
-    original = world.dice.choice(list(world.nodes.values()))
+    original = world.rng.choice(list(world.nodes.values()))
     name = f"n{len(world.nodes) + 1}"
     clone = world.nodes[name] = SimulatedNode(world, name, "sync")
     clone.disk = original.disk.copy(name)
     world.note(f"{name} is a clone of {original.name}")
-    world.timeline.after(world.dice.uniform(0.1, 2), world.reviver(clone))
+    world.timeline.after(world.rng.uniform(0.1, 2), world.reviver(clone))
 
 
 def _audit(world: World) -> None:
-    node = world.dice.choice(list(world.nodes.values()))
+    node = world.rng.choice(list(world.nodes.values()))
     if node.engine is not None:
         world.note(f"{node.name} audits")
         node.engine.audits.ask(sorted(node.engine.links.ways), True, world.findings.append)
 
 
 def _fill_disk(world: World) -> None:
-    node = world.dice.choice(list(world.nodes.values()))
-    node.disk.full_in = world.dice.randint(0, 20)
+    node = world.rng.choice(list(world.nodes.values()))
+    node.disk.full_in = world.rng.randint(0, 20)
     world.note(f"{node.name}: the disk will be full after {node.disk.full_in} writes")
 
 
@@ -216,21 +216,21 @@ def _join(world: World) -> None:
     joiner = world.nodes[name] = SimulatedNode(world, name, "sync")
     world.note(f"{name} is new")
     world.reviver(joiner)()
-    if world.dice.random() < 0.5:
+    if world.rng.random() < 0.5:
 
         def die() -> None:
             if joiner.up:
                 world.note(f"{name} is killed, {joiner.engine.readiness.why_not if joiner.engine is not None else ''}")
                 world.kills += 1
                 joiner.kill()
-                world.timeline.after(world.dice.uniform(0.1, 2), world.reviver(joiner))
+                world.timeline.after(world.rng.uniform(0.1, 2), world.reviver(joiner))
 
-        world.timeline.after(world.dice.uniform(0.05, 0.8), die)
+        world.timeline.after(world.rng.uniform(0.05, 0.8), die)
 
 
 def _exceed(world: World) -> None:
     """Somebody brings what is beyond a bound: it is refused by name, or the connection closed, and the node lives on."""
-    node = world.dice.choice(list(world.nodes.values()))
+    node = world.rng.choice(list(world.nodes.values()))
     if node.engine is None or node.database is None or not node.engine.readiness.ready:
         return
     world.note(f"{node.name} is given too much")
@@ -245,18 +245,18 @@ def _exceed(world: World) -> None:
         except StoreError:
             return  # the disk is full, say
         raise AssertionError(f"{doc_id[:20]} is beyond a bound, and was taken")
-    garbage = world.dice.choice([b"\x81" * 40 + b"\0", world.dice.randbytes(30), b"\x9b" + b"\xff" * 8, b""])
+    garbage = world.rng.choice([b"\x81" * 40 + b"\0", world.rng.randbytes(30), b"\x9b" + b"\xff" * 8, b""])
     links = [link for link, ends in world.links.items() if node.name in ends]
     if links and node.engine is not None:
-        link = world.dice.choice(links)
+        link = world.rng.choice(links)
         node.step(lambda engine, now: engine.received(link, garbage, now))
         assert node.engine is None or node.engine.links.get(link) is None, "garbage, and the connection goes on"
 
 
 def _jump(world: World) -> None:
     """Somebody sets a clock, forth or back."""
-    node = world.dice.choice(list(world.nodes.values()))
-    node.skew += world.dice.choice([-3_600, -20, 20, 3_600]) * world.dice.random()
+    node = world.rng.choice(list(world.nodes.values()))
+    node.skew += world.rng.choice([-3_600, -20, 20, 3_600]) * world.rng.random()
     world.note(f"{node.name}: its clock is set, and off by {node.skew:.1f} s now")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from crdtdb.crdts import Counter, Field, Flag, List, Map, MultiValue, Register, Set, Text, catalogue
 from crdtdb.database import Database
-from crdtdb.editing import DocumentEdit
+from crdtdb.database.editing import DocumentEdit
 from crdtdb.errors import InvalidInputError
 from crdtdb.testing.oracle import Acknowledged
 from crdtdb.testing.world import SimulatedNode, World
@@ -39,17 +39,17 @@ class FieldClients:
 
     def write(self, node: SimulatedNode, database: Database) -> None:
         """Edit once."""
-        if self._world.dice.random() < 0.5:
+        if self._world.rng.random() < 0.5:
             self._add_to_ledger(node, database)
         else:
             self._play(node, database)
 
     def _add_to_ledger(self, node: SimulatedNode, database: Database) -> None:
-        dice, ledger = self._world.dice, database.collection("ledger")
-        doc_id = dice.choice("ab")
+        rng, ledger = self._world.rng, database.collection("ledger")
+        doc_id = rng.choice("ab")
         if doc_id not in ledger:
             ledger.put_if_absent(doc_id, {name: kind() for name, kind in _FIELDS.items()})
-        chosen = dice.sample(["likes", "tags", "m", "body", "items"], dice.randint(1, 2))
+        chosen = rng.sample(["likes", "tags", "m", "body", "items"], rng.randint(1, 2))
         fields = ledger.get(doc_id).fields
         chosen = [name for name in chosen if (name,) in fields]  # who entered may have written plain values anew
         if not chosen:
@@ -62,9 +62,9 @@ class FieldClients:
         self._world.note(f"{node.name} edit ledger/{doc_id} {effects}")
 
     def _added(self, document: DocumentEdit, name: str) -> Any:
-        dice, field = self._world.dice, document[name]
+        rng, field = self._world.rng, document[name]
         if name == "likes":
-            by = dice.randint(1, 9)
+            by = rng.randint(1, 9)
             field.increment(by)
             return by
         unique = next(self._letters)
@@ -73,25 +73,25 @@ class FieldClients:
         elif name == "m":
             field[unique] = next(self._numbers)
         elif name == "body":
-            field.insert(dice.randint(0, len(field)), unique)
+            field.insert(rng.randint(0, len(field)), unique)
         else:
-            field.insert(dice.randint(0, len(field)), [unique])
+            field.insert(rng.randint(0, len(field)), [unique])
         return unique
 
     def _play(self, node: SimulatedNode, database: Database) -> None:
-        dice, playground = self._world.dice, database.collection("playground")
-        doc_id = dice.choice("abc")
+        rng, playground = self._world.rng, database.collection("playground")
+        doc_id = rng.choice("abc")
         current = playground.get(doc_id) if doc_id in playground else None
         if current is None:
-            chosen = dice.sample(sorted(_FIELDS), 5)
-            playground.put(doc_id, {"title": dice.randint(0, 2), **{name: _FIELDS[name]() for name in chosen}})
+            chosen = rng.sample(sorted(_FIELDS), 5)
+            playground.put(doc_id, {"title": rng.randint(0, 2), **{name: _FIELDS[name]() for name in chosen}})
             what = "put"
-        elif dice.random() < 0.15:
-            what = dice.choice(["delete", "put", "resolve"])
+        elif rng.random() < 0.15:
+            what = rng.choice(["delete", "put", "resolve"])
             if what == "delete":
                 playground.delete(doc_id, current.rev)
             elif what == "put":
-                playground.put(doc_id, {**current, "title": dice.randint(0, 2)}, current.rev)
+                playground.put(doc_id, {**current, "title": rng.randint(0, 2)}, current.rev)
             else:
                 playground.resolve(doc_id, {**current, "title": "resolved"})
         else:
@@ -99,15 +99,15 @@ class FieldClients:
         self._world.note(f"{node.name} {what} playground/{doc_id}")
 
     def _edit(self, database: Database, doc_id: str) -> str:
-        dice, done = self._world.dice, []
+        rng, done = self._world.rng, []
         with database.collection("playground").edit(doc_id) as document:
-            for name in dice.sample(sorted(_FIELDS), 3):
+            for name in rng.sample(sorted(_FIELDS), 3):
                 if name not in document:
                     document[name] = _FIELDS[name]()
                 field = document[name]
                 if not hasattr(field, "kind"):  # somebody put a plain value there
                     continue
-                operation, arguments = catalogue.field_type(field.kind).sample(dice, field.value)
+                operation, arguments = catalogue.field_type(field.kind).sample(rng, field.value)
                 try:
                     document.perform([{"path": name, "operation": operation, **arguments}])
                 except InvalidInputError as error:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from crdtdb.crdts import Address, Journal, Sequence, kind_of
 from crdtdb.crdts.journal import join_journals
-from crdtdb.documents import NO_BODY, NONE, State, Totals, View, totals, view
+from crdtdb.documents import NO_BODY, NONE, DocumentView, State, Totals, totals, view
 from crdtdb.documents.alternatives import disputes
 from crdtdb.documents.attachments import contents_in
 from crdtdb.documents.fields import reading
 from crdtdb.documents.local import LOCAL
 from crdtdb.documents.view import rev_number
-from crdtdb.store import Store, keys
-from crdtdb.store.held import Collection, is_counted
-from crdtdb.store.indexes import is_indexed, shown
-from crdtdb.store.journals import JournalRows
-from crdtdb.store.records import decode_record
-from crdtdb.store.rows import decode_row, encode_row
-from crdtdb.store.views import views_of
+from crdtdb.store import Store
+from crdtdb.store.layout import keys
+from crdtdb.store.layout.index_rows import is_indexed, shown
+from crdtdb.store.layout.journals import JournalRows
+from crdtdb.store.layout.records import decode_record
+from crdtdb.store.layout.rows import decode_row, encode_row
+from crdtdb.store.layout.view_rows import views_of
+from crdtdb.store.root import CollectionStats, is_counted
 
 
 def check_store(store: Store) -> None:
@@ -24,14 +25,14 @@ def check_store(store: Store) -> None:
 
     Sweeps must be done. Call it while nobody writes.
     """
-    backend, tables, held = store._backend, store._tables, store.held
+    backend, tables, held = store._backend, store._tables, store.root
     log = {key: value for key, value in backend.scan(*keys.rest(b"l")) if value}
     expected_log: dict[bytes, bytes] = {}
     for name, collection in held.collections.items():
         number = collection.number
         feed = {}
         journals: set[bytes] = set()
-        counted = Collection(number, seq=collection.seq, sweep=collection.sweep)
+        counted = CollectionStats(number, seq=collection.seq, sweep=collection.sweep)
         for key, value in backend.scan(*keys.rest(keys.document(number, b""))):
             raw = key[5:]
             record = decode_record(value, held.clock, tables, backend.get, key)
@@ -85,7 +86,7 @@ def check_store(store: Store) -> None:
         )
 
 
-def _has_alternatives(state: State, seen: View) -> bool:
+def _has_alternatives(state: State, seen: DocumentView) -> bool:
     if seen.deleted:
         return False
     draft = reading(state.fields, state.journals)
@@ -94,7 +95,7 @@ def _has_alternatives(state: State, seen: View) -> bool:
 
 def _check_indexes(store: Store) -> None:
     """Check that each index has an entry for each document that is to have one, and that no other rows are there."""
-    backend, held = store._backend, store.held
+    backend, held = store._backend, store.root
     found: dict[bytes, bytes] = {}
     aside = set()
     """Those whose rows aren't looked at: indexes that aren't whole yet, and views, which follow when they are asked."""

@@ -29,19 +29,19 @@ class LargeClients:
 
     def next(self) -> None:
         """Write a little more, and plan the next time."""
-        world, dice = self._world, self._dice
+        world, rng = self._world, self._dice
         if world.timeline.now >= self._until:
             return
-        node = dice.choice(list(world.nodes.values()))
+        node = rng.choice(list(world.nodes.values()))
         if node.engine is not None and node.database is not None and node.engine.readiness.ready:
             self._write(node, node.database)
-        world.timeline.after(dice.uniform(0.05, 0.25), self.next)
+        world.timeline.after(rng.uniform(0.05, 0.25), self.next)
 
     def _write(self, node: SimulatedNode, database: Database) -> None:
-        world, dice = self._world, self._dice
+        world, rng = self._world, self._dice
         try:
             large = database.collection("large", schema={"members": Set})
-            if dice.random() < 0.5 and self._elements < _ELEMENTS_MAX:
+            if rng.random() < 0.5 and self._elements < _ELEMENTS_MAX:
                 large.put_if_absent("set", {"members": []})
                 for _ in range(20):
                     self._elements += 1
@@ -51,13 +51,13 @@ class LargeClients:
                 self._conflicts += 40
                 large.take(
                     [
-                        {"_id": "conflicts", "_rev": f"1-{dice.getrandbits(128):032x}", "n": dice.getrandbits(32)}
+                        {"_id": "conflicts", "_rev": f"1-{rng.getrandbits(128):032x}", "n": rng.getrandbits(32)}
                         for _ in range(40)
                     ]
                 )
         except StoreError as error:
             world.note(f"{node.name} dies: {error}")
             node.kill()
-            world.timeline.after(dice.uniform(0.5, 3), world.reviver(node))
+            world.timeline.after(rng.uniform(0.5, 3), world.reviver(node))
         except CrdtdbError as error:
             world.note(f"{node.name} refuses more of a large document: {error}")

@@ -12,6 +12,7 @@ from itertools import count
 from random import Random
 from typing import NamedTuple
 
+from crdtdb.canonical_json import JSON
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import (
     NO_FIELDS,
@@ -26,7 +27,6 @@ from crdtdb.crdts import (
     merge_journals,
 )
 from crdtdb.documents.fields import check_received, read_all, reading
-from crdtdb.jsontext import JSON
 
 PATH = ("field",)
 
@@ -63,7 +63,7 @@ class FieldReplica:
         self.kind, self.actor = kind, bytes([number]) * 16
         self.state, self._counter, self._stamps = NOTHING_KNOWN, 0, stamps
 
-    def edit(self, dice: Random) -> None:
+    def edit(self, rng: Random) -> None:
         """Make the field, apply a random operation, bring it to another value, or now and then remove it."""
         self._counter += 1
         dot = Dot(self.actor, self._counter)
@@ -71,10 +71,10 @@ class FieldReplica:
         spot = draft.at(PATH)
         if not spot.kinds():
             self.kind.create(spot, self.kind().initial)
-        elif dice.random() < 0.08:
+        elif rng.random() < 0.08:
             self.kind.reset(spot)
         else:
-            operation, arguments = self.kind.sample(dice, self.kind.value(spot))
+            operation, arguments = self.kind.sample(rng, self.kind.value(spot))
             catalogue.apply(spot, operation, arguments)
         outcome = draft.outcome()
         self.state = FieldState(outcome.fields, outcome.journals, self.state.context.add(dot))
@@ -99,23 +99,23 @@ def delta_of(before: FieldState, after: FieldState) -> FieldState:
     return FieldState({address: deltas for address, deltas in fields.items() if deltas}, journals, dots)
 
 
-def check_field_type(kind: type[Field], dice: Random, replicas: int = 3, steps: int = 24) -> None:
+def check_field_type(kind: type[Field], rng: Random, replicas: int = 3, steps: int = 24) -> None:
     """Play a random history and check every law on it. Raises AssertionError that names the law."""
     stamps = count(1)
     people = [FieldReplica(kind, number, stamps) for number in range(1, replicas + 1)]
     states, deltas = [NOTHING_KNOWN], []
     for _ in range(steps):
-        person = dice.choice(people)
-        if dice.random() < 0.4:
-            person.state = person.state.join(dice.choice(people).state)
+        person = rng.choice(people)
+        if rng.random() < 0.4:
+            person.state = person.state.join(rng.choice(people).state)
         else:
             before = person.state
-            person.edit(dice)
+            person.edit(rng)
             _check_edit(kind, before, person.state)
             deltas.append(delta_of(before, person.state))
         states.append(person.state)
-    _check_join(dice, states)
-    _check_agreement(dice, states, deltas)
+    _check_join(rng, states)
+    _check_agreement(rng, states, deltas)
 
 
 def _check_edit(kind: type[Field], before: FieldState, after: FieldState) -> None:
@@ -133,20 +133,20 @@ def _check_edit(kind: type[Field], before: FieldState, after: FieldState) -> Non
         assert not spot.draft.outcome().signed, f"{kind.kind}: assigning what shows must be no operation"
 
 
-def _check_join(dice: Random, states: list[FieldState]) -> None:
+def _check_join(rng: Random, states: list[FieldState]) -> None:
     for _ in range(8):
-        a, b, c = (dice.choice(states) for _ in range(3))
+        a, b, c = (rng.choice(states) for _ in range(3))
         assert a.join(b) == b.join(a), "merge must be commutative"
         assert a.join(b).join(c) == a.join(b.join(c)), "merge must be associative"
         assert a.join(a) == a, "merge must be idempotent"
         assert a.join(b).join(b) == a.join(b), "hearing something twice must change nothing"
 
 
-def _check_agreement(dice: Random, states: list[FieldState], deltas: list[FieldState]) -> None:
+def _check_agreement(rng: Random, states: list[FieldState], deltas: list[FieldState]) -> None:
     ends = []
     for _ in range(3):
-        order = [*states, *dice.sample(states, min(4, len(states)))]
-        dice.shuffle(order)
+        order = [*states, *rng.sample(states, min(4, len(states)))]
+        rng.shuffle(order)
         end = NOTHING_KNOWN
         for state in order:
             end = end.join(state)
@@ -154,7 +154,7 @@ def _check_agreement(dice: Random, states: list[FieldState], deltas: list[FieldS
     assert ends[0] == ends[1] == ends[2], "any order of delivery must give one state"
     assert ends[0].value() == ends[1].value() == ends[2].value(), "equal states must show equal values"
     if not ends[0].journals:  # updates of texts and lists build on each other, so those that come too early are refused
-        dice.shuffle(deltas)
+        rng.shuffle(deltas)
     by_deltas = NOTHING_KNOWN
     for delta in [*deltas, *deltas[: len(deltas) // 2]]:
         by_deltas = by_deltas.join(delta)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from crdtdb.canonical_json import canonical_merged
 from crdtdb.crdts import Creations, catalogue
 from crdtdb.database import Database
 from crdtdb.documents import NO_BODY, Rev, State, view
 from crdtdb.documents.alternatives import alternatives, value_of
 from crdtdb.documents.fields import reading
-from crdtdb.jsontext import canonical_merged
 from crdtdb.store import Record, Store, Transaction
-from crdtdb.store.held import is_counted
+from crdtdb.store.root import is_counted
 
 
 class Acknowledged(NamedTuple):
@@ -74,7 +74,7 @@ def check_nothing_rises(store: Store, graves: Graves) -> None:
 
     A store that was put back may write the same again, and who deleted the first hadn't seen the second.
     """
-    lineages = store.held.lineages
+    lineages = store.root.lineages
     for (name, doc_id), buried in graves.revs.items():
         record = store.read(name, doc_id)
         if record is not None:

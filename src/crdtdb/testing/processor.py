@@ -11,8 +11,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from crdtdb.store import records
-from crdtdb.wire import parcels, states
+from crdtdb.store.layout import records
+from crdtdb.wire import delta_batch as parcels
+from crdtdb.wire import states
 
 DOT_SECONDS = 20e-6
 """About what decoding takes on a slow machine."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from crdtdb.collection import Collection
 from crdtdb.database import Database
+from crdtdb.database.collection import Collection
 from crdtdb.errors import NotFoundError
 from crdtdb.testing.world import SimulatedNode, World
 
@@ -24,20 +24,20 @@ class QueryClients:
 
     def act(self, node: SimulatedNode, database: Database) -> None:
         """Define an index, drop one, or ask."""
-        dice = self._world.dice
-        name = dice.choice(list(_INDEXED))
-        what = dice.choice(["define", "define", "drop", "ask", "ask", "ask"])
+        rng = self._world.rng
+        name = rng.choice(list(_INDEXED))
+        what = rng.choice(["define", "define", "drop", "ask", "ask", "ask"])
         collection, field = database.collection(name), _INDEXED[name]
         if what == "define":
-            collection.create_index([field], name=f"by-{field}", ddoc=dice.choice(["one", "other"]))
+            collection.create_index([field], name=f"by-{field}", ddoc=rng.choice(["one", "other"]))
         elif what == "drop":
             defined = [one for one in collection.indexes() if one.ddoc is not None]
             if not defined:
                 raise NotFoundError("there is no index to drop")
-            chosen = dice.choice(defined)
+            chosen = rng.choice(defined)
             collection.drop_index(str(chosen.ddoc), chosen.name)
         else:
-            check_answers(collection, field, dice.randint(-3, 40))
+            check_answers(collection, field, rng.randint(-3, 40))
         self._world.note(f"{node.name} {what} by {field} at {name}")
 
 

@@ -11,16 +11,17 @@ from collections.abc import Callable, Collection
 from hashlib import blake2b
 from itertools import count
 
+from crdtdb.canonical_json import canonical, load
 from crdtdb.causality import ACTOR_BYTES, Dot
 from crdtdb.crdts import Creations, Draft, Field, catalogue
 from crdtdb.documents import (
     NO_SCHEMA,
     NOTHING,
+    DocumentView,
     Rev,
     Schema,
     Sight,
     State,
-    View,
     Write,
     delete,
     edit,
@@ -30,7 +31,6 @@ from crdtdb.documents import (
     view,
 )
 from crdtdb.documents.fields import reading, take_given, whole
-from crdtdb.jsontext import canonical, load
 
 CREATION: Creations = frozenset({Dot(b"\0" * ACTOR_BYTES, 1)})
 
@@ -50,7 +50,7 @@ class Replica:
         """Return what this replica knows of a document."""
         return self.states.get(doc_id, NOTHING)
 
-    def view(self, doc_id: str = "a") -> View:
+    def view(self, doc_id: str = "a") -> DocumentView:
         """Return what a document shows here."""
         return view(self.state(doc_id))
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from itertools import count
 from random import Random
 
-from crdtdb.collection import Collection
 from crdtdb.crdts import Counter
 from crdtdb.database import Database
-from crdtdb.document import Sibling
+from crdtdb.database.collection import Collection
+from crdtdb.database.document import Sibling
 from crdtdb.errors import ConflictError, NotFoundError, StoreError
 from crdtdb.testing.oracle import Acknowledged, Lost
 from crdtdb.testing.world import SimulatedNode, World

@@ -13,14 +13,14 @@ from itertools import count
 from random import Random
 from typing import Any
 
+from crdtdb.database.system_collection import SystemCollection
 from crdtdb.documents import NOTHING
 from crdtdb.errors import CrdtdbError, EncodingError
 from crdtdb.store import Store
-from crdtdb.system import SystemCollection
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.codec import decode_message, encode_message
-from crdtdb.wire.messages import Ack, DotsOf, Member, PageOf, Ping, Probe, Rumor, Status, SumsOf
-from crdtdb.wire.parcels import Parcel
+from crdtdb.wire.delta_batch import DeltaBatch
+from crdtdb.wire.messages import Ack, BucketDots, BucketSums, Member, PageMessage, Ping, Probe, Rumor, Status
 from crdtdb.wire.states import First
 
 NONSENSE: tuple[Any, ...] = (
@@ -69,16 +69,16 @@ class _Packed(list[Any]):
         self.as_json = as_json
 
 
-def mutate(payload: bytes, dice: Random) -> bytes:
+def mutate(payload: bytes, rng: Random) -> bytes:
     """Return a payload of a valid message with one thing changed: another value, one more, one less, or two in other places."""
     tree = _unpack(decode(payload))
     places = list(_places(tree))
     inside = [
         place for packed in (one for one in places if isinstance(one[0], _Packed)) for place in _places(packed[0])
     ]
-    container, key = dice.choice(inside if inside and dice.random() < 0.7 else places)
-    what = dice.choice(["replace", "replace", "replace", "replace", "remove", "double", "swap", "insert"])
-    nonsense = _copy(dice.choice(NONSENSE))
+    container, key = rng.choice(inside if inside and rng.random() < 0.7 else places)
+    what = rng.choice(["replace", "replace", "replace", "replace", "remove", "double", "swap", "insert"])
+    nonsense = _copy(rng.choice(NONSENSE))
     if what == "replace" or isinstance(container, (dict, _Packed)):
         container[key] = nonsense
     elif what == "remove":
@@ -86,24 +86,24 @@ def mutate(payload: bytes, dice: Random) -> bytes:
     elif what == "double":
         container.insert(key, _copy(container[key]))
     elif what == "swap":
-        other = dice.randrange(len(container))
+        other = rng.randrange(len(container))
         container[key], container[other] = container[other], container[key]
     else:
         container.insert(key, nonsense)
     return encode(_pack(tree))
 
 
-def bend(payload: bytes, dice: Random) -> bytes:
+def bend(payload: bytes, rng: Random) -> bytes:
     """Return other bytes: some changed, cut off, or added, so that it may be no CBOR at all."""
     data = bytearray(payload)
-    what = dice.choice(["flip", "cut", "add"])
+    what = rng.choice(["flip", "cut", "add"])
     if what == "flip":
-        for _ in range(dice.randint(1, 4)):
-            data[dice.randrange(len(data))] = dice.randrange(256)
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
     elif what == "cut":
-        del data[dice.randrange(len(data)) :]
+        del data[rng.randrange(len(data)) :]
     else:
-        data += dice.randbytes(dice.randint(1, 20))
+        data += rng.randbytes(rng.randint(1, 20))
     return bytes(data)
 
 
@@ -114,62 +114,62 @@ class RogueMember:
     frames: a member may write what it likes, and no other can tell.
     """
 
-    def __init__(self, name: str, dice: Random) -> None:
-        self.name, self._dice = name, dice
+    def __init__(self, name: str, rng: Random) -> None:
+        self.name, self._dice = name, rng
         self._made_up = count()
 
     def speak(self, payload: bytes) -> bytes:
         """Return what is sent instead of a payload: mostly the same."""
-        dice, message = self._dice, decode_message(payload)
-        if dice.random() < 0.7:
+        rng, message = self._dice, decode_message(payload)
+        if rng.random() < 0.7:
             return payload
-        if isinstance(message, (Ping, Ack, Probe)) and dice.random() < 0.7:
+        if isinstance(message, (Ping, Ack, Probe)) and rng.random() < 0.7:
             return encode_message(message._replace(members=tuple(map(self._lie, message.members)) + self._makings()))
-        changed = mutate(payload, dice) if dice.random() < 0.8 else bend(payload, dice)
+        changed = mutate(payload, rng) if rng.random() < 0.8 else bend(payload, rng)
         return payload if isinstance(message, _OF_DOCUMENTS) and _is_well_formed(changed) else changed
 
     def write_nonsense(self, store: Store) -> None:
         """Write what no sound node writes into the database's own collections."""
-        dice = self._dice
-        name = dice.choice(["system.nodes", "system.locks", "system.notifys", "system.collections"])
+        rng = self._dice
+        name = rng.choice(["system.nodes", "system.locks", "system.notifys", "system.collections"])
         body: dict[str, Any] = {
-            key: dice.choice([None, 7, "x", [], "00" * 16]) for key in ("store", "actor", "address", "token")
+            key: rng.choice([None, 7, "x", [], "00" * 16]) for key in ("store", "actor", "address", "token")
         }
-        del body[dice.choice(list(body))]
-        body["node"] = dice.choice([None, 7, []])
+        del body[rng.choice(list(body))]
+        body["node"] = rng.choice([None, 7, []])
         SystemCollection(store, name).say(f"nonsense{next(self._made_up)}", body)
 
     def _lie(self, member: Member) -> Member:
-        dice = self._dice
+        rng = self._dice
         if member.name == self.name:
             return member
-        incarnation = dice.choice([member.incarnation + dice.randint(0, 2_000), 2**53 - 1, 2**63 - 1, 0])
-        lie = member._replace(incarnation=incarnation, status=dice.choice(list(Status)))
-        what = dice.choice(["status", "status", "address", "actor", "store"])
+        incarnation = rng.choice([member.incarnation + rng.randint(0, 2_000), 2**53 - 1, 2**63 - 1, 0])
+        lie = member._replace(incarnation=incarnation, status=rng.choice(list(Status)))
+        what = rng.choice(["status", "status", "address", "actor", "store"])
         if what == "address":
             return lie._replace(address="nowhere")
         if what == "actor":
-            return lie._replace(actor=dice.randbytes(16))
-        return lie._replace(store_id=dice.randbytes(16)) if what == "store" else lie
+            return lie._replace(actor=rng.randbytes(16))
+        return lie._replace(store_id=rng.randbytes(16)) if what == "store" else lie
 
     def _makings(self) -> tuple[Member, ...]:
-        dice = self._dice
+        rng = self._dice
         return tuple(
-            Member(f"made-up{next(self._made_up)}", dice.randbytes(16), dice.randbytes(16), "nowhere", 1, Status.ALIVE)
-            for _ in range(dice.choice([0, 0, 1, 30]))
+            Member(f"made-up{next(self._made_up)}", rng.randbytes(16), rng.randbytes(16), "nowhere", 1, Status.ALIVE)
+            for _ in range(rng.choice([0, 0, 1, 30]))
         )
 
 
-_OF_DOCUMENTS = (PageOf, Rumor, SumsOf, DotsOf)
+_OF_DOCUMENTS = (PageMessage, Rumor, BucketSums, BucketDots)
 
 
 def _is_well_formed(payload: bytes) -> bool:
     """Whether a receiver could take it for something that a sound node sends."""
     try:
         message = decode_message(payload)
-        if not isinstance(message, (PageOf, Rumor)):
+        if not isinstance(message, (PageMessage, Rumor)):
             return True
-        parcel = Parcel(message.parcel)
+        parcel = DeltaBatch(message.parcel)
         for shipped in parcel.documents:
             if not isinstance(parcel.first(shipped), First):
                 parcel.state(shipped, lambda rev: lambda: (), NOTHING)  # noqa: ARG005

@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 from itertools import count
 from random import Random
 
-from crdtdb.cluster.comparing import Finding
+from crdtdb.canonical_json import canonical
+from crdtdb.cluster.engine.reconciliation import Finding
 from crdtdb.couchdb import Trees, Writes, incoming, put_local
-from crdtdb.couchdb.incoming import Data
+from crdtdb.couchdb.parsing import Data
 from crdtdb.database import Database
 from crdtdb.documents import Rev
 from crdtdb.errors import ConflictError, NotFoundError, StoreError
 from crdtdb.gossip import GossipConfig
-from crdtdb.jsontext import canonical
 from crdtdb.store import Durability, Store
 from crdtdb.testing.drop_clients import DropClients, check_whole
 from crdtdb.testing.faults import heal, let_rogue_in, plan_faults, plan_rollbacks, put_rogue_out
@@ -88,10 +88,10 @@ def simulate(
     ask through them. With `rogue` one more member goes mad, until the faults end: then it is stopped, and retired by another.
     Raises SimulationError.
     """
-    dice = Random(seed)  # noqa: S311
-    size = nodes or dice.randint(3, 7)
+    rng = Random(seed)  # noqa: S311
+    size = nodes or rng.randint(3, 7)
     world = World(
-        dice,
+        rng,
         GossipConfig(collection_interval=3.0, tombstone_grace=0.0, comparison_timeout=15.0, showing_interval=2.0),
         make_store,
         queries=queries,
@@ -116,22 +116,22 @@ def simulate(
 
 
 def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float, rate: float) -> Report:
-    dice, rollbacks = world.dice, Random(f"{seed}/rollbacks")  # noqa: S311
+    rng, rollbacks = world.rng, Random(f"{seed}/rollbacks")  # noqa: S311
     put_back = rollbacks.random() < _ROLLBACKS
     world.tags = Random(f"{seed}/tags")  # noqa: S311
     for number in range(size):
-        durability: Durability = "buffered" if dice.random() < 0.25 else "sync"
+        durability: Durability = "buffered" if rng.random() < 0.25 else "sync"
         name = f"n{number + 1}"
         world.nodes[name] = SimulatedNode(world, name, durability)
         # Who tells no lineages can't tell two histories of one store apart.
         world.nodes[name].minor = world.draw_minor(MINOR if put_back else 1)
-        world.nodes[name].disk.lies = dice.random() < 0.15
+        world.nodes[name].disk.lies = rng.random() < 0.15
         world.honest = world.honest and not world.nodes[name].disk.lies
         one = world.nodes[name]
         disk = "a lying" if one.disk.lies else "an honest"
         world.note(f"{name} is {durability} on {disk} disk, its clock off by {one.skew:.1f} s, protocol 1.{one.minor}")
     for node in world.nodes.values():
-        world.timeline.after(dice.uniform(0, 1.0), world.reviver(node))
+        world.timeline.after(rng.uniform(0, 1.0), world.reviver(node))
     world.timeline.run(2.0)
     plan_faults(world, seconds)
     if put_back:
@@ -160,9 +160,9 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
     _check_audits(world)
     longest = world.longest_turn
     assert longest <= TURN_SECONDS_MAX, f"a turn of an engine took {longest:.2f} s, the limit is {TURN_SECONDS_MAX} s"
-    at_rest = [node.database.store.held.clock for node in world.nodes.values() if node.database]
+    at_rest = [node.database.store.root.clock for node in world.nodes.values() if node.database]
     world.timeline.run(world.timeline.now + 5.0)
-    now = [node.database.store.held.clock for node in world.nodes.values() if node.database]
+    now = [node.database.store.root.clock for node in world.nodes.values() if node.database]
     assert now == at_rest, "a converged cluster at rest writes nothing"
     if seed % 4 == 0:  # it takes a while
         _check_cost(world)
@@ -185,10 +185,10 @@ class Clients:
 
     def next(self) -> None:
         """Write once, and plan the next write."""
-        world, dice = self._world, self._world.dice
+        world, rng = self._world, self._world.rng
         if world.timeline.now >= self._until:
             return
-        node = dice.choice(list(world.nodes.values()))
+        node = rng.choice(list(world.nodes.values()))
         if node.engine is not None and node.database is not None and node.engine.readiness.ready:
             try:
                 self._write(node, node.database)
@@ -197,36 +197,36 @@ class Clients:
             except StoreError as error:
                 world.note(f"{node.name} dies: {error}")
                 node.kill()
-                world.timeline.after(dice.uniform(0.5, 3), world.reviver(node))
-        world.timeline.after(dice.expovariate(self._rate), self.next)
+                world.timeline.after(rng.uniform(0.5, 3), world.reviver(node))
+        world.timeline.after(rng.expovariate(self._rate), self.next)
 
     def _write(self, node: SimulatedNode, database: Database) -> None:
-        dice = self._world.dice
-        if dice.random() < 0.1:
+        rng = self._world.rng
+        if rng.random() < 0.1:
             self._scrap(node, database)
             return
-        if dice.random() < 0.12:
+        if rng.random() < 0.12:
             self._couchdb(node, database)
             return
-        if self._queries is not None and dice.random() < 0.1:
+        if self._queries is not None and rng.random() < 0.1:
             self._queries.act(node, database)
             return
-        if dice.random() < 0.4:
+        if rng.random() < 0.4:
             self._fields.write(node, database)
             return
-        notes = database.collection(dice.choice(["notes", "tasks"]))
-        doc_id = dice.choice("abcdefgh")
-        body = {"n": next(self._bodies) if dice.random() < 0.8 else dice.randint(-3, -1)}
-        what = dice.choice(["put", "put", "put", "loser", "delete", "resolve", "resolve", "bulk"])
+        notes = database.collection(rng.choice(["notes", "tasks"]))
+        doc_id = rng.choice("abcdefgh")
+        body = {"n": next(self._bodies) if rng.random() < 0.8 else rng.randint(-3, -1)}
+        what = rng.choice(["put", "put", "put", "loser", "delete", "resolve", "resolve", "bulk"])
         current = notes.get(doc_id) if doc_id in notes else None
         if what == "delete" and current is not None:
             written = [notes.delete(doc_id, current.rev)]
         elif what == "resolve" and current is not None:
             written = [notes.resolve(doc_id, body)]
         elif what == "loser" and current is not None and current.conflicts:
-            written = [notes.put(doc_id, body, dice.choice(current.conflicts))]
+            written = [notes.put(doc_id, body, rng.choice(current.conflicts))]
         elif what == "bulk":
-            size = dice.choice([2, 3, 5, 8, 80])  # beyond what a rumor takes, now and then
+            size = rng.choice([2, 3, 5, 8, 80])  # beyond what a rumor takes, now and then
             results = notes.bulk([{"_id": f"bulk{next(self._bodies)}", **body} for _ in range(size)])
             written = [one for one in results if not isinstance(one, Exception)]
         else:
@@ -243,7 +243,7 @@ class Clients:
 
     def _couchdb(self, node: SimulatedNode, database: Database) -> None:
         """Do what a client of CouchDB's protocol does: read, which publishes, attach a file, keep a checkpoint, push."""
-        dice, what = self._world.dice, self._world.dice.choice(["read", "read", "attach", "local", "push"])
+        rng, what = self._world.rng, self._world.rng.choice(["read", "read", "attach", "local", "push"])
         if what == "read":
             names = [name for name in database.collections() if name != "scrap"]
             for name in names:
@@ -252,14 +252,14 @@ class Clients:
                 assert all(not one.leaf.native for tree in trees.all("", None, False) for one in tree.leaves)
                 self._world.note(f"{node.name} reads {len(shown)} documents of {name}")
             return
-        files, doc_id = Writes(database.store, "files"), dice.choice("abc")
+        files, doc_id = Writes(database.store, "files"), rng.choice("abc")
         if what == "attach":
             tree = Trees(database.store, "files").find(doc_id)
             rev = tree.winner.leaf.rev if tree is not None and not tree.deleted else None
-            data = dice.choice([b"same", dice.randbytes(dice.choice([10, 300_000]))])
-            files.attach(doc_id, rev, dice.choice("xy"), Data("text/plain", data))
+            data = rng.choice([b"same", rng.randbytes(rng.choice([10, 300_000]))])
+            files.attach(doc_id, rev, rng.choice("xy"), Data("text/plain", data))
         elif what == "push":
-            steps = "".join(f"{dice.randrange(3)}" for _ in range(dice.randint(1, 4)))
+            steps = "".join(f"{rng.randrange(3)}" for _ in range(rng.randint(1, 4)))
             digests = [steps[: len(steps) - back] for back in range(len(steps))]  # one rev has one line of ancestors
             revisions = {"start": len(digests), "ids": digests}
             document = incoming({"_id": doc_id, "_revisions": revisions, "of": "/".join(digests)})
@@ -274,12 +274,12 @@ class Clients:
 
         All nodes must agree on what is left of it, and no row may remain of what isn't.
         """
-        dice, scrap = self._world.dice, database.collection("scrap")
-        if "scrap" in database and dice.random() < 0.3:
+        rng, scrap = self._world.rng, database.collection("scrap")
+        if "scrap" in database and rng.random() < 0.3:
             database.drop("scrap")
             self._world.note(f"{node.name} drops scrap")
             return
-        doc_id = dice.choice("abc")
+        doc_id = rng.choice("abc")
         current = scrap.get(doc_id) if doc_id in scrap else None
         scrap.put(doc_id, {"n": next(self._bodies)}, current.rev if current is not None else None)
         self._world.note(f"{node.name} put scrap/{doc_id}")
@@ -288,10 +288,10 @@ class Clients:
 def _agree(world: World) -> bool:
     stores = [node.database.store for node in world.nodes.values() if node.database is not None]
     ready = all(node.engine is not None and node.engine.readiness.ready for node in world.nodes.values())
-    if not ready or len(stores) != len(world.nodes) or len({store.held.clock for store in stores}) != 1:
+    if not ready or len(stores) != len(world.nodes) or len({store.root.clock for store in stores}) != 1:
         return False
     # And all that is to be collected is: everything is stable. And all that is to be said of the collections is said.
-    if not all(store.held.stable >= store.held.clock for store in stores):
+    if not all(store.root.stable >= store.root.clock for store in stores):
         return False
     # What has seen writes of a rogue that nobody else holds waits for it to come back, as for everybody who was retired.
     if world.rogue is None and not all(store.collector.waiting(1) == (0, 0) for store in stores):
@@ -305,7 +305,7 @@ def _differences(world: World) -> str:
             return "down"
         store = node.database.store
         return (
-            f"{store.held.clock}, not stable {store.held.clock - store.held.stable}, waiting {store.collector.waiting(9)}, "
+            f"{store.root.clock}, not stable {store.root.clock - store.root.stable}, waiting {store.collector.waiting(9)}, "
             f"ways {sorted(node.engine.links.ways)}, {node.engine.readiness}"
         )
 
@@ -318,7 +318,7 @@ def _check_cost(world: World) -> None:
     def received() -> int:
         return sum(node.engine.exchanges.received_documents for node in world.nodes.values() if node.engine is not None)
 
-    away, writer, *others = world.dice.sample(sorted(world.nodes), len(world.nodes))
+    away, writer, *others = world.rng.sample(sorted(world.nodes), len(world.nodes))
     world.weather.cut = {frozenset((away, name)) for name in (writer, *others)}
     before, database = received(), world.nodes[writer].database
     assert database is not None
@@ -333,7 +333,7 @@ def _check_cost(world: World) -> None:
 def _check_audits(world: World) -> None:
     """All hold the same, so no audit finds anything now; and none found anything before, unless a disk lost something."""
     found: list[Finding] = []
-    engine = world.dice.choice(list(world.nodes.values())).engine
+    engine = world.rng.choice(list(world.nodes.values())).engine
     assert engine is not None
     wanted = len(engine.links.ways)
     engine.audits.ask(sorted(engine.links.ways), False, found.append)
@@ -346,7 +346,7 @@ def _check_audits(world: World) -> None:
 
 
 def _check(world: World) -> None:
-    names = sorted({name for node in world.nodes.values() if node.database for name in node.database.store.held.names})
+    names = sorted({name for node in world.nodes.values() if node.database for name in node.database.store.root.names})
     acknowledged = [ack for node in world.nodes.values() for ack in node.synced_acks]
     acknowledged += [ack for node in world.nodes.values() for _, ack in node.unsynced_acks]
     acknowledged = [ack for ack in acknowledged if not ack.creations or ack.creations - world.dropped]

@@ -12,9 +12,9 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from crdtdb.collection import Collection
 from crdtdb.crdts import List, Map, Set, Text
 from crdtdb.database import Database
+from crdtdb.database.collection import Collection
 from crdtdb.errors import ConflictError, NotFoundError, StoreError
 from crdtdb.testing.oracle import Acknowledged
 from crdtdb.testing.world import SimulatedNode, World
@@ -38,10 +38,10 @@ class TextClients:
 
     def next(self) -> None:
         """Type once, and plan the next time."""
-        world, dice = self._world, self._dice
+        world, rng = self._world, self._dice
         if world.timeline.now >= self._until:
             return
-        node = dice.choice(list(world.nodes.values()))
+        node = rng.choice(list(world.nodes.values()))
         if node.engine is not None and node.database is not None and node.engine.readiness.ready:
             try:
                 self._write(node, node.database)
@@ -50,16 +50,16 @@ class TextClients:
             except StoreError as error:
                 world.note(f"{node.name} dies: {error}")
                 node.kill()
-                world.timeline.after(dice.uniform(0.5, 3), world.reviver(node))
-        world.timeline.after(dice.expovariate(self._rate), self.next)
+                world.timeline.after(rng.uniform(0.5, 3), world.reviver(node))
+        world.timeline.after(rng.expovariate(self._rate), self.next)
 
     def _write(self, node: SimulatedNode, database: Database) -> None:
-        drafts, dice = database.collection(COLLECTION), self._dice
+        drafts, rng = database.collection(COLLECTION), self._dice
         drafts.declare(_SCHEMA)
         doc_id = f"t{int(self._world.timeline.now)}"
         effects: list[tuple[str, Any]] = []
         if doc_id not in drafts:
-            begins = dice.random() < 0.5
+            begins = rng.random() < 0.5
             drafts.put(doc_id, {"body": _BEGINNING, "items": [_BEGINNING]} if begins else {})
             if begins:
                 effects += [("body", _BEGINNING), ("items", _BEGINNING)]
@@ -68,9 +68,9 @@ class TextClients:
                 field, letter = document[name], next(self._letters)
                 if not hasattr(field, "kind"):  # who entered may have written plain values anew
                     continue
-                field.insert(dice.randint(0, len(field)), letter if name == "body" else [letter])
+                field.insert(rng.randint(0, len(field)), letter if name == "body" else [letter])
                 effects.append((name, letter))
-        if dice.random() < 0.4:
+        if rng.random() < 0.4:
             effects += self._dispute(drafts, doc_id)
         for effect in effects:
             node.acknowledge(Acknowledged(node.name, self._world.timeline.now, COLLECTION, doc_id, None, None, effect))

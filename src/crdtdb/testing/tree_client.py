@@ -10,9 +10,9 @@ from __future__ import annotations
 from hashlib import md5
 from typing import Any, NamedTuple
 
+from crdtdb.canonical_json import canonical
 from crdtdb.couchdb import Options, Trees, Writes, incoming
 from crdtdb.documents import Rev
-from crdtdb.jsontext import canonical
 from crdtdb.store import Store
 
 

@@ -61,9 +61,9 @@ class VirtualDisk:
             self._keep(len(self._log))
         self.syncs += 1
 
-    def lose(self, dice: Random) -> None:
+    def lose(self, rng: Random) -> None:
         """The power goes: of what wasn't synced a part may have reached the disk, in the order of writing."""
-        self._keep(dice.randint(0, len(self._log)))
+        self._keep(rng.randint(0, len(self._log)))
         self._log = []
 
     def _keep(self, batches: int) -> None:

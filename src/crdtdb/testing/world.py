@@ -11,14 +11,14 @@ from random import Random
 from typing import TypeVar
 
 from crdtdb.causality import Dot
-from crdtdb.certified import Certified
-from crdtdb.cluster.actions import Close, Dial, Log, Send
-from crdtdb.cluster.comparing import Finding
-from crdtdb.cluster.engine import Engine, NodeIdentity
+from crdtdb.cluster.engine.actions import Close, Dial, Log, Send
+from crdtdb.cluster.engine.engine import Engine, NodeIdentity
+from crdtdb.cluster.engine.reconciliation import Finding
 from crdtdb.couchdb import Checkpoints
 from crdtdb.database import Database
 from crdtdb.errors import StoreError
 from crdtdb.gossip import GossipConfig
+from crdtdb.security.peer import PeerIdentity
 from crdtdb.store import Durability, Store
 from crdtdb.store.identity import NOISE_BYTES
 from crdtdb.testing.oracle import Acknowledged, Graves
@@ -44,7 +44,7 @@ class SimulatedNode:
         self.disk = VirtualDisk(name)
         self.copies: list[tuple[float, VirtualDisk]] = []
         """Older copies of the disk, and when they were taken."""
-        self.skew = world.dice.uniform(-30, 30)
+        self.skew = world.rng.uniform(-30, 30)
         self.engine: Engine | None = None
         self.database: Database | None = None
         self.minor = MINOR
@@ -82,7 +82,7 @@ class SimulatedNode:
             self.database,
             NodeIdentity("virtual", self.name, self.name, join, rejoin=True, minor=self.minor, offline=self.offline),
             world.config,
-            Random(world.dice.random()),  # noqa: S311
+            Random(world.rng.random()),  # noqa: S311
             world.timeline.now,
             Checkpoints(store, world.checkpoint_ttl, self.wall).told,
         )
@@ -98,7 +98,7 @@ class SimulatedNode:
         if self.database is None:
             return
         lost_from = self.disk.syncs
-        self.disk.lose(self.world.dice)
+        self.disk.lose(self.world.rng)
         # What a buffered node acknowledged since its last sync may be gone: that is what buffered means.
         if not self.disk.lies:
             self.synced_acks += [ack for syncs, ack in self.unsynced_acks if syncs < lost_from]
@@ -109,7 +109,7 @@ class SimulatedNode:
 
     def rewind(self) -> None:
         """Somebody puts an older copy of the disk in the place of the disk. What was acknowledged since is owed by nobody."""
-        at, disk = self.world.dice.choice(self.copies)
+        at, disk = self.world.rng.choice(self.copies)
         self.kill()
         self.put_back(at, disk)
 
@@ -142,7 +142,7 @@ class SimulatedNode:
             self.world.timeline.after(self.busy_for, lambda: self._tick(life))
             return
         self.step(lambda engine, now: engine.tick(now))
-        self.world.timeline.after(self.world.dice.uniform(0.5, 1.5) * _TICK, lambda: self._tick(life))
+        self.world.timeline.after(self.world.rng.uniform(0.5, 1.5) * _TICK, lambda: self._tick(life))
 
     def _work_on(self, life: int) -> None:
         """Go on with work that takes longer, unless the node has ended meanwhile."""
@@ -239,7 +239,7 @@ class SimulatedNode:
 class World:
     """Everything in a simulation."""
 
-    dice: Random
+    rng: Random
     config: GossipConfig
     make_store: StoreFactory
     timeline: Timeline = field(default_factory=Timeline)
@@ -279,7 +279,7 @@ class World:
 
     def draw_minor(self, least: int) -> int:
         """Draw a minor version of the protocol that a node speaks, not below `least`."""
-        drawn = self.dice.randint(min(least, _MINOR_BY_DICE), _MINOR_BY_DICE)
+        drawn = self.rng.randint(min(least, _MINOR_BY_DICE), _MINOR_BY_DICE)
         return self.minors.randint(max(drawn, least), MINOR) if drawn == _MINOR_BY_DICE else drawn
 
     def note(self, text: str) -> None:
@@ -294,7 +294,7 @@ class World:
 
     def draw(self, size: int) -> bytes:
         """Draw random bytes for a store. The noise of its sessions comes from dice of its own, so that each has some."""
-        return self.tags.randbytes(size) if size == NOISE_BYTES else self.dice.randbytes(size)
+        return self.tags.randbytes(size) if size == NOISE_BYTES else self.rng.randbytes(size)
 
     # The network
 
@@ -314,11 +314,11 @@ class World:
             node.step(lambda engine, now: engine.opened(number, address, there, now))
             other.step(lambda engine, now: engine.opened(number, None, here, now))
 
-        self.timeline.after(self.dice.uniform(0.5, 2) * self.weather.delay, connect)
+        self.timeline.after(self.rng.uniform(0.5, 2) * self.weather.delay, connect)
 
-    def _certified(self, name: str) -> Certified | None:
+    def _certified(self, name: str) -> PeerIdentity | None:
         """Return a node's certificate: only a rogue would call itself anything else."""
-        return Certified("virtual", "node", name) if self.rogue is not None else None
+        return PeerIdentity("virtual", "node", name) if self.rogue is not None else None
 
     def send(self, node: SimulatedNode, link: int, payload: bytes) -> None:
         """Carry a payload to the other end, perhaps."""
@@ -331,10 +331,10 @@ class World:
         if self.rogue is not None and self.rogue.name == node.name:
             payload = self.rogue.speak(payload)
         self.frames += 1
-        copies = 2 if self.dice.random() < self.weather.doubling else 1
+        copies = 2 if self.rng.random() < self.weather.doubling else 1
         for _ in range(copies):
-            if self.dice.random() >= self.weather.loss and self.weather.passes(*ends):
-                delay = self.dice.expovariate(1 / self.weather.delay)
+            if self.rng.random() >= self.weather.loss and self.weather.passes(*ends):
+                delay = self.rng.expovariate(1 / self.weather.delay)
                 self.timeline.after(delay, lambda: self._deliver(other, link, payload))
 
     def _deliver(self, other: SimulatedNode, link: int, payload: bytes) -> None:
@@ -355,7 +355,7 @@ class World:
         ends = self.links.pop(link, None)
         for name in ends or ():
             self.timeline.after(
-                self.dice.uniform(0, 0.2),
+                self.rng.uniform(0, 0.2),
                 lambda name=name: self._end(name, link),  # type: ignore[misc]
             )
 

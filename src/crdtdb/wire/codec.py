@@ -19,21 +19,22 @@ from crdtdb.limits import (
     PARTS_MAX,
 )
 from crdtdb.wire.cbor import decode, encode
+from crdtdb.wire.delta_batch import DeltaBatch
 from crdtdb.wire.messages import (
     MAGIC,
     MAJOR,
     MINOR,
     Ack,
-    Ask,
     Audit,
-    Busy,
+    BucketDots,
+    BucketsRequest,
+    BucketSums,
     Compare,
-    DotsOf,
+    DotsRequest,
     Fetch,
     Greeting,
     Hello,
-    LineagesOf,
-    ListOf,
+    LineagesMessage,
     LockAnswer,
     LockAsk,
     LockCheck,
@@ -44,23 +45,22 @@ from crdtdb.wire.messages import (
     LockTurn,
     Member,
     Message,
-    More,
-    PageOf,
+    PageCredit,
+    PageMessage,
     Part,
     Piece,
     Ping,
-    Poke,
     Probe,
     Refuse,
+    Retry,
     Rumor,
-    Same,
     Status,
-    SumsOf,
+    SyncHint,
+    SyncRequest,
     Ticket,
-    Want,
+    UpToDate,
     Welcome,
 )
-from crdtdb.wire.parcels import Parcel
 from crdtdb.wire.states import actor_in, check_clock
 
 
@@ -97,9 +97,9 @@ def clock_digest(clock: DotSet) -> bytes:
     return blake2b(encode(ordered), digest_size=8).digest()
 
 
-def parcel_in(encoded: Any) -> Parcel:
+def parcel_in(encoded: Any) -> DeltaBatch:
     """Read the parcel of a page or a rumor. Raises EncodingError."""
-    return Parcel(encoded)
+    return DeltaBatch(encoded)
 
 
 def members_out(members: tuple[Member, ...]) -> list[Any]:
@@ -165,7 +165,7 @@ def _digest_in(value: Any) -> bytes | None:
     return value
 
 
-def _lineages_out(message: LineagesOf) -> list[Any]:
+def _lineages_out(message: LineagesMessage) -> list[Any]:
     rows = []
     for actor in message.clock.actors:
         lineage = message.lineages.of(actor)
@@ -174,7 +174,7 @@ def _lineages_out(message: LineagesOf) -> list[Any]:
     return [message.wants, rows]
 
 
-def _lineages_in(wants: Any, rows: Any) -> LineagesOf:
+def _lineages_in(wants: Any, rows: Any) -> LineagesMessage:
     if type(rows) is not list:
         raise EncodingError("lineages are an array")
     highest: dict[Actor, int] = {}
@@ -190,7 +190,7 @@ def _lineages_in(wants: Any, rows: Any) -> LineagesOf:
             raise EncodingError("the sessions of a lineage are ascending, and begin at 1 or above")
         highest[actor_in(actor)] = _number(top)
         lineages[actor] = Lineage(sessions, _number(known) if known is not None else None)
-    return LineagesOf(_flag(wants), DotSet.vector(highest), Lineages(lineages))
+    return LineagesMessage(_flag(wants), DotSet.vector(highest), Lineages(lineages))
 
 
 def _greeting_in(*items: Any) -> Greeting:
@@ -332,24 +332,26 @@ _TABLE: tuple[tuple[type[Any], Callable[[Any], list[Any]], Callable[..., Any]], 
         lambda n, name, ms: Probe(_number(n), name_in(name), members_in(ms)),
     ),
     (
-        Ask,
+        SyncRequest,
         lambda m: [m.exchange, _clock_out(m.clock), m.whole, *([True] if m.brief else ())],
-        lambda x, clock, whole, brief=False: Ask(_number(x), _clock_in(clock), _flag(whole), _flag(brief)),
+        lambda x, clock, whole, brief=False: SyncRequest(_number(x), _clock_in(clock), _flag(whole), _flag(brief)),
     ),
     (
-        PageOf,
+        PageMessage,
         lambda m: [*m[:4], *_digest_out(m.lineages)],
-        lambda x, n, last, parcel, digest=None: PageOf(_number(x), _number(n), _flag(last), parcel, _digest_in(digest)),
+        lambda x, n, last, parcel, digest=None: PageMessage(
+            _number(x), _number(n), _flag(last), parcel, _digest_in(digest)
+        ),
     ),
-    (More, list, lambda x, wanted: More(_number(x), _number(wanted))),
-    (Same, list, lambda x: Same(_number(x))),
+    (PageCredit, list, lambda x, wanted: PageCredit(_number(x), _number(wanted))),
+    (UpToDate, list, lambda x: UpToDate(_number(x))),
     (
         Rumor,
         lambda m: [m.parcel, list(m.told), *_digest_out(m.lineages)],
         lambda parcel, told, digest=None: Rumor(parcel, _names(told), _digest_in(digest)),
     ),
-    (Poke, list, Poke),
-    (Busy, list, lambda x, reason: Busy(_number(x), _text(reason, 1000))),
+    (SyncHint, list, SyncHint),
+    (Retry, list, lambda x, reason: Retry(_number(x), _text(reason, 1000))),
     (Fetch, list, lambda x, sha256, n, pieces: Fetch(_number(x), _sha256(sha256), _number(n), _number(pieces))),
     (
         Piece,
@@ -364,21 +366,25 @@ _TABLE: tuple[tuple[type[Any], Callable[[Any], list[Any]], Callable[..., Any]], 
         lambda x, clock, audit: Compare(_number(x), _clock_in(clock), _flag(audit)),
     ),
     (
-        SumsOf,
+        BucketSums,
         lambda m: [m.exchange, m.last, m.claims, [list(row) for row in m.sums]],
-        lambda x, last, claims, rows: SumsOf(_number(x), _flag(last), _flag(claims), _rows(rows, 3)),
+        lambda x, last, claims, rows: BucketSums(_number(x), _flag(last), _flag(claims), _rows(rows, 3)),
     ),
     (
-        ListOf,
+        BucketsRequest,
         lambda m: [m.exchange, [list(row) for row in m.buckets]],
-        lambda x, rows: ListOf(_number(x), _rows(rows, 1)),
+        lambda x, rows: BucketsRequest(_number(x), _rows(rows, 1)),
     ),
     (
-        DotsOf,
+        BucketDots,
         lambda m: [m.exchange, m.last, [list(row) for row in m.dots]],
-        lambda x, last, rows: DotsOf(_number(x), _flag(last), _rows(rows, 2)),
+        lambda x, last, rows: BucketDots(_number(x), _flag(last), _rows(rows, 2)),
     ),
-    (Want, lambda m: [m.exchange, [list(row) for row in m.dots]], lambda x, rows: Want(_number(x), _rows(rows, 1))),
+    (
+        DotsRequest,
+        lambda m: [m.exchange, [list(row) for row in m.dots]],
+        lambda x, rows: DotsRequest(_number(x), _rows(rows, 1)),
+    ),
     (Audit, list, Audit),
     (
         LockAsk,
@@ -413,7 +419,7 @@ _TABLE: tuple[tuple[type[Any], Callable[[Any], list[Any]], Callable[..., Any]], 
         lambda roster, highest, votes: LockTold(_eight(roster), _number(highest), _votes(votes)),
     ),
     (Part, list, lambda message, part, parts, content: _part(_number(message), part, parts, content)),
-    (LineagesOf, _lineages_out, _lineages_in),
+    (LineagesMessage, _lineages_out, _lineages_in),
 )
 _KINDS = {row[0]: kind for kind, row in enumerate(_TABLE)}
 _WRITERS = [row[1] for row in _TABLE]

@@ -141,14 +141,14 @@ class Probe(NamedTuple):
     members: tuple[Member, ...]
 
 
-class Ask(NamedTuple):
+class SyncRequest(NamedTuple):
     exchange: int
     clock: DotSet
     whole: bool
     brief: bool = False
 
 
-class PageOf(NamedTuple):
+class PageMessage(NamedTuple):
     exchange: int
     number: int
     last: bool
@@ -157,12 +157,12 @@ class PageOf(NamedTuple):
     """The digest of the lineages behind the parcel's clock."""
 
 
-class More(NamedTuple):
+class PageCredit(NamedTuple):
     exchange: int
     wanted: int
 
 
-class Same(NamedTuple):
+class UpToDate(NamedTuple):
     exchange: int
 
 
@@ -173,11 +173,11 @@ class Rumor(NamedTuple):
     """The digest of the lineages behind the parcel's clock."""
 
 
-class Poke(NamedTuple):
+class SyncHint(NamedTuple):
     pass
 
 
-class Busy(NamedTuple):
+class Retry(NamedTuple):
     exchange: int
     reason: str
 
@@ -203,25 +203,25 @@ class Compare(NamedTuple):
     audit: bool
 
 
-class SumsOf(NamedTuple):
+class BucketSums(NamedTuple):
     exchange: int
     last: bool
     claims: bool
     sums: tuple[tuple[Actor, int, int, int], ...]
 
 
-class ListOf(NamedTuple):
+class BucketsRequest(NamedTuple):
     exchange: int
     buckets: tuple[tuple[Actor, int], ...]
 
 
-class DotsOf(NamedTuple):
+class BucketDots(NamedTuple):
     exchange: int
     last: bool
     dots: tuple[tuple[Actor, int, int], ...]
 
 
-class Want(NamedTuple):
+class DotsRequest(NamedTuple):
     exchange: int
     dots: tuple[tuple[Actor, int], ...]
 
@@ -297,7 +297,7 @@ class Part(NamedTuple):
     content: bytes
 
 
-class LineagesOf(NamedTuple):
+class LineagesMessage(NamedTuple):
     wants: bool
     clock: DotSet
     """The highest counters alone."""
@@ -311,20 +311,20 @@ Message: TypeAlias = (
     | Ping
     | Ack
     | Probe
-    | Ask
-    | PageOf
-    | More
-    | Same
+    | SyncRequest
+    | PageMessage
+    | PageCredit
+    | UpToDate
     | Rumor
-    | Poke
-    | Busy
+    | SyncHint
+    | Retry
     | Fetch
     | Piece
     | Compare
-    | SumsOf
-    | ListOf
-    | DotsOf
-    | Want
+    | BucketSums
+    | BucketsRequest
+    | BucketDots
+    | DotsRequest
     | Audit
     | LockAsk
     | LockHold
@@ -335,5 +335,5 @@ Message: TypeAlias = (
     | LockTell
     | LockTold
     | Part
-    | LineagesOf
+    | LineagesMessage
 )

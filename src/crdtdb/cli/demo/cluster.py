@@ -16,9 +16,9 @@ from typing import Any
 
 from crdtdb.cli.client import NodeClient
 from crdtdb.cli.demo.cables import Cables
-from crdtdb.cluster.authority import create_authority, issue
+from crdtdb.clock import monotonic_seconds
 from crdtdb.errors import ConvergenceError, CrdtdbError, UnavailableError
-from crdtdb.wallclock import monotonic_seconds
+from crdtdb.security.authority import create_authority, issue
 
 CLIENT = "ada"
 
@@ -197,11 +197,11 @@ def free_ports(count: int) -> list[int]:
 
     A port of that range could be taken by somebody's connection before the node that is to have it has started.
     """
-    dice = SystemRandom()
+    rng = SystemRandom()
     held: dict[int, socket.socket] = {}
     try:
         while len(held) < count:
-            port, one = dice.randrange(10_000, 32_000), socket.socket()
+            port, one = rng.randrange(10_000, 32_000), socket.socket()
             try:
                 one.bind(("127.0.0.1", port))
                 held[port] = one

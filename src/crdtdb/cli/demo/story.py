@@ -14,8 +14,8 @@ from crdtdb.cli.demo.cluster import CLIENT, DemoCluster, wait_until
 from crdtdb.cli.demo.data import documents
 from crdtdb.cli.demo.fields import COLLECTION, FieldStory
 from crdtdb.cli.render import conflict_table, members_table, short, table
+from crdtdb.clock import monotonic_seconds
 from crdtdb.errors import ConflictError, ConvergenceError, CrdtdbError
-from crdtdb.wallclock import monotonic_seconds
 
 _BATCH = 500
 

@@ -1,0 +1,287 @@
+"""One replication: what a source has and a target lacks is brought there, and a checkpoint at both says how far that is.
+
+The protocol and the form of checkpoints are CouchDB's. Source: "CouchDB Replication Protocol", version 3, in the documentation
+of Apache CouchDB.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import md5
+from typing import Any
+
+import anyio
+import orjson
+
+from crdtdb.canonical_json import canonical
+from crdtdb.clock import http_date, monotonic_seconds, wall_milliseconds
+from crdtdb.couchdb.replication.endpoint import Endpoint
+from crdtdb.couchdb.replication.errors import PeerError, ReplicationError
+from crdtdb.errors import InvalidInputError
+
+_log = logging.getLogger("crdtdb.replications")
+_BATCH_CHANGES = 200
+_BATCH_BYTES = 4 * 1024 * 1024
+_CHECKPOINT_SECONDS = 5.0
+_HISTORY = 50
+_VERSION = 4
+_TRIES = 8
+_WAIT_SECONDS, _WAIT_SECONDS_MAX = 0.25, 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to be replicated. At most one of `doc_ids`, `selector` and `filter`."""
+
+    continuous: bool = False
+    create_target: bool = False
+    doc_ids: tuple[str, ...] | None = None
+    selector: Mapping[str, Any] | None = None
+    filter: str | None = None
+    """A function of a design document of the source, as DESIGN/NAME."""
+    query_params: Mapping[str, Any] = field(default_factory=dict)
+    since_seq: Any = None
+    """Begin behind this seq of the source, whatever a checkpoint says."""
+
+    def __post_init__(self) -> None:
+        """Check it. Raises InvalidInputError."""
+        if sum(one is not None for one in (self.doc_ids, self.selector, self.filter)) > 1:
+            raise InvalidInputError("a replication has one of `doc_ids`, `selector` and `filter`, and not several")
+
+    def filtered(self) -> dict[str, Any]:
+        """Return what is asked of the changes feed beside where to begin."""
+        if self.doc_ids is not None:
+            return {"query": {"filter": "_doc_ids"}, "body": {"doc_ids": list(self.doc_ids)}}
+        if self.selector is not None:
+            return {"query": {"filter": "_selector"}, "body": {"selector": self.selector}}
+        if self.filter is not None:
+            given = {
+                key: value if isinstance(value, str) else orjson.dumps(value).decode()
+                for key, value in self.query_params.items()
+            }
+            return {"query": {"filter": self.filter, **given}}
+        return {}
+
+
+@dataclass
+class Progress:
+    """How far a replication has come, for whoever watches it. `changes_pending` is what the source says, None if nothing."""
+
+    session: str = ""
+    begun: int = 0
+    source_seq: Any = 0
+    changes_read: int = 0
+    changes_pending: int | None = None
+    missing_checked: int = 0
+    missing_found: int = 0
+    docs_read: int = 0
+    docs_written: int = 0
+    doc_write_failures: int = 0
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    """The last ones, at most a hundred."""
+    waiting: str | None = None
+    """Why it tries again, None while all goes well."""
+
+    def counts(self) -> dict[str, Any]:
+        """Return the counts as CouchDB names them."""
+        return {
+            "missing_checked": self.missing_checked,
+            "missing_found": self.missing_found,
+            "docs_read": self.docs_read,
+            "docs_written": self.docs_written,
+            "doc_write_failures": self.doc_write_failures,
+        }
+
+
+class Replication:
+    """From one database to another. It is run once; cancelling it leaves a checkpoint from which another goes on."""
+
+    def __init__(
+        self,
+        source: Endpoint,
+        target: Endpoint,
+        wanted: Wanted,
+        watch: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        """`watch` is called whenever there is progress."""
+        self._source, self._target, self._wanted, self._watch = source, target, wanted, watch
+        self.progress = Progress(session=os.urandom(16).hex())
+        self._since: Any = 0
+        self._recorded: Any = 0
+        self._recorded_changes = 0
+        self._logs: dict[Endpoint, dict[str, Any]] = {}
+        self._checkpointed_at = monotonic_seconds()
+
+    @property
+    def id(self) -> str:
+        """The name of its checkpoints: the same for whoever replicates the same between the same."""
+        said = [self._source.identity, self._target.identity, self._wanted.filtered(), self._wanted.continuous]
+        return md5(canonical(said), usedforsecurity=False).hexdigest()
+
+    async def run(self) -> Progress:
+        """Replicate what there is; a continuous one goes on until it is cancelled.
+
+        What a database doesn't answer is tried again, longer and longer apart. Raises ReplicationError, and PeerError when a
+        replication that isn't continuous has tried often enough.
+        """
+        self.progress.begun = wall_milliseconds()
+        await self._patiently(self._begin)
+        while True:
+            read = await self._patiently(self._batch)
+            if not read and not self._wanted.continuous:
+                await self._patiently(self._checkpoint)
+                return self.progress
+            if not read or monotonic_seconds() - self._checkpointed_at > _CHECKPOINT_SECONDS:
+                await self._patiently(self._checkpoint)
+
+    async def _patiently(self, act: Callable[[], Any]) -> Any:
+        """Do something, again if a database doesn't answer."""
+        wait, tries = _WAIT_SECONDS, 0
+        while True:
+            try:
+                done = await act()
+            except PeerError as error:
+                tries += 1
+                if tries >= _TRIES and not self._wanted.continuous:
+                    raise
+                if self.progress.waiting is None:
+                    _log.warning("replication %s waits: %s", self.id, error)
+                self.progress.waiting = str(error)
+                self._watch(self.progress)
+                await anyio.sleep(wait)
+                wait = min(wait * 2, _WAIT_SECONDS_MAX)
+            else:
+                self.progress.waiting = None
+                return done
+
+    async def _begin(self) -> None:
+        if await self._source.information() is None:
+            raise ReplicationError(f"there is no database {self._source.name}")
+        if await self._target.information() is None:
+            if not self._wanted.create_target:
+                raise ReplicationError(f"there is no database {self._target.name}: make it, or let it be made")
+            await self._target.create()
+        for one in (self._source, self._target):
+            self._logs[one] = await one.local(self.id) or {}
+        common = common_seq(self._logs[self._source], self._logs[self._target])
+        self._since = self._wanted.since_seq if self._wanted.since_seq is not None else common
+        self._recorded = common
+        self.progress.source_seq = self._since
+
+    async def _batch(self) -> int:
+        """Bring over some changes; return how many there were. After a failure the same are read again."""
+        wait = self._wanted.continuous and self.progress.changes_pending == 0
+        found = await self._source.changes(self._since, _BATCH_CHANGES, wait, self._wanted.filtered())
+        rows = found["results"]
+        self.progress.changes_pending = found.get("pending")
+        revs = {
+            row["id"]: [one["rev"] for one in row["changes"]] for row in rows if not row["id"].startswith("_local/")
+        }
+        lacking = await self._target.lacking(revs)
+        self.progress.missing_checked += sum(map(len, revs.values()))
+        await self._bring({doc_id: one["missing"] for doc_id, one in lacking.items()})
+        self.progress.changes_read += len(rows)
+        self._since = self.progress.source_seq = found.get("last_seq", self._since)
+        if self.progress.changes_pending is None and len(rows) < _BATCH_CHANGES:
+            self.progress.changes_pending = 0
+        self._watch(self.progress)
+        return len(rows)
+
+    async def _bring(self, missing: Mapping[str, list[str]]) -> None:
+        """Bring revisions from the source to the target."""
+        self.progress.missing_found += sum(map(len, missing.values()))
+        if not missing:
+            return
+        documents, size = list[dict[str, Any]](), 0
+        for document in await self._source.revisions(missing):
+            self.progress.docs_read += 1
+            if document.get("_attachments"):
+                await self._bring_with_attachments(document["_id"], document["_rev"])
+                continue
+            documents.append(document)
+            size += len(orjson.dumps(document))
+            if size > _BATCH_BYTES:
+                await self._write(documents)
+                documents, size = [], 0
+        await self._write(documents)
+
+    async def _bring_with_attachments(self, doc_id: str, rev: str) -> None:
+        """Bring one revision with its files, as a stream if the source has it in parts."""
+        async with self._source.with_attachments(doc_id, rev) as answer:
+            kind = answer.headers.get("content-type", "")
+            if kind.startswith("multipart/related"):
+                headers = {
+                    name: answer.headers[name] for name in ("content-type", "content-length") if name in answer.headers
+                }
+                refused = await self._target.put_parts(doc_id, headers, answer.aiter_raw())
+                self._count(1, [refused] if refused is not None else [])
+                return
+            document = orjson.loads(await answer.aread())
+        await self._write([document])
+
+    async def _write(self, documents: list[dict[str, Any]]) -> None:
+        if documents:
+            self._count(len(documents), await self._target.put_revisions(documents))
+
+    def _count(self, number: int, refused: list[dict[str, Any]]) -> None:
+        self.progress.docs_written += number - len(refused)
+        self.progress.doc_write_failures += len(refused)
+        for one in refused:
+            _log.warning(
+                "replication %s: %s refuses %r: %s", self.id, self._target.name, one.get("id"), one.get("reason")
+            )
+        self.progress.failures = [*self.progress.failures, *refused][-100:]
+        self._watch(self.progress)
+
+    async def _checkpoint(self) -> None:
+        """Say at both how far it has come, when that is durable at the target."""
+        self._checkpointed_at = monotonic_seconds()
+        if self.progress.changes_read == self._recorded_changes:
+            return  # nothing came since, even if the source calls the same place by another name by now
+        await self._target.commit()
+        entry = {
+            "session_id": self.progress.session,
+            "start_time": http_date(self.progress.begun),
+            "end_time": http_date(wall_milliseconds()),
+            "start_last_seq": self._recorded,
+            "end_last_seq": self._since,
+            "recorded_seq": self._since,
+            **self.progress.counts(),
+        }
+        for one in (self._target, self._source):
+            await self._record(one, entry)
+        self._recorded, self._recorded_changes = self._since, self.progress.changes_read
+
+    async def _record(self, endpoint: Endpoint, entry: dict[str, Any]) -> None:
+        log = self._logs[endpoint]
+        history = [one for one in log.get("history", ()) if one.get("session_id") != entry["session_id"]]
+        log = {
+            **({"_rev": log["_rev"]} if "_rev" in log else {}),
+            "_id": f"_local/{self.id}",
+            "session_id": entry["session_id"],
+            "source_last_seq": entry["recorded_seq"],
+            "replication_id_version": _VERSION,
+            "history": [entry, *history][:_HISTORY],
+        }
+        try:
+            rev = await endpoint.put_local(self.id, log)
+        except ReplicationError as error:
+            if "409" not in str(error):
+                raise
+            self._logs[endpoint] = await endpoint.local(self.id) or {}  # somebody else is at it as well
+            raise PeerError(f"{endpoint.name}: another replication wrote this checkpoint") from error
+        self._logs[endpoint] = {**log, "_rev": rev}
+
+
+def common_seq(source: Mapping[str, Any], target: Mapping[str, Any]) -> Any:
+    """Return the seq of the source up to which two checkpoints agree, 0 if they don't."""
+    if source.get("session_id") is not None and source.get("session_id") == target.get("session_id"):
+        return source.get("source_last_seq", 0)
+    known = {one.get("session_id"): one.get("recorded_seq", 0) for one in target.get("history", ())}
+    for one in source.get("history", ()):
+        if one.get("session_id") in known:
+            return known[one["session_id"]]
+    return 0

@@ -1,0 +1,554 @@
+"""A collection: documents by id. Each call is one commit or one read; it may be used from any number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection as Some
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from crdtdb import forks
+from crdtdb.crdts import GapError, OpenSequence, open_at_hand
+from crdtdb.database.document import (
+    Change,
+    Document,
+    Revision,
+    Seen,
+    Sibling,
+    check_id,
+    check_name,
+    check_rev,
+    check_whole,
+    document_of,
+    document_single,
+    foreign_of,
+    siblings_of,
+)
+from crdtdb.database.editing import DocumentEdit, Session
+from crdtdb.database.explain import explain
+from crdtdb.database.feeds.changes import Feed
+from crdtdb.database.feeds.watch import KINDS, Pattern, Watch, escape
+from crdtdb.database.queries.querying import Querying
+from crdtdb.database.resolution import (
+    Choice,
+    all_listed,
+    bodies_listed,
+    common_ancestor,
+    resolution,
+    resolution_of_all,
+)
+from crdtdb.database.resolvers import Conflict, Resolver
+from crdtdb.database.revisions import revision, revisions_one_by_one, siblings_one_by_one
+from crdtdb.documents import NO_BODY, Put, Rev, State, Write, view
+from crdtdb.documents import delete as delete_leaf
+from crdtdb.documents import edit as edit_leaf
+from crdtdb.documents import put as put_leaf
+from crdtdb.documents.attachment_edits import attach_to
+from crdtdb.documents.attachments import KEY as ATTACHMENTS
+from crdtdb.documents.attachments import New
+from crdtdb.documents.schema import SCHEMA_ID, as_tree, check_agrees, check_schema, declare_in
+from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError, StoreClosedError
+from crdtdb.limits import BULK_DOCUMENTS_MAX
+from crdtdb.store import Store, Transaction, Written
+from crdtdb.store.commit.imports import grouped, import_revisions
+
+_D = TypeVar("_D")
+
+
+class Collection(Querying):
+    """Documents under one name. It is made by its first write; until then it reads as empty."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        """Use `Database.collection`. Raises InvalidIdError for a name that isn't allowed."""
+        self._store = store
+        self.name = check_name(name)
+        forks.own(self)
+
+    def __repr__(self) -> str:
+        return f"<Collection {self.name!r}>"
+
+    # Writing
+
+    def put(self, doc_id: str, body: Mapping[str, Any], rev: str | None = None) -> Document:
+        """Write a document and return it.
+
+        `rev` is the revision that it replaces; None for a new or deleted document. It may also stand in the body as
+        `_rev`. Values of field types make fields; at the places of fields the difference to what was read becomes
+        operations, so two who each add 1 to what they read add 2. Raises ConflictError if `rev` isn't what is there,
+        InvalidIdError, InvalidDocumentError, SchemaError, TooLargeError.
+        """
+        check_id(doc_id)
+        (text, given), named = check_whole(body), check_rev(rev if rev is not None else body.get("_rev"))
+        return self._write(doc_id, Put(named, text, given))
+
+    def delete(self, doc_id: str, rev: str | None = None) -> Document:
+        """Delete the sibling `rev` of a document, and return the tombstone. Other siblings stay.
+
+        Raises ConflictError if `rev` isn't one of the siblings, or isn't given; NotFoundError if there is none.
+        """
+        check_id(doc_id)
+        named = check_rev(rev)
+        return self._write(doc_id, lambda state, write: delete_leaf(state, write, named))
+
+    def upsert(self, doc_id: str, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]) -> Document | None:
+        """Replace a document by what `change` makes of its body ({} if it is missing), however often others come first.
+
+        `change` may be called several times. If it returns None, nothing is written. Siblings other than the winner stay.
+        """
+        check_id(doc_id)
+        while True:
+            before = self._find(doc_id)
+            changed = change(before.body if before is not None else {})
+            if changed is None:
+                return before
+            try:
+                return self.put(doc_id, {**changed, "_rev": None}, before.rev if before is not None else None)
+            except ConflictError:
+                continue
+
+    def put_if_absent(self, doc_id: str, body: Mapping[str, Any]) -> Document:
+        """Write a document unless there is one, and return the one that is there now."""
+        check_id(doc_id)
+        text, given = check_whole(body)
+
+        def put_unless(state: State, write: Write) -> State:
+            return put_leaf(state, write, None, text, given) if view(state).deleted else state
+
+        state = self._store.write(self.name, doc_id, put_unless).state
+        shown = view(state)
+        return document_of(doc_id, state, shown, shown.siblings[0], self._opener(doc_id, state))
+
+    def resolve(
+        self,
+        doc_id: str,
+        body: Mapping[str, Any] | Choice,
+        rev: str | None = None,
+        *,
+        seen: Seen | None = None,
+    ) -> Document:
+        """Replace the siblings that were `seen` by one body. What wasn't seen stays beside it, as a conflict.
+
+        `seen` is the document as it was read, its siblings, or their revisions; `rev` means one sibling alone. A sibling that
+        another write has replaced meanwhile stays as that write left it; edits of fields alone replace none. A `body` that is
+        a `Document` says itself what was seen. A function is given the siblings, and again if they have changed by the time it
+        returns; if it returns None, nothing is written. Without any of these all that is there at the moment of the write
+        is replaced, read or not. Fields have merged already: they stay as they are, unless the body has another value for
+        them than was read. Raises NotFoundError if there is no live document, ConflictError if nothing that was seen is there
+        any more, InvalidInputError.
+        """
+        check_id(doc_id)
+        if not callable(body):
+            return self._write(doc_id, resolution(doc_id, body, rev, seen))
+        if rev is not None or seen is not None:
+            raise InvalidInputError(
+                "a function sees the siblings that it is given: give no `rev` and no `seen` with it"
+            )
+        while True:
+            siblings = self.siblings(doc_id)
+            chosen = body(siblings)
+            if chosen is None:
+                return self.get(doc_id)
+            change = resolution_of_all(chosen, [Rev.parse(one.rev) for one in siblings], all_listed)
+            written = self._store.write(self.name, doc_id, change)
+            if written.dot is not None:
+                return self._written(doc_id, written)
+
+    def attach(
+        self,
+        doc_id: str,
+        name: str,
+        data: bytes,
+        content_type: str = "application/octet-stream",
+        rev: str | None = None,
+    ) -> Document:
+        """Put a file into a document, or another in the place of the one with this name; return the document.
+
+        Its bytes are kept once, however many documents have them, and are replicated with the document. Raises NotFoundError,
+        ConflictError if a `rev` is given that isn't current, InvalidInputError for a name that isn't allowed.
+        """
+        check_id(doc_id)
+        named = check_rev(rev)
+        if not isinstance(name, str) or not name or name.startswith("_"):
+            raise InvalidInputError(
+                f"{name!r} can't be the name of an attachment: it is text that doesn't begin with '_'"
+            )
+
+        def work(transaction: Transaction) -> Written:
+            new = New(content_type, transaction.contents.add(data))
+            return transaction.write(self.name, doc_id, partial(attach_to, name, new, named))
+
+        return self._written(doc_id, self._store.submit(work))
+
+    def detach(self, doc_id: str, name: str, rev: str | None = None) -> Document:
+        """Take a file out of a document, and return the document. Raises NotFoundError, ConflictError."""
+        check_id(doc_id)
+        return self._write(doc_id, partial(attach_to, name, None, check_rev(rev)))
+
+    def attachment(self, doc_id: str, name: str, rev: str | None = None) -> bytes:
+        """Return the bytes of a document's file. Raises NotFoundError."""
+        found = self.get(doc_id, rev).get(ATTACHMENTS, {}).get(name)
+        if found is None:
+            raise NotFoundError(f"document {doc_id!r} in {self.name!r} has no attachment {name!r}")
+        return b"".join(self._store.attachments.read(bytes.fromhex(found["sha256"])))
+
+    @contextmanager
+    def edit(self, doc_id: str, rev: str | None = None) -> Iterator[DocumentEdit]:
+        """Edit the fields of a document, and its plain values: what is done in the `with` block is one commit at its end.
+
+        Nothing is written if the block raises. With `rev` the edit is refused unless that is what is there at the end; without,
+        it applies to what is there by then. The document after the commit is the edit's `written`. Raises NotFoundError,
+        ConflictError, InvalidInputError for an operation that can't be done, SchemaError, TooLargeError.
+        """
+        check_id(doc_id)
+        named = check_rev(rev)
+        record = self._store.read(self.name, doc_id)
+        shown = view(record.state) if record is not None else None
+        if record is None or shown is None or shown.deleted:
+            raise NotFoundError(
+                f"there is no document {doc_id!r} in {self.name!r}: put it first", deleted=record is not None
+            )
+        target = shown.siblings[0] if named is None else shown.find(named)
+        if target is None or target.leaf.deleted:
+            raise ConflictError(doc_id, rev, tuple(str(one.rev) for one in shown.siblings))
+        state, opener = record.state, self._opener(doc_id, record.state)
+        session = Session(state.fields, state.journals, target.text or NO_BODY, self._store.schema(self.name), opener)
+        editing = DocumentEdit(session, doc_id)
+        yield editing
+        try:
+            written = self._store.write(
+                self.name, doc_id, lambda state, write: edit_leaf(state, write, session.play, named)
+            )
+        except GapError as error:  # so much was typed meanwhile that nobody knows any more where the positions were
+            raise ConflictError(doc_id, str(target.rev), ("many edits later",)) from error
+        self._fold()
+        editing.written = self._now(doc_id, written) if written.dot is None else self._written(doc_id, written)
+
+    def declare(self, schema: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
+        """Say which fields the documents have, and return all that is declared.
+
+        A schema is an object of types, `{"likes": crdtdb.Counter, "stats": {"n": crdtdb.Counter}}`, or of their names. It is
+        replicated like a document. With `replace` the declarations of the same paths go; fields that are there keep their
+        types. Raises SchemaError if it contradicts what is declared, and then declares nothing.
+        """
+        wanted = check_schema(schema)
+
+        def work(transaction: Transaction) -> dict[str, Any]:
+            transaction.create(self.name)
+            known = transaction.schema(self.name)
+            others = {path: kind for path, kind in known.items() if not (replace and path in wanted)}
+            check_agrees(others, wanted)
+            if any(known.get(path) != kind for path, kind in wanted.items()):
+                transaction.write(
+                    self.name, SCHEMA_ID, lambda state, write: declare_in(state, write, wanted, known, replace)
+                )
+            return as_tree({**known, **wanted})
+
+        if not replace and all(self._store.schema(self.name).get(path) == kind for path, kind in wanted.items()):
+            return self.schema()
+        return self._store.submit(work)
+
+    def schema(self) -> dict[str, Any]:
+        """Return what is declared: the names of types, as objects within objects; "?" where two types were at the same time."""
+        return as_tree(self._store.schema(self.name))
+
+    def why(self, doc_id: str) -> dict[str, Any]:
+        """Explain a document: its versions with their clocks and writers, its fields with their dots, why the winner won.
+
+        Plain JSON, with actors as hexadecimal text. Raises NotFoundError if there was never such a document.
+        """
+        check_id(doc_id)
+        record = self._store.read(self.name, doc_id)
+        if record is None:
+            raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
+        past = list(self._store.past(self.name, doc_id))
+        return explain(self.name, doc_id, record.state, past, self._opener(doc_id, record.state))
+
+    def take(self, documents: Iterable[Mapping[str, Any]]) -> list[CrdtdbError | None]:
+        """Take revisions that were made elsewhere, in one commit: CouchDB's `new_edits=false`.
+
+        Each has its `_id`, its `_rev` and in `_revisions` the digests from its own on, newest first, as CouchDB has them:
+        `{"start": 3, "ids": ["c…", "b…", "a…"]}`. One that is known changes nothing. Returns, in the same order, None or the
+        error that refused it.
+        """
+        prepared = [foreign_of(one) for one in documents]
+
+        def work(transaction: Transaction) -> list[CrdtdbError | None]:
+            outcomes: list[CrdtdbError | None] = [one if isinstance(one, CrdtdbError) else None for one in prepared]
+            read = {place: one for place, one in enumerate(prepared) if not isinstance(one, CrdtdbError)}
+            for doc_id, places in grouped((place, doc_id) for place, (doc_id, _) in read.items()):
+                taken = import_revisions(transaction, self.name, doc_id, [read[place][1] for place in places])
+                for place, outcome in zip(places, taken, strict=True):
+                    outcomes[place] = outcome if isinstance(outcome, CrdtdbError) else None
+            return outcomes
+
+        return self._store.submit(work)
+
+    def bulk(self, documents: Iterable[Mapping[str, Any]]) -> list[Document | CrdtdbError]:
+        """Write many documents in one commit, each named by its `_id`, with `_rev` and `_deleted` as CouchDB has them.
+
+        Returns, in the same order, the document written or the error that refused it: one that fails stops no other.
+        """
+        wanted = list(documents)
+        if len(wanted) > BULK_DOCUMENTS_MAX:
+            raise InvalidInputError(f"{len(wanted):,} documents at once, the limit is {BULK_DOCUMENTS_MAX:,}")
+        prepared = [self._prepared(one) for one in wanted]
+
+        def work(transaction: Transaction) -> list[Document | CrdtdbError]:
+            return [self._bulk_one(transaction, one) for one in prepared]
+
+        return self._store.submit(work)
+
+    # Reading
+
+    def get(self, doc_id: str, rev: str | None = None, *, conflicts: bool = False, crdt: bool = False) -> Document:
+        """Return a document: the winner, or any revision whose body is still held.
+
+        With `conflicts` the mapping has the revisions of the other siblings under `_conflicts`, as CouchDB has; they are
+        always in `Document.conflicts`. With `crdt` it has under `_crdt` which field is of which type, as in
+        `Document.fields`. Raises NotFoundError, a KeyError; its `deleted` tells whether there was one.
+        """
+        check_id(doc_id)
+        named = check_rev(rev)
+        record = self._store.read(self.name, doc_id)
+        if record is None:
+            raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
+        if record.single is not None and named is None and not crdt:
+            return document_single(doc_id, record.single, record)
+        shown = view(record.state)
+        if named is not None:
+            opener = self._opener(doc_id, record.state)
+            return revision(
+                self._store, self.name, doc_id, record, shown, named, opener, conflicts=conflicts, crdt=crdt
+            )
+        if shown.deleted:
+            raise NotFoundError(f"document {doc_id!r} in {self.name!r} is deleted", deleted=bool(shown.leaves))
+        return document_of(
+            doc_id,
+            record.state,
+            shown,
+            shown.siblings[0],
+            self._opener(doc_id, record.state),
+            with_conflicts=conflicts,
+            with_fields=crdt,
+        )
+
+    def __contains__(self, doc_id: object) -> bool:
+        return isinstance(doc_id, str) and self._find(doc_id) is not None
+
+    def __len__(self) -> int:
+        found = self._store.root.collections.get(self.name)
+        return found.documents if found is not None else 0
+
+    def all(
+        self,
+        start: str | None = None,
+        end: str | None = None,
+        *,
+        keys: Iterable[str] | None = None,
+        descending: bool = False,
+        skip: int = 0,
+        limit: int | None = None,
+        inclusive_end: bool = True,
+    ) -> Iterator[Document]:
+        """Yield the documents in the order of their ids' UTF-8, from `start` to `end`, or those with these `keys`.
+
+        `descending` goes the other way, so that `start` is then the higher id. Keys that are missing are left out.
+        """
+        if (limit is not None and limit < 0) or skip < 0:
+            raise InvalidInputError(f"limit and skip are 0 or more, not {limit} and {skip}")
+        yielded = 0
+        for number, document in enumerate(self._all(start, end, keys, descending, inclusive_end)):
+            if limit is not None and yielded >= limit:
+                return
+            if number >= skip:
+                yielded += 1
+                yield document
+
+    def siblings(self, doc_id: str) -> list[Sibling]:
+        """Return all bodies that a document has, the winner first, and then what is kept beside fields that show.
+
+        Raises NotFoundError if it has none.
+        """
+        return list(siblings_one_by_one(self._store, self.name, check_id(doc_id)))
+
+    def conflicts(self) -> Iterator[Document]:
+        """Yield every document that has more than one body, or a conflict of a field."""
+        return (document for document in self.all() if document.conflicts)
+
+    def history(self, doc_id: str) -> list[Revision]:
+        """Return every revision of a document that is known here, newest generation first.
+
+        Each with the value that was written under its name, or None if that isn't known here, or not any more. What shows
+        together with edits of fields that its author hadn't seen is there too, under the name that it has then.
+        Raises NotFoundError if there was never such a document.
+        """
+        return list(revisions_one_by_one(self._store, self.name, check_id(doc_id)))
+
+    def changes(
+        self,
+        since: int = 0,
+        *,
+        live: bool = False,
+        ids: Some[str] | None = None,
+        where: Callable[[Document], bool] | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Change]:
+        """Yield the changes after the seq `since`: each document once, at its last change, deleted ones too.
+
+        With `live` it goes on and waits for more, until `timeout` seconds pass without one (never, if None), or the
+        database is closed. `ids` and `where` choose which to yield.
+        """
+        feed = self.feed(since, ids=ids, where=where)
+        while True:
+            yield from feed.take()
+            try:
+                if not live or not feed.wait(timeout):
+                    return
+            except StoreClosedError:
+                return
+
+    def feed(
+        self, since: int = 0, *, ids: Some[str] | None = None, where: Callable[[Document], bool] | None = None
+    ) -> Feed:
+        """Return a place in the changes feed, to be followed step by step."""
+        return Feed(self._store, self.name, since, ids, where)
+
+    @property
+    def last_seq(self) -> int:
+        """The seq of the newest change."""
+        found = self._store.root.collections.get(self.name)
+        return found.seq if found is not None else 0
+
+    def durable(self) -> None:
+        """Return when everything that was acknowledged would outlive a loss of power: at "sync" it does already."""
+        self._store.flush()
+
+    def digest(self) -> str:
+        """Return a digest of everything that the collection holds: equal on two nodes if their documents are."""
+        return self._store.digest(self.name) if self.name in self._store.root.names else "0" * 32
+
+    def watch(self, ids: str = "*", kinds: Iterable[str] = KINDS, since: str | None = None) -> Watch:
+        """Follow what changes in this collection: iterate over the `Notice`s, which wait for what is to come.
+
+        `ids` is a pattern such as "2026-*", `kinds` some of "created", "updated", "deleted", "conflict", "dropped". `since` is
+        the `place` of an earlier watch, "0" for the beginning, None for now. Raises InvalidInputError.
+        """
+        return Watch(self._store, [Pattern.of({"collection": escape(self.name), "id": ids, "kinds": kinds})], since)
+
+    def settle(self, resolver: Resolver, since: int = 0) -> int:
+        """Let a resolver have each conflict that changed after `since`; return how many it resolved."""
+        settled = 0
+        for change in list(self.changes(since)):
+            if change.doc.conflicts:
+                settled += self._settle_one(change.id, resolver)
+        return settled
+
+    # Inside
+
+    def _write(self, doc_id: str, change: Callable[[State, Write], State]) -> Document:
+        written = self._written(doc_id, self._store.write(self.name, doc_id, change))
+        self._fold()
+        return written
+
+    def _opener(self, doc_id: str, state: State) -> OpenSequence:
+        return self._store.opener(self.name, doc_id) if state.journals else open_at_hand
+
+    def _fold(self) -> None:
+        """Fold what has grown. A node does it between its other duties; a library has nobody else."""
+        while self._store.grown:
+            self._store.fold()
+
+    def _written(self, doc_id: str, written: Written) -> Document:
+        if written.record.single is not None:
+            return document_single(doc_id, written.record.single, written.record)
+        state, dot = written.state, written.dot
+        assert dot is not None
+        shown = view(state)
+        chosen = shown.leaves[0] if len(shown.leaves) == 1 else shown.leaf(state.leaves[dot].rev)
+        assert chosen is not None
+        return document_of(doc_id, at_rest(state), shown, chosen, self._opener(doc_id, state))
+
+    def _now(self, doc_id: str, written: Written) -> Document:
+        shown = view(written.state)
+        opener = self._opener(doc_id, written.state)
+        return document_of(doc_id, at_rest(written.state), shown, shown.siblings[0], opener)
+
+    def _prepared(self, body: Mapping[str, Any]) -> tuple[str, Callable[[State, Write], State]] | CrdtdbError:
+        try:
+            if not isinstance(body, Mapping):
+                raise InvalidInputError(f"a document is an object (a dict), not {type(body).__name__}")
+            rest = dict(body)
+            doc_id, rev = check_id(rest.pop("_id", None)), check_rev(rest.pop("_rev", None))
+            if rest.pop("_deleted", False):
+                return doc_id, lambda state, write: delete_leaf(state, write, rev)
+            text, given = check_whole(rest)
+            return doc_id, Put(rev, text, given)
+        except CrdtdbError as error:
+            return error
+
+    def _bulk_one(
+        self, transaction: Transaction, prepared: tuple[str, Callable[[State, Write], State]] | CrdtdbError
+    ) -> Document | CrdtdbError:
+        if isinstance(prepared, CrdtdbError):
+            return prepared
+        doc_id, change = prepared
+        try:
+            return self._written(doc_id, transaction.write(self.name, doc_id, change))
+        except (ConflictError, NotFoundError, InvalidInputError) as error:
+            return error
+
+    def _find(self, doc_id: str) -> Document | None:
+        try:
+            return self.get(doc_id)
+        except NotFoundError:
+            return None
+
+    def _all(
+        self, start: str | None, end: str | None, keys: Iterable[str] | None, descending: bool, inclusive_end: bool
+    ) -> Iterator[Document]:
+        if keys is not None:
+            yield from (found for key in keys if (found := self._find(key)) is not None)
+            return
+        if self.name not in self._store.root.names:
+            return
+        low, high = (end, start) if descending else (start, end)
+        # The range is half open: a name's own successor is the name with a NUL behind it.
+        high_in = inclusive_end or descending
+        low_in = inclusive_end or not descending
+        first = "" if low is None else low if low_in else low + "\0"
+        stop = None if high is None else high + "\0" if high_in else high
+        for doc_id, record in self._store.documents(self.name, first, stop, descending):
+            if doc_id == SCHEMA_ID:
+                continue
+            if record.single is not None:
+                yield document_single(doc_id, record.single, record)
+                continue
+            state = record.state
+            shown = view(state)
+            if not shown.deleted:
+                yield document_of(doc_id, state, shown, shown.siblings[0], self._opener(doc_id, state))
+
+    def _settle_one(self, doc_id: str, resolver: Resolver) -> bool:
+        record = self._store.read(self.name, doc_id)
+        shown = view(record.state) if record is not None else None
+        if record is None or shown is None or not shown.conflict:
+            return False
+        siblings = list(siblings_of(record.state, shown, self._opener(doc_id, record.state)))
+        ancestor = common_ancestor(self._store, self.name, doc_id, shown.siblings)
+        chosen = resolver(Conflict(doc_id, siblings, ancestor))
+        if chosen is None:
+            return False
+        change = resolution_of_all(chosen, [one.rev for one in shown.siblings], bodies_listed)
+        return self._store.write(self.name, doc_id, change).dot is not None
+
+
+def at_rest(state: State) -> State:
+    """Return a state without the updates that a write brought: they are read where they were written."""
+    if not state.journals:
+        return state
+    return replace(
+        state, journals={one: held._replace(updates={}, snapshots=()) for one, held in state.journals.items()}
+    )

@@ -1,0 +1,1 @@
+"""Feeds of changes: of one collection, and of all by pattern."""

@@ -1,0 +1,1 @@
+"""Queries, indexes, views, and bulk changes of what a query finds."""

@@ -1,0 +1,92 @@
+"""Changing what a query finds: some documents at a time, each with a result of its own, to be gone on with by a bookmark.
+
+A document that somebody else wrote in the meantime is not overwritten: its result is the conflict, and the next pass finds it
+as it is by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
+
+from crdtdb.database.document import Document
+from crdtdb.database.queries.cursor import QueryCursor
+from crdtdb.errors import CrdtdbError, InvalidDocumentError, InvalidInputError
+from crdtdb.limits import CHANGE_MANY_MAX
+
+T = TypeVar("T")
+_SLICE_DOCUMENTS = 100
+Change = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any] | None]
+
+
+class Changed(NamedTuple):
+    """One document that a query found, and what became of it: the document as it is now, or the error that refused it."""
+
+    id: str
+    document: Document | None
+    error: CrdtdbError | None = None
+
+
+class ChangedMany(NamedTuple):
+    """What became of the documents. `bookmark` is where to go on, None if all were reached."""
+
+    results: list[Changed]
+    bookmark: str | None
+
+
+def check_limit(limit: object) -> int:
+    """Return how many documents one call may change. Raises InvalidInputError."""
+    if type(limit) is not int or not 1 <= limit <= CHANGE_MANY_MAX:
+        raise InvalidInputError(
+            f"`limit` is from 1 to {CHANGE_MANY_MAX:,}, not {limit!r:.40}: go on with the bookmark of the answer"
+        )
+    return limit
+
+
+def check_patch(patch: object) -> dict[str, Any]:
+    """Return a merge patch for a document. Raises InvalidDocumentError."""
+    if not isinstance(patch, Mapping):
+        raise InvalidDocumentError(f"a patch is an object (a dict), not {type(patch).__name__}")
+    for key in patch:
+        if not isinstance(key, str) or key.startswith("_"):
+            raise InvalidDocumentError(f"{str(key)[:80]!r} can't be patched: a name that doesn't begin with '_' can")
+    return dict(patch)
+
+
+def merge_patch(value: Any, patch: Any) -> Any:
+    """Return a value with a patch applied: objects are merged, null removes, everything else replaces. RFC 7396."""
+    if not isinstance(patch, Mapping):
+        return patch
+    merged = dict(value) if isinstance(value, Mapping) else {}
+    for key, one in patch.items():
+        if one is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key), one)
+    return merged
+
+
+def in_slices(finder: QueryCursor, limit: int, act: Callable[[list[Document]], list[T]]) -> tuple[list[T], str | None]:
+    """Let `act` have what a query finds, some documents at a time; return its results and the bookmark to go on from.
+
+    The bookmark is None if fewer than `limit` were found.
+    """
+    results: list[T] = []
+    seen = 0
+    found: Iterator[Document] = iter(finder)
+    while seen < limit:
+        slice_ = list(islice(found, min(_SLICE_DOCUMENTS, limit - seen)))
+        if not slice_:
+            break
+        seen += len(slice_)
+        results += act(slice_)
+    return results, finder.bookmark if seen >= limit else None
+
+
+def changed_by(change: Change, document: Document) -> Mapping[str, Any] | None:
+    """Return what a document is to become, None to leave it."""
+    if isinstance(change, Mapping):
+        merged: Mapping[str, Any] = merge_patch(document.body, change)
+        return merged
+    return change(document.body)

@@ -1,0 +1,264 @@
+"""/{db}/_all_docs, _bulk_docs, _bulk_get, _revs_diff, _missing_revs, _purge: many documents at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from crdtdb.canonical_json import canonical_merged
+from crdtdb.couchdb import Options, ParsedDocument, Tree, Trees, incoming, seq_now
+from crdtdb.couchdb.errors import bad_request, checked_id, checked_rev
+from crdtdb.documents import Rev
+from crdtdb.errors import CrdtdbError, TooLargeError
+from crdtdb.http.context import collection_of, drawn_id, duty_of, trees_of, writes_of
+from crdtdb.http.errors import as_result, words
+from crdtdb.http.json_io import (
+    ROWS_MAX,
+    JSONAnswer,
+    flag,
+    json_parameter,
+    number,
+    read_body,
+    read_object,
+    read_optional_object,
+    text,
+)
+from crdtdb.http.resources.documents import open_revs, options_of
+from crdtdb.http.streaming import Writer, between, streamed
+from crdtdb.limits import BULK_DOCUMENTS_MAX
+from crdtdb.threads import QUERIES
+
+
+async def all_documents(request: Request) -> Response:
+    """GET or POST /{db}/_all_docs : a range of ids, or `keys`."""
+    return await _rows_of(request, None)
+
+
+async def design_documents(request: Request) -> Response:
+    """GET or POST /{db}/_design_docs : the same of the design documents alone."""
+    return await _rows_of(request, "_design/")
+
+
+async def _rows_of(request: Request, within: str | None) -> Response:
+    trees, collection = trees_of(request), collection_of(request)
+    body = await read_optional_object(request) if request.method == "POST" else {}
+    keys = body.get("keys", json_parameter(request, "keys"))
+    if keys is not None and not isinstance(keys, list):
+        raise bad_request("`keys` parameter must be an array.")
+    query = _AllDocs(request, body)
+    writer = Writer(trees.store)
+    query.options = query.options._replace(mark=writer.mark)
+    head: dict[str, Any] = {"total_rows": len(collection), "offset": None if keys is not None else query.skip}
+    if query.update_seq:
+        head["update_seq"] = seq_now(trees.store, trees.name)
+    rows = map(writer.pieces, query.rows(trees, keys, within))
+    return await streamed(QUERIES, between(orjson.dumps(head)[:-1] + b',"rows":[\n', rows, lambda: b"\n]}\n"))
+
+
+class _AllDocs:
+    """What is asked of `_all_docs`, in the query or in the body."""
+
+    def __init__(self, request: Request, body: dict[str, Any]) -> None:
+        self._body = body
+        self.include = self._flag(request, "include_docs")
+        self.options = options_of(request)._replace(conflicts=self._flag(request, "conflicts"))
+        self.descending = self._flag(request, "descending")
+        self.inclusive_end = self._flag(request, "inclusive_end", True)
+        self.update_seq = self._flag(request, "update_seq")
+        self.skip = self._number(request, "skip") or 0
+        self.limit = self._number(request, "limit")
+        key = self._text(request, "key")
+        self.start = key if key is not None else self._text(request, "startkey", "start_key")
+        self.end = key if key is not None else self._text(request, "endkey", "end_key")
+        self.inclusive_end = self.inclusive_end or key is not None
+
+    def _flag(self, request: Request, name: str, default: bool = False) -> bool:
+        value = self._body.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise bad_request(f"`{name}` is true or false")
+        return value if isinstance(value, bool) else flag(request, name, default)
+
+    def _number(self, request: Request, name: str) -> int | None:
+        value = self._body.get(name)
+        if value is not None and (type(value) is not int or value < 0):
+            raise bad_request(f"`{name}` is a number from 0")
+        return min(value, ROWS_MAX) if value is not None else number(request, name)
+
+    def _text(self, request: Request, *names: str) -> str | None:
+        value = next((self._body[name] for name in names if self._body.get(name) is not None), None)
+        if value is not None and not isinstance(value, str):
+            raise bad_request(f"`{names[0]}` is a string")
+        return value if value is not None else text(request, *names)
+
+    def rows(self, trees: Trees, keys: list[Any] | None, within: str | None) -> Iterator[dict[str, Any]]:
+        """Yield the rows."""
+        stop = None if self.limit is None else self.skip + self.limit
+        if keys is not None:
+            chosen = keys[::-1] if self.descending else keys
+            return (self._row_of_key(trees, key) for key in chosen[self.skip : stop])
+        return (self._row(tree) for tree in islice(self._range(trees, within), self.skip, stop))
+
+    def _range(self, trees: Trees, within: str | None) -> Iterator[Tree]:
+        low, high = (self.end, self.start) if self.descending else (self.start, self.end)
+        # The range is half open: a name's own successor is the name with a NUL behind it.
+        high_in = self.inclusive_end or self.descending
+        low_in = self.inclusive_end or not self.descending
+        first = "" if low is None else low if low_in else low + "\0"
+        last = None if high is None else high + "\0" if high_in else high
+        if within is not None:
+            first, last = max(first, within), min(last or within[:-1] + "0", within[:-1] + "0")
+        return trees.all(first, last, self.descending)
+
+    def _row(self, tree: Tree) -> dict[str, Any]:
+        row: dict[str, Any] = {"id": tree.doc_id, "key": tree.doc_id, "value": {"rev": str(tree.winner.leaf.rev)}}
+        if self.include:
+            row["doc"] = tree.document(None, self.options)
+        return row
+
+    def _row_of_key(self, trees: Trees, key: Any) -> dict[str, Any]:
+        if not isinstance(key, str):
+            canonical_merged(key)  # it is written back as it came, unless it is nested too deeply
+        tree = trees.find(key) if isinstance(key, str) else None
+        if tree is None:
+            return {"key": key, "error": "not_found"}
+        if not tree.deleted:
+            return self._row(tree)
+        row = {"id": key, "key": key, "value": {"rev": str(tree.winner.leaf.rev), "deleted": True}}
+        return {**row, "doc": None} if self.include else row
+
+
+async def bulk_docs(request: Request) -> JSONAnswer:
+    """POST /{db}/_bulk_docs : many documents in one commit, each with its own result."""
+    writes = writes_of(request)
+    body = await read_body(request)
+    documents = body.get("docs") if isinstance(body, dict) else body
+    if not isinstance(documents, list):
+        raise bad_request("POST body must include `docs` parameter.")
+    if len(documents) > BULK_DOCUMENTS_MAX:
+        raise TooLargeError(f"{len(documents):,} documents at once, the limit is {BULK_DOCUMENTS_MAX:,}")
+    new_edits = body.get("new_edits", True) if isinstance(body, dict) else True
+    if not isinstance(new_edits, bool):
+        raise bad_request("`new_edits` is true or false")
+    read = [_read(one, new_edits) for one in documents]
+    outcomes = await duty_of(writes).run(writes.bulk, read, new_edits)
+    results = []
+    for document, outcome in zip(documents, outcomes, strict=True):
+        if isinstance(outcome, CrdtdbError):
+            results.append(as_result(document.get("_id") if isinstance(document, dict) else None, outcome))
+        elif new_edits:
+            results.append({"ok": True, "id": outcome[0], "rev": str(outcome[1])})
+    return JSONAnswer(results, 201)
+
+
+def _read(document: Any, new_edits: bool) -> ParsedDocument | CrdtdbError:
+    try:
+        found = incoming(document, drawn_id() if new_edits else None)
+        if not new_edits:
+            found.foreign()
+        return found
+    except CrdtdbError as error:
+        return error
+
+
+async def bulk_get(request: Request) -> Response:
+    """POST /{db}/_bulk_get : revisions of many documents."""
+    trees, options = trees_of(request), options_of(request)
+    latest = flag(request, "latest")
+    asked = (await read_object(request)).get("docs")
+    if not isinstance(asked, list):
+        raise bad_request("Missing JSON list of 'docs'.")
+    writer = Writer(trees.store)
+    results = (_got(writer, trees, one, options._replace(mark=writer.mark), latest) for one in asked)
+    return await streamed(QUERIES, between(b'{"results":[\n', results, lambda: b"\n]}\n"))
+
+
+def _got(writer: Writer, trees: Trees, asked: Any, options: Options, latest: bool) -> Iterator[bytes]:
+    """Yield what is found of one document, in pieces: it may have a thousand leaves."""
+    doc_id = asked.get("id") if isinstance(asked, dict) else None
+    rev = asked.get("rev") if isinstance(asked, dict) else None
+    try:
+        named = checked_id(doc_id)
+        since = asked.get("atts_since")
+        if isinstance(since, list):
+            options = options._replace(attachments=True, atts_since=frozenset(map(checked_rev, since)))
+        if rev is None:
+            found: Iterator[dict[str, Any]] = iter([{"ok": trees.get(named).document(None, options)}])
+        else:
+            found = open_revs(trees, named, [checked_rev(rev) and rev], options, latest)
+        first = next(found)
+    except CrdtdbError as error:
+        _, word, reason = words(error)
+        doc_id, rev = (one if isinstance(one, str) else None for one in (doc_id, rev))  # it may be anything
+        failed = {"error": {"id": doc_id, "rev": rev or "undefined", "error": word, "reason": reason}}
+        yield orjson.dumps({"id": doc_id, "docs": [failed]})
+        return
+    rows = (writer.pieces(one if "ok" in one else _lacking(doc_id, one["missing"])) for one in chain([first], found))
+    yield from between(b'{"id":%b,"docs":[' % orjson.dumps(doc_id), rows, lambda: b"]}")
+
+
+def _lacking(doc_id: Any, rev: str) -> dict[str, Any]:
+    return {"error": {"id": doc_id, "rev": rev, "error": "not_found", "reason": "missing"}}
+
+
+async def revs_diff(request: Request) -> Response:
+    """POST /{db}/_revs_diff : which of these revisions aren't here."""
+    trees, asked = trees_of(request), await read_object(request)
+    rows = (
+        (b"%b:%b" % (orjson.dumps(doc_id), orjson.dumps(found)),)
+        for doc_id, revs in asked.items()
+        if (found := _missing(trees, doc_id, revs)) is not None
+    )
+    return await streamed(QUERIES, between(b"{", rows, lambda: b"}\n"))
+
+
+async def missing_revs(request: Request) -> JSONAnswer:
+    """POST /{db}/_missing_revs : the same in an older form."""
+    trees, asked = trees_of(request), await read_object(request)
+    missing = await QUERIES.run(lambda: {doc_id: _missing(trees, doc_id, revs) for doc_id, revs in asked.items()})
+    return JSONAnswer({"missing_revs": {doc_id: found["missing"] for doc_id, found in missing.items() if found}})
+
+
+def _missing(trees: Trees, doc_id: str, revs: Any) -> dict[str, Any] | None:
+    """Return which revisions of a document aren't here, and which leaves may be their ancestors. No body is looked at."""
+    known = trees.known(doc_id)
+    wanted = _revs(revs)
+    lacking = [rev for rev in wanted if not known(rev)]
+    if not lacking:
+        return None
+    found: dict[str, Any] = {"missing": [str(rev) for rev in lacking]}
+    highest = max(rev.generation for rev in lacking)
+    before = sorted({rev for rev in known.leaves if rev.generation < highest})
+    if before:
+        found["possible_ancestors"] = [str(rev) for rev in before]
+    return found
+
+
+async def purge(request: Request) -> JSONAnswer:
+    """POST /{db}/_purge : forget revisions, everywhere."""
+    writes, asked = writes_of(request), await read_object(request)
+    revs = {checked_id(doc_id): _revs(named) for doc_id, named in asked.items()}
+    purged = await duty_of(writes).run(writes.purge, revs)
+    return JSONAnswer({"purge_seq": None, "purged": purged.revs}, 201)
+
+
+def _revs(revs: Any) -> list[Rev]:
+    if not isinstance(revs, list):
+        raise bad_request("Request body must be an object of arrays of revisions")
+    return [checked_rev(rev) for rev in revs]
+
+
+ROUTES = [
+    Route("/{db}/_all_docs", all_documents, methods=["GET", "POST"]),
+    Route("/{db}/_design_docs", design_documents, methods=["GET", "POST"]),
+    Route("/{db}/_bulk_docs", bulk_docs, methods=["POST"]),
+    Route("/{db}/_bulk_get", bulk_get, methods=["POST"]),
+    Route("/{db}/_revs_diff", revs_diff, methods=["POST"]),
+    Route("/{db}/_missing_revs", missing_revs, methods=["POST"]),
+    Route("/{db}/_purge", purge, methods=["POST"]),
+]

@@ -1,0 +1,264 @@
+"""/{db}/_changes: the changes feed, at once, by long poll, or for as long as the client stays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from crdtdb.aio.notifier import Waiter
+from crdtdb.clock import monotonic_seconds
+from crdtdb.couchdb import ChangesFeed, Tree, Wanted
+from crdtdb.couchdb.errors import bad_request, query_parse_error
+from crdtdb.http.context import bell_of, designs_of, name_of, scripts_of, trees_of, user_of
+from crdtdb.http.json_io import flag, json_parameter, number, read_optional_object
+from crdtdb.http.resources.documents import options_of
+from crdtdb.http.streaming import Writer, between, streamed
+from crdtdb.query.definitions import DESIGN
+from crdtdb.query.selectors import compile_selector
+from crdtdb.threads import ATTACHMENTS, FILTERS, QUERIES, Duty
+
+_FEEDS = ("normal", "longpoll", "continuous", "eventsource")
+_MILLISECONDS_MAX = 60_000
+Written = Callable[[dict[str, Any]], AsyncIterator[bytes]]
+
+
+async def changes(request: Request) -> Response:
+    """GET or POST /{db}/_changes : what changed since a seq of whatever node."""
+    trees = trees_of(request)
+    kind = request.query_params.get("feed", "normal")
+    if kind not in _FEEDS:
+        raise bad_request("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
+    body = await read_optional_object(request) if request.method == "POST" else {}
+    wanted, limit, descending = _wanted(request, body), _limit(request), flag(request, "descending")
+    writer = Writer(trees.store)
+    wanted = wanted._replace(options=wanted.options._replace(mark=writer.mark))
+    written = partial(_written, writer, wanted.include_docs and wanted.options.attachments)
+    since = body.get("since", request.headers.get("last-event-id") or request.query_params.get("since", "0"))
+    feed = await QUERIES.run(ChangesFeed, trees, str(since).strip('"'), wanted)
+    duty = _duty_of(request)
+    waiting = _Waiting(request)
+    if kind == "continuous":
+        rows = _live(request, feed, duty, waiting, limit, written, _LINE)
+        return StreamingResponse(_closed(rows, feed, duty), media_type="application/json")
+    if kind == "eventsource":
+        live = _live(request, feed, duty, waiting, limit, written, _EVENT)
+        return StreamingResponse(live, media_type="text/event-stream", headers={"cache-control": "no-cache"})
+    if descending:
+        newest = map(writer.pieces, feed.newest(limit))
+        return await streamed(
+            duty,
+            between(
+                b'{"results":[\n', newest, lambda: b'\n],"last_seq":%b,"pending":0}\n' % orjson.dumps(feed.last_seq)
+            ),
+        )
+    rows = _once(request, feed, duty, waiting if kind == "longpoll" else None, limit, written)
+    return StreamingResponse(await _begun(rows), media_type="application/json")
+
+
+async def _begun(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Return these parts when the first is there: what goes wrong at once, such as a filter, gets an answer of its own."""
+    first = await anext(parts)
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        yield first
+        async for part in parts:
+            yield part
+
+    return all_of_them()
+
+
+class _Waiting:
+    """How long a client waits, and how often it wants to hear that the node is there."""
+
+    def __init__(self, request: Request) -> None:
+        asked = request.query_params.get("heartbeat")
+        beat = _MILLISECONDS_MAX if asked == "true" else None if asked == "false" else number(request, "heartbeat")
+        self.heartbeat = beat / 1000 if beat else None
+        timeout = number(request, "timeout")
+        self.seconds = min(_MILLISECONDS_MAX if timeout is None else timeout, _MILLISECONDS_MAX) / 1000
+        self._until = monotonic_seconds() + self.seconds
+
+    @property
+    def over(self) -> bool:
+        """Whether it has been long enough. Whoever wants heartbeats waits for ever."""
+        return self.heartbeat is None and monotonic_seconds() >= self._until
+
+    async def wait(self, waiter: Waiter) -> bool:
+        """Wait for the bell, the next heartbeat or the end; return whether it rang."""
+        if self.heartbeat is not None:
+            return await waiter.wait(self.heartbeat)
+        return await waiter.wait(max(0.0, self._until - monotonic_seconds()))
+
+    def heard(self) -> None:
+        """Something was sent: the time begins anew."""
+        self._until = monotonic_seconds() + self.seconds
+
+
+async def _once(
+    request: Request, feed: ChangesFeed, duty: Duty, waiting: _Waiting | None, limit: int | None, written: Written
+) -> AsyncIterator[bytes]:
+    """Yield one JSON object, written as its rows are read; a long poll waits until there is one."""
+    bell, sent, begun = bell_of(request), 0, False
+    with bell.waiting(feed.name) as waiter:
+        while limit is None or sent < limit:
+            waiter.arm()
+            rows = await duty.run(feed.take, None if limit is None else limit - sent)
+            if not begun:
+                yield b'{"results":[\n'
+                begun = True
+            for row in rows:
+                if sent:
+                    yield b",\n"
+                async for piece in written(row):
+                    yield piece
+                sent += 1
+            if not feed.exhausted:
+                continue
+            if sent or waiting is None or waiting.over or bell.stopping or feed.dropped:
+                break
+            if not await waiting.wait(waiter) and waiting.heartbeat is not None:
+                yield b"\n"
+    pending = await duty.run(feed.pending)
+    yield b'\n],\n"last_seq":%b,"pending":%d}\n' % (orjson.dumps(feed.last_seq), pending)
+
+
+async def _live(
+    request: Request,
+    feed: ChangesFeed,
+    duty: Duty,
+    waiting: _Waiting,
+    limit: int | None,
+    written: Written,
+    form: _Form,
+) -> AsyncIterator[bytes]:
+    """Yield rows for as long as the client stays."""
+    bell, sent = bell_of(request), 0
+    with bell.waiting(feed.name) as waiter:
+        while (limit is None or sent < limit) and not bell.stopping and not feed.dropped:
+            waiter.arm()
+            for row in await duty.run(feed.take, None if limit is None else limit - sent):
+                yield form.before
+                async for piece in written(row):
+                    yield piece
+                yield form.after(row)
+                sent += 1
+                waiting.heard()
+            if not feed.exhausted or sent == limit:
+                continue
+            if waiting.over:
+                return
+            if not await waiting.wait(waiter) and waiting.heartbeat is not None:
+                yield form.beat
+
+
+async def _closed(rows: AsyncIterator[bytes], feed: ChangesFeed, duty: Duty) -> AsyncIterator[bytes]:
+    async for row in rows:
+        yield row
+    yield orjson.dumps({"last_seq": feed.last_seq, "pending": await duty.run(feed.pending)}) + b"\n"
+
+
+def _duty_of(request: Request) -> Duty:
+    """Return whose threads read the feed: a filter in JavaScript may wait long for its process."""
+    chosen = request.query_params.get("filter")
+    return QUERIES if chosen is None or (chosen.startswith("_") and chosen != "_view") else FILTERS
+
+
+async def _written(writer: Writer, inline: bool, row: dict[str, Any]) -> AsyncIterator[bytes]:
+    """Yield the JSON of a row, which may have attachments within it."""
+    if not inline:
+        yield orjson.dumps(row)
+        return
+    async for piece in ATTACHMENTS.iterate(writer.pieces(row)):
+        yield piece
+
+
+class _Form(NamedTuple):
+    """What stands around the rows of a feed that lasts, and what is sent when there are none."""
+
+    before: bytes
+    after: Callable[[dict[str, Any]], bytes]
+    beat: bytes
+
+
+def _end_of_event(row: dict[str, Any]) -> bytes:
+    return b"\nid: %b\n\n" % row["seq"].encode() if row["seq"] is not None else b"\n\n"
+
+
+_LINE = _Form(b"", lambda _: b"\n", b"\n")
+_EVENT = _Form(b"data: ", _end_of_event, b"event: heartbeat\ndata: \n\n")
+
+
+def _limit(request: Request) -> int | None:
+    limit = number(request, "limit")
+    return max(1, limit) if limit is not None else None  # as CouchDB does, 0 is 1
+
+
+def _wanted(request: Request, body: dict[str, Any]) -> Wanted:
+    style = request.query_params.get("style", "main_only")
+    if style not in ("main_only", "all_docs"):
+        raise query_parse_error(f"Invalid style: {style[:40]}")
+    keep, ids = _filter(request, body)
+    return Wanted(
+        style_all=style == "all_docs",
+        include_docs=flag(request, "include_docs"),
+        options=options_of(request),
+        keep=keep,
+        ids=ids,
+        seq_interval=number(request, "seq_interval", 1) or 1,
+    )
+
+
+def _filter(request: Request, body: dict[str, Any]) -> tuple[Callable[[Tree], bool] | None, frozenset[str] | None]:
+    chosen = request.query_params.get("filter")
+    if chosen is None:
+        return None, None
+    if chosen == "_doc_ids":
+        ids = body.get("doc_ids", json_parameter(request, "doc_ids"))
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+            raise bad_request("`doc_ids` filter parameter is not a list of doc ids.")
+        return None, frozenset(ids)
+    if chosen == "_design":
+        return (lambda tree: tree.doc_id.startswith("_design/")), None
+    if chosen == "_selector":
+        if "selector" not in body:
+            raise bad_request("filter=_selector needs a POST with a `selector`")
+        matches = compile_selector(body["selector"])
+        return (lambda tree: matches(tree.document(None))), None
+    return _by_function(request, chosen, body), None
+
+
+def _by_function(request: Request, chosen: str, body: dict[str, Any]) -> Callable[[Tree], bool]:
+    """Return what asks a function of a design document: a filter, or for `_view` whether a view emits anything."""
+    named = request.query_params.get("view", "") if chosen == "_view" else chosen
+    ddoc, slash, function_name = named.partition("/")
+    if not slash:
+        what = (
+            "`view` must be of the form `designname/viewname`"
+            if chosen == "_view"
+            else ("filter parameter must be of the form `designname/filtername`")
+        )
+        raise bad_request(what)
+    scripts, design = scripts_of(request), designs_of(request).get(name_of(request), DESIGN + ddoc)
+    if chosen == "_view":
+        emitting = design.view(function_name).map
+        scripts.check_installed()
+        return lambda tree: not tree.deleted and scripts.emits(emitting, tree.document(None))
+    function = design.filter(function_name)
+    scripts.check_installed()
+    asked = {
+        "query": dict(request.query_params),
+        "method": request.method,
+        "path": request.url.path.strip("/").split("/"),
+        "body": body,
+        "userCtx": user_of(request),
+    }
+    return lambda tree: scripts.filter(function, [tree.document(None)], asked)[0]
+
+
+ROUTES = [Route("/{db}/_changes", changes, methods=["GET", "POST"])]

@@ -1,0 +1,205 @@
+"""/{db}/_design/{design}/_view/{view}: what functions of design documents emit, and what it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from crdtdb.couchdb import Options, Trees, seq_now
+from crdtdb.couchdb.design_documents import ViewFunctions
+from crdtdb.couchdb.errors import bad_request, query_parse_error
+from crdtdb.database.queries.views import ViewIndex, ViewQuery
+from crdtdb.errors import InvalidInputError
+from crdtdb.http.context import designs_of, trees_of
+from crdtdb.http.json_io import ROWS_MAX, JSONAnswer, decimal, parsed_parameter, read_object, read_optional_object
+from crdtdb.http.paths import part
+from crdtdb.http.streaming import Writer, between, streamed
+from crdtdb.javascript import Function
+from crdtdb.query.definitions import DESIGN
+from crdtdb.query.selectors import ABSENT
+from crdtdb.store import ViewRow
+from crdtdb.threads import QUERIES, VIEWS
+
+_JSON = ("key", "startkey", "start_key", "endkey", "end_key", "keys")
+_IGNORED = ("stale", "stable", "sorted", "r", "partition", "callback", "attachments", "att_encoding_info", "conflicts")
+_KNOWN = (
+    *_JSON,
+    *_IGNORED,
+    "startkey_docid",
+    "start_key_doc_id",
+    "endkey_docid",
+    "end_key_doc_id",
+    "inclusive_end",
+    "descending",
+    "limit",
+    "skip",
+    "reduce",
+    "group",
+    "group_level",
+    "include_docs",
+    "update",
+    "update_seq",
+)
+
+
+async def view(request: Request) -> Response:
+    """GET or POST /{db}/_design/{design}/_view/{view} : rows in the order of their keys, or what they are reduced to."""
+    body = await read_optional_object(request) if request.method == "POST" else {}
+    asked = {**{name: parsed_parameter(request, name, _JSON) for name in request.query_params}, **body}
+    answer = _Answer(request, asked)
+    if answer.fresh:
+        await VIEWS.run(answer.index.update)
+    rows = answer.rows()
+    return await streamed(answer.duty, between(_opened(answer.head()), rows, lambda: b"\n]}\n"))
+
+
+def _opened(head: dict[str, Any]) -> bytes:
+    return orjson.dumps(head)[:-1] + (b"," if head else b"") + b'"rows":[\n'
+
+
+async def queries(request: Request) -> Response:
+    """POST /{db}/_design/{design}/_view/{view}/queries : several queries of one view, an answer for each."""
+    asked = (await read_object(request)).get("queries")
+    if not isinstance(asked, list) or not asked or not all(isinstance(one, dict) for one in asked):
+        raise bad_request("`queries` is an array of queries")
+    answers = [_Answer(request, one) for one in asked]
+
+    await VIEWS.run(answers[0].index.update)
+    results = (between(_opened(one.head()), one.rows(), lambda: b"\n]}") for one in answers)
+    return await streamed(VIEWS, between(b'{"results":[\n', results, lambda: b"\n]}\n"))
+
+
+class _Answer:
+    """One query of a view, read and checked."""
+
+    def __init__(self, request: Request, asked: Mapping[str, Any]) -> None:
+        self._trees: Trees = trees_of(request)
+        self._writer = Writer(self._trees.store)
+        self._asked = asked
+        for name in asked:
+            if name not in _KNOWN:
+                raise query_parse_error(f"{name[:80]!r} isn't a parameter of a view")
+        design = designs_of(request).get(self._trees.name, DESIGN + part(request, "design"))
+        functions: ViewFunctions = design.view(part(request, "view"))
+        self.index: ViewIndex = designs_of(request).view(self._trees.name, functions)
+        self.fresh = asked.get("update", "true") not in ("false", False)
+        self._include = self._flag("include_docs")
+        self._reduced = functions.reduce is not None and self._flag("reduce", True)
+        if self._flag("reduce") and functions.reduce is None:
+            raise query_parse_error("Reduce is invalid for map-only views.")
+        if self._reduced and self._include:
+            raise query_parse_error("`include_docs` is invalid for reduce")
+        self.duty = VIEWS if self._reduced and isinstance(functions.reduce, Function) else QUERIES
+        grouped = self._flag("group") or asked.get("group_level") is not None
+        if grouped and not self._reduced:
+            raise query_parse_error("Invalid use of grouping on a map view.")
+        if self._reduced and asked.get("keys") is not None and not self._flag("group"):
+            raise query_parse_error("Multi-key fetches for reduce views must use `group=true`")
+        try:
+            self.query = self._query()
+        except InvalidInputError as error:
+            raise query_parse_error(str(error)) from error
+
+    def _query(self) -> ViewQuery:
+        asked = self._asked
+        keys = asked.get("keys")
+        if keys is not None and not isinstance(keys, list):
+            raise bad_request("`keys` parameter must be an array.")
+        start = self._key("key", "startkey", "start_key")
+        end = self._key("key", "endkey", "end_key")
+        return ViewQuery(
+            start=start,
+            end=end,
+            start_id=self._text("startkey_docid", "start_key_doc_id") if start is not ABSENT else None,
+            end_id=self._text("endkey_docid", "end_key_doc_id") if end is not ABSENT else None,
+            inclusive_end=self._flag("inclusive_end", True) or "key" in asked,
+            descending=self._flag("descending"),
+            keys=tuple(keys) if keys is not None else None,
+            limit=self._number("limit"),
+            skip=self._number("skip") or 0,
+            group_level=None
+            if self._flag("group") and "group_level" not in asked
+            else self._number("group_level") or 0,
+        )
+
+    def _key(self, *names: str) -> Any:
+        return next((self._asked[name] for name in names if name in self._asked), ABSENT)
+
+    def _text(self, *names: str) -> str | None:
+        value = next((self._asked[name] for name in names if name in self._asked), None)
+        if value is not None and not isinstance(value, str):
+            raise query_parse_error(f"{names[0]} is a string")
+        return value
+
+    def _flag(self, name: str, default: bool = False) -> bool:
+        value = self._asked.get(name, default)
+        if value in ("true", "false"):
+            return bool(value == "true")
+        if not isinstance(value, bool):
+            raise query_parse_error(f"`{name}` is true or false")
+        return value
+
+    def _number(self, name: str) -> int | None:
+        given = self._asked.get(name)
+        value = decimal(given) if isinstance(given, str) else given
+        if given is not None and (type(value) is not int or value < 0):
+            raise query_parse_error(f'Invalid value for {name}: "{str(given)[:40]}"')
+        return min(value, ROWS_MAX) if value is not None else None
+
+    def head(self) -> dict[str, Any]:
+        """Return what stands before the rows."""
+        state = self.index.state
+        told: dict[str, Any] = {}
+        if not self._reduced:
+            told = {"total_rows": state.rows if state is not None else 0, "offset": self.query.skip}
+        if self._flag("update_seq"):
+            told["update_seq"] = seq_now(self._trees.store, self._trees.name)
+        return told
+
+    def rows(self) -> Iterator[Iterable[bytes]]:
+        """Yield the rows as JSON, each in pieces."""
+        if self._reduced:
+            return ((orjson.dumps({"key": one.key, "value": one.value}),) for one in self.index.reduced(self.query))
+        return (self._writer.pieces(self._row(one)) for one in self.index.rows(self.query))
+
+    def _row(self, row: ViewRow) -> dict[str, Any]:
+        shown: dict[str, Any] = {"id": row.id, "key": row.key, "value": row.value}
+        if self._include:
+            shown["doc"] = self._document(row)
+        return shown
+
+    def _document(self, row: ViewRow) -> dict[str, Any] | None:
+        """Return the row's document, or the one that its value links to by `_id`."""
+        linked = row.value.get("_id") if isinstance(row.value, dict) else None
+        tree = self._trees.find(linked if isinstance(linked, str) else row.id)
+        options = Options(
+            conflicts=self._flag("conflicts"), attachments=self._flag("attachments"), mark=self._writer.mark
+        )
+        return tree.document(None, options) if tree is not None and not tree.deleted else None
+
+
+async def design_info(request: Request) -> JSONAnswer:
+    """GET /{db}/_design/{design}/_info : which views a design document has, and how far each has come."""
+    trees, doc_id = trees_of(request), DESIGN + part(request, "design")
+    design = designs_of(request).get(trees.name, doc_id)
+    shown = {}
+    for name, functions in design.views.items():
+        state = trees.store.derived.view(trees.name, functions.signature)
+        shown[name] = {
+            "signature": functions.signature.hex(),
+            "rows": state.rows if state is not None else 0,
+            "behind": trees.store.collection(trees.name).seq - (state.seq if state is not None else 0),
+        }
+    return JSONAnswer({"name": part(request, "design"), "view_index": {"language": "javascript", "views": shown}})
+
+
+ROUTES = [
+    Route("/{db}/_design/{design}/_view/{view}", view, methods=["GET", "POST"]),
+    Route("/{db}/_design/{design}/_view/{view}/queries", queries, methods=["POST"]),
+    Route("/{db}/_design/{design}/_info", design_info, methods=["GET"]),
+]

@@ -1,0 +1,1 @@
+"""Majority locks without I/O: votes and leases."""

@@ -1,5 +1,0 @@
-"""JavaScript of design documents, in processes of its own: with no file, no network, little memory and little time."""
-
-from crdtdb.scripting.scripts import Emission, Function, Refusal, Scripts
-
-__all__ = ["Emission", "Function", "Refusal", "Scripts"]

@@ -1,0 +1,27 @@
+"""Identity and permissions: who makes a request, and what they may do."""
+
+from crdtdb.security.permissions import (
+    ACCESS,
+    ADMINISTRATORS_ONLY,
+    NOBODY_NAMED,
+    REPLICATOR,
+    USERS,
+    Level,
+    Permissions,
+    Principal,
+    check_security,
+    level_of,
+)
+
+__all__ = [
+    "ACCESS",
+    "ADMINISTRATORS_ONLY",
+    "NOBODY_NAMED",
+    "REPLICATOR",
+    "USERS",
+    "Level",
+    "Permissions",
+    "Principal",
+    "check_security",
+    "level_of",
+]

@@ -1,0 +1,1 @@
+"""Commits: transactions, the catalogue and clock they change, and group commit."""

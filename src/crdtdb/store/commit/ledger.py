@@ -1,0 +1,206 @@
+"""What a store holds, over the rows of one commit: its collections, its node clock, and the log of live dots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from crdtdb.backends import Backend
+from crdtdb.causality import Actor, Dot, DotSet, Lineages, Session
+from crdtdb.documents import Schema, State
+from crdtdb.documents.catalogue import Catalogue
+from crdtdb.documents.local import LOCAL
+from crdtdb.errors import NotFoundError, SystemCollectionError
+from crdtdb.limits import SWEEP_MAX
+from crdtdb.store.large_documents import LargeDocuments
+from crdtdb.store.layout import keys
+from crdtdb.store.layout.batch import RowBatch
+from crdtdb.store.layout.index_rows import Indexes, Indexing
+from crdtdb.store.layout.records import StoreTables, encode_sweep
+from crdtdb.store.open_sequences import OpenSequences
+from crdtdb.store.root import CollectionStats, StoreRoot
+
+SYSTEM = "system."
+"""How the names of the collections begin that the database keeps for itself."""
+
+
+class Origin(NamedTuple):
+    """What a store gives its transactions: who writes, when, with which dice; its open texts; its schemas."""
+
+    actor: Actor
+    draw: Callable[[int], bytes]
+    stamp: Callable[[], int]
+    observe: Callable[[int], None]
+    sequences: OpenSequences
+    schemas: Mapping[int, Schema]
+    """By the numbers of collections, as far as somebody has read them."""
+    read_schema: Callable[[str, int, Callable[[bytes], bytes | None]], Schema]
+    session: Session
+    """The session in which the actor writes: that of this store since it was opened, or since it took the actor."""
+    large: LargeDocuments
+
+
+class Ledger(RowBatch):
+    """Collections and what is held, over the rows of one commit."""
+
+    def __init__(
+        self, backend: Backend, root: StoreRoot, tables: StoreTables, origin: Origin, indexes: Indexes
+    ) -> None:
+        super().__init__(backend)
+        self.indexing = Indexing(indexes)
+        self._tables, self._origin = tables, origin
+        self.root = root
+        self.touched: set[str] = set()
+        """The collections whose changes feed has new rows."""
+        self.swept: list[int] = []
+        """The numbers of collections of which something is left to be swept."""
+        self.named = False
+        """Whether a collection was made or dropped here, not received."""
+        self._seeding = False
+
+    # Collections
+
+    @contextmanager
+    def seeding(self) -> Iterator[None]:
+        """Let the database write to its own collections, whose names begin with `system.`; clients may only read them."""
+        self._seeding = True
+        try:
+            yield
+        finally:
+            self._seeding = False
+
+    def _check_writable(self, name: str, doc_id: str = "") -> None:
+        if name.startswith(SYSTEM) and not self._seeding and not doc_id.startswith(LOCAL):
+            raise SystemCollectionError(f"{name!r} is written by the database alone: it can be read, and nothing else")
+
+    def collection(self, name: str) -> CollectionStats:
+        """Return a collection that exists. Raises NotFoundError."""
+        found = self.root.collections.get(name)
+        if found is None:
+            raise NotFoundError(f"there is no collection {name!r}")
+        return found
+
+    def create(self, name: str) -> bool:
+        """Make a collection if it doesn't exist; return whether it didn't. Raises SystemCollectionError."""
+        if name in self.root.names:
+            return False
+        self._check_writable(name)
+        dot = self._next_dot()
+        self.advance(DotSet.of([dot]))
+        self.set_catalogue(self.root.catalogue.created(name, dot))
+        self.named = True
+        return True
+
+    def drop(self, name: str) -> None:
+        """Drop a collection with all its documents. Raises NotFoundError, SystemCollectionError."""
+        self.collection(name)
+        self._check_writable(name)
+        dot = self._next_dot()
+        self.advance(DotSet.of([dot]))
+        self.set_catalogue(self.root.catalogue.dropped(name, dot))
+        self.named = True
+
+    def set_catalogue(self, catalogue: Catalogue) -> None:
+        """Take over a catalogue: number what is new in it, and leave what is gone to the sweep."""
+        before = self.root
+        collections, next_number = dict(before.collections), before.next_number
+        for name, creations in before.names.items():
+            now = catalogue.names.get(name)
+            if now is None:
+                number = collections.pop(name).number
+                self.rows[keys.counts(number)] = None
+                self._sweep(number, None)
+                self.indexing.drop_all(self, number)
+            elif creations - now:
+                self._sweep(collections[name].number, name)
+        for name in catalogue.names:
+            if name not in collections:
+                collections[name] = CollectionStats(next_number)
+                next_number += 1
+                self.touched.add(name)
+        gone, new = set(before.catalogue.dots()), set(catalogue.dots())
+        self._log(gone - new, None)
+        self._log(new - gone, b"")
+        clock = before.clock | DotSet.of(sorted(new))  # in one order: a clock travels as it was put together
+        self.root = StoreRoot(
+            clock,
+            catalogue.names,
+            catalogue.marks,
+            catalogue.context - clock,
+            collections,
+            next_number,
+            before.stable,
+            before.lineages,
+        )
+
+    def _sweep(self, number: int, name: str | None) -> None:
+        self.rows[keys.sweep(number)] = encode_sweep(name, b"")
+        self.swept.append(number)
+
+    def _next_index(self) -> int:
+        number = self.root.next_number
+        self.root = replace(self.root, next_number=number + 1)
+        return number
+
+    # What is held
+
+    def learn_sweep(self, name: str, sweep: int) -> None:
+        """Take over how far another store has collected whole documents."""
+        collection = self.root.collections.get(name)
+        sweep = min(sweep, SWEEP_MAX)
+        if collection is not None and sweep > collection.sweep:
+            self.root = self.root.counting(name, replace(collection, sweep=sweep))
+
+    @property
+    def actor(self) -> Actor:
+        """The actor that the store writes as."""
+        return self._origin.actor
+
+    def learn_lineages(self, lineages: Lineages) -> None:
+        """Take over in which sessions others wrote."""
+        if lineages is not self.root.lineages:
+            self.root = replace(self.root, lineages=lineages)
+
+    def begin_session(self) -> bool:
+        """Note the session in which this store writes, if something was written in it; return whether it has begun."""
+        actor, session = self._origin.actor, self._origin.session
+        begun = self.root.clock.highest(actor) >= session.first
+        if begun:
+            self.learn_lineages(self.root.lineages.put(actor, self.root.lineages.of(actor).begun(session)))
+        return begun
+
+    def reach_cut(self, cut: DotSet) -> None:
+        """Take note of what every member has. It never moves back."""
+        if not self.root.stable >= cut:
+            self.root = replace(self.root, stable=self.root.stable | cut)
+
+    def stamp(self) -> int:
+        """Return the hybrid logical clock: later than all that was written or received here."""
+        return self._origin.stamp()
+
+    def observe(self, stamp: int) -> None:
+        """Let the clock of this store's stamps follow one made elsewhere."""
+        self._origin.observe(stamp)
+
+    def advance(self, dots: DotSet) -> None:
+        """Count these dots as held: their effect is here."""
+        self.root = self.root.at(self.root.clock | dots)
+
+    def _log_changed(self, before: State, after: State, place: bytes) -> None:
+        """Log what lives now and didn't, and remove from the log what doesn't live any more."""
+        root, living = before.dots(), set(after.dots())
+        if root:
+            self._log(set(root) - living, None)
+            living.difference_update(root)
+        self._log(living, place)
+
+    def _log(self, dots: Iterable[Dot], value: bytes | None) -> None:
+        rows, number = self.rows, self._tables.actor_number
+        for actor, counter in sorted(dots):
+            rows[keys.log(number(actor), counter)] = value
+
+    def _next_dot(self) -> Dot:
+        return Dot(self._origin.actor, self.root.clock.highest(self._origin.actor) + 1)

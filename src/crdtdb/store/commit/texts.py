@@ -1,0 +1,113 @@
+"""The texts and lists of one transaction: which are open, as it leaves them, and the rows of what they gained."""
+
+from __future__ import annotations
+
+from crdtdb.crdts import Address, GapError, Journal, Sequence, join_vectors, kind_of, within
+from crdtdb.documents import State, Write
+from crdtdb.errors import TooLargeError
+from crdtdb.limits import SEQUENCE_BYTES_MAX
+from crdtdb.store.layout import keys
+from crdtdb.store.layout.batch import Rows
+from crdtdb.store.layout.journals import JournalRows, Scan, is_to_fold
+from crdtdb.store.layout.records import StoreTables
+from crdtdb.store.open_sequences import Open, OpenSequences, Slot
+
+_FEW = 4
+"""Texts and lists of a document of which nobody need count the bytes unless one of them is large."""
+
+
+class Texts:
+    """`opened` are those that the transaction opened, as it leaves them; `grown` the journals that may have much to fold."""
+
+    def __init__(self, tables: StoreTables, scan: Scan, sequences: OpenSequences, writer: bytes) -> None:
+        """`scan` yields rows as the transaction sees them; `sequences` are those that the store has open.
+
+        `writer` signs what is edited here.
+        """
+        self._tables, self._scan, self._sequences, self._writer = tables, scan, sequences, writer
+        self.opened: dict[Slot, Open] = {}
+        self.grown: list[tuple[str, str, Address]] = []
+
+    def journal(self, number: int, raw: bytes, address: Address) -> JournalRows:
+        """Return a journal's rows."""
+        return JournalRows(keys.journal(keys.journals(number, raw), address), self._tables, self._scan)
+
+    def open(self, number: int, raw: bytes, address: Address, journal: Journal, writer: bytes) -> Sequence:
+        """Open one for an edit: the one that is open already, or made from its rows and what is at hand.
+
+        Raises GapError if the journal is of an earlier time, and what it was then has been folded since.
+        """
+        slot = (number, raw, address)
+        if not journal.updates:
+            mine = self.opened.pop(slot, None)
+            if mine is not None and mine.vector == journal.vector and mine.writer == writer:
+                return mine.sequence
+            found = self._sequences.take(slot, journal.vector, writer) if mine is None else None
+            if found is not None:
+                return found
+        contents, held = self.journal(*slot).contents(journal.vector)
+        if not within(join_vectors(held, journal.highest()), journal.vector):
+            raise GapError("the journal of the text or list has been folded: what it was then isn't known any more")
+        return Sequence(kind_of(address), [*contents, *journal.contents()], writer)
+
+    def look(self, slot: Slot, journal: Journal) -> Sequence:
+        """Return one to be read, as this transaction leaves it, which stays open as it is."""
+        mine = self.opened.get(slot)
+        if mine is not None and mine.vector == journal.vector:
+            return mine.sequence
+        contents, _ = self.journal(*slot).contents(journal.vector)
+        return Sequence(kind_of(slot[2]), [*contents, *journal.contents()], self._writer)
+
+    def keep(self, slot: Slot, name: str, before: Journal, journal: Journal) -> Rows:
+        """Return the rows of what a journal gained, and let the text or list that is open take it over."""
+        if is_to_fold(journal):
+            self.grown.append((name, slot[1].decode(), slot[2]))
+        if not journal.snapshots:
+            self._follow(slot, before, journal)
+        return self.journal(*slot).write(journal)
+
+    def leave(self, number: int, raw: bytes, after: State, write: Write) -> None:
+        """Take note of those that a write opened, as it leaves them."""
+        for address, sequence in write.opened.items():
+            slot, journal = (number, raw, address), after.journals.get(address)
+            if journal is None or address in write.derived:
+                self.opened.pop(slot, None)
+                continue
+            self.opened[slot] = Open(sequence, journal.vector, write.writer, sequence.size)
+
+    def _follow(self, slot: Slot, before: Journal, journal: Journal) -> None:
+        """Let an open text or list take over updates that others wrote."""
+        opened = self.opened.pop(slot, None)
+        if opened is None:
+            sequence = self._sequences.take(slot, before.vector, self._writer)
+        else:
+            sequence = opened.sequence if opened.vector == before.vector else None
+        if sequence is not None:
+            for content in journal.contents():
+                sequence.apply(content)
+            self.opened[slot] = Open(sequence, journal.vector, self._writer, sequence.size)
+
+    def check_size(self, number: int, raw: bytes, before: State, after: State, write: Write) -> None:
+        """Raise TooLargeError if a write, of which nothing is kept yet, makes them larger than a document's may be.
+
+        What was merged may be so already; then something may still be taken away.
+        """
+        large = any(sequence.size > SEQUENCE_BYTES_MAX // 4 for sequence in write.opened.values())
+        if not large and (not write.opened or len(after.journals) <= _FEW):
+            return
+        size = sum(self.journal(number, raw, address).size() for address in after.journals)
+        size += sum(len(one.content) for journal in after.journals.values() for one in journal.updates.values())
+        if size > SEQUENCE_BYTES_MAX and self._grows(number, raw, before, write):
+            raise TooLargeError(
+                f"the texts and lists of document {raw.decode()!r}, with those of its earlier lives, would have "
+                f"{size:,} bytes, the limit is {SEQUENCE_BYTES_MAX:,}: put the rest into another document"
+            )
+
+    def _grows(self, number: int, raw: bytes, before: State, write: Write) -> bool:
+        """Whether a write leaves more in the texts and lists that it opened than there was."""
+        held = 0
+        for address in write.opened:
+            if address in before.journals:
+                contents, _ = self.journal(number, raw, address).contents(before.journals[address].vector)
+                held += Sequence(kind_of(address), contents, self._writer).length
+        return sum(sequence.length for sequence in write.opened.values()) > held

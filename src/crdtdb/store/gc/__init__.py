@@ -1,0 +1,1 @@
+"""Garbage collection: tombstones, expired history, and rows of dropped collections."""

@@ -1,0 +1,117 @@
+"""What lets go of what nobody needs any more: slice by slice, each a commit of its own, while everything else goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from crdtdb.backends import Backend
+from crdtdb.causality import EMPTY, DotSet
+from crdtdb.clock import WallClock
+from crdtdb.store.commit.transaction import Transaction
+from crdtdb.store.gc.compaction import let_go, look
+from crdtdb.store.gc.tombstones import Told, collect_slice
+from crdtdb.store.layout import keys
+from crdtdb.store.layout.records import StoreTables
+from crdtdb.store.root import StoreRoot
+
+T = TypeVar("T")
+
+_RECLAIM_DOCUMENTS = 10_000
+_NEVER = 1 << 62
+
+
+class Submit(Protocol):
+    """Runs work in a transaction, and returns when it is committed."""
+
+    def __call__(self, work: Callable[[Transaction], T]) -> T: ...
+
+
+class Collector:
+    """Collects documents that every member has, expires and compacts old revisions, and gives the space back."""
+
+    def __init__(
+        self, rows: Backend, tables: StoreTables, submit: Submit, root: Callable[[], StoreRoot], wall: WallClock
+    ) -> None:
+        """`held` returns what was committed last."""
+        self._rows, self._tables, self._submit, self._root, self._wall = rows, tables, submit, root, wall
+        self._collect_from: bytes | None = b""
+        self._passes = self._reclaimed_at = 0
+        self.unheld = EMPTY
+        """What documents that wait for collection have seen, and the store didn't hold when they were looked at."""
+        self.collected = 0
+        """How many times a document gave something up since the store was opened."""
+
+    def reach_cut(self, cut: DotSet) -> None:
+        """Take note of what every member of the cluster has, durably."""
+        if not self._root().stable >= cut:
+            self._submit(lambda transaction: transaction.reach_cut(cut))
+            self._collect_from, self._passes = b"", self._passes + 1
+
+    def lose(self, dots: DotSet) -> None:
+        """Count dots as held that nobody holds, and that nobody will ever write again. Rule 10."""
+        self._submit(lambda transaction: transaction.advance(dots))
+        self.unheld -= dots
+
+    def collect(self, told: Told, again: bool = False, grace: float = 0.0) -> bool:
+        """Remove a slice of what is stable and nobody needs; return whether there is more to look at.
+
+        A pass begins when the cut has moved, or with `again`. Tombstones younger than `grace` seconds stay.
+        """
+        if again and self._collect_from is None:
+            self._collect_from = b""
+        start, this_pass = self._collect_from, self._passes
+        if start is None:
+            return False
+        since = self._wall() - int(grace * 1000) if grace else _NEVER
+        done = self._submit(
+            lambda transaction: collect_slice(transaction, self._rows, self._tables, told, since, start)
+        )
+        if self._passes == this_pass:  # else the cut has moved meanwhile, and a pass begins anew
+            self._collect_from = done.after
+        self.collected += done.collected
+        self.unheld |= done.unheld
+        return self._collect_from is not None
+
+    @property
+    def wants_space(self) -> bool:
+        """Whether so much was collected that the backend should give the space back."""
+        return self._collect_from is None and self.collected - self._reclaimed_at >= _RECLAIM_DOCUMENTS
+
+    def reclaim(self) -> None:
+        """Let the backend give back the space of what was removed, if it knows how. May take long; everything else goes on."""
+        self._reclaimed_at = self.collected
+        reclaim = getattr(self._rows, "reclaim", None)
+        if reclaim is not None:
+            reclaim()
+
+    def waiting(self, most: int) -> tuple[int, int]:
+        """Return how many documents wait to give something up, for a dot to be stable and for clients, to `most` each."""
+        return (
+            sum(1 for _ in islice(self._rows.scan(*keys.rest(b"g")), most)),
+            sum(1 for _ in islice(self._rows.scan(*keys.rest(b"G")), most)),
+        )
+
+    def compact(self, name: str) -> None:
+        """Let go of the values of a collection's replaced revisions, bit by bit, while everything else goes on."""
+        after: bytes | None = b""
+        while after is not None:
+            after = self._let_go(name, after, None)
+
+    def expire(self, name: str, after: bytes, seconds: float) -> bytes | None:
+        """Let go of values of revisions that were replaced, are stable, and older than so many seconds: of some of them.
+
+        Begins at the key `after`, b"" for all; returns where to go on, None if there are no more.
+        """
+        return self._let_go(name, after, self._wall() - int(seconds * 1000))
+
+    def _let_go(self, name: str, after: bytes, before: int | None) -> bytes | None:
+        root = self._root()
+        collection = root.collections.get(name)
+        if collection is None:
+            return None
+        due = look(self._rows, self._tables, collection.number, root.stable, after, before)
+        if due:
+            self._submit(lambda transaction: let_go(transaction, self._tables, name, collection.number, due))
+        return due.after

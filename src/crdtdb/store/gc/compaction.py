@@ -1,0 +1,102 @@
+"""Compaction: the values of replaced revisions go, their names stay; and with them the contents that nobody else has.
+
+Local to a store, and asked for by an operator, or by the age that is configured: what goes can't be read here by its revision
+any more, nor serve as the common ancestor of a three-way merge.
+
+Looking holds up nobody: it reads what is committed. What it finds is then let go in a commit, which looks again at the little
+that may have changed, and is over in milliseconds: writers wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import NamedTuple
+
+from crdtdb.backends import Reader
+from crdtdb.causality import DotSet
+from crdtdb.documents.local import LOCAL
+from crdtdb.documents.stamps import milliseconds
+from crdtdb.store.commit.transaction import Transaction
+from crdtdb.store.layout import keys
+from crdtdb.store.layout.records import Past, StoreTables, decode_past, encode_past
+
+_ROWS_LOOKED_AT = 1_000
+_REVISIONS_IN_A_COMMIT = 100
+_DOCUMENTS_IN_A_COMMIT = 20
+
+
+class Due(NamedTuple):
+    """What a look found. `after` is the key to go on from, None at the end."""
+
+    revisions: dict[bytes, list[bytes]]
+    """The keys of revisions whose values can go, by the ids of their documents."""
+    attached: list[bytes]
+    """The ids of documents with attachments, some of which they may not have any more."""
+    after: bytes | None
+
+    def __bool__(self) -> bool:
+        return bool(self.revisions or self.attached)
+
+
+def look(
+    rows: Reader, tables: StoreTables, collection: int, stable: DotSet, after: bytes, before: int | None = None
+) -> Due:
+    """Look at some of a collection's replaced revisions, and then at its attachments, from the key `after` on.
+
+    With `before`, in milliseconds since 1970, only what was written before, and is stable, can go.
+    """
+    due = Due({}, [], None)
+    found = 0
+    for seen, (key, value) in enumerate(_walk(rows, collection, after), 1):
+        raw = _id_in(key)
+        if key[:1] == b"q":
+            if raw not in due.attached:
+                due.attached.append(raw)
+        elif not raw.startswith(LOCAL.encode()):  # whose older values still hold until the newest is served
+            past = decode_past(key, value, keys.history(collection, raw), tables)
+            if past.text is not None and (before is None or _is_old(past, stable, before)):
+                due.revisions.setdefault(raw, []).append(key)
+                found += 1
+        full = found >= _REVISIONS_IN_A_COMMIT or len(due.attached) >= _DOCUMENTS_IN_A_COMMIT
+        if full or seen >= _ROWS_LOOKED_AT:
+            return due._replace(after=key + b"\0")
+    return due
+
+
+def _walk(rows: Reader, collection: int, after: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the rows of replaced revisions, then those of references to contents, each document's together."""
+    parts = []
+    for prefix in (keys.history(collection, b"")[:5], keys.references(collection, b"")[:5]):
+        start, stop = keys.rest(prefix)
+        if after < stop:
+            parts.append(rows.scan(max(start, after), stop))
+    return chain.from_iterable(parts)
+
+
+def _id_in(key: bytes) -> bytes:
+    return key[7 : 7 + int.from_bytes(key[5:7], "big")]
+
+
+def _is_old(past: Past, stable: DotSet, before: int) -> bool:
+    return past.dot is not None and past.dot in stable and milliseconds(past.stamp) < before
+
+
+def let_go(transaction: Transaction, tables: StoreTables, name: str, collection: int, due: Due) -> None:
+    """Let go of what a look found, if the collection is still the one that was looked at."""
+    now = transaction.root.collections.get(name)
+    if now is None or now.number != collection:
+        return
+    for raw, found in due.revisions.items():
+        leaves = {leaf.rev for leaf in transaction.load(name, raw.decode()).state.leaves.values()}
+        history = keys.history(collection, raw)
+        for key in found:
+            value = transaction.get(key)
+            past = decode_past(key, value, history, tables) if value is not None else None
+            if past is not None and past.text is not None and past.rev not in leaves:
+                transaction.rows[key] = encode_past(past.parent, tables, past.deleted, past.stamp, past.dot)
+    for raw in due.attached:
+        texts = [body.text for body in transaction.load(name, raw.decode()).state.bodies.values()]
+        history = keys.history(collection, raw)
+        older = (decode_past(key, value, history, tables).text for key, value in transaction.scan(*keys.rest(history)))
+        transaction.contents.keep_only(collection, raw, [*texts, *(text for text in older if text is not None)])

@@ -1,0 +1,1 @@
+"""Keys and rows: how the store lays out its bytes."""

@@ -1,0 +1,228 @@
+"""The contents of attachments: bytes under the digest of them, kept once, in pieces.
+
+    A sha256                   [blob, md5, length]
+    b blob piece#              a piece of `PIECE_BYTES`
+    r sha256 collection# id    a reference: the document, or one of its older revisions, has this content
+    q collection# length id sha256
+                               the same reference, found from the document
+    u blob                     an upload to which nobody refers yet: its sha256, or empty while it is under way
+
+A document is only kept together with its contents: whoever saves one whose content isn't here is refused, with the names of
+what is missing. So the node clock never covers a write without its attachments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from crdtdb.backends import Reader
+from crdtdb.documents.attachments import Content, contents_in
+from crdtdb.errors import CrdtdbError
+from crdtdb.store.layout import keys
+from crdtdb.store.layout.batch import Rows
+from crdtdb.store.layout.rows import decode_row, encode_row
+
+PIECE_BYTES = 256 * 1024
+_BLOB_BYTES = 16
+
+Get = Callable[[bytes], bytes | None]
+Scan = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
+
+
+class ContentMissingError(CrdtdbError):
+    """A document can't be kept, because contents of its attachments aren't here: fetch these first."""
+
+    def __init__(self, missing: list[Content]) -> None:
+        super().__init__(f"{len(missing)} contents of attachments aren't here")
+        self.missing = missing
+
+
+class Kept(NamedTuple):
+    """A content that is here."""
+
+    blob: bytes
+    content: Content
+
+
+def find(get: Get, sha256: bytes) -> Kept | None:
+    """Return where a content is kept, None if it isn't."""
+    value = get(keys.content(sha256))
+    if value is None:
+        return None
+    blob, md5, length = decode_row(value)
+    return Kept(blob, Content(sha256, md5, length))
+
+
+def pieces(get: Get, kept: Kept, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    """Yield the bytes of a content from `start` to `stop`."""
+    end = kept.content.length if stop is None else min(stop, kept.content.length)
+    for number in range(start // PIECE_BYTES, -(-end // PIECE_BYTES) if end > start else 0):
+        piece = get(keys.piece(kept.blob, number)) or b""
+        first = number * PIECE_BYTES
+        yield piece[max(0, start - first) : end - first]
+
+
+class Digesting:
+    """Counts and digests bytes as they come."""
+
+    def __init__(self) -> None:
+        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        self.length = 0
+
+    def update(self, data: bytes) -> None:
+        """Take more."""
+        self._sha256.update(data)
+        self._md5.update(data)
+        self.length += len(data)
+
+    @property
+    def content(self) -> Content:
+        """What came so far."""
+        return Content(self._sha256.digest(), self._md5.digest(), self.length)
+
+
+def content_of(data: bytes) -> Content:
+    """Return the digests of some bytes."""
+    digesting = Digesting()
+    digesting.update(data)
+    return digesting.content
+
+
+class Contents:
+    """Contents and references as one transaction sees and changes them."""
+
+    def __init__(self, get: Get, scan: Scan, rows: Callable[[], Rows], draw: Callable[[int], bytes]) -> None:
+        """`rows` returns the rows that the transaction is to write."""
+        self._get, self._scan, self._rows, self._draw = get, scan, rows, draw
+
+    def add(self, data: bytes) -> Content:
+        """Keep some bytes, unless they are here already."""
+        content = content_of(data)
+        if find(self._get, content.sha256) is None:
+            blob = self._draw(_BLOB_BYTES)
+            rows = self._rows()
+            for number in range(-(-len(data) // PIECE_BYTES)):
+                rows[keys.piece(blob, number)] = data[number * PIECE_BYTES : (number + 1) * PIECE_BYTES]
+            rows[keys.content(content.sha256)] = encode_row([blob, content.md5, content.length])
+            rows[keys.upload(blob)] = content.sha256
+        return content
+
+    def adopt(self, blob: bytes, content: Content) -> None:
+        """Keep what was uploaded, or let go of it if it is here already."""
+        if find(self._get, content.sha256) is None:
+            self._rows()[keys.content(content.sha256)] = encode_row([blob, content.md5, content.length])
+            self._rows()[keys.upload(blob)] = content.sha256
+        else:
+            self.discard(blob)
+
+    def forget(self, data: bytes) -> None:
+        """Let go of bytes that were added, if no document came to refer to them."""
+        kept = find(self._get, content_of(data).sha256)
+        if kept is not None:
+            self._rows()[keys.upload(kept.blob)] = None
+            self._release(kept.content.sha256)
+
+    def unless_referred(self, blob: bytes, content: Content) -> None:
+        """Let go of an upload that nobody refers to."""
+        kept = find(self._get, content.sha256)
+        if kept is None or kept.blob != blob:
+            self.discard(blob)
+        elif self._get(keys.upload(blob)) is not None:
+            self._rows()[keys.upload(blob)] = None
+            self._release(content.sha256)
+
+    def discard(self, blob: bytes) -> None:
+        """Remove the pieces of an upload."""
+        rows = self._rows()
+        rows[keys.upload(blob)] = None
+        for key, _ in self._scan(*keys.rest(keys.pieces(blob))):
+            rows[key] = None
+
+    def refer(self, number: int, raw: bytes, texts: Iterable[bytes]) -> None:
+        """Note that a document has the contents of these bodies. Raises ContentMissingError."""
+        missing: list[Content] = []
+        for text in texts:
+            for content in contents_in(text):
+                kept = find(self._get, content.sha256)
+                if kept is None:
+                    missing.append(content)
+                    continue
+                self._rows()[keys.upload(kept.blob)] = None
+                self._rows()[keys.reference(content.sha256, number, raw)] = b""
+                self._rows()[keys.references(number, raw) + content.sha256] = b""
+        if missing:
+            raise ContentMissingError(missing)
+
+    def keep_only(self, number: int, raw: bytes, texts: Iterable[bytes]) -> None:
+        """Note that a document has the contents of these bodies and no others; let go of what nobody has any more."""
+        wanted = {content.sha256 for text in texts for content in contents_in(text)}
+        beginning = keys.references(number, raw)
+        for key, _ in list(self._scan(*keys.rest(beginning))):
+            sha256 = key[len(beginning) :]
+            if sha256 not in wanted:
+                self._rows()[key] = None
+                self._rows()[keys.reference(sha256, number, raw)] = None
+                self._release(sha256)
+
+    def _release(self, sha256: bytes) -> None:
+        if next(self._scan(*keys.rest(keys.referring(sha256))), None) is None:
+            kept = find(self._get, sha256)
+            if kept is not None:
+                self._rows()[keys.content(sha256)] = None
+                self.discard(kept.blob)
+
+    def sweep(self) -> None:
+        """Remove the uploads to which nobody refers: what an earlier process left unfinished."""
+        for key, sha256 in list(self._scan(*keys.rest(b"u"))):
+            self._rows()[key] = None
+            if not sha256:
+                self.discard(key[1:])
+            else:
+                self._release(sha256)
+
+
+class Upload:
+    """A content on its way in: written piece by piece, with one piece in memory."""
+
+    def __init__(self, write: Callable[[Rows], None], draw: Callable[[int], bytes]) -> None:
+        """`write` commits rows."""
+        self.blob = draw(_BLOB_BYTES)
+        self._write, self._digesting = write, Digesting()
+        self._waiting = bytearray()
+        self._number = 0
+
+    @property
+    def content(self) -> Content:
+        """What came so far."""
+        return self._digesting.content
+
+    @property
+    def length(self) -> int:
+        """How many bytes came so far."""
+        return self._digesting.length
+
+    def add(self, data: bytes) -> None:
+        """Take more bytes."""
+        self._digesting.update(data)
+        self._waiting += data
+        while len(self._waiting) >= PIECE_BYTES:
+            self._put(bytes(self._waiting[:PIECE_BYTES]))
+            del self._waiting[:PIECE_BYTES]
+
+    def finish(self) -> Content:
+        """Write what is left, and return what it is. It is to be adopted then, or discarded."""
+        if self._waiting:
+            self._put(bytes(self._waiting))
+            self._waiting.clear()
+        return self._digesting.content
+
+    def _put(self, piece: bytes) -> None:
+        self._write({keys.upload(self.blob): b"", keys.piece(self.blob, self._number): piece})
+        self._number += 1
+
+
+def remaining(rows: Reader) -> bool:
+    """Whether an earlier process left uploads."""
+    return next(iter(rows.scan(*keys.rest(b"u"))), None) is not None

@@ -1,0 +1,1 @@
+"""What a store sends to others and does with what it receives."""

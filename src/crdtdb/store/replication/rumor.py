@@ -1,0 +1,123 @@
+"""What a rumor tells of documents: their state now, the newest steps of their paths, the updates that no rumor told before."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from crdtdb.backends import Reader
+from crdtdb.causality import EMPTY, DotSet
+from crdtdb.crdts import Address, Vector
+from crdtdb.documents import Ancestor, Leaf, State
+from crdtdb.limits import RUMOR_ACTORS_MAX, RUMOR_BYTES_MAX, RUMOR_PATH_LINKS_MAX
+from crdtdb.store.layout import keys
+from crdtdb.store.layout.journals import JournalRows
+from crdtdb.store.layout.records import StoreTables, decode_record, read_chain
+from crdtdb.store.replication.exchange import path_until, successor
+from crdtdb.store.root import StoreRoot
+from crdtdb.wire.delta_batch import ParcelWriter, Steps
+
+_TOLD_MAX = 4_096
+
+
+class _Told(NamedTuple):
+    """What the last rumor of a document told."""
+
+    seen: DotSet
+    """The clock, as far as it concerned the document."""
+    generation: int
+    vectors: Mapping[Address, Vector]
+
+
+class RumorWriter:
+    """Makes the parcels of a store's rumors, and remembers of the newest fields what they have told."""
+
+    def __init__(self, tables: StoreTables) -> None:
+        self._tables = tables
+        self._told: OrderedDict[tuple[str, str], _Told] = OrderedDict()
+
+    def parcel(
+        self, rows: Reader, root: StoreRoot, documents: Iterable[tuple[str, str]], brief: bool = False
+    ) -> list[object] | None:
+        """Return a parcel of documents, all read at one moment; None if none is left, or it would be too large.
+
+        The whole node clock goes along, as with a page. Of what was collected here nothing in a document tells; if its context
+        named some actors alone, a receiver could give up a deleted leaf and keep what that hides.
+
+        With `brief` a document with fields comes as the successor of what was told of it before. Whoever hasn't heard that
+        asks: a rumor may be lost, and then so is what builds on it.
+        """
+        writer = ParcelWriter()
+        if sum(1 for _ in root.clock.actors) > RUMOR_ACTORS_MAX:
+            return None
+        for name, doc_id in documents:
+            collection, raw = root.collections.get(name), doc_id.encode()
+            value = rows.get(keys.document(collection.number, raw)) if collection is not None else None
+            if collection is None or value is None:
+                continue
+            history = keys.history(collection.number, raw)
+            record = decode_record(value, root.clock, self._tables, rows.get, keys.document(collection.number, raw))
+            state = root.living(name, record.state)
+            if not state.leaves:
+                continue
+            before = self._told.pop((name, doc_id), None)
+            if state.fields or state.journals:
+                self._tell(name, doc_id, state, root)
+            state, links = self._fresh(rows, collection.number, doc_id, state, before)
+            steps, told = self._short_steps(history, rows, links), None
+            if brief and not record.residue:
+                told = successor(name, doc_id, state, steps, _known(state, before, root))
+            if told is not None:
+                writer.add_successor(name, doc_id, told, state.journals)
+            else:
+                writer.add(name, doc_id, state, record.residue, steps)
+        if not len(writer) or writer.size > RUMOR_BYTES_MAX:
+            return None
+        return writer.finish(root.clock)
+
+    def _tell(self, name: str, doc_id: str, state: State, root: StoreRoot) -> None:
+        """Remember what is being told of a document with fields."""
+        generation = max(leaf.rev.generation for leaf in state.leaves.values())
+        vectors = {address: journal.vector for address, journal in state.journals.items()}
+        self._told[name, doc_id] = _Told(root.clock.restrict(state.actors()), generation, vectors)
+        while len(self._told) > _TOLD_MAX:
+            self._told.popitem(last=False)
+
+    def _fresh(self, rows: Reader, number: int, doc_id: str, state: State, before: _Told | None) -> tuple[State, int]:
+        """Return a state with the updates of its journals that no rumor has told yet, and how long its paths need be.
+
+        Of a journal never told it is the newest update. Who lacks an earlier one can't take the rumor anyway, so the paths go
+        back no further than to what the last rumor told.
+        """
+        journals, links = {}, RUMOR_PATH_LINKS_MAX
+        for address, journal in state.journals.items():
+            root = JournalRows.of(rows, self._tables, number, doc_id.encode(), address)
+            told = before.vectors.get(address) if before is not None else None
+            journals[address] = root.newest(journal, max(state.leaves)) if told is None else root.since(journal, told)
+        if before is not None and before.vectors:
+            generation = max(leaf.rev.generation for leaf in state.leaves.values())
+            links = min(links, max(1, generation - before.generation) + 1)
+        return (replace(state, journals=journals) if journals else state), links
+
+    def _short_steps(self, history: bytes, rows: Reader, links: int) -> Steps:
+        def steps(leaf: Leaf) -> tuple[Sequence[Ancestor], bool]:
+            left = iter(range(1, links))
+            older = path_until(
+                lambda _: next(left, None) is None, lambda rev: read_chain(rows.get, self._tables, history, rev)
+            )
+            return older(leaf)
+
+        return steps
+
+
+def _known(state: State, before: _Told | None, root: StoreRoot) -> DotSet:
+    """Return the dots that those who hear of a document are expected to have seen.
+
+    That is what was told; of what never was, all but the last write where its texts and lists need that anyway.
+    """
+    if before is not None:
+        return before.seen
+    return root.clock - DotSet.of(state.leaves) if state.journals else EMPTY
