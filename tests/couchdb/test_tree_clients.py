@@ -13,6 +13,7 @@ import pytest
 import crdtdb
 from crdtdb import ConflictError, Database, NotFoundError
 from crdtdb.couchdb import Trees
+from crdtdb.database.pull import pull
 from crdtdb.documents import Rev
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.tree_client import TreeClient
@@ -123,6 +124,65 @@ def test_reading_brings_back_nothing_that_a_client_deletes(ada: Database, bob: D
     client.push(ada.store, "notes", DOC)
     settle([client], [ada, bob])
     assert bodies(ada) == bodies(bob) == []
+
+
+@pytest.mark.parametrize("run", range(16))  # which of the two merge revisions is the higher is chance
+def test_history_33_the_read_that_deleted(ada: Database, bob: Database, run: int) -> None:
+    """Both increment; ada's read has both edits to merge, bob's read his own alone. The next read joins the two revisions.
+
+    Of the one that it closes the author had seen every edit, as of one that a client deletes: the document was hidden by it,
+    and the read after that deleted it everywhere.
+    """
+    ada["notes"].put("d", {"b": run, "likes": crdtdb.Counter(0)})
+    meet(ada, bob)
+    like(ada)
+    like(bob)
+    pull(ada.store, bob.store)
+    for database in (ada, bob):
+        Trees(database.store, "notes").get("d")
+    meet(ada, bob)
+    client = TreeClient()
+    settle([client], [ada, bob])
+    assert list(client.live("d").values()) == [{"b": run, "likes": 2}]
+    assert ada["notes"].get("d")["likes"] == bob["notes"].get("d")["likes"] == 2
+
+
+@pytest.mark.parametrize("run", range(16))
+def test_a_client_that_deletes_what_was_joined_deletes_the_document(ada: Database, bob: Database, run: int) -> None:
+    """The client has read the revision with both edits; another read joins that to a second one, which shows no more."""
+    ada["notes"].put("d", {"b": run, "likes": crdtdb.Counter(0)})
+    meet(ada, bob)
+    like(ada)
+    like(bob)
+    pull(ada.store, bob.store)
+    client = TreeClient()
+    client.pull(ada.store, "notes", DOC)
+    Trees(bob.store, "notes").get("d")
+    meet(ada, bob)
+    Trees(bob.store, "notes").get("d")
+    (read,) = client.live("d")
+    client.delete("d", read)
+    client.push(ada.store, "notes", DOC)
+    settle([client], [ada, bob])
+    assert bodies(ada) == bodies(bob) == []
+
+
+def test_a_child_with_an_equal_value_survives_the_deletion_of_its_parent(ada: Database, bob: Database) -> None:
+    """A client wrote it: that the other deletes what both have read is no reason to hide it."""
+    writer, deleter = TreeClient(), TreeClient()
+    ada["notes"].put("d", {"b": 0})
+    like(ada)
+    meet(ada, bob)
+    for client in (writer, deleter):
+        client.pull(ada.store, "notes", DOC)
+    (read,) = writer.live("d")
+    child = writer.put("d", writer.live("d")[read], read)
+    writer.push(ada.store, "notes", DOC)
+    deleter.delete("d", read)
+    deleter.push(bob.store, "notes", DOC)
+    settle([writer, deleter], [ada, bob])
+    assert list(writer.live("d")) == [child]
+    assert bodies(ada) == bodies(bob) == [0]
 
 
 def test_an_edit_that_the_deleting_client_had_not_seen_lives(ada: Database, bob: Database) -> None:

@@ -56,7 +56,7 @@ from tests.sim.seeds import (
 )
 
 CORES = os.cpu_count() or 1
-LONG = [seed for seed in (*FAILED_LONG, *drawn("long", LONG_DRAWN)) if seed not in KNOWN_LONG]
+LONG = [seed for seed in dict.fromkeys((*FAILED_LONG, *drawn("long", LONG_DRAWN))) if seed not in KNOWN_LONG]
 SHORT = [*FAILED_SHORT, *drawn("short", SHORT_DRAWN)]
 INDEXED = [*FAILED_INDEXED, *drawn("indexed", INDEXED_DRAWN)]
 STEP = 5

@@ -83,6 +83,7 @@ def child_digest(
 
 
 _MERGE_MARK = "3e46ed00"
+_CLOSING_MARK = "c105ed00"
 
 
 def merge_digest(digest: str) -> str:
@@ -93,6 +94,19 @@ def merge_digest(digest: str) -> str:
 def is_merge(digest: str) -> bool:
     """Whether a digest is that of a merge revision, which has no author. One of an older version isn't known as that."""
     return digest.startswith(_MERGE_MARK)
+
+
+def closing_digest(parent: Rev) -> str:
+    """Return the digest of the deleted child by which a write that joins branches closes those that it doesn't continue.
+
+    It follows from the parent alone, so nodes that join the same close the same. Its mark says that nobody deleted it.
+    """
+    return _CLOSING_MARK + child_digest(parent, deleted=True, body=None)[len(_CLOSING_MARK) :]
+
+
+def is_closing(digest: str) -> bool:
+    """Whether a digest is that of a closed branch, whose content lives on in another. One of an older version isn't known."""
+    return digest.startswith(_CLOSING_MARK)
 
 
 def first_digest(body: bytes, sweep: int) -> bytes:

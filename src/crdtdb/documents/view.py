@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from crdtdb.causality import Dot
 from crdtdb.crdts import heads
 from crdtdb.documents.alternatives import is_disputed
-from crdtdb.documents.revisions import DIGEST_BYTES, Ancestry, Rev
+from crdtdb.documents.revisions import DIGEST_BYTES, Ancestry, Rev, is_closing, is_merge
 from crdtdb.documents.state import Leaf, State
 
 NO_BODY = b"{}"
@@ -269,9 +269,10 @@ def _closed(state: State, leaves: list[VisibleLeaf]) -> list[VisibleLeaf]:
     """Return the live leaves that bring nothing to deleted ones: those knew the body, and have seen every edit of fields.
 
     A merge revision is made by reading. A client that deletes what it was made of closes it too, without knowing its name.
+    A deleted leaf that a write left under a branch which it joined to its own closes nothing: the write goes on with all of it.
     """
-    deleted = [one for one in leaves if one.leaf.deleted]
-    doubtful = [one for one in leaves if not one.leaf.deleted and one.leaf.body_rev != one.leaf.rev]
+    deleted = [one for one in leaves if one.leaf.deleted and not is_closing(one.leaf.rev.digest)]
+    doubtful = [one for one in leaves if not one.leaf.deleted and is_merge(one.leaf.rev.digest)]
     if not deleted or not doubtful:
         return []
     newest = heads(state.fields)

@@ -55,7 +55,7 @@ from crdtdb.documents.fields import (
     remove_fields,
 )
 from crdtdb.documents.groups import Sight, group, is_revived, seen_among, twins
-from crdtdb.documents.revisions import NO_PATH, Ancestry, Rev, child_digest, is_merge
+from crdtdb.documents.revisions import NO_PATH, Ancestry, Rev, child_digest, closing_digest, is_merge
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, DocumentView, VisibleLeaf, view
 from crdtdb.errors import ConflictError, NotFoundError
@@ -519,7 +519,7 @@ def closing(state: State, write: Write, target: VisibleLeaf | None, replaced: Ma
         context = context.add(dot)
         latest = clock_of([other.clock], [latest], dot, context)
         leaves[dot] = Leaf(
-            Rev(other.rev.next_generation, child_digest(other.rev, deleted=True, body=None)),
+            Rev(other.rev.next_generation, closing_digest(other.rev)),
             other.path.extended(other.rev.digest, other_dot),
             latest,
             True,
