@@ -87,6 +87,10 @@ class ClusterPort(Protocol):
         """Who follows changes."""
         ...
 
+    def all_speak(self, minor: int) -> bool:
+        """Return whether no connected member speaks an older minor version of the protocol."""
+        ...
+
     def why_refused(self, certified: PeerIdentity) -> str | None:
         """Return why a certificate doesn't count (any more), None if it does."""
         ...

@@ -248,7 +248,12 @@ def furnish_system(store: Store, name: str) -> None:
             "by": "ada",
         },
         ("system.access", "notes"): {"admins": {"names": ["ada"], "roles": []}, "members": nobody, "readers": nobody},
-        ("system.users", "bob"): {"salt": "00" * 16, "hash": "11" * 32, "scheme": "scrypt", "roles": ["editors"]},
+        ("system.users", "bob"): {
+            "salt": "00" * 16,
+            "hash": "11" * 32,
+            "scheme": "scrypt:16384:8:1",
+            "roles": ["editors"],
+        },
         ("system.replicator", "job"): {"source": "notes", "target": "tasks", "continuous": True},
     }
     for (collection, doc_id), body in documents.items():

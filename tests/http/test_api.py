@@ -22,7 +22,7 @@ from crdtdb.http.app import make_app
 from crdtdb.limits import REQUEST_BYTES_MAX
 from crdtdb.locks.leases import Lease, Stage
 from crdtdb.security.peer import PeerIdentity
-from crdtdb.wire.messages import Ticket
+from crdtdb.wire.messages import MINOR, Ticket
 from tests.json_posts import ASYNC_HOOKS
 
 pytestmark = pytest.mark.anyio
@@ -96,6 +96,11 @@ class Cluster:
     def __init__(self) -> None:
         self.locks = Locks()
         self.subscriptions = Subscriptions("n1")
+
+    oldest_minor = MINOR
+
+    def all_speak(self, minor: int) -> bool:
+        return self.oldest_minor >= minor
 
     def why_refused(self, certified: PeerIdentity) -> str | None:
         return "the certificate was revoked" if certified.serial in self.revoked else None

@@ -73,6 +73,10 @@ class ClusterStatus:
         """Whether the node is about to end."""
         return self._engine.stopping
 
+    def all_speak(self, minor: int) -> bool:
+        """Return whether no connected member speaks an older minor version of the protocol."""
+        return all(link.minor >= minor for link in list(self._engine.links.ways.values()))
+
     def why_refused(self, certified: PeerIdentity) -> str | None:
         """Return why a certificate doesn't count (any more), None if it does."""
         return self._access.why_refused(certified)

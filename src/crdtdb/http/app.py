@@ -46,7 +46,8 @@ from crdtdb.http.resources import replications as replicate
 from crdtdb.javascript import Scripts
 from crdtdb.limits import ATTACHMENT_BYTES_MAX
 from crdtdb.security import Permissions
-from crdtdb.security.users import Users
+from crdtdb.security.users import COST, FIRST_COST, Users
+from crdtdb.wire.messages import SCHEMES_SINCE
 
 RESOURCES = (
     openapi,
@@ -99,7 +100,8 @@ def make_app(
     `attachment_bytes_max` bytes. JavaScript of design documents runs by `scripts`, which whoever gives them closes.
     With `logins` users may come by a password, without a certificate.
     """
-    permissions, users = Permissions(database.store), Users(database.store)
+    permissions = Permissions(database.store)
+    users = Users(database.store, cost=lambda: COST if cluster.all_speak(SCHEMES_SINCE) else FIRST_COST)
     served = [asking_first(route, permissions) for route in all_routes()]
     shortcuts = [asking_first(route, permissions) for route in documents.SHORTCUTS]
     app = Starlette(

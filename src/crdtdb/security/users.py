@@ -28,8 +28,9 @@ from crdtdb.security.addresses import block_of
 from crdtdb.store import Store
 
 SESSION_SECONDS = 600
-_COST, _BLOCK, _PARALLEL = 2**14, 8, 1
-_MEMORY = 64 * 1024 * 1024
+_MEMORY_BYTES_MAX = 64 * 1024 * 1024
+_WORK_MAX = 2**20
+"""Blocks that a password may cost to hash: about two seconds."""
 _SALT_BYTES = 16
 _HASH_BYTES = 32
 _AT_A_TIME = 2
@@ -45,6 +46,40 @@ _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _NOBODY: Mapping[str, Any] = {"salt": "00" * _SALT_BYTES, "hash": "00" * _HASH_BYTES, "roles": []}
 
 
+class Cost(NamedTuple):
+    """Parameters of scrypt: `n` rows of `r` blocks of 128 bytes, filled `p` times."""
+
+    n: int
+    r: int
+    p: int
+
+    @classmethod
+    def of(cls, scheme: object) -> Cost:
+        """Read the `scheme` of a user's document, such as "scrypt:32768:8:3". Raises InvalidDocumentError."""
+        if scheme is None:
+            return FIRST_COST
+        match = _SCHEME.fullmatch(scheme) if isinstance(scheme, str) else None
+        if match is None:
+            raise InvalidDocumentError(f"the scheme of a password is scrypt:N:R:P, not {str(scheme)[:80]!r}")
+        cost = cls(*map(int, match.groups()))
+        power_of_two = cost.n > 1 and cost.n & (cost.n - 1) == 0
+        if not power_of_two or cost.p < 1 or not 0 < 128 * cost.n * cost.r <= _MEMORY_BYTES_MAX // 2:
+            raise InvalidDocumentError(f"scrypt can't run with {scheme}: N is a power of two, 128·N·R at most 32 MB")
+        if cost.n * cost.r * cost.p > _WORK_MAX:
+            raise InvalidDocumentError(f"hashing a password by {scheme} takes too long")
+        return cost
+
+    def __str__(self) -> str:
+        return f"scrypt:{self.n}:{self.r}:{self.p}"
+
+
+_SCHEME = re.compile(r"scrypt:([0-9]{1,8}):([0-9]{1,4}):([0-9]{1,4})")
+FIRST_COST = Cost(2**14, 8, 1)
+"""That of documents without a scheme, and of nodes that speak a protocol before 1.4 and know no other."""
+COST = Cost(2**15, 8, 3)
+"""What new hashes cost: a row of OWASP's Password Storage Cheat Sheet (2023), 32 MB and about 0.3 s of CPU."""
+
+
 def check_user(name: str, body: Mapping[str, Any]) -> None:
     """Raise InvalidDocumentError unless a document of `system.users` is that of a user."""
     roles = body["roles"]
@@ -52,6 +87,9 @@ def check_user(name: str, body: Mapping[str, Any]) -> None:
         raise InvalidDocumentError("a user has a name, and a salt")
     if len(bytes.fromhex(body["hash"])) != _HASH_BYTES:
         raise InvalidDocumentError(f"the hash of a password has {_HASH_BYTES} bytes")
+    Cost.of(body.get("scheme"))
+    if type(body.get("key", "")) is not str or len(bytes.fromhex(body.get("key", ""))) not in (0, _HASH_BYTES):
+        raise InvalidDocumentError(f"the key of a user's sessions has {_HASH_BYTES} bytes")
     if type(roles) is not list or len(roles) > _ROLES_MAX or not all(type(one) is str for one in roles):
         raise InvalidDocumentError(f"roles are an array of at most {_ROLES_MAX} names")
 
@@ -117,14 +155,22 @@ class Users:
     """All users, read again when one changes. Safe for threads."""
 
     def __init__(
-        self, store: Store, wall: WallClock = wall_milliseconds, draw: Callable[[int], bytes] = os.urandom
+        self,
+        store: Store,
+        wall: WallClock = wall_milliseconds,
+        draw: Callable[[int], bytes] = os.urandom,
+        cost: Callable[[], Cost] = lambda: COST,
     ) -> None:
+        """`cost` returns what a new hash costs; a login by an older hash replaces it by one that costs that."""
+        self._cost = cost
         self._kept, self._wall, self._draw = SystemCollection(store, USERS, check_user), wall, draw
         self._known: dict[str, Mapping[str, Any]] = {}
-        self._working = Semaphore(_AT_A_TIME)  # each takes 16 MB
+        self._working = Semaphore(_AT_A_TIME)  # each takes 32 MB
         self._secret = os.urandom(32)
         self._remembered: dict[bytes, float] = {}
         self.attempts = Attempts()
+        self.hashed = 0
+        """How many passwords were hashed since the start."""
 
     def _all(self) -> dict[str, Mapping[str, Any]]:
         if self._kept.changed():
@@ -147,18 +193,13 @@ class Users:
         listed = sorted({one for one in roles if isinstance(one, str)})
         if len(listed) > _ROLES_MAX or not all(isinstance(one, str) and _ROLE.fullmatch(one) for one in roles):
             raise InvalidInputError(f"roles are at most {_ROLES_MAX}, of letters, digits and ._@+-, as names are")
-        new, salt = name not in self._all(), self._draw(_SALT_BYTES)
-        self._kept.say(
-            name,
-            {
-                "salt": salt.hex(),
-                "hash": self._derived(password, salt).hex(),
-                "scheme": f"scrypt:{_COST}:{_BLOCK}:{_PARALLEL}",
-                "roles": listed,
-                "changed": iso(self._wall()),
-            },
-        )
+        new = name not in self._all()
+        self._kept.say(name, {**self._hashed(password), "roles": listed, "changed": iso(self._wall())})
         return new
+
+    def _hashed(self, password: str) -> dict[str, str]:
+        salt, cost = self._draw(_SALT_BYTES), self._cost()
+        return {"salt": salt.hex(), "hash": self._derived(password, salt, cost).hex(), "scheme": str(cost)}
 
     def remove(self, name: str) -> None:
         """Remove a user, whose sessions end. Raises NotFoundError."""
@@ -166,7 +207,7 @@ class Users:
             raise NotFoundError(f"there is no user {name[:80]!r}")
 
     def log_in(self, name: str, password: str, address: str) -> Verdict:
-        """Check a name and a password that come from an address, if not too many attempts failed. It takes 50 ms of CPU."""
+        """Check a name and a password from an address, if not too many attempts failed. Takes about 0.3 s of CPU."""
         keys = attempt_keys(name, address)
         wait = self.attempts.begin(*keys)
         if wait > 0:
@@ -192,24 +233,38 @@ class Users:
         if remembered is not None:
             return remembered
         known = self._all().get(name)
-        one = known if known is not None else _NOBODY
-        derived = self._derived(password[:_PASSWORD_MAX], bytes.fromhex(one["salt"]))
-        if not hmac.compare_digest(derived, bytes.fromhex(one["hash"])) or known is None:
+        user = known if known is not None else {**_NOBODY, "scheme": self._scheme_for_nobody(name)}
+        cost = Cost.of(user.get("scheme"))
+        derived = self._derived(password[:_PASSWORD_MAX], bytes.fromhex(user["salt"]), cost)
+        if not hmac.compare_digest(derived, bytes.fromhex(user["hash"])) or known is None:
             return None
+        if cost != self._cost():
+            # Sessions go on under the key that they were signed by: the password is the same.
+            known = {**known, **self._hashed(password), "key": _session_key(known).hex()}
+            self._kept.say(name, dict(known))
         if len(self._remembered) >= _REMEMBERED_MAX:
             self._remembered = {}
         self._remembered[self._token(name, password)] = monotonic_seconds() + _REMEMBERED_SECONDS
         return self._principal(name, known, "password")
 
-    def _derived(self, password: str, salt: bytes) -> bytes:
+    def _scheme_for_nobody(self, name: str) -> str:
+        """Return the scheme of some user, always the same for a name: time tells nobody which names there are."""
+        schemes = [str(Cost.of(user.get("scheme"))) for _, user in sorted(self._all().items())] or [str(self._cost())]
+        return schemes[
+            int.from_bytes(hmac.digest(self._secret, name.encode("utf-8", "surrogatepass"), "sha256")[:8])
+            % len(schemes)
+        ]
+
+    def _derived(self, password: str, salt: bytes, cost: Cost) -> bytes:
         with self._working:
+            self.hashed += 1
             return hashlib.scrypt(
                 password.encode("utf-8", "surrogatepass"),
                 salt=salt,
-                n=_COST,
-                r=_BLOCK,
-                p=_PARALLEL,
-                maxmem=_MEMORY,
+                n=cost.n,
+                r=cost.r,
+                p=cost.p,
+                maxmem=_MEMORY_BYTES_MAX,
                 dklen=_HASH_BYTES,
             )
 
@@ -253,6 +308,11 @@ def attempt_keys(name: str, address: str) -> tuple[str, str]:
     return f"name {name[:200]}", f"address {block_of(address)}"
 
 
+def _session_key(known: Mapping[str, Any]) -> bytes:
+    if known.get("key"):
+        return bytes.fromhex(known["key"])
+    return hmac.digest(bytes.fromhex(known["hash"]), b"crdtdb session " + bytes.fromhex(known["salt"]), "sha256")
+
+
 def _signed(known: Mapping[str, Any], said: str) -> str:
-    key = hmac.digest(bytes.fromhex(known["hash"]), b"crdtdb session " + bytes.fromhex(known["salt"]), "sha256")
-    return hmac.digest(key, said.encode(), "sha256").hex()
+    return hmac.digest(_session_key(known), said.encode(), "sha256").hex()
