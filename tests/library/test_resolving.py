@@ -11,6 +11,7 @@ import pytest
 
 import crdtdb
 from crdtdb import Collection, ConflictError, Database, Document, InvalidInputError, NotFoundError, Sibling, aio
+from crdtdb.couchdb import Trees
 from crdtdb.testing.invariants import check_store
 
 
@@ -109,6 +110,72 @@ def test_a_resolution_that_comes_after_a_put_on_a_loser_stands_beside_it(
         notes.resolve("d", {"title": "too late"}, seen=seen)
     meet(here, bob, cy)
     assert titles(cy["notes"]) == ["b2", "c", "m2"]
+
+
+def like(database: Database) -> None:
+    with database["notes"].edit("d") as document:
+        document["likes"].increment()
+
+
+def read_as_a_tree(*databases: Database) -> None:
+    """What clients of CouchDB's protocol read is published before."""
+    for one in databases:
+        Trees(one.store, "notes").get("d")
+
+
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize("edits", [1, 4])
+def test_history_34_the_put_on_the_line_of_the_edit_that_was_seen(
+    here: Database, others: tuple[Database, Database], edits: int, published: bool
+) -> None:
+    """Bob puts another body, not having seen Ada's edits of a field. A read joins the two, as a child of whichever is higher.
+
+    Often that is Ada's, of which she saw the old body. So a resolution by what she saw took the new one for the old.
+    """
+    (bob, _), notes = others, here["notes"]
+    notes.put("d", {"title": "old", "likes": crdtdb.Counter(1)})
+    meet(here, bob)
+    for _ in range(edits):
+        like(here)
+    if published:
+        read_as_a_tree(here)
+    seen = notes.siblings("d")
+    old = bob["notes"].get("d")
+    bob["notes"].put("d", {**old, "title": "new"}, old.rev)
+    meet(here, bob)
+    read_as_a_tree(bob)
+    meet(here, bob)
+    for database in (here, bob):
+        with pytest.raises(ConflictError):
+            database["notes"].resolve("d", {"title": "resolved"}, seen=seen)
+        assert titles(database["notes"]) == ["new"]
+
+
+@pytest.mark.parametrize("run", range(4))  # which revision is the higher is chance
+def test_what_was_seen_after_branches_were_joined_is_resolved(
+    here: Database, others: tuple[Database, Database], run: int
+) -> None:
+    """Edits of a field and reads that came since replace nothing of it."""
+    (bob, cy), notes = others, here["notes"]
+    notes.put("d", {"title": f"old {run}", "likes": crdtdb.Counter(1)})
+    meet(here, bob)
+    like(here)
+    old = bob["notes"].get("d")
+    bob["notes"].put("d", {**old, "title": "new"}, old.rev)
+    meet(here, bob)
+    read_as_a_tree(here)
+    cy["notes"].put("d", {"title": "cy"})
+    meet(here, bob, cy)
+    seen = notes.siblings("d")
+    like(bob)
+    meet(here, bob, cy)
+    read_as_a_tree(here, bob)
+    like(here)
+    meet(here, bob, cy)
+    notes.resolve("d", {"title": "resolved", "likes": 4}, seen=seen)
+    meet(here, bob, cy)
+    assert titles(notes) == ["resolved"]
+    assert cy["notes"].get("d")["likes"] >= 4
 
 
 def test_fields_that_were_edited_since_keep_their_edits(here: Database, others: tuple[Database, Database]) -> None:

@@ -18,6 +18,8 @@ SEED_MAX = 1_000_000
 FAILED_LONG = {
     508: "a disk that lies, a retirement by force, and writes counted as lost",
     70771: "a branch that a merge revision joined to its own was taken for a deletion of all",
+    579557: "a resolution took a body that a merge revision had joined to its line for the one that was seen",
+    883589: "the same, where what was seen was a merge revision",
 }
 FAILED_SHORT = {
     353: "a rumor brought the field of a text without its journal",
@@ -30,9 +32,7 @@ ROOT = "8735f94b88f835164882264ef241b579184c7d32"
 """Changed when the drawn seeds have been played clean under another."""
 
 KNOWN_LONG = {
-    579557: "a resolution that replaced what its author hadn't seen, or an oracle that counts wrongly",
     837919: "equal clocks, and another document in a collection that several nodes drop",
-    883589: "a resolution that leaves less than its author hadn't seen",
 }
 """Histories that fail, and aren't understood yet."""
 

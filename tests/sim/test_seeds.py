@@ -25,7 +25,7 @@ from crdtdb.cluster.engine.roster import Roster
 from crdtdb.cluster.engine.system_documents import Inspection
 from crdtdb.crdts import Counter, Journal, SequenceField, Spot, join_vectors
 from crdtdb.database.system_collection import SystemCollection
-from crdtdb.documents import alternatives
+from crdtdb.documents import alternatives, groups
 from crdtdb.documents import delta_states as successors
 from crdtdb.documents.garbage import collect
 from crdtdb.gossip import Membership, Stability, membership
@@ -471,6 +471,21 @@ def test_a_rogue_that_is_believed_is_found(
         for seed in range(20):
             simulate(seed, nodes=3, seconds=4.0, heal_seconds=25, rogue=True)
     assert not isinstance(found.value.__cause__, TypeError | AttributeError), "the switch is broken, and not the rule"
+
+
+def find_a_body_under_any_name(patch: pytest.MonkeyPatch) -> None:
+    """Resolutions that replace what their authors saw, off for merge revisions: a body counts as seen under its whole line."""
+    patch.setattr(groups, "_had_body", lambda leaf, generation: leaf.body_rev.generation <= generation)
+
+
+@pytest.mark.parametrize(("broken", "seeds"), [(find_a_body_under_any_name, (579557, 883589))])
+def test_a_broken_rule_of_which_few_histories_tell_is_found(
+    broken: Callable[[pytest.MonkeyPatch], None], seeds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(monkeypatch)
+    with pytest.raises(SimulationError, match="Lost"):
+        for seed in seeds:
+            simulate(seed)
 
 
 @pytest.mark.parametrize("broken", [leave_indexes_behind, keep_old_entries])

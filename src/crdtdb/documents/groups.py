@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from crdtdb.causality import Dot
-from crdtdb.documents.revisions import Ancestry, Rev
+from crdtdb.documents.revisions import Ancestry, Rev, takes_body
 from crdtdb.documents.state import Leaf, State
 from crdtdb.documents.view import DocumentView, VisibleLeaf, names, replaced_by
 
@@ -89,17 +89,29 @@ def _with_ancestors(state: State, members: Iterable[Leaf]) -> dict[Dot, Leaf]:
 
 def _bodies_under(shown: DocumentView, rev: Rev) -> set[Rev]:
     """Return the writes of the bodies that have been shown under a name, as far as the leaves tell."""
-    found = set()
-    for one in shown.leaves:
-        leaf = one.leaf
-        if leaf.body_rev.generation <= rev.generation and _is_on(leaf, rev):
-            found.add(leaf.body_rev)
-    return found
+    return {one.leaf.body_rev for one in shown.leaves if _is_on(one.leaf, rev) and _had_body(one.leaf, rev.generation)}
+
+
+def _had_body(leaf: Leaf, generation: int) -> bool:
+    """Whether the revision of this generation on a leaf's line showed the leaf's body already.
+
+    Not if a put came later, nor if a merge revision did that took the body of another branch.
+    """
+    if leaf.body_rev.generation >= generation:
+        return leaf.body_rev == _on_line(leaf, generation)
+    later = (_on_line(leaf, one) for one in range(leaf.rev.generation, generation, -1))
+    return not any(rev is not None and takes_body(rev.digest) for rev in later)
 
 
 def _is_on(leaf: Leaf, name: Rev) -> bool:
     """Whether a name means a leaf or a revision on its path."""
-    if name.generation >= leaf.rev.generation:
-        return names(name, leaf.rev)
-    step = leaf.path.step(leaf.rev.generation - name.generation - 1)
-    return step is not None and names(name, Rev(name.generation, step.digest))
+    rev = _on_line(leaf, min(name.generation, leaf.rev.generation))
+    return rev is not None and names(name, rev)
+
+
+def _on_line(leaf: Leaf, generation: int) -> Rev | None:
+    """Return the revision of a generation that a leaf is or descends from, None if it isn't known."""
+    if generation == leaf.rev.generation:
+        return leaf.rev
+    step = leaf.path.step(leaf.rev.generation - generation - 1)
+    return Rev(generation, step.digest) if step is not None else None

@@ -151,7 +151,8 @@ def _merge_revision(state: State, write: Write, branch: Branch, plain: bytes, se
     holder = branch.holder
     state, body_dot = write.keep_body(state, holder.leaf) if holder is not None else (state, dot)
     context = state.context.add(dot)
-    rev = Rev(target.leaf.rev.next_generation, _digest(joined, plain))
+    takes_body = holder is not None and holder.leaf.body_rev != target.leaf.body_rev
+    rev = Rev(target.leaf.rev.next_generation, merge_digest(_digest(joined, plain), takes_body=takes_body))
     merged = Leaf(
         rev,
         target.leaf.path.extended(target.leaf.rev.digest, target.dot),
@@ -172,4 +173,4 @@ def _merge_revision(state: State, write: Write, branch: Branch, plain: bytes, se
 def _digest(joined: list[Rev], plain: bytes) -> str:
     names = ",".join(map(str, joined)).encode()
     text = b"15:crdtdb/1/merged%d:%b%d:%b" % (len(names), names, len(plain), plain)
-    return merge_digest(blake2b(text, digest_size=DIGEST_BYTES).hexdigest())
+    return blake2b(text, digest_size=DIGEST_BYTES).hexdigest()

@@ -83,17 +83,27 @@ def child_digest(
 
 
 _MERGE_MARK = "3e46ed00"
+_BODY_TAKING_MERGE_MARK = "3e46ed01"
 _CLOSING_MARK = "c105ed00"
 
 
-def merge_digest(digest: str) -> str:
-    """Return the digest of a merge revision: it begins with a mark, since it may come to other nodes by way of a client."""
-    return _MERGE_MARK + digest[len(_MERGE_MARK) :]
+def merge_digest(digest: str, *, takes_body: bool) -> str:
+    """Return the digest of a merge revision: it begins with a mark, since it may come to other nodes by way of a client.
+
+    `takes_body` says that it shows another body than its parent: that of a branch which it joins to its own.
+    """
+    mark = _BODY_TAKING_MERGE_MARK if takes_body else _MERGE_MARK
+    return mark + digest[len(mark) :]
 
 
 def is_merge(digest: str) -> bool:
     """Whether a digest is that of a merge revision, which has no author. One of an older version isn't known as that."""
-    return digest.startswith(_MERGE_MARK)
+    return digest.startswith((_MERGE_MARK, _BODY_TAKING_MERGE_MARK))
+
+
+def takes_body(digest: str) -> bool:
+    """Whether a digest is that of a merge revision that shows another body than its parent."""
+    return digest.startswith(_BODY_TAKING_MERGE_MARK)
 
 
 def closing_digest(parent: Rev) -> str:
