@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 
 _LAST_MILLISECOND = 253_402_300_799_999
 
@@ -27,6 +26,8 @@ def thread_seconds() -> float:
 
 def http_date(milliseconds: int) -> str:
     """Write a time in milliseconds as HTTP does: `Mon, 23 Nov 2026 09:20:11 GMT`."""
+    from email.utils import formatdate  # brings much that a library's user doesn't need
+
     return formatdate(milliseconds // 1000, usegmt=True)  # strftime would name days in the process's language
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import cast
 
 from crdtdb.backends.protocol import Backend, Batch, Capabilities, Reader, Snapshot
@@ -45,6 +44,8 @@ def open_backend(url: str) -> Backend:
                 f"`pip install 'crdtdb[{scheme}]'`, or open 'sqlite:FILE' meanwhile"
             ) from error
         return cast("Backend", kind.open(location))
+    from importlib.metadata import entry_points  # only another package's backend is looked up
+
     for point in entry_points(group="crdtdb.backends", name=scheme):
         return cast("Backend", point.load().open(location))
     raise BackendMissingError(
