@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,11 +83,20 @@ def scenarios(where: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield path.stem, json.loads(path.read_text())
 
 
-def replayer(where: Path) -> Any:
-    """Return the program that plays scenarios, as a module."""
-    spec = importlib.util.spec_from_file_location("crdtdb_couchdb_replay", where / "replay.py")
+def program(where: Path, name: str) -> Any:
+    """Return a program of the folder as a module."""
+    known = f"crdtdb_couchdb_{name}"
+    if known in sys.modules:
+        return sys.modules[known]
+    spec = importlib.util.spec_from_file_location(known, where / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.modules[known] = module
     return module
+
+
+def replayer(where: Path) -> Any:
+    """Return the program that plays scenarios, as a module."""
+    return program(where, "replay")

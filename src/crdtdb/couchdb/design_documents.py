@@ -13,6 +13,7 @@ from crdtdb.crdts import OpenSequence
 from crdtdb.database.queries.views import Fold, ViewIndex
 from crdtdb.documents import State, VisibleLeaf, view
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
+from crdtdb.documents.attachments import as_read
 from crdtdb.documents.fields import read_all
 from crdtdb.errors import InvalidInputError, NotFoundError
 from crdtdb.javascript import Emission, Function, Scripts
@@ -195,8 +196,5 @@ def told(doc_id: str, state: State, leaf: VisibleLeaf, open_sequence: OpenSequen
     found: dict[str, Any] = read_all(shown_leaf(doc_id, state, leaf, open_sequence))
     attachments = found.get(ATTACHMENTS)
     if attachments:
-        found[ATTACHMENTS] = {
-            one: {**{key: kept[key] for key in ("content_type", "revpos", "digest", "length")}, "stub": True}
-            for one, kept in attachments.items()
-        }
+        found[ATTACHMENTS] = {one: {**as_read(kept), "stub": True} for one, kept in attachments.items()}
     return found

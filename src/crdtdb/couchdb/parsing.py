@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,8 +10,9 @@ from crdtdb.canonical_json import canonical_whole
 from crdtdb.couchdb.errors import CouchError, bad_request, checked_id, checked_rev
 from crdtdb.documents import Rev
 from crdtdb.documents.attachments import Stub
+from crdtdb.documents.content_encoding import GZIP, GzipEncoder, is_compressible
 from crdtdb.documents.external_revisions import ExternalRevision
-from crdtdb.limits import REQUEST_BYTES_MAX, REVS_LIMIT
+from crdtdb.limits import REVS_LIMIT
 
 _IGNORED = frozenset({"_conflicts", "_deleted_conflicts", "_local_seq", "_revs_info", "_crdt"})
 _KNOWN = frozenset({"_id", "_rev", "_deleted", "_revisions", "_attachments"})
@@ -24,6 +24,8 @@ class Data(NamedTuple):
     content_type: str
     data: bytes
     revpos: int | None = None
+    decoded_length: int | None = None
+    """Its length before it was compressed, if it is."""
 
 
 class Uploaded(NamedTuple):
@@ -32,6 +34,7 @@ class Uploaded(NamedTuple):
     content_type: str
     upload: Any
     revpos: int | None = None
+    decoded_length: int | None = None
 
 
 class Follows(NamedTuple):
@@ -40,6 +43,9 @@ class Follows(NamedTuple):
     content_type: str
     length: int | None
     revpos: int | None
+    encoded: bool = False
+    encoded_length: int | None = None
+    digest: str | None = None
 
 
 Attachment = Data | Uploaded | Follows | Stub
@@ -115,15 +121,6 @@ def checked_attachment_name(name: str) -> str:
     return name
 
 
-def _unzipped(data: bytes) -> bytes:
-    """Return what was compressed, however much that is, up to a limit. Raises ValueError, zlib.error."""
-    unzip = zlib.decompressobj(wbits=31)
-    found = unzip.decompress(data, REQUEST_BYTES_MAX)
-    if not unzip.eof or unzip.unused_data:
-        raise ValueError("cut off, or too large")
-    return found
-
-
 def _attachment(name: str, one: Any) -> Attachment:
     if not isinstance(one, Mapping):
         raise bad_request(f"Attachment '{name[:80]}' must be an object")
@@ -135,17 +132,41 @@ def _attachment(name: str, one: Any) -> Attachment:
         raise bad_request(f"Attachment '{name[:80]}' has a revpos that is no generation")
     if one.get("stub") is True:
         return Stub(digest if isinstance(digest, str) else None, revpos)
-    encoding = one.get("encoding", "identity")
-    if encoding not in ("identity", "gzip") or (encoding == "gzip" and one.get("follows") is True):
-        raise bad_request(f"Attachment '{name[:80]}' comes encoded: send its bytes as they are")
     if one.get("follows") is True:
-        length = one.get("length")
-        return Follows(content_type, length if type(length) is int and length >= 0 else None, revpos)
+        return _follows(name, content_type, revpos, one)
     data = one.get("data")
     try:
         if not isinstance(data, str):
             raise TypeError("no data")
-        decoded = b64decode(data.encode("ascii"), validate=True)
-        return Data(content_type, decoded if encoding == "identity" else _unzipped(decoded), revpos)
-    except (TypeError, ValueError, zlib.error) as error:
+        # As CouchDB has it, `data` is never compressed, whatever `encoding` says of how it is kept.
+        return Data(content_type, b64decode(data.encode("ascii"), validate=True), revpos)
+    except (TypeError, ValueError) as error:
         raise bad_request(f"Invalid attachment data for {name[:80]}") from error
+
+
+def _follows(name: str, content_type: str, revpos: int | None, one: Mapping[str, Any]) -> Follows:
+    encoding = one.get("encoding", "identity")
+    if encoding not in ("identity", GZIP):
+        raise bad_request(
+            f"Attachment '{name[:80]}' comes in an encoding that isn't known: send it as gzip or as it is"
+        )
+    length, encoded_length = (
+        size if type(size) is int and size >= 0 else None for size in (one.get("length"), one.get("encoded_length"))
+    )
+    digest = one.get("digest")
+    return Follows(
+        content_type, length, revpos, encoding == GZIP, encoded_length, digest if isinstance(digest, str) else None
+    )
+
+
+def compressed(document: ParsedDocument) -> ParsedDocument:
+    """Return a document whose attachments that CouchDB keeps compressed are so: it takes a while if they are large."""
+    found = {name: _compressed(one) for name, one in document.attachments.items() if isinstance(one, Data)}
+    return document._replace(attachments={**document.attachments, **found}) if found else document
+
+
+def _compressed(one: Data) -> Data:
+    if not is_compressible(one.content_type):
+        return one
+    encoder = GzipEncoder()
+    return one._replace(data=encoder.encode(one.data) + encoder.finish(), decoded_length=len(one.data))

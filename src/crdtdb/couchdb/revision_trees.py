@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -12,13 +12,16 @@ from crdtdb.couchdb.errors import missing
 from crdtdb.database.document import kinds_as_json
 from crdtdb.documents import NO_BODY, NOTHING, DocumentView, Rev, State, VisibleLeaf, view
 from crdtdb.documents.alternatives import Alternative, alternatives, value_with
-from crdtdb.documents.attachments import KEY
+from crdtdb.documents.attachments import KEY, as_read, is_encoded
+from crdtdb.documents.content_encoding import decoded
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.publishing import is_published, lift, publish, winning
 from crdtdb.documents.revisions import Ancestry
 from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.store import Past, Record, Store, Transaction
 
+SOURCE = "source"
+"""The member of an attachment that names its content, where its bytes are to follow the document."""
 _PAGE = 500
 
 
@@ -33,8 +36,12 @@ class Options(NamedTuple):
     attachments: bool = False
     atts_since: frozenset[Rev] = frozenset()
     crdt: bool = False
+    encodings: bool = False
+    """Say how attachments are compressed."""
+    parts: bool = False
+    """The bytes of attachments follow the document, as they are kept: `SOURCE` says which."""
     mark: str = ""
-    """If there is one, it stands with the content's digest in the place of an attachment's bytes, which are written later."""
+    """If there is one, it stands with the content's `source` in the place of an attachment's bytes, which are written later."""
 
 
 class Tree:
@@ -190,14 +197,31 @@ class Tree:
         return "available" if past is not None and past.known else "missing"
 
     def _attachment(self, one: dict[str, Any], rev: Rev, options: Options) -> dict[str, Any]:
-        shown = {key: one[key] for key in ("content_type", "revpos", "digest", "length")}
-        since = max((one.generation for one in options.atts_since if one in self.line(rev)), default=0)
+        shown = as_read(one, encodings=options.encodings or options.parts)
+        since = max((one.generation for one in options.atts_since if one in self.line(rev)), default=-1)
         if not options.attachments or one["revpos"] <= since:
             return {**shown, "stub": True}
+        source = source_of(one)
+        if options.parts:
+            return {**shown, "follows": True, SOURCE: source}
+        del shown["length"]
         if options.mark:
-            return {**shown, "data": options.mark + one["sha256"]}
-        data = b"".join(self._store.attachments.read(bytes.fromhex(one["sha256"])))
-        return {**shown, "data": b64encode(data).decode()}
+            return {**shown, "data": options.mark + source}
+        return {**shown, "data": b64encode(b"".join(read_source(self._store, source))).decode()}
+
+
+SOURCE_CHARACTERS = 65
+
+
+def source_of(entry: Mapping[str, Any]) -> str:
+    """Return what names the content of an attachment, and whether it is compressed, in `SOURCE_CHARACTERS`."""
+    return f"{entry['sha256']}{'z' if is_encoded(entry) else '-'}"
+
+
+def read_source(store: Store, source: str, *, encoded: bool = False) -> Iterator[bytes]:
+    """Yield the bytes of an attachment; with `encoded` as they are kept. Raises NotFoundError."""
+    pieces = store.attachments.read(bytes.fromhex(source[:-1]))
+    return decoded(pieces) if source[-1] == "z" and not encoded else pieces
 
 
 class Known:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from crdtdb.canonical_json import load
 from crdtdb.couchdb.errors import CouchError
-from crdtdb.couchdb.parsing import Attachment, Data, Follows, ParsedDocument, Uploaded
+from crdtdb.couchdb.parsing import Attachment, Data, Follows, ParsedDocument, Uploaded, compressed
 from crdtdb.couchdb.validation import DocumentValidator
 from crdtdb.documents import (
     NO_BODY,
@@ -81,6 +81,7 @@ class Writes:
 
     def bulk(self, documents: list[ParsedDocument | CrdtdbError], new_edits: bool) -> list[Outcome]:
         """Write many documents in one commit; each has an outcome of its own."""
+        ready = [one if isinstance(one, CrdtdbError) else compressed(one) for one in documents]
 
         def work(chosen: list[ParsedDocument | CrdtdbError], transaction: Transaction) -> list[Outcome]:
             imported = self._import_plain(transaction, chosen) if not new_edits else {}
@@ -95,8 +96,8 @@ class Writes:
             return outcomes
 
         if self._guard is None:
-            return self._store.submit(partial(work, documents))
-        return self._guard.bulk(documents, lambda chosen: partial(work, chosen))
+            return self._store.submit(partial(work, ready))
+        return self._guard.bulk(ready, lambda chosen: partial(work, chosen))
 
     def attach(self, doc_id: str, rev: Rev | None, name: str, attachment: Attachment | None) -> Rev:
         """Put one attachment into a document, which is made if need be; or take it away, if None is given.
@@ -121,6 +122,7 @@ class Writes:
 
         `rev` means one sibling alone; without either, all that are there are replaced. Raises NotFoundError, ConflictError.
         """
+        document = compressed(document)
 
         def work(transaction: Transaction) -> Rev:
             def change(state: State, write: Write) -> State:
@@ -226,7 +228,12 @@ class Writes:
         digest = child_digest(parent, deleted=False, body=document.text)
         steps = tuple(step.digest for step in leaf.leaf.path.all()[: REVS_LIMIT - 1])
         child = ExternalRevision(Rev(parent.next_generation, digest), (parent.digest, *steps), document.text, False)
-        self._foreign(transaction, document, child)
+        brought = {
+            name: one._replace(revpos=child.rev.generation)
+            for name, one in document.attachments.items()
+            if isinstance(one, Data | Uploaded)
+        }
+        self._foreign(transaction, document._replace(attachments={**document.attachments, **brought}), child)
         return child.rev
 
     def _foreign(self, transaction: Transaction, document: ParsedDocument, foreign: ExternalRevision) -> None:
@@ -236,7 +243,7 @@ class Writes:
         read = partial(transaction.read_then, self._name, document.doc_id)
 
         def change(state: State, write: Write) -> State:
-            attached = self._attached(transaction, document.attachments)
+            attached = self._attached(transaction, document.attachments, foreign=True)
             parents = self._attachments_before(transaction, state, foreign, document)
             text = with_attachments(document.text, attached, parents, foreign.rev.generation)
             return take(state, write, _without_empty_text(foreign._replace(text=text)), history.known, read)
@@ -260,16 +267,18 @@ class Writes:
         return [attachments_in(text) for text in [*(one.text for one in leaves), *older]]
 
     @staticmethod
-    def _attached(transaction: Transaction, attachments: Mapping[str, Attachment]) -> Attached:
+    def _attached(transaction: Transaction, attachments: Mapping[str, Attachment], foreign: bool = False) -> Attached:
         """Keep the bytes that came with a document, and return what is to stand in its body."""
         attached: dict[str, New | Stub] = {}
         for name, one in attachments.items():
             if isinstance(one, Data):
-                attached[name] = New(one.content_type, transaction.contents.add(one.data), one.revpos)
+                attached[name] = New(
+                    one.content_type, transaction.contents.add(one.data), _revpos(one, foreign), one.decoded_length
+                )
             elif isinstance(one, Uploaded):
                 upload: Upload = one.upload
                 transaction.contents.adopt(upload.blob, upload.content)
-                attached[name] = New(one.content_type, upload.content, one.revpos)
+                attached[name] = New(one.content_type, upload.content, _revpos(one, foreign), one.decoded_length)
             elif isinstance(one, Stub):
                 attached[name] = one
             else:
@@ -287,6 +296,14 @@ class Writes:
 def _without_empty_text(foreign: ExternalRevision) -> ExternalRevision:
     """Return a revision as it is kept: a deletion has a value only if there is something in it."""
     return foreign._replace(text=None) if foreign.deleted and foreign.text == NO_BODY else foreign
+
+
+def _revpos(one: Data | Uploaded, foreign: bool) -> int | None:
+    """Return the generation that attached new bytes: the node's own, but where a revision was made elsewhere.
+
+    A revision that changes the bytes and leaves the `revpos` as it was would make a CouchDB keep the old ones.
+    """
+    return (one.revpos or 0) if foreign else None
 
 
 def _as_published(state: State, rev: Rev | None) -> VisibleLeaf | None:

@@ -48,7 +48,8 @@ from crdtdb.documents import edit as edit_leaf
 from crdtdb.documents import put as put_leaf
 from crdtdb.documents.attachment_edits import attach_to
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
-from crdtdb.documents.attachments import New
+from crdtdb.documents.attachments import New, is_encoded
+from crdtdb.documents.content_encoding import decoded
 from crdtdb.documents.schema import SCHEMA_ID, as_tree, check_agrees, check_schema, declare_in
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError, StoreClosedError
 from crdtdb.limits import BULK_DOCUMENTS_MAX
@@ -192,7 +193,8 @@ class Collection(Querying):
         found = self.get(doc_id, rev).get(ATTACHMENTS, {}).get(name)
         if found is None:
             raise NotFoundError(f"document {doc_id!r} in {self.name!r} has no attachment {name!r}")
-        return b"".join(self._store.attachments.read(bytes.fromhex(found["sha256"])))
+        pieces = self._store.attachments.read(bytes.fromhex(found["sha256"]))
+        return b"".join(decoded(pieces) if is_encoded(found) else pieces)
 
     @contextmanager
     def edit(self, doc_id: str, rev: str | None = None) -> Iterator[DocumentEdit]:

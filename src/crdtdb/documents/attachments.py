@@ -5,7 +5,12 @@ A body that has some holds them under `_attachments`, so they are part of the re
     name -> {"content_type", "digest", "length", "revpos", "sha256"}
 
 `digest` is CouchDB's (`md5-…`), `revpos` the generation that attached it, `sha256` names the content: it is kept once, however
-many documents have it.
+many documents have it. A content that is kept compressed has two more:
+
+    "encoding"          "gzip"
+    "decoded_length"    the length that readers are told, CouchDB's `length`; `length` is that of the compressed bytes
+
+So `digest`, `length` and `sha256` always mean the bytes that are kept: nodes that know no encodings replicate them as well.
 """
 
 from __future__ import annotations
@@ -15,10 +20,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crdtdb.canonical_json import canonical, canonical_merged, load
+from crdtdb.documents.content_encoding import GZIP
 from crdtdb.errors import InvalidDocumentError, MissingStubError
 
 KEY = "_attachments"
 _ENTRY = {"content_type", "digest", "length", "revpos", "sha256"}
+_ENCODED_ENTRY = _ENTRY | {"encoding", "decoded_length"}
 _IN_TEXT = b'"_attachments":{'
 
 
@@ -42,6 +49,8 @@ class New(NamedTuple):
     content: Content
     revpos: int | None = None
     """The generation that attached it, where a revision made elsewhere says so."""
+    decoded_length: int | None = None
+    """What its readers are told, if the content is compressed."""
 
 
 class Stub(NamedTuple):
@@ -85,11 +94,31 @@ def check_attachments(attachments: Any) -> None:
     if not isinstance(attachments, Mapping):
         raise InvalidDocumentError("_attachments is an object")
     for name, one in attachments.items():
-        if not isinstance(one, Mapping) or set(one) != _ENTRY:
+        if not isinstance(one, Mapping) or not _is_entry(one):
             raise InvalidDocumentError(
                 f"the attachment {str(name)[:80]!r} isn't as it was read: put a new one by `attach`, take one away by `detach`"
             )
     list(contents_in(canonical({KEY: attachments})))
+
+
+def _is_entry(one: Mapping[str, Any]) -> bool:
+    if set(one) == _ENTRY:
+        return True
+    return set(one) == _ENCODED_ENTRY and one["encoding"] == GZIP and type(one["decoded_length"]) is int
+
+
+def is_encoded(entry: Mapping[str, Any]) -> bool:
+    """Whether the content of an attachment is kept compressed."""
+    return entry.get("encoding") == GZIP
+
+
+def as_read(entry: Mapping[str, Any], *, encodings: bool = False) -> dict[str, Any]:
+    """Return what CouchDB says of an attachment; with `encodings` also how it is compressed."""
+    shown = {key: entry[key] for key in ("content_type", "revpos", "digest", "length")}
+    if not is_encoded(entry):
+        return shown
+    shown["length"] = entry["decoded_length"]
+    return {**shown, "encoding": GZIP, "encoded_length": entry["length"]} if encodings else shown
 
 
 def with_attachments(text: bytes, attached: Attached, parents: Sequence[Mapping[str, Any]], generation: int) -> bytes:
@@ -112,17 +141,20 @@ def _entry(one: New, generation: int) -> dict[str, Any]:
         "content_type": one.content_type,
         "digest": one.content.digest,
         "length": one.content.length,
-        "revpos": one.revpos or generation,
+        "revpos": generation if one.revpos is None else one.revpos,
         "sha256": one.content.sha256.hex(),
+        **({"encoding": GZIP, "decoded_length": one.decoded_length} if one.decoded_length is not None else {}),
     }
 
 
 def _kept(name: str, stub: Stub, parents: Sequence[Mapping[str, Any]]) -> Any:
-    for attachments in parents:
-        held = attachments.get(name)
-        # Who keeps files compressed names them by other digests than those of their bytes.
-        if held is not None and (stub.digest in (None, held["digest"]) or stub.revpos == held["revpos"]):
-            return held
+    held = [attachments[name] for attachments in parents if name in attachments]
+    by_digest = [entry for entry in held if entry["digest"] == stub.digest]
+    # Who keeps files compressed names them by other digests than those of their bytes.
+    by_revpos = [entry for entry in held if entry["revpos"] == stub.revpos]
+    found = by_digest or by_revpos or (held if stub == Stub() else [])
+    if found:
+        return found[0]
     raise MissingStubError(
         f"no revision that this one descends from has an attachment {name[:80]!r} to keep: send its data"
     )

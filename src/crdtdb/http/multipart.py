@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -12,19 +14,20 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from crdtdb.canonical_json import parse
-from crdtdb.couchdb import ParsedDocument, Tree
+from crdtdb.couchdb import ParsedDocument, incoming
 from crdtdb.couchdb.errors import bad_request
 from crdtdb.couchdb.parsing import Follows, Uploaded
-from crdtdb.documents import Rev
-from crdtdb.errors import TooLargeError
+from crdtdb.couchdb.revision_trees import SOURCE, read_source
+from crdtdb.documents.content_encoding import GzipDecoder, GzipEncoder, is_compressible
+from crdtdb.errors import CrdtdbError, TooLargeError
 from crdtdb.http.bodies import share_of
 from crdtdb.http.content import body_of
 from crdtdb.http.context import attachment_bytes_max_of, database_of
-from crdtdb.http.streaming import Writer
 from crdtdb.limits import REQUEST_BYTES_MAX
-from crdtdb.store import Store, Upload
+from crdtdb.store import Store
 from crdtdb.threads import ATTACHMENTS, QUERIES
 
+MIXED, RELATED = "multipart/mixed", "multipart/related"
 _PARTS_MAX = 1_000
 
 
@@ -33,67 +36,131 @@ def wants(request: Request, media_type: str) -> str | None:
     return os.urandom(16).hex() if media_type in request.headers.get("accept", "") else None
 
 
+class Incoming:
+    """An attachment on its way in: kept as it comes, or compressed if CouchDB would keep it so."""
+
+    def __init__(self, store: Store, bytes_max: int, content_type: str, *, encoded: bool) -> None:
+        """`encoded` says that it comes as gzip."""
+        self.upload = store.attachments.upload()
+        self.length = 0
+        """How many bytes came so far."""
+        self._bytes_max = bytes_max
+        self._decoder = GzipDecoder() if encoded else None
+        self._encoder = GzipEncoder() if not encoded and is_compressible(content_type) else None
+        self._decoded = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    @property
+    def digest(self) -> str:
+        """CouchDB's name of what came."""
+        return "md5-" + b64encode(self._md5.digest()).decode()
+
+    def add(self, data: bytes) -> None:
+        """Take more bytes. Raises TooLargeError, and ValueError for what isn't gzip and should be."""
+        self.length += len(data)
+        self._md5.update(data)
+        if self._decoder is not None:
+            for piece in self._decoder.pieces(data):
+                self._decoded += len(piece)
+                self._check(self._decoded)
+        self._check(self.length)
+        self.upload.add(self._encoder.encode(data) if self._encoder is not None else data)
+
+    def _check(self, size: int) -> None:
+        if size > self._bytes_max:
+            raise TooLargeError(f"an attachment has more than {self._bytes_max:,} bytes")
+
+    def finish(self, length: int | None = None) -> int | None:
+        """End it; return the length that readers are told if it is kept compressed. Raises ValueError for half a gzip.
+
+        `length` is what its sender says it has when it is decoded: that is told on, as CouchDB does, whatever it really is.
+        """
+        if self._encoder is not None:
+            self.upload.add(self._encoder.finish())
+        if self._decoder is not None:
+            self._decoder.finish()
+        self.upload.finish()
+        if self._decoder is not None:
+            return self._decoded if length is None else length
+        return self.length if self._encoder is not None else None
+
+
 class Uploads:
-    """The attachments that followed a document, in the order in which they came."""
+    """The attachments that follow a document, in the order in which they come."""
 
     def __init__(self, store: Store, bytes_max: int) -> None:
         self._store, self._bytes_max = store, bytes_max
-        self.done: list[tuple[str | None, Upload]] = []
-        self._kept = False
+        self._all: list[Incoming] = []
+        self._filled: dict[str, Incoming] = {}
+        self._waiting: dict[str, Follows] = {}
+
+    def expect(self, document: ParsedDocument) -> None:
+        """The document says what is to follow."""
+        self._waiting = {name: one for name, one in document.attachments.items() if isinstance(one, Follows)}
 
     def begin(self, name: str | None) -> None:
-        """The next attachment begins; `name` is what its part calls it."""
-        if len(self.done) >= _PARTS_MAX:
+        """The next attachment begins; `name` is what its part calls it. One that nothing is known of is left out later."""
+        if len(self._all) >= _PARTS_MAX:
             raise TooLargeError(f"more than {_PARTS_MAX} attachments in one request")
-        self.done.append((name, self._store.attachments.upload()))
+        free = [one for one in self._waiting if one not in self._filled]
+        meant = name if name in free else next(iter(free), None)
+        said = self._waiting[meant] if meant is not None else Follows("", None, None)
+        self._all.append(Incoming(self._store, self._bytes_max, said.content_type, encoded=said.encoded))
+        if meant is not None:
+            self._filled[meant] = self._all[-1]
 
     def add(self, data: bytes) -> None:
         """Bytes of the attachment that came last."""
-        upload = self.done[-1][1]
-        upload.add(data)
-        if upload.length > self._bytes_max:
-            raise TooLargeError(f"an attachment has more than {self._bytes_max:,} bytes")
+        self._all[-1].add(data)
 
     def fill(self, document: ParsedDocument) -> ParsedDocument:
         """Return a document with what followed in the place of what it said would follow. Raises RefusedError."""
-        waiting = {name: one for name, one in document.attachments.items() if isinstance(one, Follows)}
-        by_name = {name: upload for name, upload in self.done if name in waiting}
-        others = iter([upload for name, upload in self.done if name not in waiting])
         filled = dict(document.attachments)
-        for name, one in waiting.items():
-            upload = by_name.get(name) or next(others, None)
-            if upload is None or (one.length is not None and upload.finish().length != one.length):
+        for name, one in self._waiting.items():
+            came = self._filled.get(name)
+            expected = one.encoded_length if one.encoded else one.length
+            if (
+                came is None
+                or (expected is not None and came.length != expected)
+                or one.digest not in (None, came.digest)
+            ):
                 raise bad_request(f"Attachment '{name[:80]}' doesn't follow as the document says")
-            upload.finish()
-            filled[name] = Uploaded(one.content_type, upload, one.revpos)
+            try:
+                decoded_length = came.finish(one.length)
+            except ValueError as error:
+                raise bad_request(f"Attachment '{name[:80]}' is {error}") from error
+            filled[name] = Uploaded(one.content_type, came.upload, one.revpos, decoded_length)
         return document._replace(attachments=filled)
 
     def let_go(self) -> None:
         """Let go of those that no document came to refer to."""
-        for _, upload in self.done:
-            self._store.attachments.forget(upload)
+        for one in self._all:
+            self._store.attachments.forget(one.upload)
 
 
-async def read_related(request: Request) -> tuple[Any, Uploads]:
-    """Read a document and the attachments behind it. Raises RefusedError, TooLargeError."""
+async def read_related(request: Request, doc_id: str) -> tuple[ParsedDocument, Uploads]:
+    """Read a document and the attachments behind it, which `Uploads.fill` puts into it. Raises RefusedError, TooLargeError.
+
+    `doc_id` stands in for an `_id` that the document doesn't have.
+    """
     media, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     if media != b"multipart/related" or not boundary:
         raise bad_request("multipart/related needs a boundary")
     uploads = Uploads(database_of(request).store, attachment_bytes_max_of(request))
-    reader = _Related(uploads)
+    reader = _Related(uploads, doc_id)
     share = share_of(request)
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
         async for chunk in body_of(request):
-            share.hold(len(reader.document) + len(chunk))
+            share.hold(len(reader.text) + len(chunk))
             await ATTACHMENTS.run(parser.write, chunk)
         if not reader.complete:
             raise bad_request("The multipart body ends too soon")
-        return parse(bytes(reader.document)), uploads
+        return reader.document, uploads
     except ValueError as error:
         await ATTACHMENTS.run(uploads.let_go)
-        if isinstance(error, TooLargeError):
+        if isinstance(error, CrdtdbError):
             raise
         raise bad_request(f"The multipart body can't be read: {error}") from error
     except BaseException:
@@ -104,9 +171,11 @@ async def read_related(request: Request) -> tuple[Any, Uploads]:
 class _Related:
     """Takes the parts as the parser finds them: the first is the document, the others are attachments."""
 
-    def __init__(self, uploads: Uploads) -> None:
-        self.document = bytearray()
+    def __init__(self, uploads: Uploads, doc_id: str) -> None:
+        self.text = bytearray()
         self.complete = False
+        self._doc_id = doc_id
+        self._document: ParsedDocument | None = None
         self._uploads = uploads
         self._parts = 0
         self._field, self._value = bytearray(), bytearray()
@@ -134,63 +203,77 @@ class _Related:
         self._field.clear()
         self._value.clear()
 
+    @property
+    def document(self) -> ParsedDocument:
+        """The first part, which says what the others are. Raises RefusedError, InvalidDocumentError."""
+        if self._document is None:
+            self._document = incoming(parse(bytes(self.text)), self._doc_id)
+            self._uploads.expect(self._document)
+        return self._document
+
     def _headers(self) -> None:
-        if self._parts > 1:
+        if self._parts > 1 and self.document:
             self._uploads.begin(self._name)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._parts > 1:
             self._uploads.add(data[start:end])
             return
-        self.document += data[start:end]
-        if len(self.document) > REQUEST_BYTES_MAX:
+        self.text += data[start:end]
+        if len(self.text) > REQUEST_BYTES_MAX:
             raise TooLargeError(f"the document has more than {REQUEST_BYTES_MAX:,} bytes")
 
     def _end(self) -> None:
         self.complete = True
 
 
-def related(
-    store: Store, tree: Tree, rev: Rev, document: dict[str, Any], atts_since: frozenset[Rev], boundary: str
-) -> StreamingResponse:
-    """Answer with a document and its attachments behind it, streamed."""
-    held = tree.attachments(rev)
-    since = max((one.generation for one in atts_since if one in tree.line(rev)), default=0)
-    following = [name for name, stub in document["_attachments"].items() if stub["revpos"] > since]
-    for name in following:
-        stub = document["_attachments"][name]
-        del stub["stub"]
-        stub["follows"] = True
+def related(store: Store, document: dict[str, Any], boundary: str) -> StreamingResponse:
+    """Answer with a document that was read in `parts`, and its attachments behind it, streamed."""
+    kind, pieces = _in_parts(store, document, boundary)
+    headers = {"content-type": kind, "etag": f'"{document["_rev"]}"'}
+    return StreamingResponse(ATTACHMENTS.iterate(pieces), headers=headers)
 
-    def body() -> Iterator[bytes]:
-        yield f"--{boundary}\r\nContent-Type: application/json\r\n\r\n".encode() + orjson.dumps(document)
-        for name in following:
-            one = held[name]
-            quoted = name.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", " ")
-            yield (
-                f'\r\n--{boundary}\r\nContent-Disposition: attachment; filename="{quoted}"\r\n'
-                f"Content-Type: {one['content_type']}\r\nContent-Length: {one['length']}\r\n\r\n"
-            ).encode()
-            yield from store.attachments.read(bytes.fromhex(one["sha256"]))
+
+def _in_parts(store: Store, document: dict[str, Any], boundary: str) -> tuple[str, Iterator[bytes]]:
+    """Return a document and the attachments that follow it, with its media type: JSON alone if none does."""
+    entries = document.get("_attachments", {})
+    sources = {name: entry.pop(SOURCE) for name, entry in entries.items() if SOURCE in entry}
+    text = orjson.dumps(document)
+    if not sources:
+        return "application/json", iter([text])
+
+    def pieces() -> Iterator[bytes]:
+        yield f"--{boundary}\r\nContent-Type: application/json\r\n\r\n".encode() + text
+        for name, source in sources.items():
+            yield f"\r\n--{boundary}\r\n{_part_head(name, entries[name])}\r\n".encode()
+            yield from read_source(store, source, encoded=True)
         yield f"\r\n--{boundary}--".encode()
 
-    return StreamingResponse(
-        ATTACHMENTS.iterate(body()),
-        headers={"content-type": f'multipart/related; boundary="{boundary}"', "etag": f'"{rev}"'},
+    return f'multipart/related; boundary="{boundary}"', pieces()
+
+
+def _part_head(name: str, entry: Mapping[str, Any]) -> str:
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", " ")
+    encoding = entry.get("encoding")
+    return (
+        f'Content-Disposition: attachment; filename="{quoted}"\r\nContent-Type: {entry["content_type"]}\r\n'
+        f"Content-Length: {entry['length'] if encoding is None else entry['encoded_length']}\r\n"
+        + (f"Content-Encoding: {encoding}\r\n" if encoding is not None else "")
     )
 
 
-def mixed(writer: Writer, rows: Iterator[dict[str, Any]], boundary: str) -> StreamingResponse:
-    """Answer with several revisions, each in a part of its own."""
+def mixed(store: Store, rows: Iterator[dict[str, Any]], boundary: str, kind: str = MIXED) -> StreamingResponse:
+    """Answer with several revisions that were read in `parts`, each in a part of its own with its attachments."""
 
     def body() -> Iterator[bytes]:
         for row in rows:
-            said = "application/json" if "ok" in row else 'application/json; error="true"'
+            if "ok" in row:
+                said, pieces = _in_parts(store, row["ok"], os.urandom(16).hex())
+            else:
+                said, pieces = 'application/json; error="true"', iter([orjson.dumps(row)])
             yield f"--{boundary}\r\nContent-Type: {said}\r\n\r\n".encode()
-            yield from writer.pieces(row.get("ok", row))
+            yield from pieces
             yield b"\r\n"
         yield f"--{boundary}--".encode()
 
-    return StreamingResponse(
-        QUERIES.iterate(body()), headers={"content-type": f'multipart/mixed; boundary="{boundary}"'}
-    )
+    return StreamingResponse(QUERIES.iterate(body()), headers={"content-type": f'{kind}; boundary="{boundary}"'})

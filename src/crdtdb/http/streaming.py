@@ -15,11 +15,11 @@ from typing import Any
 import orjson
 from starlette.responses import Response, StreamingResponse
 
+from crdtdb.couchdb.revision_trees import SOURCE_CHARACTERS, read_source
 from crdtdb.limits import ANSWER_PAGE_BYTES
 from crdtdb.store import Store
 from crdtdb.threads import Duty
 
-_DIGEST_CHARACTERS = 64
 _BASE64_BYTES = 3
 
 
@@ -29,15 +29,15 @@ class Writer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.mark = os.urandom(16).hex()
-        """What stands before the digest of an attachment in the place of its bytes: see `crdtdb.couchdb.Options`."""
+        """What stands before the source of an attachment in the place of its bytes: see `crdtdb.couchdb.Options`."""
 
     def pieces(self, value: Any) -> Iterator[bytes]:
         """Yield the JSON of a value, with the bytes of attachments where their marks are."""
         first, *others = orjson.dumps(value).split(self.mark.encode())
         yield first
         for other in others:
-            yield from _base64(self._store.attachments.read(bytes.fromhex(other[:_DIGEST_CHARACTERS].decode())))
-            yield other[_DIGEST_CHARACTERS:]
+            yield from _base64(read_source(self._store, other[:SOURCE_CHARACTERS].decode()))
+            yield other[SOURCE_CHARACTERS:]
 
 
 def _base64(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -29,6 +29,7 @@ from crdtdb.http.json_io import (
     read_optional_object,
     text,
 )
+from crdtdb.http.multipart import MIXED, RELATED, mixed, wants
 from crdtdb.http.resources.documents import open_revs, options_of
 from crdtdb.http.streaming import Writer, between, streamed
 from crdtdb.limits import BULK_DOCUMENTS_MAX
@@ -174,18 +175,31 @@ async def bulk_get(request: Request) -> Response:
     if not isinstance(asked, list):
         raise bad_request("Missing JSON list of 'docs'.")
     writer = Writer(trees.store)
-    results = (_got(writer, trees, one, options._replace(mark=writer.mark), latest) for one in asked)
+    for kind in (MIXED, RELATED):
+        boundary = wants(request, kind)
+        if boundary is not None:
+            parts = options._replace(attachments=True, parts=True)
+            rows = (row for one in asked for row in _rows_got(trees, one, parts, latest)[1])
+            return mixed(trees.store, rows, boundary, kind)
+    marked = options._replace(mark=writer.mark)
+    results = (_got(writer, *_rows_got(trees, one, marked, latest)) for one in asked)
     return await streamed(QUERIES, between(b'{"results":[\n', results, lambda: b"\n]}\n"))
 
 
-def _got(writer: Writer, trees: Trees, asked: Any, options: Options, latest: bool) -> Iterator[bytes]:
+def _got(writer: Writer, doc_id: str | None, found: Iterator[dict[str, Any]]) -> Iterator[bytes]:
     """Yield what is found of one document, in pieces: it may have a thousand leaves."""
+    rows = (writer.pieces(row) for row in found)
+    yield from between(b'{"id":%b,"docs":[' % orjson.dumps(doc_id), rows, lambda: b"]}")
+
+
+def _rows_got(trees: Trees, asked: Any, options: Options, latest: bool) -> tuple[str | None, Iterator[dict[str, Any]]]:
+    """Return the id of a document that is asked for, and what is found of it, as `ok` or as `error`."""
     doc_id = asked.get("id") if isinstance(asked, dict) else None
     rev = asked.get("rev") if isinstance(asked, dict) else None
     try:
         named = checked_id(doc_id)
         since = asked.get("atts_since")
-        if isinstance(since, list):
+        if isinstance(since, list) and since:  # it goes before `attachments=false`, and an empty one says nothing
             options = options._replace(attachments=True, atts_since=frozenset(map(checked_rev, since)))
         if rev is None:
             found: Iterator[dict[str, Any]] = iter([{"ok": trees.get(named).document(None, options)}])
@@ -195,11 +209,8 @@ def _got(writer: Writer, trees: Trees, asked: Any, options: Options, latest: boo
     except CrdtdbError as error:
         _, word, reason = words(error)
         doc_id, rev = (one if isinstance(one, str) else None for one in (doc_id, rev))  # it may be anything
-        failed = {"error": {"id": doc_id, "rev": rev or "undefined", "error": word, "reason": reason}}
-        yield orjson.dumps({"id": doc_id, "docs": [failed]})
-        return
-    rows = (writer.pieces(one if "ok" in one else _lacking(doc_id, one["missing"])) for one in chain([first], found))
-    yield from between(b'{"id":%b,"docs":[' % orjson.dumps(doc_id), rows, lambda: b"]}")
+        return doc_id, iter([{"error": {"id": doc_id, "rev": rev or "undefined", "error": word, "reason": reason}}])
+    return doc_id, (one if "ok" in one else _lacking(doc_id, one["missing"]) for one in chain([first], found))
 
 
 def _lacking(doc_id: Any, rev: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from crdtdb.couchdb import Options, ParsedDocument, Tree, Trees, incoming
 from crdtdb.couchdb.errors import bad_request, checked_id, checked_rev, missing
+from crdtdb.couchdb.parsing import compressed
 from crdtdb.documents import Rev
 from crdtdb.errors import ConflictError
 from crdtdb.http.context import collection_of, commit, name_of, trees_of, writes_of
@@ -36,6 +37,7 @@ def options_of(request: Request) -> Options:
         local_seq=flag(request, "local_seq") or flag(request, "update_seq"),
         attachments=flag(request, "attachments") or since is not None,
         atts_since=frozenset(map(checked_rev, since or ())),
+        encodings=flag(request, "att_encoding_info"),
         crdt=flag(request, "crdt"),
     )
 
@@ -43,30 +45,29 @@ def options_of(request: Request) -> Options:
 async def get(request: Request) -> Response:
     """GET /{db}/{id} : the winner, or the revision `rev`, or several by `open_revs`."""
     trees, doc_id, options = trees_of(request), checked_id(id_of(request)), options_of(request)
-    flag(request, "att_encoding_info")
     if "open_revs" in request.query_params:
         return await _open_revs(request, trees, doc_id, options)
     rev = checked_rev(request.query_params["rev"]) if "rev" in request.query_params else None
     latest = flag(request, "latest")
     boundary = wants(request, "multipart/related") if options.attachments else None
     writer = Writer(trees.store)
-    options = options._replace(mark=writer.mark)
+    options = options._replace(mark=writer.mark, parts=boundary is not None)
 
-    def read(at_hand: Tree | None = None) -> tuple[Tree, Rev, dict[str, Any]]:
+    def read(at_hand: Tree | None = None) -> tuple[Rev, dict[str, Any]]:
         tree = at_hand or trees.get(doc_id)
         chosen = rev if rev is not None else tree.winner.leaf.rev
         if rev is None and tree.deleted:
             raise missing(deleted=True)
         if latest and rev is not None:
             chosen = next((one.leaf.rev for one in tree.descendants(rev)), rev)
-        return tree, chosen, tree.document(chosen, options._replace(attachments=options.attachments and not boundary))
+        return chosen, tree.document(chosen, options)
 
     # The winner alone is read in less time than another thread needs to begin.
     alone = rev is None and not (options.revs or options.revs_info or options.attachments)
     at_hand = trees.at_hand(doc_id) if alone else None
-    tree, chosen, document = read(at_hand) if at_hand is not None else await READS.run(read)
+    chosen, document = read(at_hand) if at_hand is not None else await READS.run(read)
     if boundary is not None and document.get("_attachments"):
-        return related(trees.store, tree, chosen, document, options.atts_since, boundary)
+        return related(trees.store, document, boundary)
     # What isn't the revision's own has no ETag: it changes, and the revision doesn't.
     changing = options.revs_info or options.conflicts or options.deleted_conflicts or options.local_seq
     headers = {} if changing else {"etag": f'"{chosen}"'}
@@ -84,12 +85,14 @@ async def _open_revs(request: Request, trees: Trees, doc_id: str, options: Optio
         raise bad_request("open_revs is all, or a JSON array of revisions")
     latest = flag(request, "latest")
     writer, boundary = Writer(trees.store), wants(request, "multipart/mixed")
-    found = open_revs(trees, doc_id, revs, options._replace(mark=writer.mark), latest)
+    # CouchDB's replicator asks for parts without `attachments=true`, and expects them.
+    wanted = options._replace(attachments=True, parts=True) if boundary else options._replace(mark=writer.mark)
+    found = open_revs(trees, doc_id, revs, wanted, latest)
     if boundary is None:
         return await streamed(QUERIES, between(b"[", map(writer.pieces, found), lambda: b"]\n"))
     first = await QUERIES.run(next, found, None)
     rows = chain([first], found) if first is not None else iter(())
-    return mixed(writer, rows, boundary)
+    return mixed(trees.store, rows, boundary)
 
 
 def open_revs(
@@ -131,14 +134,14 @@ async def put(request: Request) -> JSONAnswer:
     collection_of(request)
     doc_id = checked_id(id_of(request))
     if request.headers.get("content-type", "").startswith("multipart/related"):
-        body, uploads = await read_related(request)
-        document = uploads.fill(incoming(body, doc_id))
+        document, uploads = await read_related(request, doc_id)
     else:
-        body, uploads = await read_body(request), None
-        document = incoming(body, doc_id)
-    if document.doc_id != doc_id:
-        raise bad_request("Document ID in the body must match the one in the URL.")
+        document, uploads = incoming(await read_body(request), doc_id), None
     try:
+        if document.doc_id != doc_id:
+            raise bad_request("Document ID in the body must match the one in the URL.")
+        if uploads is not None:
+            document = await ATTACHMENTS.run(uploads.fill, document)
         return await write_document(request, document)
     finally:
         if uploads is not None:
@@ -151,6 +154,8 @@ async def write_document(request: Request, document: ParsedDocument) -> JSONAnsw
     named = named_rev(request)
     if named is not None and document.rev is not None and named != document.rev and not document.ancestors:
         raise bad_request("Document rev from request body and query string have different values")
+    if document.attachments:
+        document = await ATTACHMENTS.run(compressed, document)
     if request.query_params.get("new_edits") == "false":
         work = writes.taking(document)
     else:
