@@ -14,7 +14,8 @@ import anyio
 from crdtdb import aio, forks
 from crdtdb.aio.notifier import Waiter, ringing
 from crdtdb.clock import monotonic_seconds, wall_milliseconds
-from crdtdb.cluster.engine.engine import Engine, NodeIdentity
+from crdtdb.cluster.engine.engine import Engine, HostPort
+from crdtdb.cluster.engine.node_identity import NodeIdentity
 from crdtdb.cluster.runtime import Runtime
 from crdtdb.cluster.status import ClusterStatus
 from crdtdb.cluster_port import WHO
@@ -70,7 +71,7 @@ class Node:
         try:
             await _until(lease, waiter, Stage.HELD)
             if _is_over(lease):
-                raise LockError(f"the lock {name!r} wasn't to be had within {wait} s: {lease.why}")
+                raise LockError(f"could not acquire lock {name!r} within {wait} s: {lease.why}")
             raised: Exception | None = None
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_cancel_when_lost, lease, waiter, tasks.cancel_scope)
@@ -164,9 +165,8 @@ async def _serving(config: NodeConfig, credentials: Credentials, database: Datab
         history_retention=config.history_retention or None,
     )
     access = Access(Revocations(store), credentials.signed_by_authority, wall_milliseconds)
-    engine = Engine(
-        database, identity, gossip, SystemRandom(), monotonic_seconds(), checkpoints.told, access.why_refused
-    )
+    around = HostPort(checkpoints.told, access.why_refused)
+    engine = Engine(database, identity, gossip, SystemRandom(), monotonic_seconds(), around)
     runtime = Runtime(engine, credentials)
     status = ClusterStatus(cluster, engine, store, access, credentials, checkpoints)
     http_host, http_port = host_and_port("--http", config.http)

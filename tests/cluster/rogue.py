@@ -10,7 +10,8 @@ import crdtdb
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import EMPTY, DotSet, Lineage, Lineages, Session
 from crdtdb.cluster.engine.actions import Dial, Log, Send
-from crdtdb.cluster.engine.engine import Engine, NodeIdentity
+from crdtdb.cluster.engine.engine import Engine
+from crdtdb.cluster.engine.node_identity import NodeIdentity
 from crdtdb.couchdb import Checkpoints, Trees, local_ids, put_local
 from crdtdb.couchdb.replication.spec import check_described
 from crdtdb.database import Database

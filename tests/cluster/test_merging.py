@@ -12,7 +12,6 @@ import crdtdb
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import DotSet
 from crdtdb.cluster.engine.actions import Outbox, Send
-from crdtdb.cluster.engine.exchanges import Exchanges
 from crdtdb.cluster.engine.links import Link
 from crdtdb.database import Database
 from crdtdb.errors import EncodingError
@@ -21,6 +20,7 @@ from crdtdb.store import Received, Store
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.codec import decode_message, parcel_in
 from crdtdb.wire.messages import Message, PageCredit, PageMessage, SyncRequest, UpToDate
+from tests.cluster.accepting import exchanges_of
 
 UPDATES = 20
 CONFIG = GossipConfig(updates_merged_at_once=UPDATES)
@@ -47,7 +47,7 @@ class Asker:
 
         self.bob.receive = noted  # type: ignore[method-assign]
         self.outbox = Outbox()
-        self.exchanges = Exchanges(self.bob, CONFIG, self.outbox, lambda peer: None)
+        self.exchanges = exchanges_of(self.bob, self.outbox, CONFIG)
         self.link = Link(1, "ada:1", None, 0.0, peer="ada", minor=3)
 
     def update(self) -> None:

@@ -15,7 +15,6 @@ import crdtdb
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import DotSet
 from crdtdb.cluster.engine.actions import Outbox, Send
-from crdtdb.cluster.engine.exchanges import Exchanges
 from crdtdb.cluster.engine.links import Link
 from crdtdb.crdts import Journals
 from crdtdb.database import Database
@@ -31,6 +30,7 @@ from crdtdb.wire.delta_batch import DeltaBatch, NotFollowingError
 from crdtdb.wire.delta_states import is_successor
 from crdtdb.wire.frames import frame
 from crdtdb.wire.messages import PageMessage, SyncRequest
+from tests.cluster.accepting import exchanges_of
 from tests.fields.test_machine import IDS, Machine
 from tests.nonsense import spoil
 
@@ -379,7 +379,7 @@ def sent(outbox: Outbox) -> list[SyncRequest]:
 @pytest.mark.parametrize(("minor", "brief"), [(1, False), (2, False), (3, True)])
 def test_only_peers_of_this_version_are_asked_to_be_brief(minor: int, brief: bool) -> None:
     outbox = Outbox()
-    exchanges = Exchanges(Pair().bob, GossipConfig(), outbox, lambda peer: None)
+    exchanges = exchanges_of(Pair().bob, outbox, GossipConfig())
     exchanges.ask(Link(1, "ada:1", None, 0.0, peer="ada", minor=minor), 1.0)
     (asked,) = sent(outbox)
     assert asked.brief is brief
@@ -390,7 +390,7 @@ def test_each_failure_asks_for_the_next_form() -> None:
     pair, outbox = Pair(), Outbox()
     pair.edit(pair.ada, EDITS["keystroke"])
     pair.edit(pair.bob, EDITS["discard"])
-    exchanges = Exchanges(pair.bob, GossipConfig(), outbox, lambda peer: None)
+    exchanges = exchanges_of(pair.bob, outbox, GossipConfig())
     link = Link(1, "ada:1", None, 0.0, peer="ada", minor=3)
     exchanges.ask(link, 1.0)
     forms = []

@@ -17,8 +17,9 @@ import pytest
 
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import EMPTY, DotSet, Lineages
+from crdtdb.cluster.engine.anti_entropy import AntiEntropy
 from crdtdb.cluster.engine.boundary import Boundary
-from crdtdb.cluster.engine.engine import Engine
+from crdtdb.cluster.engine.entry import Entry
 from crdtdb.cluster.engine.maintenance import Upkeep
 from crdtdb.cluster.engine.page_merging import Merging
 from crdtdb.cluster.engine.roster import Roster
@@ -148,7 +149,7 @@ def keep_the_actor(patch: pytest.MonkeyPatch) -> None:
         return load(backend, draw)
 
     patch.setattr("crdtdb.store.store.load_identity", same)
-    patch.setattr(Engine, "_renew_actor", lambda self, why: self.readiness.sure())
+    patch.setattr(Entry, "renew_actor", lambda self, why: self._readiness.sure())
 
 
 def rename_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -182,8 +183,8 @@ def ship_no_context(patch: pytest.MonkeyPatch) -> None:
 
 def never_exchange(patch: pytest.MonkeyPatch) -> None:
     """Rule 7 halved: rumors alone."""
-    patch.setattr(Engine, "_exchange", lambda self, now: None)
-    patch.setattr(Engine, "_ask_by_name", lambda self, name, now: None)
+    patch.setattr(AntiEntropy, "tick", lambda self, joining, now: None)
+    patch.setattr(AntiEntropy, "request", lambda self, peer, now: None)
 
 
 def tear_batches(patch: pytest.MonkeyPatch) -> None:
@@ -452,7 +453,7 @@ def believe_hearsay(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(membership, "INCARNATION_MAX", 2**64)
     patch.setattr(membership, "INCARNATION_JUMP_MAX", 2**64)
-    patch.setattr("crdtdb.cluster.engine.engine.INCARNATION_MAX", 2**64)
+    patch.setattr("crdtdb.cluster.engine.pings.INCARNATION_MAX", 2**64)
     patch.setattr(Membership, "greeted", as_before)
 
 

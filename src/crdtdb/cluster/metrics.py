@@ -31,9 +31,9 @@ def measured(engine: Engine, store: Store, now: float) -> Iterator[Metric]:
     for kind, (messages, size) in sorted(engine.outbox.sent.items()):
         yield Metric("sent_messages", "Messages sent to other nodes.", messages, {"kind": kind}, counts=True)
         yield Metric("sent_bytes", "Their bytes.", size, {"kind": kind}, counts=True)
-    yield Metric("rumors_received", "Parcels of fresh writes from peers.", engine.rumors_received, counts=True)
-    yield Metric("rumors_new", "Those that brought something new.", engine.rumors_new, counts=True)
-    yield Metric("unspread_commits", "Commits that gossip hasn't looked at yet.", engine.unspread)
+    yield Metric("rumors_received", "Parcels of fresh writes from peers.", engine.rumors.received, counts=True)
+    yield Metric("rumors_new", "Those that brought something new.", engine.rumors.new, counts=True)
+    yield Metric("unspread_commits", "Commits that gossip hasn't looked at yet.", engine.rumors.unspread)
     for stage, number in engine.locks.counts().items():
         yield Metric("locks", "Locks through this node, and promises to others.", number, {"stage": stage})
     yield Metric("subscribers", "Who follows changes by /_notify.", len(engine.showing.subscriptions.all()))

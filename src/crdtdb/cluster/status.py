@@ -53,7 +53,7 @@ class ClusterStatus:
         self._access, self._credentials = access, credentials
         self.also_measured: list[Callable[[], Iterable[Metric]]] = []
         """What else is asked for metrics: the parts that the engine doesn't know."""
-        self.locks = LockClient(engine)
+        self.locks = LockClient(engine.locks)
         self.subscriptions = engine.showing.subscriptions
         forks.own(self)
 

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from crdtdb.causality import Dot
 from crdtdb.cluster.engine.actions import Close, Dial, Log, Send
-from crdtdb.cluster.engine.engine import Engine, NodeIdentity
+from crdtdb.cluster.engine.engine import NO_HOST, Engine
+from crdtdb.cluster.engine.node_identity import NodeIdentity
 from crdtdb.cluster.engine.reconciliation import Finding
 from crdtdb.couchdb import Checkpoints
 from crdtdb.database import Database
@@ -84,7 +85,7 @@ class SimulatedNode:
             world.config,
             Random(world.rng.random()),  # noqa: S311
             world.timeline.now,
-            Checkpoints(store, world.checkpoint_ttl, self.wall).told,
+            NO_HOST._replace(read_clock=Checkpoints(store, world.checkpoint_ttl, self.wall).told),
         )
         world.actors |= {store.actor, store.tag}
         world.graves.watch(store)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import count
+from typing import Any
 
 from crdtdb.causality import DotSet
 from crdtdb.cluster.engine.actions import Outbox
 from crdtdb.cluster.engine.content_fetch import Fetching
-from crdtdb.cluster.engine.lineage_check import Agreement
+from crdtdb.cluster.engine.intake import Intake
 from crdtdb.cluster.engine.links import Link
 from crdtdb.cluster.engine.page_merging import Merging
 from crdtdb.cluster.engine.reconciliation import Finding, Pace, ReconciliationInitiator, ReconciliationResponder
 from crdtdb.errors import DotCollisionError, EncodingError, HistoryForkedError, NotFoundError, TooLargeError
 from crdtdb.gossip import Asking, Form, GossipConfig, PageFlow
 from crdtdb.limits import PART_BYTES_MIN
-from crdtdb.store import ContentMissingError, Inspect, MissingAncestorError, Outgoing, Store, trust
-from crdtdb.wire.delta_batch import DeltaBatch
+from crdtdb.store import ContentMissingError, MissingAncestorError, Outgoing, Store
 from crdtdb.wire.messages import (
     BRIEF_SINCE,
     CLOSED_SINCE,
@@ -39,8 +39,6 @@ from crdtdb.wire.messages import (
 Guard = Callable[[int, Callable[[], None]], None]
 """Does something for a link, given by its number."""
 
-Agree = Callable[[Link, DotSet, bytes | None, float], Agreement]
-
 COMPARE = "compare"
 """Why an exchange isn't answered: what the asker lacks was collected, so clocks alone can't tell what he is to give up."""
 _ALARM_SECONDS = 60.0
@@ -56,18 +54,14 @@ class Exchanges:
         store: Store,
         config: GossipConfig,
         outbox: Outbox,
+        intake: Intake,
         completed: Callable[[str], None],
-        audited: Callable[[Finding], None] = lambda finding: None,  # noqa: ARG005
         now: float = 0.0,
-        inspection: Callable[[Link, DeltaBatch], Inspect] = lambda link, parcel: trust,  # noqa: ARG005
-        agreement: Agree = lambda link, clock, digest, now: Agreement(True, None),  # noqa: ARG005
     ) -> None:
-        """`completed` is told the name of a peer when this node has all that it had, `audited` what an audit has found.
-
-        `inspection` looks at a parcel that came over a link, and returns what inspects its documents; `agreement` says whether
-        a peer means the same writes by the dots of a clock, given with the digest that came with it.
-        """
-        self.audited, self._inspection, self._agreement = audited, inspection, agreement
+        """`completed` is called with the name of a peer when this node has all that it had."""
+        self._intake = intake
+        self.audited: Callable[[Finding], None] = lambda finding: None  # noqa: ARG005
+        """Called with what an audit has found."""
         self._pace = Pace(config.audit_documents_a_second, now)
         self._store, self._config, self._outbox, self._completed = store, config, outbox, completed
         self._numbers = count(1)
@@ -89,8 +83,17 @@ class Exchanges:
         self.finished = 0
         self.asked_again = 0
         """How often documents had to be asked for in more bytes, since they didn't follow on what was here."""
-        self.news = False
-        """Whether something arrived since somebody last looked."""
+        self.handlers: dict[type[Any], Callable[[Link, Any, float], None]] = {
+            PageMessage: self.page,
+            PageCredit: self.more,
+            Fetch: self.fetch,
+            Piece: self.piece,
+            BucketSums: self.sums,
+            BucketDots: self.sums,
+            BucketsRequest: self.list,
+            DotsRequest: self.list,
+        }
+        """What handles messages of exchanges, but for those that only the engine can judge."""
 
     # Asking
 
@@ -144,7 +147,7 @@ class Exchanges:
         asking.heard = max(asking.heard, now)
         last = message.last and merging.in_last_slice
         comparison = self._comparing.get(number)
-        agreed, lineages = self._agreement(link, parcel.clock, message.lineages, now)
+        agreed, lineages = self._intake.agree(link, parcel.clock, message.lineages, now)
         if not agreed:
             self._give_up(number)
             return
@@ -153,9 +156,8 @@ class Exchanges:
                 comparison.take_back(parcel)
             else:
                 advance = last and comparison is None
-                received = self._store.receive(parcel, advance, self._inspection(link, parcel), lineages)
+                received = self._intake.merge(link, parcel, lineages, advance=advance)
                 self.received_documents += received.documents
-                self.news = self.news or bool(received.news)
         except ContentMissingError as error:
             fetching = self._fetching[number] = Fetching(self._store, asking.exchange, error.missing)
             self._outbox.send(number, fetching.next())
@@ -214,7 +216,7 @@ class Exchanges:
         """Take note that a comparison is over, and all that it found is mended."""
         comparison, asking = self._comparing.pop(number), self._asking.pop(number)
         comparison.close()
-        self.news = True
+        self._intake.news = True
         if comparison.audit:
             self.audited(comparison.finding)
             return

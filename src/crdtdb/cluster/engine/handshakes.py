@@ -1,163 +1,199 @@
-"""Handshakes: two nodes say who they are, and each decides whether to go on."""
+"""Handshakes: two nodes exchange greetings, and each decides whether to admit the other.
+
+Rule 16: a refusal carries its reason, and stands in both logs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from crdtdb.cluster.engine.greetings import member_of, refusal_of
-from crdtdb.cluster.engine.links import Link
+from crdtdb.cluster.engine.actions import Outbox
+from crdtdb.cluster.engine.boundary import Boundary
+from crdtdb.cluster.engine.entry import Entry
+from crdtdb.cluster.engine.links import Link, Links
+from crdtdb.cluster.engine.maintenance import Upkeep
+from crdtdb.cluster.engine.roster import Roster
 from crdtdb.errors import ProtocolError
+from crdtdb.gossip import Membership
+from crdtdb.limits import INCARNATION_MAX
 from crdtdb.security.peer import PeerIdentity
-from crdtdb.wire.messages import MAJOR, Greeting, Hello, Message, Ping, Refusal, Refuse, Welcome
-
-if TYPE_CHECKING:
-    from crdtdb.cluster.engine.engine import Engine
+from crdtdb.wire.messages import MAJOR, Greeting, Hello, Member, Message, Refusal, Refuse, Status, Welcome
 
 WhyRefused = Callable[[PeerIdentity], str | None]
 """Returns why a certificate doesn't count (any more), None if it does."""
 
+COPY = "its store lacks what it has acknowledged: it was restored, or has lost something"
 
-_REJOIN_SECONDS = 60.0
+
+class HandshakePort(NamedTuple):
+    """What handshakes need of the engine."""
+
+    greeting: Callable[[], Greeting]
+    """Returns what this node says of itself."""
+    greeted: Callable[[Link, Greeting, float], None]
+    """Takes over a peer's greeting once the peer is admitted."""
+    reached: Callable[[Link, float], None]
+    """Starts gossip over a link that has become the way to a peer."""
+
+
+class Admission:
+    """Decides which peers this node admits."""
+
+    def __init__(
+        self, cluster: str, membership: Membership, upkeep: Upkeep, boundary: Boundary, why_refused: WhyRefused
+    ) -> None:
+        self._cluster, self._membership, self._upkeep, self._boundary = cluster, membership, upkeep, boundary
+        self.why_refused = why_refused
+
+    def certificate(self, certified: PeerIdentity | None) -> str | None:
+        """Return why a connection with a certificate is refused, None if it isn't."""
+        if certified is None:
+            return None
+        if certified.role != "node":
+            return f"a {certified.role} certificate can't gossip"
+        return self.why_refused(certified)
+
+    def held_off(self, greeting: Greeting, now: float) -> Refuse | None:
+        """Return the refusal of a peer that sent a bad frame lately."""
+        seconds = self._boundary.held_off(greeting.name, now)
+        if not seconds:
+            return None
+        reason = f"a frame of {greeting.name!r} was refused: no connection with it for another {seconds:.0f} s"
+        return Refuse(Refusal.HELD_OFF, reason)
+
+    def refusal(self, greeting: Greeting, certified: PeerIdentity | None) -> Refuse | None:
+        """Return why a node isn't admitted, None if it is."""
+        refusal = refusal_of(greeting, self._cluster, self._membership, self._upkeep.roster, certified)
+        if refusal is None and self._upkeep.has_gone_back(greeting):
+            return Refuse(Refusal.COPY, COPY)
+        return refusal
+
+    def has_precedence(self, greeting: Greeting) -> bool:
+        """Whether a peer with a copy of this node's store keeps the identity: of the two one has to take another."""
+        me = self._membership.me
+        return greeting.store_id == me.store_id and greeting.actor < me.actor
 
 
 class Handshakes:
-    """What a node says to who is new at the other end of a link, and what it makes of the answer."""
+    """The handshakes of one node."""
 
-    def __init__(self, engine: Engine, why_refused: WhyRefused) -> None:
-        self._engine, self._why_refused = engine, why_refused
-        self._rejoins_from, self._rejoin_pause = float("-inf"), _REJOIN_SECONDS
-        """From when on this node believes again that it was retired, and how long it doesn't after that."""
+    def __init__(self, links: Links, outbox: Outbox, admission: Admission, entry: Entry, port: HandshakePort) -> None:
+        self._links, self._outbox, self._admission, self._entry, self._port = links, outbox, admission, entry, port
 
     def begin(self, link: Link, now: float) -> None:
-        """A connection is there. Who dialed speaks first."""
-        if link.certified is not None:
-            why = self._why_refused(link.certified)
-            if link.certified.role != "node":
-                why = f"a {link.certified.role} certificate can't gossip"
-            if why is not None:
-                self._turn_away(link, why, now)
-                return
-        if link.address is not None:
-            self._engine.outbox.send(link.number, Hello(self._greeting()))
+        """A connection is there. The side that dialed speaks first."""
+        reason = self._admission.certificate(link.certified)
+        if reason is not None:
+            self._outbox.log("WARNING", f"refusing {link}: {reason}")
+            self._outbox.send(link.number, Refuse(Refusal.CERTIFICATE, reason))
+            self._links.close(link, now)
+        elif link.address is not None:
+            self._outbox.send(link.number, Hello(self._port.greeting()))
 
     def take(self, link: Link, message: Message, now: float) -> None:
-        """Something came before the handshake was over. Raises ProtocolError for what isn't part of one."""
-        engine = self._engine
+        """Handle a message before the handshake is over. Raises ProtocolError for one that isn't part of a handshake."""
         if isinstance(message, Refuse) and link.address is not None:
             self._refused(link, message, now)
         elif isinstance(message, Hello) and link.address is None:
-            if self._admitted(link, message.greeting, now):
-                engine.outbox.send(link.number, Welcome(self._greeting()))
+            if self._admits(link, message.greeting, now):
+                self._outbox.send(link.number, Welcome(self._port.greeting()))
                 self._introduce(link, message.greeting, now)
         elif isinstance(message, Welcome) and link.address is not None:
-            if self._admitted(link, message.greeting, now):
+            if self._admits(link, message.greeting, now):
                 self._reached(link, message.greeting, now)
         else:
             raise ProtocolError(f"a {type(message).__name__.lower()} before the handshake")
 
-    def part_with_refused(self, now: float) -> None:
-        """Close the connections of those whose certificates don't count any more."""
-        for link in self._engine.links.all():
-            why = self._why_refused(link.certified) if link.certified is not None else None
-            if why is not None:
-                self._engine.links.close(link, now, f"closing the connection with {link}: {why}")
+    def disconnect_refused(self, now: float) -> None:
+        """Close the connections of peers whose certificates don't count any more."""
+        for link in self._links.all():
+            reason = self._admission.why_refused(link.certified) if link.certified is not None else None
+            if reason is not None:
+                self._links.close(link, now, f"closing the connection with {link}: {reason}")
 
-    def _greeting(self) -> Greeting:
-        me, clock = self._engine.membership.me, self._engine.store.durable_clock()
-        return Greeting(
-            MAJOR,
-            self._engine.identity.minor,
-            self._engine.identity.cluster,
-            me.name,
-            me.store_id,
-            me.actor,
-            me.address,
-            me.incarnation,
-            clock,
-            self._engine.store.root.lineages.digest(clock),
-        )
-
-    def _admitted(self, link: Link, greeting: Greeting, now: float) -> bool:
-        engine = self._engine
-        kept_out = engine.boundary.held_off(greeting.name, now)
-        if kept_out:
-            reason = f"a frame of {greeting.name!r} was refused: no connection with it for another {kept_out:.0f} s"
-            if link.address is None:
-                engine.outbox.send(link.number, Refuse(Refusal.HELD_OFF, reason))
-            engine.links.close(link, now)
-            return False
-        refusal = refusal_of(greeting, engine.identity.cluster, engine.membership, engine.upkeep.roster, link.certified)
-        if refusal is None and engine.upkeep.has_gone_back(greeting):
-            refusal = Refuse(
-                Refusal.COPY, "its store lacks what it has acknowledged: it was restored, or has lost something"
-            )
+    def _admits(self, link: Link, greeting: Greeting, now: float) -> bool:
+        refusal = self._admission.held_off(greeting, now)
         if refusal is None:
-            return True
-        if refusal.code != Refusal.SELF:
-            engine.outbox.log("WARNING", f"refusing {link}, which calls itself {greeting.name!r}: {refusal.reason}")
-        me = engine.membership.me
-        if greeting.store_id == me.store_id and greeting.actor < me.actor and not engine.drew_store:
-            engine.reset_identity(f"{greeting.name!r} runs with a copy of its store", now)  # one of the two has to
-            return False
+            refusal = self._admission.refusal(greeting, link.certified)
+            if refusal is None:
+                return True
+            if refusal.code != Refusal.SELF:
+                self._outbox.log("WARNING", f"refusing {link}, which calls itself {greeting.name!r}: {refusal.reason}")
+            if self._admission.has_precedence(greeting) and self._entry.accepts_reset(Refusal.COPY, now):
+                self._entry.reset_identity(f"{greeting.name!r} runs with a copy of its store", now)
+                return False
         if link.address is None:
-            engine.outbox.send(link.number, refusal)
-        engine.links.close(link, now)
+            self._outbox.send(link.number, refusal)
+        self._links.close(link, now)
         return False
 
-    def _turn_away(self, link: Link, reason: str, now: float) -> None:
-        self._engine.outbox.log("WARNING", f"refusing {link}: {reason}")
-        self._engine.outbox.send(link.number, Refuse(Refusal.CERTIFICATE, reason))
-        self._engine.links.close(link, now)
-
     def _refused(self, link: Link, refusal: Refuse, now: float) -> None:
-        engine = self._engine
-        address = link.address or "?"
+        """Handle a refusal by the peer: enter as a new store, or close the link."""
         if refusal.code == Refusal.SELF:
-            engine.links.ignore(address)
-        elif self._is_to_enter(refusal, now):
-            engine.reset_identity(refusal.reason, now)
+            self._links.ignore(link.address or "?")
+        elif self._entry.accepts_reset(refusal.code, now):
+            self._entry.reset_identity(refusal.reason, now)
             return
         else:
-            engine.readiness.retired |= refusal.code == Refusal.RETIRED and not engine.identity.rejoin
-            engine.outbox.log("ERROR", f"{address} refuses this node: {refusal.reason}")
-        engine.links.close(link, now)
-
-    def _is_to_enter(self, refusal: Refuse, now: float) -> bool:
-        """Whether this node takes a refusal as the reason to enter as a new store.
-
-        A member that lies must not make it do so again and again. That its store is a copy can be true of a store that was here
-        when the node started; if it drew the store's id since, the other one is the copy, and enters. That it was retired it
-        believes less and less often.
-        """
-        if refusal.code == Refusal.COPY:
-            return not self._engine.drew_store
-        if refusal.code != Refusal.RETIRED or not self._engine.identity.rejoin or now < self._rejoins_from:
-            return False
-        self._rejoins_from, self._rejoin_pause = now + self._rejoin_pause, 2 * self._rejoin_pause
-        return True
+            self._entry.refused(refusal.code)
+            self._outbox.log("ERROR", f"{link.address} refuses this node: {refusal.reason}")
+        self._links.close(link, now)
 
     def _reached(self, link: Link, greeting: Greeting, now: float) -> None:
-        engine = self._engine
-        if not engine.links.reached(link, greeting.name, now):
+        if not self._links.reached(link, greeting.name, now):
             return
         self._introduce(link, greeting, now)
-        if engine.links.get(link.number) is None:
-            return  # what it said made this node begin anew
-        engine.outbox.send(link.number, Ping(0, engine.membership.everyone()))
-        engine.exchanges.ask(link, now)
+        if self._links.get(link.number) is not None:  # else the greeting made this node enter as a new store
+            self._port.reached(link, now)
 
     def _introduce(self, link: Link, greeting: Greeting, now: float) -> None:
-        engine = self._engine
-        engine.links.introduced(link, greeting)
-        engine.links.close_older(greeting.name, now)
-        engine.membership.greeted(member_of(greeting), now)
-        engine.exchanges.peer_clocks[greeting.name] = greeting.clock
-        engine.upkeep.greeted(greeting)
-        if engine.histories.agreement(link, greeting.clock, greeting.lineages, now).agreed:
-            link.agreed = True
-            engine.upkeep.acknowledged(greeting.name, greeting.store_id, greeting.clock)
-        engine.readiness.greeted(greeting.name)
-        if link.address is not None:
-            engine.outbox.log("INFO", f"connected with {greeting.name} at {link.address}")
-        engine.dial(now)
+        self._links.introduced(link, greeting)
+        self._links.close_older(greeting.name, now)
+        self._port.greeted(link, greeting, now)
+
+
+def refusal_of(
+    greeting: Greeting, cluster: str, membership: Membership, roster: Roster, certified: PeerIdentity | None
+) -> Refuse | None:
+    """Return why a node isn't admitted, None if it is."""
+    if greeting.major != MAJOR:
+        return Refuse(
+            Refusal.PROTOCOL, f"protocol {greeting.major}.{greeting.minor}, this node speaks {MAJOR}.x: upgrade"
+        )
+    if greeting.cluster != cluster:
+        return Refuse(Refusal.CLUSTER, f"cluster {greeting.cluster!r}, this node is of {cluster!r}")
+    if certified is not None and certified.who != (greeting.cluster, "node", greeting.name):
+        return Refuse(
+            Refusal.CERTIFICATE,
+            f"the certificate is for {certified.role} {certified.name!r} of cluster {certified.cluster!r}, "
+            f"not for node {greeting.name!r}",
+        )
+    if greeting.store_id == membership.me.store_id:
+        if greeting.actor == membership.me.actor:
+            return Refuse(Refusal.SELF, "that is this node itself")
+        return Refuse(Refusal.COPY, f"its store is a copy of that of {membership.me.name!r}")
+    if any(one.retired and one.store_id == greeting.store_id for one in roster.entries().values()):
+        return Refuse(Refusal.RETIRED, f"{greeting.name!r} was retired: to come back, start it once with --rejoin")
+    if greeting.name == membership.me.name:
+        return Refuse(Refusal.NAME_TAKEN, f"the name {greeting.name!r} is taken by the node at {membership.me.address}")
+    holder = membership.others.get(greeting.name)
+    if roster.has(greeting.name, greeting.store_id):
+        return None
+    if holder is not None and holder.store_id != greeting.store_id and holder.status is not Status.DEAD:
+        return Refuse(
+            Refusal.NAME_TAKEN, f"the name {greeting.name!r} is taken by a node with another store, at {holder.address}"
+        )
+    return None
+
+
+def member_of(greeting: Greeting) -> Member:
+    """Return the roster's entry of a node that was greeted."""
+    return Member(
+        greeting.name,
+        greeting.store_id,
+        greeting.actor,
+        greeting.address,
+        min(greeting.incarnation, INCARNATION_MAX),  # an older version may have been driven beyond
+        Status.ALIVE,
+    )

@@ -1,4 +1,4 @@
-"""The desk at which those who aren't the engine ask for locks: requests, and services that run a node in their own process."""
+"""Thread-safe lock API for HTTP requests and embedding services."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from typing import Any
 
 from crdtdb import forks
 from crdtdb.clock import monotonic_seconds
-from crdtdb.cluster.engine.engine import Engine
+from crdtdb.cluster.engine.locks import Locks
 from crdtdb.locks.leases import Lease
 
 
 class LockClient:
-    """Locks of one node, from any thread. What comes of an order stands in its lease."""
+    """The locks of one node, for any thread. The outcome of a request stands in its lease."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, locks: Locks) -> None:
+        self._locks = locks
         forks.own(self)
 
     def want(self, name: str, ttl: float, wait: float, who: str, renewing: bool, changed: Callable[[], None]) -> Lease:
         """Ask for a lock. Raises InvalidInputError, UnavailableError; see `Locks.want`."""
-        return self._engine.locks.want(name, ttl, wait, who, renewing, changed)
+        return self._locks.want(name, ttl, wait, who, renewing, changed)
 
     def renew(self, lease: Lease) -> None:
         """Ask for another time to live."""
-        self._engine.locks.renew(lease)
+        self._locks.renew(lease)
 
     def release(self, lease: Lease) -> None:
         """Give a lock back, or stop asking for it."""
-        self._engine.locks.release(lease)
+        self._locks.release(lease)
 
     def held(self, name: str, token: int) -> Lease:
         """Return the lease of a lock that is held through this node under a token. Raises NotFoundError, LockError."""
-        return self._engine.locks.held(name, token, monotonic_seconds())
+        return self._locks.held(name, token, monotonic_seconds())
 
     def is_live(self, name: str, token: int, done: Callable[[bool | None], None]) -> bool:
         """Return whether a token is that of a lease through this node; if not, `done` hears what a majority says."""
-        return self._engine.locks.is_live(name, token, monotonic_seconds(), done)
+        return self._locks.is_live(name, token, monotonic_seconds(), done)
 
     def seconds_left(self, lease: Lease) -> float:
         """Return for how long a lease is still held; 0 if it isn't."""
@@ -45,4 +45,4 @@ class LockClient:
 
     def overview(self) -> list[dict[str, Any]]:
         """Return who holds what, and who waits for it here."""
-        return self._engine.locks.overview()
+        return self._locks.overview()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
+from typing import Any
 
 from crdtdb import __version__
 from crdtdb.causality import Actor, DotSet
@@ -37,7 +38,9 @@ class Upkeep:
         """Who was retired when that was last looked at."""
         self._looked_at: Mapping[str, Entry] | None = None
         self._returning: set[str] = set()
-        self._next_cut = now
+        self._next_cut = self._next_naming = now
+        self._named_by: tuple[Any, Any, Any] = (None, None, None)
+        """What the roster was last compared by."""
         self._next_pass = now + config.collection_interval
         self._again = False
         self._next_expiry = now
@@ -71,6 +74,18 @@ class Upkeep:
         """Whether this node is named in the roster, as far as it has it."""
         me = self._membership.me
         return self.roster.has(me.name, me.store_id)
+
+    def naming_is_due(self, greeted_or_gone: int, now: float) -> bool:
+        """Whether to compare roster and greetings: links, roster or this node have changed since, or a while has passed.
+
+        `greeted_or_gone` counts the changes of the links.
+        """
+        basis = (greeted_or_gone, self.roster.entries(), self._membership.me)
+        same = all(new is old or new == old for new, old in zip(basis, self._named_by, strict=True))
+        if same and now < self._next_naming:
+            return False
+        self._named_by, self._next_naming = basis, now + self._config.stability_interval
+        return True
 
     def name_members(self, greetings: Mapping[str, Greeting]) -> list[str]:
         """Write this node's own entry as it is now, and those of peers that have none; return whom it named.

@@ -18,6 +18,8 @@ class Readiness:
     unsure: bool
     to_ask: frozenset[str]
     until: float
+    rejoin: bool = False
+    """Whether to enter as a new store if the others have retired this node."""
     retired: bool = False
     """Whether the others have gone on without this node."""
     named: bool = False

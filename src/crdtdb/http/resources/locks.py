@@ -52,7 +52,7 @@ async def want(request: Request) -> Response:
     try:
         await _decided(request, lease, waiter)
         if lease.stage is not Stage.HELD:
-            raise CouchError(423, "locked", f"the lock {name!r} wasn't to be had within {wait} s: {lease.why}")
+            raise CouchError(423, "locked", f"could not acquire lock {name!r} within {wait} s: {lease.why}")
     except BaseException:
         desk.release(lease)
         raise
