@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count, permutations
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
 import crdtdb
+from crdtdb import Database
 from crdtdb.causality import Dot
 from crdtdb.couchdb import Trees
 from crdtdb.crdts import Creations, catalogue
@@ -19,6 +21,7 @@ from crdtdb.documents.creations import shared
 from crdtdb.documents.fields import reading
 from crdtdb.errors import ConflictError, NotFoundError
 from crdtdb.store import MissingAncestorError
+from crdtdb.store.replication import exchange
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.delta_batch import DeltaBatch
 
@@ -353,6 +356,59 @@ def test_a_text_of_a_dropped_document_doesnt_go_on_in_one_that_was_made_anew() -
             bob.store.receive(DeltaBatch(rumor))
         crdtdb.sync(ada, bob)
         assert ada["notes"].get("d") == bob["notes"].get("d") == {"body": "new"}
+
+
+def all_meet(stores: Sequence[Database]) -> None:
+    for _ in range(2):
+        for one, other in permutations(stores, 2):
+            crdtdb.sync(one, other)
+    for one in stores:
+        check_store(one.store)
+
+
+@pytest.mark.parametrize("url", ["memory:", "leveldb", "sqlite"])
+def test_a_drop_leaves_what_lives_under_a_creation_of_which_it_knew_nothing(url: str, tmp_path: Path) -> None:
+    """Ada and bob create notes. Bob, who knows both, writes, and cy hears of that in a rumor: he knows bob's creation alone.
+
+    He may not take the document before he knows of ada's: his drop would take it from him, and from nobody else.
+    """
+    where = {"memory:": "memory:", "leveldb": str(tmp_path / "cy"), "sqlite": f"sqlite:{tmp_path}/cy.db"}[url]
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob, crdtdb.open(where) as cy:
+        ada["notes"].put("a", {"by": "ada"})
+        bob["notes"].put("b", {"by": "bob"})
+        crdtdb.sync(cy, bob)
+        crdtdb.sync(ada, bob)
+        bob["notes"].put("k", {"by": "bob"})
+        rumor = bob.store.rumor([("notes", "k")])
+        assert rumor is not None
+        with pytest.raises(MissingAncestorError):  # a node asks for an exchange then
+            cy.store.receive(DeltaBatch(rumor))
+        cy.drop("notes")
+        all_meet([ada, bob, cy])
+        assert [doc.id for doc in cy["notes"].all()] == ["a", "k"]
+        assert len({one["notes"].digest() for one in (ada, bob, cy)}) == 1
+
+
+def test_what_a_store_holds_under_a_creation_that_it_never_learned_of_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Earlier versions took such documents. An exchange with such a store brings no more, so nobody waits for it."""
+    ada, bob, cy, dan = stores = [crdtdb.open("memory:") for _ in range(4)]
+    ada["notes"].put("a", {"by": "ada"})
+    bob["notes"].put("b", {"by": "bob"})
+    for other in (cy, dan):
+        crdtdb.sync(other, bob)
+    crdtdb.sync(ada, bob)
+    bob["notes"].put("k", {"by": "bob"})
+    rumor = bob.store.rumor([("notes", "k")])
+    assert rumor is not None
+    with monkeypatch.context() as earlier:
+        earlier.setattr(exchange, "_learn", lambda *_: None)
+        cy.store.receive(DeltaBatch(rumor))
+    crdtdb.sync(dan, cy)
+    assert "k" in dan["notes"]
+    all_meet(stores)
+    assert len({one["notes"].digest() for one in stores}) == 1
+    for store in stores:
+        store.close()
 
 
 @pytest.mark.xfail(strict=True, reason="known: docs/explanation/replication.md, Collections, says how it comes about")

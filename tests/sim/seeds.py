@@ -20,8 +20,10 @@ FAILED_LONG = {
     70771: "a branch that a merge revision joined to its own was taken for a deletion of all",
     579557: "a resolution took a body that a merge revision had joined to its line for the one that was seen",
     883589: "the same, where what was seen was a merge revision",
+    837919: "a drop took what lived under a creation of which its store knew nothing",
 }
 FAILED_SHORT = {
+    1007: "a drop took what lived under a creation of which its store knew nothing",
     353: "a rumor brought the field of a text without its journal",
     508: "a disk that lies, a retirement by force, and writes counted as lost",
 }
@@ -32,7 +34,7 @@ ROOT = "8735f94b88f835164882264ef241b579184c7d32"
 """Changed when the drawn seeds have been played clean under another."""
 
 KNOWN_LONG = {
-    837919: "equal clocks, and another document in a collection that several nodes drop",
+    798839: "one name for two values of a document that was there under other creations at each store",
 }
 """Histories that fail, and aren't understood yet."""
 

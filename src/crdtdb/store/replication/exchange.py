@@ -112,7 +112,7 @@ class Outgoing:
         self._met = RecentPlaces()
         self._documents = self._walk()
         self._ahead: _Found | None = None
-        self._catalogue_due = catalogue or any(dot in self._missing for dot in root.catalogue.dots())
+        self._catalogue_due = catalogue or whole or any(dot in self._missing for dot in root.catalogue.dots())
 
     @property
     def lineages(self) -> Lineages:
@@ -314,7 +314,7 @@ def receive(
     `inspect` looks at what comes for the database itself: system collections and local records. `lineages` are the sender's,
     None if it is of a version that keeps none.
 
-    Raises JunctionMissingError if a path continues what isn't here, ContentMissingError with all contents of attachments that
+    Raises MissingAncestorError if a path continues what isn't here, ContentMissingError with all contents of attachments that
     the parcel's documents refer to and that aren't here, HistoryForkedError, DotCollisionError, EncodingError; then nothing of
     the parcel is kept. However large a document becomes, it is merged: see `crdtdb.documents.bounds`.
     """
@@ -385,7 +385,7 @@ def _receive_document(
         raise MissingAncestorError(str(error)) from error
     if inspected:
         inspect(shipped.name, shipped.doc_id, state)
-    _learn(transaction, shipped.name, state)
+    _learn(transaction, shipped.name, state, parcel.clock)
     try:
         merged = merge(record.state, transaction.root.living(shipped.name, state))
     except GapError as error:
@@ -419,18 +419,19 @@ def _bytes_of(journals: Journals) -> int:
     return sum(len(content) for journal in journals.values() for content in journal.contents())
 
 
-def _learn(transaction: Transaction, name: str, state: State) -> None:
+def _learn(transaction: Transaction, name: str, state: State, clock: DotSet) -> None:
     """Take note of creations that came with a document before the catalogue's own news, if the collection isn't here.
 
-    Raises JunctionMissingError if it is, under others. Their author may have dropped those, as the catalogue says; merged
-    without knowing that, a text of a dropped document would go on in one that was made anew.
+    Raises MissingAncestorError if it is, and the sender, whose `clock` comes along, can tell more of them: an exchange brings
+    the catalogue first. A drop here sees what is known here, and would take a document that lives on under the others;
+    and their author may have dropped what is known here, so that a text of a dropped document would go on in a new one.
     """
     known, catalogue = transaction.root.names.get(name, NOBODY), transaction.root.catalogue
-    strange = [one for one in _creations(state) if one != known and known.isdisjoint(one)]
-    unknown = frozenset(dot for one in strange for dot in one if dot not in catalogue.context)
-    if not unknown:
+    strange = [one for one in _creations(state) if one != known and any(dot not in catalogue.context for dot in one)]
+    if not strange:
         return
-    if known:
+    unknown = frozenset(dot for one in strange for dot in one if dot not in catalogue.context)
+    if known and (any(dot in clock for dot in unknown) or any(known.isdisjoint(one) for one in strange)):
         raise MissingAncestorError(f"{name!r} was also made by {sorted(unknown)}, of which nothing is known here yet")
     transaction.set_catalogue(catalogue.learned(name, unknown))
 
