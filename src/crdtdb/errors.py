@@ -39,7 +39,14 @@ class NotFoundError(CrdtdbError, KeyError):
 
 
 class InvalidInputError(CrdtdbError, ValueError):
-    """An argument is not what the call takes: its type, its form or its range."""
+    """An argument is not what the call takes: its type, its form or its range.
+
+    `fault` names the rule that it breaks where a check has several, for callers with words of their own; "" elsewhere.
+    """
+
+    def __init__(self, message: str, *, fault: str = "") -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class InvalidIdError(InvalidInputError):

@@ -341,7 +341,8 @@ def run(seed: int, steps: int = 40) -> None:
         machine.check(node)
         check_store(machine.stores[node])
     assert len({store.digest("notes") if "notes" in store.root.names else "" for store in machine.stores}) == 1
-    shown = [{one: dict(doc) for one in IDS if (doc := machine.collection(n)._find(one)) is not None} for n in range(3)]
+    collections = [machine.collection(node) for node in range(3)]
+    shown = [{doc_id: dict(notes.get(doc_id)) for doc_id in IDS if doc_id in notes} for notes in collections]
     assert shown[0] == shown[1] == shown[2]
 
 

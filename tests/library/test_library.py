@@ -248,7 +248,7 @@ def deep(levels: int) -> object:
         ({"x": {1: 2}}, InvalidDocumentError, "key 1 is not a string"),
         ({"x": deep(101)}, TooLargeError, "deeper than 100"),
         ({"x": "y" * 8_400_000}, TooLargeError, "the limit is 8,388,608"),
-        ({"_secret": 1}, InvalidDocumentError, "kept for the database"),
+        ({"_secret": 1}, InvalidDocumentError, "reserved for the database"),
         ([1, 2], InvalidDocumentError, "is an object"),
         ("text", InvalidDocumentError, "is an object"),
         (None, InvalidDocumentError, "is an object"),

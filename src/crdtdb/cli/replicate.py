@@ -71,7 +71,7 @@ def replicate(
 
 def _peer(given: str, url: str, certs: Path, who: str | None) -> Any:
     from crdtdb.couchdb.replication import Peer
-    from crdtdb.database.document import check_name
+    from crdtdb.database.validation import check_name
     from crdtdb.security.tls import Credentials
 
     if "://" in given and not given.startswith(f"{url.rstrip('/')}/"):

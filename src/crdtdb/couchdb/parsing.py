@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from crdtdb.canonical_json import canonical_whole
-from crdtdb.couchdb.errors import CouchError, bad_request, checked_id, checked_rev
+from crdtdb.couchdb.errors import (
+    CouchError,
+    bad_request,
+    checked_attachment_name,
+    checked_id,
+    checked_rev,
+    checked_revisions,
+)
 from crdtdb.documents import Rev
 from crdtdb.documents.attachments import Stub
 from crdtdb.documents.content_encoding import GZIP, GzipEncoder, is_compressible
 from crdtdb.documents.external_revisions import ExternalRevision
-from crdtdb.limits import REVS_LIMIT
 
 _IGNORED = frozenset({"_conflicts", "_deleted_conflicts", "_local_seq", "_revs_info", "_crdt"})
 _KNOWN = frozenset({"_id", "_rev", "_deleted", "_revisions", "_attachments"})
@@ -77,31 +83,12 @@ def incoming(body: Any, doc_id: str | None = None) -> ParsedDocument:
             raise CouchError(400, "doc_validation", f"Bad special document member: {key[:80]}")
     named = checked_id(body.get("_id", doc_id))
     rev = checked_rev(body["_rev"]) if body.get("_rev") is not None else None
-    rev, ancestors = _revisions(body.get("_revisions"), rev)
+    rev, ancestors = checked_revisions(body.get("_revisions"), rev)
     text = canonical_whole({key: value for key, value in body.items() if not key.startswith("_")})
     deleted = body.get("_deleted", False)
     if not isinstance(deleted, bool):
         raise CouchError(400, "doc_validation", "`_deleted` must be a boolean")
     return ParsedDocument(named, rev, ancestors, deleted, text, _attachments(body.get("_attachments")))
-
-
-def _revisions(revisions: Any, rev: Rev | None) -> tuple[Rev | None, tuple[str, ...]]:
-    """Read `_revisions`: the digests from the revision's own on, newest first."""
-    if revisions is None:
-        return rev, ()
-    if not isinstance(revisions, Mapping):
-        raise CouchError(400, "doc_validation", "_revisions must be an object")
-    start, ids = revisions.get("start"), revisions.get("ids")
-    if type(start) is not int or start < 1:
-        raise CouchError(400, "doc_validation", "_revisions.start isn't an integer.")
-    if not isinstance(ids, list) or not ids or len(ids) > start:
-        raise CouchError(400, "doc_validation", "_revisions.ids isn't a array.")
-    line = [checked_rev(f"{start - n}-{digest}") if isinstance(digest, str) else None for n, digest in enumerate(ids)]
-    if any(one is None for one in line):
-        raise CouchError(400, "doc_validation", "RevId isn't a string")
-    if rev is not None and line[0] != rev:
-        raise CouchError(400, "doc_validation", "_revisions doesn't lead to _rev")
-    return line[0], tuple(ids[1 : REVS_LIMIT + 1])
 
 
 def _attachments(attachments: Any) -> dict[str, Attachment]:
@@ -110,15 +97,6 @@ def _attachments(attachments: Any) -> dict[str, Attachment]:
     if not isinstance(attachments, Mapping):
         raise bad_request("Attachments property must be an object")
     return {checked_attachment_name(name): _attachment(name, one) for name, one in attachments.items()}
-
-
-def checked_attachment_name(name: str) -> str:
-    """Return the name of an attachment that is allowed. Raises RefusedError."""
-    if not name:
-        raise bad_request("Attachment name must not be empty")
-    if name.startswith("_"):
-        raise bad_request(f"Attachment name '{name[:80]}' starts with prohibited character '_'")
-    return name
 
 
 def _attachment(name: str, one: Any) -> Attachment:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from crdtdb.canonical_json import load
 from crdtdb.couchdb.errors import missing
-from crdtdb.database.document import kinds_as_json
+from crdtdb.database.reader import kinds_as_json
 from crdtdb.documents import NO_BODY, NOTHING, DocumentView, Rev, State, VisibleLeaf, view
 from crdtdb.documents.alternatives import Alternative, alternatives, value_with
 from crdtdb.documents.attachments import KEY, as_read, is_encoded

@@ -6,42 +6,29 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Collection as Some
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
-from msgspec.structs import replace
-
 from crdtdb import forks
-from crdtdb.crdts import GapError, OpenSequence, open_at_hand
-from crdtdb.database.document import (
-    Change,
-    Document,
-    Revision,
-    Seen,
-    Sibling,
-    check_id,
-    check_name,
-    check_rev,
-    check_whole,
-    document_of,
-    document_single,
-    foreign_of,
-    siblings_of,
-)
+from crdtdb.crdts import GapError
+from crdtdb.database.document import Change, Document, Revision, Seen, Sibling
 from crdtdb.database.editing import DocumentEdit, Session
 from crdtdb.database.explain import explain
 from crdtdb.database.feeds.changes import Feed
 from crdtdb.database.feeds.watch import KINDS, Pattern, Watch, escape
 from crdtdb.database.queries.querying import Querying
-from crdtdb.database.resolution import (
-    Choice,
-    all_listed,
-    bodies_listed,
-    common_ancestor,
-    resolution,
-    resolution_of_all,
-)
+from crdtdb.database.reader import DocumentReader, IdRange
+from crdtdb.database.resolution import Choice, all_listed, bodies_listed, resolution, resolution_of_all
 from crdtdb.database.resolvers import Conflict, Resolver
-from crdtdb.database.revisions import revision, revisions_one_by_one, siblings_one_by_one
+from crdtdb.database.validation import (
+    check_attachment_name,
+    check_body,
+    check_id,
+    check_name,
+    check_rev,
+    check_whole,
+    read_revisions,
+)
 from crdtdb.documents import NO_BODY, Put, Rev, State, Write, view
 from crdtdb.documents import delete as delete_leaf
 from crdtdb.documents import edit as edit_leaf
@@ -50,6 +37,7 @@ from crdtdb.documents.attachment_edits import attach_to
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
 from crdtdb.documents.attachments import New, is_encoded
 from crdtdb.documents.content_encoding import decoded
+from crdtdb.documents.external_revisions import ExternalRevision
 from crdtdb.documents.schema import SCHEMA_ID, as_tree, check_agrees, check_schema, declare_in
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError, StoreClosedError
 from crdtdb.limits import BULK_DOCUMENTS_MAX
@@ -66,6 +54,7 @@ class Collection(Querying):
         """Use `Database.collection`. Raises InvalidIdError for a name that isn't allowed."""
         self._store = store
         self.name = check_name(name)
+        self._reader = DocumentReader(store, name)
         forks.own(self)
 
     def __repr__(self) -> str:
@@ -101,7 +90,7 @@ class Collection(Querying):
         """
         check_id(doc_id)
         while True:
-            before = self._find(doc_id)
+            before = self._reader.find(doc_id)
             changed = change(before.body if before is not None else {})
             if changed is None:
                 return before
@@ -118,9 +107,7 @@ class Collection(Querying):
         def put_unless(state: State, write: Write) -> State:
             return put_leaf(state, write, None, text, given) if view(state).deleted else state
 
-        state = self._store.write(self.name, doc_id, put_unless).state
-        shown = view(state)
-        return document_of(doc_id, state, shown, shown.siblings[0], self._opener(doc_id, state))
+        return self._reader.written(doc_id, self._store.write(self.name, doc_id, put_unless))
 
     def resolve(
         self,
@@ -155,7 +142,7 @@ class Collection(Querying):
             change = resolution_of_all(chosen, [Rev.parse(one.rev) for one in siblings], all_listed)
             written = self._store.write(self.name, doc_id, change)
             if written.dot is not None:
-                return self._written(doc_id, written)
+                return self._reader.written(doc_id, written)
 
     def attach(
         self,
@@ -172,16 +159,13 @@ class Collection(Querying):
         """
         check_id(doc_id)
         named = check_rev(rev)
-        if not isinstance(name, str) or not name or name.startswith("_"):
-            raise InvalidInputError(
-                f"{name!r} can't be the name of an attachment: it is text that doesn't begin with '_'"
-            )
+        check_attachment_name(name)
 
         def work(transaction: Transaction) -> Written:
             new = New(content_type, transaction.contents.add(data))
             return transaction.write(self.name, doc_id, partial(attach_to, name, new, named))
 
-        return self._written(doc_id, self._store.submit(work))
+        return self._reader.written(doc_id, self._store.submit(work))
 
     def detach(self, doc_id: str, name: str, rev: str | None = None) -> Document:
         """Take a file out of a document, and return the document. Raises NotFoundError, ConflictError."""
@@ -215,7 +199,7 @@ class Collection(Querying):
         target = shown.siblings[0] if named is None else shown.find(named)
         if target is None or target.leaf.deleted:
             raise ConflictError(doc_id, rev, tuple(str(one.rev) for one in shown.siblings))
-        state, opener = record.state, self._opener(doc_id, record.state)
+        state, opener = record.state, self._reader.opener(doc_id, record.state)
         session = Session(state.fields, state.journals, target.text or NO_BODY, self._store.schema(self.name), opener)
         editing = DocumentEdit(session, doc_id)
         yield editing
@@ -226,7 +210,7 @@ class Collection(Querying):
         except GapError as error:  # so much was typed meanwhile that nobody knows any more where the positions were
             raise ConflictError(doc_id, str(target.rev), ("many edits later",)) from error
         self._fold()
-        editing.written = self._now(doc_id, written) if written.dot is None else self._written(doc_id, written)
+        editing.written = self._reader.written(doc_id, written)
 
     def declare(self, schema: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
         """Say which fields the documents have, and return all that is declared.
@@ -266,7 +250,7 @@ class Collection(Querying):
         if record is None:
             raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
         past = list(self._store.past(self.name, doc_id))
-        return explain(self.name, doc_id, record.state, past, self._opener(doc_id, record.state))
+        return explain(self.name, doc_id, record.state, past, self._reader.opener(doc_id, record.state))
 
     def take(self, documents: Iterable[Mapping[str, Any]]) -> list[CrdtdbError | None]:
         """Take revisions that were made elsewhere, in one commit: CouchDB's `new_edits=false`.
@@ -275,7 +259,7 @@ class Collection(Querying):
         `{"start": 3, "ids": ["c…", "b…", "a…"]}`. One that is known changes nothing. Returns, in the same order, None or the
         error that refused it.
         """
-        prepared = [foreign_of(one) for one in documents]
+        prepared = [_external(one) for one in documents]
 
         def work(transaction: Transaction) -> list[CrdtdbError | None]:
             outcomes: list[CrdtdbError | None] = [one if isinstance(one, CrdtdbError) else None for one in prepared]
@@ -312,33 +296,10 @@ class Collection(Querying):
         always in `Document.conflicts`. With `crdt` it has under `_crdt` which field is of which type, as in
         `Document.fields`. Raises NotFoundError, a KeyError; its `deleted` tells whether there was one.
         """
-        check_id(doc_id)
-        named = check_rev(rev)
-        record = self._store.read(self.name, doc_id)
-        if record is None:
-            raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
-        if record.single is not None and named is None and not crdt:
-            return document_single(doc_id, record.single, record)
-        shown = view(record.state)
-        if named is not None:
-            opener = self._opener(doc_id, record.state)
-            return revision(
-                self._store, self.name, doc_id, record, shown, named, opener, conflicts=conflicts, crdt=crdt
-            )
-        if shown.deleted:
-            raise NotFoundError(f"document {doc_id!r} in {self.name!r} is deleted", deleted=bool(shown.leaves))
-        return document_of(
-            doc_id,
-            record.state,
-            shown,
-            shown.siblings[0],
-            self._opener(doc_id, record.state),
-            with_conflicts=conflicts,
-            with_fields=crdt,
-        )
+        return self._reader.get(check_id(doc_id), None if rev is None else check_rev(rev), conflicts, crdt)
 
     def __contains__(self, doc_id: object) -> bool:
-        return isinstance(doc_id, str) and self._find(doc_id) is not None
+        return isinstance(doc_id, str) and self._reader.find(check_id(doc_id)) is not None
 
     def __len__(self) -> int:
         found = self._store.root.collections.get(self.name)
@@ -361,20 +322,20 @@ class Collection(Querying):
         """
         if (limit is not None and limit < 0) or skip < 0:
             raise InvalidInputError(f"limit and skip are 0 or more, not {limit} and {skip}")
-        yielded = 0
-        for number, document in enumerate(self._all(start, end, keys, descending, inclusive_end)):
-            if limit is not None and yielded >= limit:
-                return
-            if number >= skip:
-                yielded += 1
-                yield document
+        documents: Iterator[Document]
+        if keys is not None:
+            found = (self._reader.find(check_id(key)) for key in keys)
+            documents = (document for document in found if document is not None)
+        else:
+            documents = self._reader.range(IdRange(start, end, descending, inclusive_end))
+        yield from islice(documents, skip, None if limit is None else skip + limit)
 
     def siblings(self, doc_id: str) -> list[Sibling]:
         """Return all bodies that a document has, the winner first, and then what is kept beside fields that show.
 
         Raises NotFoundError if it has none.
         """
-        return list(siblings_one_by_one(self._store, self.name, check_id(doc_id)))
+        return list(self._reader.siblings(check_id(doc_id)))
 
     def conflicts(self) -> Iterator[Document]:
         """Yield every document that has more than one body, or a conflict of a field."""
@@ -387,7 +348,7 @@ class Collection(Querying):
         together with edits of fields that its author hadn't seen is there too, under the name that it has then.
         Raises NotFoundError if there was never such a document.
         """
-        return list(revisions_one_by_one(self._store, self.name, check_id(doc_id)))
+        return list(self._reader.revisions(check_id(doc_id)))
 
     def changes(
         self,
@@ -451,32 +412,14 @@ class Collection(Querying):
     # Inside
 
     def _write(self, doc_id: str, change: Callable[[State, Write], State]) -> Document:
-        written = self._written(doc_id, self._store.write(self.name, doc_id, change))
+        written = self._reader.written(doc_id, self._store.write(self.name, doc_id, change))
         self._fold()
         return written
-
-    def _opener(self, doc_id: str, state: State) -> OpenSequence:
-        return self._store.opener(self.name, doc_id) if state.journals else open_at_hand
 
     def _fold(self) -> None:
         """Fold what has grown. A node does it between its other duties; a library has nobody else."""
         while self._store.grown:
             self._store.fold()
-
-    def _written(self, doc_id: str, written: Written) -> Document:
-        if written.record.single is not None:
-            return document_single(doc_id, written.record.single, written.record)
-        state, dot = written.state, written.dot
-        assert dot is not None
-        shown = view(state)
-        chosen = shown.leaves[0] if len(shown.leaves) == 1 else shown.leaf(state.leaves[dot].rev)
-        assert chosen is not None
-        return document_of(doc_id, at_rest(state), shown, chosen, self._opener(doc_id, state))
-
-    def _now(self, doc_id: str, written: Written) -> Document:
-        shown = view(written.state)
-        opener = self._opener(doc_id, written.state)
-        return document_of(doc_id, at_rest(written.state), shown, shown.siblings[0], opener)
 
     def _prepared(self, body: Mapping[str, Any]) -> tuple[str, Callable[[State, Write], State]] | CrdtdbError:
         try:
@@ -498,48 +441,17 @@ class Collection(Querying):
             return prepared
         doc_id, change = prepared
         try:
-            return self._written(doc_id, transaction.write(self.name, doc_id, change))
+            return self._reader.written(doc_id, transaction.write(self.name, doc_id, change))
         except (ConflictError, NotFoundError, InvalidInputError) as error:
             return error
-
-    def _find(self, doc_id: str) -> Document | None:
-        try:
-            return self.get(doc_id)
-        except NotFoundError:
-            return None
-
-    def _all(
-        self, start: str | None, end: str | None, keys: Iterable[str] | None, descending: bool, inclusive_end: bool
-    ) -> Iterator[Document]:
-        if keys is not None:
-            yield from (found for key in keys if (found := self._find(key)) is not None)
-            return
-        if self.name not in self._store.root.names:
-            return
-        low, high = (end, start) if descending else (start, end)
-        # The range is half open: a name's own successor is the name with a NUL behind it.
-        high_in = inclusive_end or descending
-        low_in = inclusive_end or not descending
-        first = "" if low is None else low if low_in else low + "\0"
-        stop = None if high is None else high + "\0" if high_in else high
-        for doc_id, record in self._store.documents(self.name, first, stop, descending):
-            if doc_id == SCHEMA_ID:
-                continue
-            if record.single is not None:
-                yield document_single(doc_id, record.single, record)
-                continue
-            state = record.state
-            shown = view(state)
-            if not shown.deleted:
-                yield document_of(doc_id, state, shown, shown.siblings[0], self._opener(doc_id, state))
 
     def _settle_one(self, doc_id: str, resolver: Resolver) -> bool:
         record = self._store.read(self.name, doc_id)
         shown = view(record.state) if record is not None else None
         if record is None or shown is None or not shown.conflict:
             return False
-        siblings = list(siblings_of(record.state, shown, self._opener(doc_id, record.state)))
-        ancestor = common_ancestor(self._store, self.name, doc_id, shown.siblings)
+        siblings = list(self._reader.bodies(doc_id, record.state, shown))
+        ancestor = self._reader.common_ancestor(doc_id, shown.siblings)
         chosen = resolver(Conflict(doc_id, siblings, ancestor))
         if chosen is None:
             return False
@@ -547,10 +459,16 @@ class Collection(Querying):
         return self._store.write(self.name, doc_id, change).dot is not None
 
 
-def at_rest(state: State) -> State:
-    """Return a state without the updates that a write brought: they are read where they were written."""
-    if not state.journals:
-        return state
-    return replace(
-        state, journals={one: held._replace(updates={}, snapshots=()) for one, held in state.journals.items()}
-    )
+def _external(body: Mapping[str, Any]) -> tuple[str, ExternalRevision] | CrdtdbError:
+    """Return the id of a revision made elsewhere, and the revision; or the error that refuses it."""
+    try:
+        if not isinstance(body, Mapping):
+            raise InvalidInputError(f"a document is an object (a dict), not {type(body).__name__}")
+        doc_id, rev = check_id(body.get("_id")), check_rev(body.get("_rev"))
+        if rev is None:
+            raise InvalidInputError(f"document {doc_id!r} comes without its _rev")
+        _, ancestors = read_revisions(body.get("_revisions"), rev)
+        text, deleted = check_body(body), bool(body.get("_deleted"))
+        return doc_id, ExternalRevision(rev, ancestors, text if not deleted else None, deleted)
+    except CrdtdbError as error:
+        return error

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, Self
 
 from crdtdb import forks
 from crdtdb.database.collection import Collection
-from crdtdb.database.document import check_name
 from crdtdb.database.feeds.watch import Pattern, Watch
 from crdtdb.database.resolvers import Resolver, resolver_named
 from crdtdb.database.sync import synchronize
+from crdtdb.database.validation import check_name
 from crdtdb.errors import InvalidInputError
 from crdtdb.store import SYSTEM, Durability, Store
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from crdtdb.database.document import Document, Seen, Sibling, check_rev, check_seen, check_whole
-from crdtdb.documents import NO_BODY, Rev, Sight, State, VisibleLeaf, Write, resolve, view
+from crdtdb.database.document import Document, Seen, Sibling
+from crdtdb.database.validation import check_rev, check_whole
+from crdtdb.documents import NO_BODY, Rev, Sight, State, Write, resolve, view
 from crdtdb.documents.alternatives import alternatives
 from crdtdb.documents.fields import reading
 from crdtdb.errors import InvalidInputError
-from crdtdb.store import Store
 
 Choice = Callable[[list[Sibling]], Mapping[str, Any] | None]
 """Makes one body of the siblings; None leaves them."""
@@ -57,13 +57,18 @@ def all_listed(state: State) -> list[Rev]:
     return [*bodies_listed(state), *(one.rev for one in alternatives(draft, bodies[0], bodies))]
 
 
-def common_ancestor(store: Store, name: str, doc_id: str, siblings: tuple[VisibleLeaf, ...]) -> dict[str, Any] | None:
-    """Return the body of the newest revision that lies on the paths of all siblings, None if it isn't held."""
-    paths = []
-    for one in siblings:
-        top = one.leaf.rev.generation
-        steps = {Rev(top - 1 - n, step.digest) for n, step in enumerate(one.leaf.path.all())}
-        paths.append({one.leaf.rev, *steps})
-    common = set.intersection(*paths)
-    past = store.revision(name, doc_id, max(common)) if common else None
-    return store.body_of(name, doc_id, past) if past is not None else None
+def check_seen(doc_id: str, seen: Seen) -> Sight:
+    """Return what the author of a resolution has read. Raises InvalidInputError, InvalidRevError."""
+    items = [seen] if isinstance(seen, Document | Sibling | str) else list(seen)
+    revs: list[str] = []
+    for item in items:
+        if isinstance(item, Document) and item.id != doc_id:
+            raise InvalidInputError(f"document {doc_id!r} is to be resolved, and what was seen is document {item.id!r}")
+        if isinstance(item, Document):
+            revs += (item.rev, *item.conflicts)
+        else:
+            revs.append(item.rev if isinstance(item, Sibling) else item)
+    if not revs:
+        raise InvalidInputError(f"document {doc_id!r}: `seen` names no revision, so there is nothing to replace")
+    read = next((item for item in items if not isinstance(item, str)), None)
+    return Sight(tuple(Rev.parse(rev) for rev in dict.fromkeys(revs)), lambda: read.body if read is not None else None)

@@ -17,7 +17,7 @@ from crdtdb.couchdb.errors import missing_database
 from crdtdb.couchdb.validation import Author, DocumentValidator
 from crdtdb.database import Database
 from crdtdb.database.collection import Collection
-from crdtdb.database.document import check_name
+from crdtdb.database.validation import check_name
 from crdtdb.errors import InvalidIdError, UnavailableError
 from crdtdb.http.paths import part
 from crdtdb.http.permissions import level_in, who_in

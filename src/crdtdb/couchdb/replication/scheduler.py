@@ -19,8 +19,8 @@ from crdtdb.clock import iso, wall_milliseconds
 from crdtdb.couchdb.replication import Endpoint, Peer, PeerError, Progress, Replication, StreamingASGITransport
 from crdtdb.couchdb.replication.spec import check_described, check_spec, wanted_by, without_secrets
 from crdtdb.database import Database
-from crdtdb.database.document import check_name
 from crdtdb.database.system_collection import SystemCollection
+from crdtdb.database.validation import check_name
 from crdtdb.documents import NO_BODY
 from crdtdb.errors import ConflictError, CrdtdbError, LockError, NotFoundError, UnavailableError
 from crdtdb.security import REPLICATOR, Principal

@@ -8,7 +8,7 @@ from typing import Any
 
 from crdtdb.couchdb.replication.endpoint import Peer
 from crdtdb.couchdb.replication.replication import Wanted
-from crdtdb.database.document import check_name
+from crdtdb.database.validation import check_name
 from crdtdb.errors import InvalidInputError
 
 _FIELDS = frozenset(

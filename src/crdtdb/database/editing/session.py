@@ -102,7 +102,7 @@ class Session:
     def assign(self, path: Place, value: Any) -> None:
         """Put a value at a path: a field, what a field is to become, or plain JSON."""
         if path[0].startswith("_"):
-            raise InvalidDocumentError(f"{path[0][:80]!r}: names that begin with '_' are kept for the database")
+            raise InvalidDocumentError(f"{path[0][:80]!r}: names that begin with '_' are reserved for the database")
         self._adopt(path)
         spot = self.draft.at(path)
         if self._is_covered(spot) and not isinstance(value, Field):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from collections.abc import Collection as Some
 
-from crdtdb.database.document import Change, Document, document_of, document_single
+from crdtdb.database.document import Change, Document
+from crdtdb.database.reader import DocumentReader
 from crdtdb.documents import view
 from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.store import Record, Store
@@ -27,6 +28,7 @@ class Feed:
     ) -> None:
         """Begin after the seq `since`; `ids` and `where` choose what is taken."""
         self._store, self._name, self._ids, self._where = store, name, ids, where
+        self._reader = DocumentReader(store, name)
         self._number = self._number_now()
         self.since = since
 
@@ -47,14 +49,11 @@ class Feed:
         self.since = max(self.since, top)
 
     def _change(self, seq: int, doc_id: str, record: Record) -> Change | None:
-        if record.single is not None:
-            document = document_single(doc_id, record.single, record)
-            return Change(seq, doc_id, document.rev, False, (document.rev,), document)
-        shown = view(record.state)
-        if shown.winner is None:
+        shown = view(record.state) if record.single is None else None
+        document = self._reader.latest(doc_id, record, shown)
+        if document is None:
             return None
-        document = document_of(doc_id, record.state, shown, shown.winner, self._store.opener(self._name, doc_id))
-        leaves = tuple(str(one.rev) for one in shown.leaves)
+        leaves = tuple(str(leaf.rev) for leaf in shown.leaves) if shown is not None else (document.rev,)
         return Change(seq, doc_id, document.rev, document.deleted, leaves, document)
 
     def wait(self, timeout: float | None) -> bool:

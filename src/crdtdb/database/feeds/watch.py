@@ -12,7 +12,8 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from crdtdb.causality import EMPTY, DotSet
-from crdtdb.database.document import Document, document_of
+from crdtdb.database.document import Document
+from crdtdb.database.reader import DocumentReader
 from crdtdb.documents import totals, view
 from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.errors import EncodingError, InvalidInputError, StoreClosedError
@@ -178,7 +179,8 @@ class Watch(Iterator[Notice]):
             kind = "created" if shown.winner.rev.generation == 1 else "updated"
         if not any(one.takes(name, doc_id, kind) for one in self._patterns):
             return None
-        doc = document_of(doc_id, record.state, shown, shown.winner, self._store.opener(name, doc_id))
+        doc = DocumentReader(self._store, name).latest(doc_id, record, shown)
+        assert doc is not None
         return Notice(kind, name, doc_id, doc.rev, doc.conflicts, doc)
 
 

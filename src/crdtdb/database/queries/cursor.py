@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from crdtdb.canonical_json import canonical_merged
-from crdtdb.database.document import Document, document_of, document_single
+from crdtdb.database.document import Document
 from crdtdb.database.queries.indexes import BY_ID, IndexInfo
-from crdtdb.documents import view
+from crdtdb.database.reader import DocumentReader
 from crdtdb.errors import BookmarkError, InvalidInputError, TooLargeError
 from crdtdb.limits import FIND_SORTED_MAX
 from crdtdb.query.collation import sort_key, text_bound
@@ -105,6 +105,7 @@ class QueryCursor:
     def __init__(self, store: Store, name: str, query: Query) -> None:
         """Plan a query. An index that is still being built is built first. Raises NoUsableIndexError, BookmarkError."""
         self._store, self._name, self.query = store, name, query
+        self._reader = DocumentReader(store, name)
         while store.derived.build(name):
             pass
         self.statistics = Statistics()
@@ -193,7 +194,7 @@ class QueryCursor:
                 heappush(best, one)
         for one in sorted(best, reverse=True):
             again = moment.read(self._name, one.doc_id)
-            document = self._document(one.doc_id, again) if again is not None else None
+            document = self._reader.live(one.doc_id, again) if again is not None else None
             if document is not None:
                 yield one.key, document
 
@@ -243,16 +244,8 @@ class QueryCursor:
 
     def _matching(self, doc_id: str, record: Record) -> Document | None:
         self.statistics.docs_examined += 1
-        document = self._document(doc_id, record)
+        document = self._reader.live(doc_id, record)
         return document if document is not None and self.query.selector(_Named(document)) else None
-
-    def _document(self, doc_id: str, record: Record) -> Document | None:
-        if record.single is not None:
-            return document_single(doc_id, record.single, record)
-        shown = view(record.state)
-        if shown.deleted:
-            return None
-        return document_of(doc_id, record.state, shown, shown.siblings[0], self._store.opener(self._name, doc_id))
 
 
 class _Named(Mapping[str, Any]):

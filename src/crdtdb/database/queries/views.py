@@ -13,7 +13,8 @@ from itertools import groupby, islice
 from typing import Any, NamedTuple, Protocol
 
 from crdtdb.canonical_json import canonical
-from crdtdb.database.document import Document, document_of, document_single
+from crdtdb.database.document import Document
+from crdtdb.database.reader import DocumentReader
 from crdtdb.documents import view as view_of
 from crdtdb.errors import InvalidInputError
 from crdtdb.query.collation import LAST, sort_key
@@ -206,13 +207,10 @@ class PythonMapper:
 
     def map(self, store: Store, name: str, documents: Sequence[tuple[str, Record]]) -> list[list[Emission]]:
         """Return what the function yields for each document. Raises what it raises, and InvalidInputError for other things."""
-        found = []
+        reader, found = DocumentReader(store, name), []
         for doc_id, record in documents:
-            if record.single is not None:
-                document = document_single(doc_id, record.single, record)
-            else:
-                shown = view_of(record.state)
-                document = document_of(doc_id, record.state, shown, shown.siblings[0], store.opener(name, doc_id))
+            document = reader.live(doc_id, record)
+            assert document is not None, "deleted documents aren't mapped"
             found.append([_checked(one) for one in self._function(document) or ()])
         return found
 

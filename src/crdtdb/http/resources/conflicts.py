@@ -17,7 +17,7 @@ from crdtdb.cluster_port import ClusterPort
 from crdtdb.couchdb import Trees, incoming
 from crdtdb.couchdb.errors import bad_request, checked_id, checked_rev
 from crdtdb.database.collection import Collection
-from crdtdb.database.revisions import revisions_one_by_one, siblings_one_by_one
+from crdtdb.database.reader import DocumentReader
 from crdtdb.documents import Rev
 from crdtdb.errors import NotFoundError, UnavailableError
 from crdtdb.http.context import cluster_of, collection_of, duty_of, trees_of, writes_of
@@ -107,7 +107,7 @@ async def history(request: Request) -> Response:
                 }
             ),
         )
-        for one in revisions_one_by_one(trees_of(request).store, collection.name, doc_id)
+        for one in DocumentReader(trees_of(request).store, collection.name).revisions(doc_id)
     )
     return await streamed(READS, between(b'{"id":%b,"revisions":[' % orjson.dumps(doc_id), rows, lambda: b"]}\n"))
 
@@ -116,7 +116,7 @@ def _siblings(cluster: ClusterPort, doc_id: str, trees: Trees) -> Iterator[tuple
     """Yield the siblings, after publishing what isn't: under these names they can then be read."""
     with suppress(UnavailableError):  # a node that isn't ready reads, and writes nothing
         trees.find(doc_id)
-    for one in siblings_one_by_one(trees.store, trees.name, doc_id):
+    for one in DocumentReader(trees.store, trees.name).siblings(doc_id):
         row = {
             "rev": one.rev,
             "node": cluster.name_of(one.node),
