@@ -1,6 +1,10 @@
-"""JSON as crdtdb keeps it: one canonical text for one value, and a refusal for what JSON can't hold.
+"""JSON as crdtdb keeps it: a text that keeps what was written, a canonical one of it, and a refusal for what JSON can't hold.
 
-The text is compact UTF-8 with the keys of every object in order, so that equal values have equal bytes on every node.
+Texts are compact UTF-8. The text of a document has its members in the order, and its integers with all the digits, that were
+written. Its canonical text has the keys of every object in order, so that equal values have equal bytes on every node: that is
+what is hashed and compared, and what is kept of values that no reader gets back as an object with an order.
+
+A text with an integer beyond 64 bits begins with a blank: it is read by a parser that is slower, and rounds none.
 """
 
 from __future__ import annotations
@@ -12,78 +16,155 @@ from typing import Any, TypeAlias
 import orjson
 
 from crdtdb.errors import InvalidDocumentError, TooLargeError
-from crdtdb.limits import DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, WHOLE_DOCUMENT_BYTES_MAX
+from crdtdb.limits import DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, INTEGER_BITS_MAX, WHOLE_DOCUMENT_BYTES_MAX
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 
-_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
+_KEPT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_SORTED = _KEPT | orjson.OPT_SORT_KEYS
+_LONG = b" "
+"""How a text begins that has an integer beyond 64 bits."""
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_FORMS_MAX = 256
+_FORM_BYTES_MAX = 8 * 1024
+
+_forms: dict[bytes, bytes] = {}
+"""The canonical texts of texts that were written or asked for lately: each is needed again when it is hashed."""
+
+
+def document_text(value: object) -> bytes:
+    """Return the text of a body, its members in the order in which they stand.
+
+    Tuples are written as arrays. Raises InvalidDocumentError for what JSON can't hold (NaN, infinities, lone
+    surrogates, integers of more than `INTEGER_BITS_MAX` bits, keys that aren't strings, other types), naming the place;
+    TooLargeError beyond the limits of size and depth.
+    """
+    return _bounded(merged_text(value), DOCUMENT_BYTES_MAX)
+
+
+def whole_document_text(value: object) -> bytes:
+    """Return the text of a document that is written with the values of its fields: its plain part is bounded later.
+
+    Raises as `document_text` does.
+    """
+    return _bounded(merged_text(value), WHOLE_DOCUMENT_BYTES_MAX)
+
+
+def merged_text(value: object) -> bytes:
+    """Return the text of a value of any size: of a document as it is read, of which each part was bounded.
+
+    A body and its texts, or what was merged, may be more together than anybody may write. Raises as `document_text` does.
+    """
+    text = _dumped(value, _KEPT)
+    if len(text) <= _FORM_BYTES_MAX:
+        _remember(text, _dumped_again(value, text))
+    return text
 
 
 def canonical(value: object) -> bytes:
-    """Return the canonical text of a JSON value.
-
-    Tuples are written as arrays. Raises InvalidDocumentError for what JSON can't hold (NaN, infinities, lone
-    surrogates, integers outside -2^63..2^64-1, keys that aren't strings, other types), naming the place;
-    TooLargeError beyond the limits of size and depth.
-    """
-    text = canonical_merged(value)
-    if len(text) > DOCUMENT_BYTES_MAX:
-        raise TooLargeError(f"the document has {len(text):,} bytes of JSON, the limit is {DOCUMENT_BYTES_MAX:,}")
-    return text
-
-
-def canonical_whole(value: object) -> bytes:
-    """Return the canonical text of a document that is written with the values of its fields: its plain part is bounded later.
-
-    Raises as `canonical` does.
-    """
-    text = canonical_merged(value)
-    if len(text) > WHOLE_DOCUMENT_BYTES_MAX:
-        raise TooLargeError(f"the document has {len(text):,} bytes of JSON, the limit is {WHOLE_DOCUMENT_BYTES_MAX:,}")
-    return text
+    """Return the canonical text of a value. Raises as `document_text` does."""
+    return _bounded(canonical_merged(value), DOCUMENT_BYTES_MAX)
 
 
 def canonical_merged(value: object) -> bytes:
-    """Return the canonical text of a value of any size: of a document as it is read, of which each part was bounded.
+    """Return the canonical text of a value of any size. Raises as `document_text` does."""
+    return _dumped(value, _SORTED)
 
-    A body and its texts, or what was merged, may be more together than anybody may write. Raises as `canonical` does.
-    """
+
+def canonical_of(text: bytes) -> bytes:
+    """Return the canonical text of a text that crdtdb itself wrote."""
+    known = _forms.get(text)
+    if known is None:
+        known = _dumped_again(load(text), text)
+        _remember(text, known)
+    return known
+
+
+def dump(value: Any) -> bytes:
+    """Return JSON for others to read, of a value that is known to be JSON."""
     try:
-        text = orjson.dumps(value, option=_OPTIONS)
-        # orjson writes NaN as null and UUIDs as strings: reading back shows whether the text says what was meant.
-        if _nesting_bound(text) > DOCUMENT_DEPTH_MAX or orjson.loads(text) != value:
-            text = orjson.dumps(_checked(value, "", 0), option=_OPTIONS)
-    except (TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, (InvalidDocumentError, TooLargeError)):
-            raise
-        _checked(value, "", 0)
-        raise InvalidDocumentError(f"the value can't be written as JSON: {error}") from error
-    return text
+        return orjson.dumps(value)
+    except TypeError:
+        try:
+            return _dumped_long(value, sort=False)
+        except UnicodeEncodeError:  # a lone surrogate, which is repeated to whoever sent it
+            return json.dumps(value).encode()
 
 
-def parse(text: bytes | str) -> JSON:
+def parse(text: bytes | str) -> Any:
     """Read JSON text that came from outside.
 
-    Integers beyond 64 bit are refused, not rounded. Raises InvalidDocumentError.
+    Integers are exact, however long. A lone surrogate is read, so that the one document which has it can be refused. Raises
+    InvalidDocumentError.
     """
-    raw = text.encode() if isinstance(text, str) else text
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     try:
         if _LONG_NUMBER.search(raw):
-            # orjson would turn an integer beyond 64 bit into a float; the stdlib keeps it, so the check can see it.
-            value = json.loads(raw)
-            return orjson.loads(orjson.dumps(_checked(value, "", 0)))  # type: ignore[no-any-return]
-        return orjson.loads(raw)  # type: ignore[no-any-return]
+            # orjson would turn an integer beyond 64 bits into a float.
+            return json.loads(raw.decode(), parse_constant=_no_number)
+        return orjson.loads(raw)
     except (ValueError, RecursionError) as error:
-        if isinstance(error, (InvalidDocumentError, TooLargeError)):
+        if isinstance(error, InvalidDocumentError):
             raise
+        if _SURROGATE.search(raw):
+            return _parsed_slowly(raw)
+        raise InvalidDocumentError(f"not JSON: {error}") from error
+
+
+def _parsed_slowly(raw: bytes) -> Any:
+    try:
+        return json.loads(raw.decode(), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise InvalidDocumentError(f"not JSON: {error}") from error
 
 
 def load(text: bytes) -> Any:
-    """Read canonical text that crdtdb itself wrote."""
-    return orjson.loads(text)
+    """Read a text that crdtdb itself wrote."""
+    return json.loads(text) if text[:1] == _LONG else orjson.loads(text)
+
+
+def _no_number(name: str) -> JSON:
+    raise InvalidDocumentError(f"{name} isn't JSON")
+
+
+def _bounded(text: bytes, bytes_max: int) -> bytes:
+    if len(text) > bytes_max:
+        raise TooLargeError(f"the document has {len(text):,} bytes of JSON, the limit is {bytes_max:,}")
+    return text
+
+
+def _remember(text: bytes, form: bytes) -> None:
+    if len(text) <= _FORM_BYTES_MAX:
+        if len(_forms) >= _FORMS_MAX:
+            _forms.clear()
+        _forms[text] = form
+
+
+def _dumped(value: object, options: int) -> bytes:
+    """Return the text of a value that may be anything."""
+    try:
+        text = orjson.dumps(value, option=options)
+        # orjson writes NaN as null and UUIDs as strings: reading back shows whether the text says what was meant.
+        if _nesting_bound(text) > DOCUMENT_DEPTH_MAX or orjson.loads(text) != value:
+            text = orjson.dumps(_checked(value, "", 0), option=options)
+    except (TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, (InvalidDocumentError, TooLargeError)):
+            raise
+        checked = _checked(value, "", 0)
+        return _LONG + _dumped_long(checked, sort=options == _SORTED)
+    return text
+
+
+def _dumped_again(value: object, text: bytes) -> bytes:
+    """Return the canonical text of a value that has this text, so that it is known to be JSON."""
+    if text[:1] == _LONG:
+        return _LONG + _dumped_long(value, sort=True)
+    return orjson.dumps(value, option=_SORTED)
+
+
+def _dumped_long(value: object, *, sort: bool) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort).encode()
 
 
 def _nesting_bound(text: bytes) -> int:
@@ -99,9 +180,9 @@ def _checked(value: object, place: str, depth: int) -> JSON:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        if not _INTEGER_MIN <= value <= _INTEGER_MAX:
+        if value.bit_length() > INTEGER_BITS_MAX:
             raise InvalidDocumentError(
-                f"{where}: the integer {str(value)[:40]} is outside -2^63..2^64-1; write it as a string"
+                f"{where}: the integer has {value.bit_length():,} bits, the limit is {INTEGER_BITS_MAX:,}: write it as a string"
             )
         return int(value)
     if isinstance(value, float):

@@ -54,7 +54,7 @@ class InvalidIdError(InvalidInputError):
 
 
 class InvalidDocumentError(InvalidInputError):
-    """A value that isn't JSON as crdtdb keeps it: NaN, a lone surrogate, an integer beyond 64 bit, an unknown type."""
+    """A value that isn't JSON as crdtdb keeps it: NaN, a lone surrogate, an integer of too many digits, an unknown type."""
 
 
 class UndecidedFieldError(InvalidInputError):

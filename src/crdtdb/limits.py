@@ -15,6 +15,8 @@ WHOLE_DOCUMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 DOCUMENT_BODIES_BYTES_MAX: Final = 64 * 1024 * 1024
 """The plain parts of all siblings."""
 DOCUMENT_DEPTH_MAX: Final = 100
+INTEGER_BITS_MAX: Final = 14_000
+"""Of one number in a document: some 4,200 digits, beyond which Python itself refuses to read one."""
 DOCUMENT_LEAVES_MAX: Final = 1_000
 
 # Documents that a node warns of, and how many it remembers.

@@ -210,14 +210,15 @@ async def test_bad_attachments_leave_nothing_behind(client: httpx.AsyncClient) -
         ({"a": {"stub": True}}, 412, "missing_stub"),
         ({"a": {"data": "%%%"}}, 400, "bad_request"),
         ({"_a": {"data": ""}}, 400, "bad_request"),
-        ({"a": 1}, 400, "bad_request"),
+        ([], 400, "doc_validation"),
         ({"a": {"follows": True}}, 400, "bad_request"),
     ]:
         answer = await client.put("/notes/a", json={"_attachments": attachments})
         assert (answer.status_code, answer.json()["error"]) == (status, error), answer.text
+    await client.put("/notes/a", json={})
     bulk = await client.post(
         "/notes/_bulk_docs",
-        json={"docs": [{"_id": "a", "_rev": "1-x", "_attachments": {"a": {"data": "aGVsbG8="}}}]},
+        json={"docs": [{"_id": "a", "_attachments": {"a": {"data": "aGVsbG8="}}}]},
     )
     assert bulk.json()[0]["error"] == "conflict"
     assert (await client.put("/notes/a/f", content=b"x", headers={"content-md5": "no"})).status_code == 400
@@ -270,7 +271,7 @@ async def test_multipart_both_ways(client: httpx.AsyncClient) -> None:
     back = await client.get("/notes/m?attachments=true", headers={"accept": "multipart/related"})
     assert back.headers["content-type"].startswith("multipart/related")
     again = await client.put("/notes/m2?new_edits=false", content=back.content, headers=back.headers)
-    assert again.status_code == 400  # the document says that it is "m"
+    assert (again.status_code, again.json()["id"]) == (201, "m2")  # the document says that it is "m"
     cut = await client.put("/notes/n", content=content[:-30], headers=headers)
     assert cut.status_code == 400
     assert (await client.get("/notes/n")).status_code == 404
@@ -479,9 +480,110 @@ async def test_writes_say_where_their_document_is(client: httpx.AsyncClient) -> 
     ] == "https://node/notes/over"
 
 
+async def test_a_document_is_copied_with_its_attachments(client: httpx.AsyncClient) -> None:
+    await client.put("/notes/a/file", content=b"hello", headers={"content-type": "text/plain"})
+    rev = (await client.get("/notes/a")).json()["_rev"]
+    await client.put("/notes/a", json={"_rev": rev, "n": 1, "_attachments": {"file": {"stub": True}}})
+
+    async def copy(path: str, destination: str | None) -> httpx.Response:
+        headers = {"destination": destination} if destination is not None else {}
+        return await client.request("COPY", path, headers=headers)
+
+    made = await copy("/notes/a", "x%2Fy")
+    assert (made.status_code, made.headers["location"]) == (201, "https://node/notes/x%2Fy")
+    assert (await client.get("/notes/x%2Fy/file")).content == b"hello"
+    assert (await copy("/notes/a", "x%2Fy")).status_code == 409
+    over = await copy(f"/notes/a?rev={rev}", f"x%2Fy?rev={made.json()['rev']}")
+    assert (over.status_code, over.json()["rev"][:2]) == (201, "2-")
+    assert "n" not in (await client.get("/notes/x%2Fy")).json()
+    for path, destination, status in (
+        ("/notes/a", None, 400),
+        ("/notes/a", "https://node/notes/z", 400),
+        ("/notes/a", "_bad", 400),
+        ("/notes/never", "z", 404),
+        ("/notes/a?rev=1-abc", "z", 404),
+        ("/notes/a/file", "z", 405),
+    ):
+        assert (await copy(path, destination)).status_code == status, (path, destination)
+    assert (await copy("/notes/a", "_local/kept")).json() == {"ok": True, "id": "_local/kept", "rev": "0-1"}
+    assert (await copy("/notes/_local/kept", "back")).status_code == 201
+    assert (await client.get("/notes/back")).json()["n"] == 1
+
+
+async def test_first_writes_that_delete_or_name_a_parent_and_tombstones_that_stay(client: httpx.AsyncClient) -> None:
+    made = await client.put("/notes/a", json={"_deleted": True, "why": "x"})
+    assert (made.status_code, made.json()["rev"][:2]) == (200, "1-")
+    gone = await client.get("/notes/a", params={"rev": made.json()["rev"]})
+    assert (gone.json()["_deleted"], gone.json()["why"]) == (True, "x")
+    for body in ({"_deleted": True}, {"_rev": made.json()["rev"], "n": 1}, {"_rev": "1-other", "n": 1}):
+        assert (await client.put("/notes/a", json=body)).status_code == 409, body
+    assert (await client.put("/notes/a", json={"n": 1})).json()["rev"][:2] == "2-"
+    assert (await client.put("/notes/b", json={"_rev": "4-abc", "n": 1})).json()["rev"][:2] == "5-"
+    assert (await client.get("/notes/b?revs=true")).json()["_revisions"]["ids"][1:] == ["abc"]
+    assert (await client.delete("/notes/never?rev=1-abc")).status_code == 404
+
+
+async def test_local_documents_in_every_route(client: httpx.AsyncClient) -> None:
+    made = await client.put("/notes/_local%2Fa%2Fb", json={"n": 1})
+    assert (made.headers["location"], made.headers["etag"]) == ("https://node/notes/_local%2Fa%2Fb", '"0-1"')
+    assert (await client.post("/notes", json={"_id": "_local/c", "n": 2})).json()["rev"] == "0-1"
+    pushed = await client.post(
+        "/notes/_bulk_docs",
+        json={"docs": [{"_id": "_local/d", "_rev": "0-4"}, {"_id": "e", "_rev": "1-x"}], "new_edits": False},
+    )
+    assert (pushed.status_code, pushed.json()) == (201, [])
+    listed = (
+        await client.post("/notes/_local_docs?include_docs=true", json={"keys": ["_local/c", "_local/z", "e"]})
+    ).json()
+    assert [(row["key"], row.get("error")) for row in listed["rows"]] == [("_local/c", None), ("_local/z", "not_found")]
+    assert listed["rows"][0]["doc"]["n"] == 2
+    ids = [row["id"] for row in (await client.get("/notes/_local_docs?descending=true&limit=2")).json()["rows"]]
+    assert ids == ["_local/d", "_local/c"]
+    assert (await client.get("/notes/_local/a%2Fb?revs=true")).json()["_revisions"] == {"start": 0, "ids": ["1"]}
+    for method, path, status in (
+        ("GET", "/notes/_local/a/b", 400),
+        ("PUT", "/notes/_local/a/file", 400),
+        ("GET", "/notes/_local", 400),
+        ("GET", "/notes/_local/a%2Fb?rev=0-1", 404),
+    ):
+        assert (await client.request(method, path)).status_code == status, path
+
+
 async def test_what_a_client_knows_is_not_sent_again(client: httpx.AsyncClient) -> None:
     rev = (await client.put("/notes/a", json={"n": 1})).json()["rev"]
     for known in (f'"{rev}"', f'W/"{rev}"', f'"1-x", "{rev}"', "*"):
         assert (await client.get("/notes/a", headers={"if-none-match": known})).status_code == 304, known
     assert (await client.get("/notes/a", headers={"if-none-match": '"1-x"'})).status_code == 200
     assert "etag" not in (await client.get("/notes/a?conflicts=true")).headers
+
+
+async def test_order_and_digits_come_back_as_they_were_written(client: httpx.AsyncClient) -> None:
+    body = '{"z":1,"n":-123456789012345678901234567890,"a":{"d":18446744073709551616,"c":[{"y":1,"x":2}]}}'
+    json_type = {"content-type": "application/json"}
+    rev = (await client.put("/notes/a", content=body, headers=json_type)).json()["rev"]
+    whole = f'{{"_id":"a","_rev":"{rev}",{body[1:]}'
+    assert (await client.get("/notes/a")).text.strip() == whole
+    rows = (await client.get("/notes/_all_docs?include_docs=true")).text
+    assert whole in rows
+    assert whole in (await client.get("/notes/_changes?include_docs=true")).text
+    assert whole in (await client.post("/notes/_bulk_get", json={"docs": [{"id": "a"}]})).text
+    assert whole in (await client.post("/notes/_find", json={"selector": {"z": 1}})).text
+    local = await client.put("/notes/_local/a", content=body, headers=json_type)
+    assert (
+        await client.get("/notes/_local/a")
+    ).text.strip() == f'{{"_id":"_local/a","_rev":"{local.json()["rev"]}",{body[1:]}'
+
+
+async def test_one_document_that_can_not_be_kept_does_not_take_the_others_along(client: httpx.AsyncClient) -> None:
+    deep = "[" * 150 + "]" * 150
+    docs = f'{{"_id":"half","x":"\\ud83d"}},{{"_id":"deep","x":{deep}}},{{"_id":"long","x":{"9" * 4_300}}},{{"_id":"ok","x":1}}'
+    for extra in ("", ',"new_edits":false'):
+        rev = ',"_rev":"1-a"' if extra else ""
+        content = f'{{"docs":[{docs.replace(",", rev + ",", 0)}]{extra}}}'.replace('","x"', f'"{rev},"x"')
+        answer = await client.post("/notes/_bulk_docs", content=content.encode())
+        refused = {one["id"]: one["error"] for one in answer.json() if "error" in one}
+        assert answer.status_code == 201, answer.text
+        assert refused.keys() == {"half", "deep", "long"}
+        assert (await client.get("/notes/ok")).json()["x"] == 1
+        await client.delete("/notes")
+        await client.put("/notes")

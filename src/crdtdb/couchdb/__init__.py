@@ -10,13 +10,14 @@ from crdtdb.couchdb.local_documents import delete_local, get_local, local_ids, p
 from crdtdb.couchdb.parsing import ParsedDocument, incoming
 from crdtdb.couchdb.revision_trees import Options, Tree, Trees
 from crdtdb.couchdb.update_seq import encode_seq, seq_now
-from crdtdb.couchdb.writes import Writes
+from crdtdb.couchdb.writes import Outcome, Writes
 
 __all__ = [
     "ChangesFeed",
     "Checkpoints",
     "CouchError",
     "Options",
+    "Outcome",
     "ParsedDocument",
     "Tree",
     "Trees",

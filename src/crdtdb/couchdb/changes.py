@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-import orjson
-
+from crdtdb.canonical_json import dump
 from crdtdb.causality import DotSet
 from crdtdb.couchdb.revision_trees import Options, Tree, Trees
 from crdtdb.couchdb.update_seq import ZERO, Seq, decode_seq, encode_seq, mark_of, seq_at_end
@@ -115,7 +114,7 @@ class ChangesFeed:
                 row = self._row(Tree(self._store, self._name, doc_id, record, shown))
                 if row is not None:
                     rows.append(row)
-                    size += len(orjson.dumps(row["doc"])) if self._wanted.include_docs else 0
+                    size += len(dump(row["doc"])) if self._wanted.include_docs else 0
             else:
                 self.exhausted = not fresh
                 if self.exhausted:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from crdtdb.canonical_json import canonical
-from crdtdb.couchdb.errors import CouchError, bad_request, missing
+from crdtdb.canonical_json import document_text
+from crdtdb.couchdb.errors import bad_request, missing
 from crdtdb.documents import Rev
 from crdtdb.documents.local import LOCAL, write_local
 from crdtdb.errors import InvalidInputError
@@ -27,9 +27,10 @@ def put_local(store: Store, name: str, doc_id: str, body: Any, rev: str | None =
     if not isinstance(body, dict):
         raise bad_request("Document must be a JSON object")
     if body.get("_deleted") is True:
-        return delete_local(store, name, doc_id)
+        found = store.local(name, _checked(doc_id))
+        return delete_local(store, name, doc_id) if found is not None and found.value is not None else "0-0"
     value = {key: one for key, one in body.items() if not key.startswith("_")}
-    canonical(value)  # refuses what can't be kept before anything is written
+    document_text(value)  # refuses what can't be kept before anything is written
     named = body.get("_rev", rev)
     generation = _generation(named) + 1 if named is not None else 1
     _write(store, name, _checked(doc_id), generation, value)
@@ -43,6 +44,25 @@ def delete_local(store: Store, name: str, doc_id: str) -> str:
         raise missing()
     _write(store, name, doc_id, found.rev.generation + 1, None)
     return "0-0"
+
+
+def local_rows(store: Store, name: str, keys: list[Any] | None, descending: bool) -> Iterator[dict[str, Any]]:
+    """Yield what is listed of local documents: all, or those of `keys`, of which other ids are left out."""
+    if keys is None:
+        found = list(local_ids(store, name))
+        yield from (_row(doc_id, rev) for doc_id, rev in (reversed(found) if descending else found))
+        return
+    for key in reversed(keys) if descending else keys:
+        if isinstance(key, str) and key.startswith(LOCAL):
+            local = store.local(name, key)
+            if local is None or local.value is None:
+                yield {"key": key, "error": "not_found"}
+            else:
+                yield _row(key, f"0-{local.rev.generation}")
+
+
+def _row(doc_id: str, rev: str) -> dict[str, Any]:
+    return {"id": doc_id, "key": doc_id, "value": {"rev": rev}}
 
 
 def local_ids(store: Store, name: str) -> Iterator[tuple[str, str]]:
@@ -64,7 +84,7 @@ def _write(store: Store, name: str, doc_id: str, generation: int, value: dict[st
 
 def _checked(doc_id: str) -> str:
     if not doc_id.startswith(LOCAL) or doc_id == LOCAL:
-        raise CouchError(400, "illegal_docid", "Illegal `_local` document id.")
+        raise bad_request("Invalid _local document id.")
     if len(doc_id.encode()) > DOCUMENT_ID_BYTES_MAX:
         raise InvalidInputError(f"the id {doc_id[:40]!r}… has more than {DOCUMENT_ID_BYTES_MAX} bytes")
     return doc_id

@@ -6,7 +6,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from crdtdb.canonical_json import canonical_whole
+from crdtdb.canonical_json import whole_document_text
 from crdtdb.couchdb.errors import (
     CouchError,
     bad_request,
@@ -20,7 +20,13 @@ from crdtdb.documents.attachments import Stub
 from crdtdb.documents.content_encoding import GZIP, GzipEncoder, is_compressible
 from crdtdb.documents.external_revisions import ExternalRevision
 
-_IGNORED = frozenset({"_conflicts", "_deleted_conflicts", "_local_seq", "_revs_info", "_crdt"})
+_IGNORED = frozenset(
+    {
+        *("_conflicts", "_deleted_conflicts", "_local_seq", "_revs_info", "_crdt", "_access"),
+        *("_replication_id", "_replication_state", "_replication_state_time", "_replication_state_reason"),
+        "_replication_stats",
+    }
+)
 _KNOWN = frozenset({"_id", "_rev", "_deleted", "_revisions", "_attachments"})
 
 
@@ -68,40 +74,45 @@ class ParsedDocument(NamedTuple):
     attachments: Mapping[str, Attachment]
 
     def foreign(self) -> ExternalRevision:
-        """Return it as a revision that was made elsewhere. Raises RefusedError if it doesn't say which."""
+        """Return it as a revision that was made elsewhere. Raises CouchError if it doesn't say which."""
         if self.rev is None:
-            raise bad_request("When `new_edits: false`, the document needs a _rev")
+            raise bad_request("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
         return ExternalRevision(self.rev, self.ancestors, self.text, self.deleted)
 
 
 def incoming(body: Any, doc_id: str | None = None) -> ParsedDocument:
-    """Read a document; `doc_id` stands in for an `_id` that it doesn't have. Raises RefusedError, InvalidDocumentError."""
+    """Read a document; `doc_id` stands in for an `_id` that it doesn't have. Raises CouchError, InvalidDocumentError."""
     if not isinstance(body, Mapping):
         raise bad_request("Document must be a JSON object")
     for key in body:
         if key.startswith("_") and key not in _KNOWN and key not in _IGNORED:
             raise CouchError(400, "doc_validation", f"Bad special document member: {key[:80]}")
     named = checked_id(body.get("_id", doc_id))
-    rev = checked_rev(body["_rev"]) if body.get("_rev") is not None else None
+    rev = checked_rev(body["_rev"]) if "_rev" in body else None
+    if body.get("_revisions") is not None:
+        rev = None  # what `_revisions` says goes over `_rev`, as in CouchDB
     rev, ancestors = checked_revisions(body.get("_revisions"), rev)
-    text = canonical_whole({key: value for key, value in body.items() if not key.startswith("_")})
+    text = whole_document_text({key: value for key, value in body.items() if not key.startswith("_")})
     deleted = body.get("_deleted", False)
     if not isinstance(deleted, bool):
-        raise CouchError(400, "doc_validation", "`_deleted` must be a boolean")
-    return ParsedDocument(named, rev, ancestors, deleted, text, _attachments(body.get("_attachments")))
+        raise CouchError(400, "doc_validation", "Bad special document member: _deleted")
+    return ParsedDocument(named, rev, ancestors, deleted, text, _attachments(body.get("_attachments", {})))
+
+
+def incoming_at(body: Any, doc_id: str) -> ParsedDocument:
+    """Read a document that has a place: its id goes over that in the document, as in CouchDB."""
+    return incoming({**body, "_id": doc_id} if isinstance(body, Mapping) else body)
 
 
 def _attachments(attachments: Any) -> dict[str, Attachment]:
-    if attachments is None:
-        return {}
     if not isinstance(attachments, Mapping):
-        raise bad_request("Attachments property must be an object")
-    return {checked_attachment_name(name): _attachment(name, one) for name, one in attachments.items()}
+        raise CouchError(400, "doc_validation", "Bad special document member: _attachments")
+    # What is no object is left out, as in CouchDB.
+    named = {name: one for name, one in attachments.items() if isinstance(one, Mapping)}
+    return {checked_attachment_name(name): _attachment(name, one) for name, one in named.items()}
 
 
-def _attachment(name: str, one: Any) -> Attachment:
-    if not isinstance(one, Mapping):
-        raise bad_request(f"Attachment '{name[:80]}' must be an object")
+def _attachment(name: str, one: Mapping[str, Any]) -> Attachment:
     content_type = one.get("content_type", "application/octet-stream")
     revpos, digest = one.get("revpos"), one.get("digest")
     if not isinstance(content_type, str) or not content_type.isprintable() or len(content_type) > 1024:

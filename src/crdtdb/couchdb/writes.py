@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from crdtdb.canonical_json import load
+from crdtdb.canonical_json import canonical_of, load
 from crdtdb.couchdb.errors import CouchError
 from crdtdb.couchdb.parsing import Attachment, Data, Follows, ParsedDocument, Uploaded, compressed
 from crdtdb.couchdb.validation import DocumentValidator
@@ -28,14 +28,14 @@ from crdtdb.documents.attachment_edits import attach_to
 from crdtdb.documents.attachments import Attached, New, Stub, attachments_in, with_attachments
 from crdtdb.documents.external_revisions import ExternalRevision, take
 from crdtdb.documents.purging import purge
-from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError
+from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, MissingStubError, NotFoundError
 from crdtdb.limits import REVS_LIMIT
 from crdtdb.query.definitions import DESIGN
 from crdtdb.store import Store, Transaction, Upload
 from crdtdb.store.commit.imports import grouped, import_revisions
 
 T = TypeVar("T")
-Outcome = tuple[str, Rev | None] | CrdtdbError
+Outcome = tuple[str, Rev | str | None] | CrdtdbError
 """The id and the new revision of a document that was written, None if there is none to tell; or what refused it."""
 
 
@@ -169,6 +169,8 @@ class Writes:
             foreign = document.foreign()
             self._foreign(transaction, document, foreign)
         except CrdtdbError as error:
+            if isinstance(error, MissingStubError):
+                raise  # as in CouchDB: the whole request is refused
             if isinstance(error, ConflictError | NotFoundError | InvalidInputError):
                 self._let_go(transaction, document)
             return error
@@ -197,6 +199,12 @@ class Writes:
         def change(state: State, write: Write) -> State:
             shown = view(state)
             target = shown.find(rev) if rev is not None else shown.winner
+            if rev is not None and target is not None and target.leaf.deleted:
+                raise ConflictError(document.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
+            if document.deleted and rev is None and state.leaves:
+                raise ConflictError(document.doc_id, None, tuple(str(one.rev) for one in shown.siblings))
+            if plain:
+                return put(state, write, rev, document.text, exact=True)
             generation = target.leaf.rev.generation + 1 if target is not None else 1
             parents = [attachments_in(target.text)] if target is not None else []
             attached = self._attached(transaction, document.attachments)
@@ -206,15 +214,30 @@ class Writes:
             return put(state, write, rev, text, exact=True)
 
         plain = not document.deleted and not document.attachments
-        todo = Put(rev, document.text, exact=True) if plain else change
+        todo = Put(rev, document.text, exact=True) if plain and rev is None else change
         try:
             written = transaction.write(self._name, document.doc_id, todo)
-        except ConflictError:
-            leaf = _as_published(transaction.load(self._name, document.doc_id).state, rev)
-            if leaf is None:
-                raise
-            return document.doc_id, self._on_published(transaction, document, leaf)
+        except (ConflictError, NotFoundError):
+            state = transaction.load(self._name, document.doc_id).state
+            leaf = _as_published(state, rev)
+            if leaf is not None:
+                return document.doc_id, self._on_published(transaction, document, leaf)
+            if not state.leaves and (rev is not None or document.deleted):
+                return document.doc_id, self._without_parent(transaction, document)
+            raise
         return document.doc_id, written.rev
+
+    def _without_parent(self, transaction: Transaction, document: ParsedDocument) -> Rev:
+        """Write a document that isn't there as CouchDB does: on a parent that isn't known, or as one that begins deleted."""
+        parent = document.rev
+        text = document.text if not document.deleted or document.text != NO_BODY else None
+        digest = child_digest(parent, deleted=document.deleted, body=canonical_of(text) if text is not None else None)
+        line = (parent.digest, *document.ancestors) if parent is not None else ()
+        child = ExternalRevision(
+            Rev(parent.next_generation if parent is not None else 1, digest), line, document.text, document.deleted
+        )
+        self._foreign(transaction, document, child)
+        return child.rev
 
     def _on_published(self, transaction: Transaction, document: ParsedDocument, leaf: VisibleLeaf) -> Rev:
         """Write on a leaf under the name that it was published with, though fields have been edited since.
@@ -225,7 +248,7 @@ class Writes:
         if document.deleted:
             return self._one(transaction, document._replace(rev=leaf.rev))[1]
         parent = leaf.leaf.rev
-        digest = child_digest(parent, deleted=False, body=document.text)
+        digest = child_digest(parent, deleted=False, body=canonical_of(document.text))
         steps = tuple(step.digest for step in leaf.leaf.path.all()[: REVS_LIMIT - 1])
         child = ExternalRevision(Rev(parent.next_generation, digest), (parent.digest, *steps), document.text, False)
         brought = {

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from crdtdb.canonical_json import canonical, canonical_merged
+from crdtdb.canonical_json import merged_text
 from crdtdb.causality import DotSet
 from crdtdb.crdts import Draft, OpenSequence, open_at_hand
 from crdtdb.database.document import Document, Revision, Sibling, alternative_revs, bodies_of
@@ -160,7 +160,7 @@ class DocumentReader:
         past = self._store.revision(self._name, doc_id, rev)
         value = self._store.value_of(self._name, doc_id, past) if past is not None else None
         if past is not None and (value is not None or past.deleted):
-            return Document(doc_id, str(rev), canonical_merged(value or {}), (), past.deleted, state)
+            return Document(doc_id, str(rev), merged_text(value or {}), (), past.deleted, state)
         if own is not None and own.rev != rev:
             why = f"isn't kept here: with edits of fields that its author hadn't seen it shows as {own.rev}"
         else:
@@ -178,7 +178,7 @@ class DocumentReader:
             return None
         revs = [*(str(sibling.rev) for sibling in shown.siblings), *alternative_revs(draft, text, bodies_of(shown))]
         others = tuple(other for other in revs if other != str(hidden.rev))
-        return Document(doc_id, str(hidden.rev), canonical(value_with(hidden, draft, text)), others, False, state)
+        return Document(doc_id, str(hidden.rev), merged_text(value_with(hidden, draft, text)), others, False, state)
 
     def revisions(self, doc_id: str) -> Iterator[Revision]:
         """Yield every revision of a document that is known, newest first: leaves, replaced ones, names of ancestors.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from crdtdb.canonical_json import canonical_whole
+from crdtdb.canonical_json import whole_document_text
 from crdtdb.documents import NOTHING_GIVEN, Given, Rev
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
 from crdtdb.documents.attachments import check_attachments
@@ -103,7 +103,7 @@ def check_body(body: object) -> bytes:
     Raises InvalidDocumentError, TooLargeError.
     """
     if type(body) is dict:
-        text = canonical_whole(body)
+        text = whole_document_text(body)
         if b'"_' not in text:
             return text  # no name in it begins so
     elif not isinstance(body, Mapping):
@@ -115,8 +115,8 @@ def check_body(body: object) -> bytes:
         if key not in _META:
             raise InvalidDocumentError(f"{key[:80]!r}: names that begin with '_' are reserved for the database")
     if reserved or type(body) is not dict:
-        return canonical_whole({key: value for key, value in body.items() if key not in reserved})
-    return canonical_whole(body)
+        return whole_document_text({key: value for key, value in body.items() if key not in reserved})
+    return whole_document_text(body)
 
 
 def read_revisions(revisions: object, rev: Rev | None) -> tuple[Rev | None, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from crdtdb.canonical_json import JSON, canonical, load
+from crdtdb.canonical_json import JSON, canonical, document_text, load
 from crdtdb.causality import Dot
 from crdtdb.crdts import REMNANT, Address, Draft, Field, Place, SequenceField, Spot, catalogue
 from crdtdb.documents.fields import Given, is_sequence, place, whole
@@ -169,7 +169,7 @@ def without(text: bytes, path: Place) -> bytes:
             del holder[key]
             break
         holder = holder[key]
-    return canonical(body)
+    return document_text(body)
 
 
 def with_plain_of(rest: bytes, text: bytes, path: Place) -> bytes:
@@ -183,7 +183,7 @@ def with_plain_of(rest: bytes, text: bytes, path: Place) -> bytes:
         if depth == len(path) or not isinstance(holder, dict):
             place(after, path[:depth], holder)
             break
-    return canonical(after)
+    return document_text(after)
 
 
 def value_at(body: Any, path: Place) -> Any:

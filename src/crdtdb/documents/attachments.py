@@ -19,7 +19,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from crdtdb.canonical_json import canonical, canonical_merged, load
+from crdtdb.canonical_json import canonical, load, merged_text
 from crdtdb.documents.content_encoding import GZIP
 from crdtdb.errors import InvalidDocumentError, MissingStubError
 
@@ -133,7 +133,7 @@ def with_attachments(text: bytes, attached: Attached, parents: Sequence[Mapping[
         name: _entry(one, generation) if isinstance(one, New) else _kept(name, one, parents)
         for name, one in attached.items()
     }
-    return canonical_merged({**load(text), KEY: found})
+    return merged_text({**load(text), KEY: found})
 
 
 def _entry(one: New, generation: int) -> dict[str, Any]:

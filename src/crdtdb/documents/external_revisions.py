@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from crdtdb.canonical_json import JSON, canonical, canonical_merged, load
+from crdtdb.canonical_json import JSON, canonical, canonical_merged, canonical_of, document_text, load
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import NO_FIELDS, Field, GapError, Place, Spot, catalogue
 from crdtdb.documents.alternatives import covered_places
@@ -268,9 +268,10 @@ def _body_kept(
     if text is None:
         return next(iter(sorted(replaced.values(), key=lambda leaf: (leaf.deleted, leaf.rev))), None)
     if with_fields:
+        form = canonical_of(text)
         for leaf in state.leaves.values():
             body = state.bodies.get(leaf.body_dot)
-            if leaf.body_rev in line and not leaf.deleted and body is not None and body.text == text:
+            if leaf.body_rev in line and not leaf.deleted and body is not None and canonical_of(body.text) == form:
                 return leaf
     return None
 
@@ -316,7 +317,7 @@ def _with_fields(
     draft = write.draft(state, Dot(write.actor, write.counter), str(foreign.rev), known.seen, parent)
     if current is not None:
         draft.covered = covered_places(draft, current.text or NO_BODY)
-    rest = canonical(_differ(draft.at(()), load(known.value), load(text), write.schema, known.folded))
+    rest = document_text(_differ(draft.at(()), load(known.value), load(text), write.schema, known.folded))
     after, _ = drafted(state, write, draft)
     return after, known.seen, rest
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, cast
 
-from crdtdb.canonical_json import JSON, canonical, canonical_merged, load
+from crdtdb.canonical_json import JSON, canonical_merged, document_text, load, merged_text
 from crdtdb.causality import Dot
 from crdtdb.crdts import (
     LIFE,
@@ -82,8 +82,8 @@ class Plain:
         return self._value
 
     def text(self) -> bytes:
-        """Return the canonical text of the body as it is now. Raises InvalidDocumentError, TooLargeError."""
-        return self._text if self._value is None else canonical(self._value)
+        """Return the text of the body as it is now. Raises InvalidDocumentError, TooLargeError."""
+        return self._text if self._value is None else document_text(self._value)
 
 
 def reading(fields: Fields, journals: Journals, open_sequence: OpenSequence = open_at_hand) -> Draft:
@@ -141,9 +141,9 @@ def whole(text: bytes, draft: Draft) -> dict[str, JSON]:
 
 
 def value_without_sequences(text: bytes, draft: Draft) -> bytes:
-    """Return the canonical text of a body with what the small fields show, and nothing where a text or list stands."""
+    """Return the text of a body with what the small fields show, and nothing where a text or list stands."""
     value = overlay(load(text), values(draft))
-    return canonical_merged(_without_unread(value))
+    return merged_text(_without_unread(value))
 
 
 def _without_unread(value: Any) -> Any:
@@ -163,18 +163,18 @@ def sequences_shown(draft: Draft) -> list[Address]:
 
 
 def absorb(draft: Draft, text: bytes, given: Given = NOTHING_GIVEN, schema: Schema = NO_SCHEMA) -> bytes:
-    """Bring the fields to what stands in a whole document, and return the canonical text of the rest, the body.
+    """Bring the fields to what stands in a whole document, and return the text of the rest, the body.
 
     Raises InvalidDocumentError for a value that the field at its place can't hold.
     """
     wanted = _wanted(text, given)
     _remove_unwanted(draft.at(()), wanted)
-    return canonical(_absorbed(draft.at(()), wanted, schema))
+    return document_text(_absorbed(draft.at(()), wanted, schema))
 
 
 def absorb_mentioned(draft: Draft, text: bytes, given: Given = NOTHING_GIVEN, schema: Schema = NO_SCHEMA) -> bytes:
     """Do as `absorb`, but leave fields alone that the document doesn't mention."""
-    return canonical(_absorbed(draft.at(()), _wanted(text, given), schema))
+    return document_text(_absorbed(draft.at(()), _wanted(text, given), schema))
 
 
 def absorb_since(draft: Draft, text: bytes, given: Given, schema: Schema, read: Mapping[str, Any] | None) -> bytes:
@@ -185,7 +185,7 @@ def absorb_since(draft: Draft, text: bytes, given: Given, schema: Schema, read: 
     """
     wanted = _wanted(text, given)
     _apply_since(draft.at(()), wanted, read)
-    return canonical(_absorbed(draft.at(()), wanted, schema))
+    return document_text(_absorbed(draft.at(()), wanted, schema))
 
 
 def _apply_since(spot: Spot, wanted: dict[str, Any], read: Any) -> None:
@@ -207,13 +207,13 @@ def _apply_since(spot: Spot, wanted: dict[str, Any], read: Any) -> None:
 
 
 def without_fields(draft: Draft, text: bytes) -> bytes:
-    """Return the canonical text of a whole value without what stands in it at the places of fields."""
+    """Return the text of a whole value without what stands in it at the places of fields."""
     value = load(text)
     for spot in _fields(draft.at(())):
         holder, key = holder_of(value, spot.path)
         if holder is not None:
             holder.pop(key, None)
-    return canonical(value)
+    return document_text(value)
 
 
 def _wanted(text: bytes, given: Given) -> dict[str, Any]:
@@ -284,7 +284,7 @@ def adopt(draft: Draft, text: bytes, schema: Schema) -> bytes:
             continue
         field.create(spot, value)
         del holder[key]
-    return canonical_merged(body)
+    return merged_text(body)
 
 
 def declared(path: Place, kind: str, schema: Schema) -> None:

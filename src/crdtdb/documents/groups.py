@@ -32,12 +32,12 @@ def group(state: State, shown: DocumentView, *targets: VisibleLeaf) -> dict[Dot,
     if len(state.leaves) == 1:
         return dict(state.leaves)
     members = [one for one in targets if not is_revived(state, one)]
-    texts = {one.text for one in members}
-    others = {one.leaf.rev for one in shown.siblings if one.text not in texts}
+    forms = {one.form for one in members}
+    others = {one.leaf.rev for one in shown.siblings if one.form not in forms}
     rest = [one for one in shown.leaves if not one.leaf.deleted and one.leaf.rev not in others]
     joining = members
     while joining and rest:  # what was replaced by what is merged into a target is merged into that target
-        joining = [one for one in rest if one.text is None or one.text in texts or _is_replaced(one, joining)]
+        joining = [one for one in rest if one.text is None or one.form in forms or _is_replaced(one, joining)]
         members = [*members, *joining]
         rest = [one for one in rest if one not in joining]
     found = _with_ancestors(state, [one.leaf for one in (*targets, *members)])
@@ -66,8 +66,8 @@ def seen_among(shown: DocumentView, revs: Collection[Rev]) -> list[VisibleLeaf]:
     """
     current = {one.rev for one in shown.siblings}
     bodies = {body for rev in revs if rev not in current for body in _bodies_under(shown, rev)}
-    texts = {one.text for one in shown.leaves if one.text is not None and one.leaf.body_rev in bodies}
-    return [one for one in shown.siblings if one.rev in revs or one.text in texts]
+    forms = {one.form for one in shown.leaves if one.text is not None and one.leaf.body_rev in bodies}
+    return [one for one in shown.siblings if one.rev in revs or one.form in forms]
 
 
 def is_ancestor(rev: Rev, leaf: Leaf) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from crdtdb.canonical_json import canonical, load
+from crdtdb.canonical_json import document_text, load
 from crdtdb.causality import ACTOR_BYTES, DotSet
 from crdtdb.documents.revisions import NO_PATH, Rev, child_digest
 from crdtdb.documents.state import Body, Leaf, State
@@ -32,7 +32,7 @@ class Local(NamedTuple):
 def write_local(state: State, write: Write, generation: int, value: dict[str, Any] | None, clock: DotSet) -> State:
     """Replace all that is known of a record. `clock` is the node clock of the writer before this write."""
     seen = {actor.hex(): [list(pair) for pair in ranges] for actor, ranges in clock.items()}
-    text = canonical({"clock": seen, "value": value})
+    text = document_text({"clock": seen, "value": value})
     dot = write.sign()
     context = state.context.add(dot)
     rev = Rev(generation, child_digest(None, deleted=value is None, body=text))

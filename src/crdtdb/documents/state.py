@@ -48,7 +48,7 @@ class Leaf(Struct, frozen=True, gc=False):
 
 
 class Body(Struct, frozen=True, gc=False):
-    """Plain JSON in its canonical text, and the creations that its writer saw."""
+    """Plain JSON as it was written, and the creations that its writer saw."""
 
     text: bytes
     creations: Creations

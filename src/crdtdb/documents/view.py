@@ -18,6 +18,7 @@ from hashlib import blake2b
 from msgspec import Struct
 from msgspec.structs import replace
 
+from crdtdb.canonical_json import canonical_of
 from crdtdb.causality import Dot
 from crdtdb.crdts import heads
 from crdtdb.documents.alternatives import is_disputed
@@ -39,6 +40,11 @@ class VisibleLeaf(Struct, frozen=True, gc=False):
     text: bytes | None
     heads: tuple[Dot, ...] = ()
     lender: Dot | None = None
+
+    @property
+    def form(self) -> bytes | None:
+        """The canonical text of its body, by which bodies are equal: None where the state holds it no more."""
+        return canonical_of(self.text) if self.text is not None else None
 
     @property
     def rev(self) -> Rev:
@@ -209,7 +215,7 @@ def replaced_by(shown: VisibleLeaf, other: VisibleLeaf) -> bool:
     leaf = shown.leaf
     return (
         other.text is not None
-        and other.text != shown.text
+        and other.form != shown.form
         and other.leaf.path.leads_to(leaf.body_rev, other.leaf.rev.generation)
     )
 
@@ -234,7 +240,7 @@ def _one_a_rev(state: State) -> list[VisibleLeaf]:
         if len(twins) > 1:
             dot, leaf = max(twins, key=lambda twin: (len(twin[1].path.all()), twin[0]))
         held = {state.bodies[twin.body_dot].text: twin.body_dot for _, twin in twins if twin.body_dot in state.bodies}
-        text = max(held, key=_hash, default=None)
+        text = max(held, key=_order, default=None)
         if text is not None and held[text] != leaf.body_dot and _text_of(state, leaf) != text:
             leaf = replace(leaf, body_dot=held[text])
         found.append(VisibleLeaf(dot, leaf, text, _unseen(state, [twin for _, twin in twins])))
@@ -253,8 +259,9 @@ def _unseen(state: State, twins: Sequence[Leaf]) -> tuple[Dot, ...]:
     return tuple(sorted(dot for dot in heads(state.fields) if not any(dot in twin.clock for twin in twins)))
 
 
-def _hash(text: bytes) -> bytes:
-    return blake2b(text, digest_size=16).digest()
+def _order(text: bytes) -> tuple[bytes, bytes]:
+    """Return by what one of several texts under one name is chosen; of equal bodies in two orders, their bytes decide."""
+    return blake2b(canonical_of(text), digest_size=16).digest(), text
 
 
 def _visible(shown: list[VisibleLeaf]) -> list[VisibleLeaf]:
@@ -285,9 +292,9 @@ def unreplaced(shown: list[VisibleLeaf]) -> list[VisibleLeaf]:
     """Return those of these leaves, which all have a body, that no other with another body descends from."""
     if all(one.leaf.body_rev == one.leaf.rev for one in shown):
         return shown
-    ancestry = Ancestry((one.leaf.rev, one.leaf.path, one.text) for one in shown if one.text is not None)
+    ancestry = Ancestry((one.leaf.rev, one.leaf.path, one.form) for one in shown if one.text is not None)
     return [
-        one for one in shown if one.leaf.body_rev == one.leaf.rev or not ancestry.labels(one.leaf.body_rev) - {one.text}
+        one for one in shown if one.leaf.body_rev == one.leaf.rev or not ancestry.labels(one.leaf.body_rev) - {one.form}
     ]
 
 
@@ -323,7 +330,8 @@ def _distinct(shown: list[VisibleLeaf]) -> list[VisibleLeaf]:
     seen: set[bytes | None] = set()
     distinct = []
     for one in shown:
-        if one.text not in seen:
-            seen.add(one.text)
+        form = one.form if len(shown) > 1 else None
+        if form not in seen:
+            seen.add(form)
             distinct.append(one)
     return distinct

@@ -25,7 +25,7 @@ from itertools import count
 from msgspec import Struct
 from msgspec.structs import replace
 
-from crdtdb.canonical_json import load
+from crdtdb.canonical_json import canonical_of, load
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet, Session
 from crdtdb.crdts import Address, Creations, Draft, GapError, OpenSequence, Place, Sequence, Signature, open_at_hand
 from crdtdb.documents.alternatives import (
@@ -212,7 +212,7 @@ def put(
             text = with_plain_of(text, target.text or NO_BODY, other.path)
         join_texts(draft)
         state, signed = drafted(adopted, write, draft)
-        if signed and text == target.text and not target.leaf.deleted:
+        if signed and not target.leaf.deleted and canonical_of(text) == target.form:
             return _replace(state, write, target, replaced, dot=dot, deltas=signed)
     if target.leaf.deleted:
         # Putting on one deleted branch of a living document opens that branch again and nothing else.
@@ -455,7 +455,7 @@ def _first(state: State, write: Write, text: bytes, given: Given) -> State:
         text = absorb(draft, text, given, write.schema)
         state, signed = drafted(state, write, draft)
     context = state.context.add(dot)
-    rev = Rev(1, child_digest(None, deleted=False, body=text, sweep=write.sweep, deltas=signed))
+    rev = Rev(1, child_digest(None, deleted=False, body=canonical_of(text), sweep=write.sweep, deltas=signed))
     leaf = Leaf(rev, NO_PATH, clock_of((), (), dot, context), False, dot, rev, write.stamp, write.creations)
     bodies = {**state.bodies, dot: Body(text, write.creations)}
     return State({dot: leaf}, bodies, state.fields, context, state.journals)
@@ -481,7 +481,8 @@ def _replace(
     dot = dot or write.sign()
     context = state.context.add(dot)
     parent = target.leaf
-    rev = Rev(parent.rev.next_generation, child_digest(target.rev, deleted=deleted, body=text, deltas=deltas))
+    form = canonical_of(text) if text is not None else None
+    rev = Rev(parent.rev.next_generation, child_digest(target.rev, deleted=deleted, body=form, deltas=deltas))
     kept = {held: leaf for held, leaf in state.leaves.items() if held not in replaced}
     own_body = text is not None
     body_dot = dot
@@ -582,7 +583,7 @@ def _keeping(state: State, write: Write, shown: DocumentView, targets: Items[Vis
             kept = {held: leaf for held, leaf in state.leaves.items() if held not in replaced}
             context = state.context.add(dot)
             kept[dot] = Leaf(
-                Rev(one.leaf.rev.next_generation, child_digest(one.leaf.rev, deleted=False, body=one.text)),
+                Rev(one.leaf.rev.next_generation, child_digest(one.leaf.rev, deleted=False, body=one.form)),
                 one.leaf.path.extended(one.leaf.rev.digest, one.dot),
                 clock_of(
                     [leaf.clock for leaf in replaced.values()], [leaf.clock for leaf in kept.values()], dot, context

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from crdtdb.canonical_json import parse
+from crdtdb.canonical_json import dump, parse
 from crdtdb.couchdb.errors import bad_request, query_parse_error
 from crdtdb.errors import InvalidDocumentError, TooLargeError
 from crdtdb.http.bodies import Share, share_of
@@ -28,7 +27,7 @@ class JSONAnswer(Response):
 
     def render(self, content: Any) -> bytes:
         """Write the content."""
-        return orjson.dumps(content) + b"\n"
+        return dump(content) + b"\n"
 
 
 ROWS_MAX = 10**18

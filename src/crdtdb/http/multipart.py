@@ -8,15 +8,14 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import orjson
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from crdtdb.canonical_json import parse
-from crdtdb.couchdb import ParsedDocument, incoming
+from crdtdb.canonical_json import dump, parse
+from crdtdb.couchdb import ParsedDocument
 from crdtdb.couchdb.errors import bad_request
-from crdtdb.couchdb.parsing import Follows, Uploaded
+from crdtdb.couchdb.parsing import Follows, Uploaded, incoming_at
 from crdtdb.couchdb.revision_trees import SOURCE, read_source
 from crdtdb.documents.content_encoding import GzipDecoder, GzipEncoder, is_compressible
 from crdtdb.errors import CrdtdbError, TooLargeError
@@ -141,7 +140,7 @@ class Uploads:
 async def read_related(request: Request, doc_id: str) -> tuple[ParsedDocument, Uploads]:
     """Read a document and the attachments behind it, which `Uploads.fill` puts into it. Raises RefusedError, TooLargeError.
 
-    `doc_id` stands in for an `_id` that the document doesn't have.
+    `doc_id` goes over the `_id` that the document has.
     """
     media, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
@@ -207,7 +206,7 @@ class _Related:
     def document(self) -> ParsedDocument:
         """The first part, which says what the others are. Raises RefusedError, InvalidDocumentError."""
         if self._document is None:
-            self._document = incoming(parse(bytes(self.text)), self._doc_id)
+            self._document = incoming_at(parse(bytes(self.text)), self._doc_id)
             self._uploads.expect(self._document)
         return self._document
 
@@ -238,7 +237,7 @@ def _in_parts(store: Store, document: dict[str, Any], boundary: str) -> tuple[st
     """Return a document and the attachments that follow it, with its media type: JSON alone if none does."""
     entries = document.get("_attachments", {})
     sources = {name: entry.pop(SOURCE) for name, entry in entries.items() if SOURCE in entry}
-    text = orjson.dumps(document)
+    text = dump(document)
     if not sources:
         return "application/json", iter([text])
 
@@ -270,7 +269,7 @@ def mixed(store: Store, rows: Iterator[dict[str, Any]], boundary: str, kind: str
             if "ok" in row:
                 said, pieces = _in_parts(store, row["ok"], os.urandom(16).hex())
             else:
-                said, pieces = 'application/json; error="true"', iter([orjson.dumps(row)])
+                said, pieces = 'application/json; error="true"', iter([dump(row)])
             yield f"--{boundary}\r\nContent-Type: {said}\r\n\r\n".encode()
             yield from pieces
             yield b"\r\n"

@@ -56,9 +56,12 @@ def _decoded(raw: bytes) -> list[str]:
     Behind the database's name a plus is a blank, as CouchDB has it; `%2B` is a plus.
     """
     parts = [part for part in raw.split(b"/") if part]
-    return [
+    names = [
         unquote_to_bytes(part.replace(b"+", b" ") if number else part).decode() for number, part in enumerate(parts)
     ]
+    if len(names) > 1 and names[1].startswith(("_design/", "_local/")):  # its slash was encoded
+        names[1:2] = names[1].split("/", 1)
+    return names
 
 
 def url_of(request: Request, *names: str) -> str:

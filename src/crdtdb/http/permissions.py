@@ -102,6 +102,13 @@ NEEDS: dict[str, Need] = {
     "POST /{db}/{id}/_edit": Need.WRITE,
     "PUT /{db}/_local/{local}": Need.READ,  # where a replication is: who may read may come back
     "DELETE /{db}/_local/{local}": Need.READ,
+    "COPY /{db}/_local/{local}": Need.WRITE,
+    "POST /{db}/_local_docs": Need.READ,
+    **{
+        f"{method} /{{db}}/{what}": Need.READ
+        for what in ("_local", "_local/{local}/{attachment}")
+        for method in ("GET", "PUT", "DELETE")
+    },
     "POST /{db}/_design/{design}/_view/{view}": Need.READ,
     "POST /{db}/_design/{design}/_view/{view}/queries": Need.READ,
     **{f"POST /{{db}}/{what}": Need.READ for what in _READING},
@@ -132,14 +139,14 @@ NEEDS: dict[str, Need] = {
     **{
         f"{method} /{{db}}/{what}": Need.WRITE
         for what in ("{id}", "{id}/{attachment}")
-        for method in ("PUT", "DELETE", "PATCH")
-        if (method, what) != ("PATCH", "{id}/{attachment}")
+        for method in ("PUT", "DELETE", "PATCH", "COPY")
+        if method in ("PUT", "DELETE") or what == "{id}"
     },
     **{
         f"{method} /{{db}}/_design/{what}": Need.OWN
         for what in ("{design}", "{design}/{attachment}")
-        for method in ("PUT", "DELETE", "PATCH")
-        if (method, what) != ("PATCH", "{design}/{attachment}")
+        for method in ("PUT", "DELETE", "PATCH", "COPY")
+        if method in ("PUT", "DELETE") or what == "{design}"
     },
 }
 

@@ -12,9 +12,9 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
-import orjson
 from starlette.responses import Response, StreamingResponse
 
+from crdtdb.canonical_json import dump
 from crdtdb.couchdb.revision_trees import SOURCE_CHARACTERS, read_source
 from crdtdb.limits import ANSWER_PAGE_BYTES
 from crdtdb.store import Store
@@ -33,7 +33,7 @@ class Writer:
 
     def pieces(self, value: Any) -> Iterator[bytes]:
         """Yield the JSON of a value, with the bytes of attachments where their marks are."""
-        first, *others = orjson.dumps(value).split(self.mark.encode())
+        first, *others = dump(value).split(self.mark.encode())
         yield first
         for other in others:
             yield from _base64(read_source(self._store, other[:SOURCE_CHARACTERS].decode()))

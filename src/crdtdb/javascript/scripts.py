@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple, cast
 
-import orjson
-
-from crdtdb.errors import ScriptError
+from crdtdb.canonical_json import dump, parse
+from crdtdb.errors import InvalidDocumentError, ScriptError
 from crdtdb.javascript.pool import Pool
 from crdtdb.javascript.process import Process, check_installed
 from crdtdb.limits import DOCUMENT_DEPTH_MAX, SCRIPT_PROCESSES_MAX
@@ -31,7 +30,7 @@ class Function(NamedTuple):
 
     def definition(self) -> bytes:
         """Return what defines it for the engine."""
-        return orjson.dumps({"source": self.source, "modules": self.modules})
+        return dump({"source": self.source, "modules": self.modules})
 
     def digest(self) -> str:
         """Return what is equal for equal functions."""
@@ -66,7 +65,7 @@ class Scripts:
         """
         found: list[list[Emission]] = []
         for document, answer in zip(
-            documents, self._call(self._views, function, b"map", [orjson.dumps(one) for one in documents]), strict=True
+            documents, self._call(self._views, function, b"map", [dump(one) for one in documents]), strict=True
         ):
             thrown = answer.get("thrown", answer.get("reason"))
             if thrown is not None:
@@ -76,20 +75,20 @@ class Scripts:
 
     def reduce(self, function: Function, keys: Sequence[Any] | None, values: Sequence[Any], again: bool) -> Any:
         """Return what a function reduces values to. Raises ScriptError."""
-        (answer,) = self._call(self._views, function, b"reduce", [orjson.dumps([keys, values, again])])
+        (answer,) = self._call(self._views, function, b"reduce", [dump([keys, values, again])])
         return self._result(function, answer)
 
     def emits(self, function: Function, document: Mapping[str, Any]) -> bool:
         """Return whether a view's function emits anything for a document, for a filter. Raises ScriptError."""
-        (answer,) = self._call(self._filters, function, b"map", [orjson.dumps(document)])
+        (answer,) = self._call(self._filters, function, b"map", [dump(document)])
         return bool(answer.get("result"))
 
     def filter(
         self, function: Function, documents: Sequence[Mapping[str, Any]], request: Mapping[str, Any]
     ) -> list[bool]:
         """Return whether a function lets each document pass. Raises ScriptError."""
-        asked = orjson.dumps(request)
-        arguments = [b"[%b,%b]" % (orjson.dumps(one), asked) for one in documents]
+        asked = dump(request)
+        arguments = [b"[%b,%b]" % (dump(one), asked) for one in documents]
         return [
             bool(self._result(function, answer)) for answer in self._call(self._filters, function, b"filter", arguments)
         ]
@@ -103,9 +102,7 @@ class Scripts:
         security: Mapping[str, Any],
     ) -> Refusal | None:
         """Return why a function refuses a document, None if it doesn't. Raises ScriptError."""
-        (answer,) = self._call(
-            self._validators, function, b"validate", [orjson.dumps([document, before, user, security])]
-        )
+        (answer,) = self._call(self._validators, function, b"validate", [dump([document, before, user, security])])
         if "refused" in answer:
             return Refusal(answer["refused"], answer["reason"])
         self._result(function, answer)
@@ -152,8 +149,8 @@ class Scripts:
 def _checked(function: Function, what: bytes, raw: bytes) -> dict[str, Any]:
     """Return an answer, if it has the form that it should. A function may have changed what writes it. Raises ScriptError."""
     try:
-        answer = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
+        answer = parse(raw)
+    except InvalidDocumentError as error:
         raise ScriptError(f"{function.where}: its answer can't be read: {error}") from error
     good = isinstance(answer, dict) and isinstance(answer.get("logged"), list)
     if good and "refused" in answer:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx
-import orjson
 
+from crdtdb.canonical_json import dump, parse
 from crdtdb.couchdb.replication.errors import PeerError, ReplicationError
 from crdtdb.errors import InvalidInputError
 
@@ -127,7 +127,7 @@ class Endpoint:
             self._has_bulk_get = False  # an older CouchDB
         documents = []
         for doc_id, revs in wanted.items():
-            query = {"open_revs": orjson.dumps(list(revs)).decode(), "revs": "true"}
+            query = {"open_revs": dump(list(revs)).decode(), "revs": "true"}
             rows = await self._json("GET", _document(doc_id), query=query)
             documents += [row["ok"] for row in rows if "ok" in row]
         return documents
@@ -184,7 +184,7 @@ class Endpoint:
         also: Sequence[int] = (),
     ) -> Any:
         """Return the JSON of an answer; `missing` for 404, if it is given. Raises PeerError, ReplicationError."""
-        content = orjson.dumps(body) if body is not None else None
+        content = dump(body) if body is not None else None
         headers = {"content-type": "application/json"} if content is not None or method == "POST" else {}
         try:
             answer = await self._http.request(method, self._url(path), content=content, params=query, headers=headers)
@@ -197,13 +197,13 @@ class Endpoint:
         if answer.status_code >= 300 and answer.status_code not in also:
             raise self._refused(method, path, answer)
         try:
-            return orjson.loads(answer.content)
+            return parse(answer.content)
         except ValueError as error:
             raise PeerError(f"{self.name}: the answer to {method} {path} isn't JSON: {answer.text[:100]!r}") from error
 
     def _refused(self, method: str, path: str, answer: httpx.Response) -> PeerError | ReplicationError:
         try:
-            told = orjson.loads(answer.content)
+            told = parse(answer.content)
             why = f"{told['error']}: {told['reason']}"
         except (ValueError, KeyError, TypeError):
             why = answer.text[:200]
@@ -218,4 +218,4 @@ def _document(doc_id: str) -> str:
 
 
 def _as_parameter(seq: Any) -> str:
-    return seq if isinstance(seq, str) else orjson.dumps(seq).decode()
+    return seq if isinstance(seq, str) else dump(seq).decode()

@@ -14,9 +14,8 @@ from hashlib import md5
 from typing import Any
 
 import anyio
-import orjson
 
-from crdtdb.canonical_json import canonical
+from crdtdb.canonical_json import canonical, dump, parse
 from crdtdb.clock import http_date, monotonic_seconds, wall_milliseconds
 from crdtdb.couchdb.replication.endpoint import Endpoint
 from crdtdb.couchdb.replication.errors import PeerError, ReplicationError
@@ -59,7 +58,7 @@ class Wanted:
             return {"query": {"filter": "_selector"}, "body": {"selector": self.selector}}
         if self.filter is not None:
             given = {
-                key: value if isinstance(value, str) else orjson.dumps(value).decode()
+                key: value if isinstance(value, str) else dump(value).decode()
                 for key, value in self.query_params.items()
             }
             return {"query": {"filter": self.filter, **given}}
@@ -202,7 +201,7 @@ class Replication:
                 await self._bring_with_attachments(document["_id"], document["_rev"])
                 continue
             documents.append(document)
-            size += len(orjson.dumps(document))
+            size += len(dump(document))
             if size > _BATCH_BYTES:
                 await self._write(documents)
                 documents, size = [], 0
@@ -219,7 +218,7 @@ class Replication:
                 refused = await self._target.put_parts(doc_id, headers, answer.aiter_raw())
                 self._count(1, [refused] if refused is not None else [])
                 return
-            document = orjson.loads(await answer.aread())
+            document = parse(await answer.aread())
         await self._write([document])
 
     async def _write(self, documents: list[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from crdtdb.canonical_json import canonical_merged, load
+from crdtdb.canonical_json import load, merged_text
 from crdtdb.crdts import Place, catalogue
 from crdtdb.database.editing.session import Session, get_at, holds
 from crdtdb.documents.fields import kind_declared, overlay
@@ -51,7 +51,7 @@ class ObjectEdit:
         session, path = self._session, self._path
         shown = catalogue.value(session.draft.at(path))
         plain = get_at(session.body.value, path) if holds(session.body.value, path) else {}
-        merged: dict[str, Any] = load(canonical_merged(plain)) if isinstance(plain, dict) else {}
+        merged: dict[str, Any] = load(merged_text(plain)) if isinstance(plain, dict) else {}
         return overlay(merged, shown if isinstance(shown, dict) else {})
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from crdtdb.canonical_json import JSON, canonical, load
+from crdtdb.canonical_json import JSON, document_text, load
 from crdtdb.causality import Dot
 from crdtdb.crdts import (
     EMPTY_JOURNAL,
@@ -106,7 +106,7 @@ class Session:
         self._adopt(path)
         spot = self.draft.at(path)
         if self._is_covered(spot) and not isinstance(value, Field):
-            plain = load(canonical(value))
+            plain = load(document_text(value))
             self._plain(lambda body: _put(body, path, plain))
             return
         kind = catalogue.shown_kind(spot) or kind_declared(self.schema, path)
@@ -122,7 +122,7 @@ class Session:
         elif isinstance(value, Mapping) and self._has_fields(path, value):
             self._assign_object(path, value)
         else:
-            plain = load(canonical(value))
+            plain = load(document_text(value))
             self._try(path, None, lambda draft: _remove_below(draft.at(path)))
             self._plain(lambda body: _put(body, path, plain))
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from crdtdb.canonical_json import canonical_merged
+from crdtdb.canonical_json import merged_text
 from crdtdb.database.document import Document
 from crdtdb.database.queries.indexes import BY_ID, IndexInfo
 from crdtdb.database.reader import DocumentReader
@@ -295,7 +295,7 @@ def project(document: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any
 
 
 def _projected(document: Document, fields: Sequence[str]) -> Document:
-    text = canonical_merged(project(_Named(document), fields))
+    text = merged_text(project(_Named(document), fields))
     return Document(document.id, document.rev, text, document.conflicts, False, document.state)
 
 

@@ -19,13 +19,13 @@ from crdtdb.http.context import attachment_bytes_max_of, database_of, duty_of, n
 from crdtdb.http.json_io import JSONAnswer, decimal
 from crdtdb.http.multipart import Incoming
 from crdtdb.http.paths import id_of, part, url_of
-from crdtdb.http.resources.documents import is_known, named_rev
+from crdtdb.http.resources.documents import is_known, named_rev, readable_id
 from crdtdb.threads import ATTACHMENTS, READS
 
 
 async def get(request: Request) -> Response:
     """GET /{db}/{id}/{attachment} : its bytes, or a range of them."""
-    trees, doc_id, name = trees_of(request), checked_id(id_of(request)), part(request, "attachment")
+    trees, doc_id, name = trees_of(request), readable_id(id_of(request)), part(request, "attachment")
     rev = checked_rev(request.query_params["rev"]) if "rev" in request.query_params else None
     entry = (await READS.run(lambda: trees.get(doc_id).attachments(rev))).get(name)
     if entry is None:

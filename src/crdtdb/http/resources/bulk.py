@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crdtdb.canonical_json import canonical_merged
-from crdtdb.couchdb import Options, ParsedDocument, Tree, Trees, incoming, seq_now
+from crdtdb.canonical_json import canonical_merged, dump
+from crdtdb.couchdb import Options, Outcome, ParsedDocument, Tree, Trees, incoming, put_local, seq_now
 from crdtdb.couchdb.errors import bad_request, checked_id, checked_rev
 from crdtdb.documents import Rev
-from crdtdb.errors import CrdtdbError, TooLargeError
-from crdtdb.http.context import collection_of, drawn_id, duty_of, trees_of, writes_of
+from crdtdb.documents.local import LOCAL
+from crdtdb.errors import CrdtdbError, InvalidDocumentError, TooLargeError
+from crdtdb.http.context import collection_of, database_of, drawn_id, duty_of, trees_of, writes_of
 from crdtdb.http.errors import as_result, words
 from crdtdb.http.json_io import (
     ROWS_MAX,
@@ -24,7 +24,6 @@ from crdtdb.http.json_io import (
     flag,
     json_parameter,
     number,
-    read_body,
     read_object,
     read_optional_object,
     text,
@@ -33,7 +32,7 @@ from crdtdb.http.multipart import MIXED, RELATED, mixed, wants
 from crdtdb.http.resources.documents import open_revs, options_of
 from crdtdb.http.streaming import Writer, between, streamed
 from crdtdb.limits import BULK_DOCUMENTS_MAX
-from crdtdb.threads import QUERIES
+from crdtdb.threads import COMMITS, QUERIES
 
 
 async def all_documents(request: Request) -> Response:
@@ -59,7 +58,7 @@ async def _rows_of(request: Request, within: str | None) -> Response:
     if query.update_seq:
         head["update_seq"] = seq_now(trees.store, trees.name)
     rows = map(writer.pieces, query.rows(trees, keys, within))
-    return await streamed(QUERIES, between(orjson.dumps(head)[:-1] + b',"rows":[\n', rows, lambda: b"\n]}\n"))
+    return await streamed(QUERIES, between(dump(head)[:-1] + b',"rows":[\n', rows, lambda: b"\n]}\n"))
 
 
 class _AllDocs:
@@ -135,36 +134,65 @@ class _AllDocs:
 
 
 async def bulk_docs(request: Request) -> JSONAnswer:
-    """POST /{db}/_bulk_docs : many documents in one commit, each with its own result."""
-    writes = writes_of(request)
-    body = await read_body(request)
-    documents = body.get("docs") if isinstance(body, dict) else body
+    """POST /{db}/_bulk_docs : many documents in one commit, each with its own result.
+
+    What isn't a document refuses the request, as in CouchDB; one that is too large, or that can't be kept, is refused alone.
+    """
+    writes, name = writes_of(request), collection_of(request).name
+    body = await read_object(request)
+    documents = body.get("docs")
     if not isinstance(documents, list):
         raise bad_request("POST body must include `docs` parameter.")
     if len(documents) > BULK_DOCUMENTS_MAX:
         raise TooLargeError(f"{len(documents):,} documents at once, the limit is {BULK_DOCUMENTS_MAX:,}")
-    new_edits = body.get("new_edits", True) if isinstance(body, dict) else True
+    new_edits = body.get("new_edits", True)
     if not isinstance(new_edits, bool):
         raise bad_request("`new_edits` is true or false")
+    if body.get("all_or_nothing") is True:
+        return JSONAnswer([_not_implemented(document) for document in documents], 417)
     read = [_read(one, new_edits) for one in documents]
-    outcomes = await duty_of(writes).run(writes.bulk, read, new_edits)
+    plain = [one for one in read if not isinstance(one, _Local)]
+    outcomes = iter(await duty_of(writes).run(writes.bulk, plain, new_edits))
     results = []
-    for document, outcome in zip(documents, outcomes, strict=True):
+    for document, parsed in zip(documents, read, strict=True):
+        if isinstance(parsed, _Local):
+            rev = await COMMITS.run(put_local, database_of(request).store, name, parsed.doc_id, parsed.body)
+            outcome: Outcome = parsed.doc_id, rev
+        else:
+            outcome = next(outcomes)
         if isinstance(outcome, CrdtdbError):
-            results.append(as_result(document.get("_id") if isinstance(document, dict) else None, outcome))
+            named = parsed.doc_id if isinstance(parsed, ParsedDocument) else document.get("_id")
+            results.append(as_result(named, outcome))
         elif new_edits:
             results.append({"ok": True, "id": outcome[0], "rev": str(outcome[1])})
     return JSONAnswer(results, 201)
 
 
-def _read(document: Any, new_edits: bool) -> ParsedDocument | CrdtdbError:
+class _Local(NamedTuple):
+    """A local document among others."""
+
+    doc_id: str
+    body: dict[str, Any]
+
+
+def _not_implemented(document: Any) -> dict[str, Any]:
+    doc_id = document.get("_id") if isinstance(document, dict) else None
+    reason = "all_or_nothing is not supported"
+    return {"id": doc_id, "rev": "0-", "error": "not_implemented", "reason": reason}
+
+
+def _read(document: Any, new_edits: bool) -> ParsedDocument | _Local | CrdtdbError:
+    """Return a document, or what refuses it alone. Raises CouchError for what isn't one."""
+    doc_id = document.get("_id") if isinstance(document, dict) else None
+    if isinstance(doc_id, str) and doc_id.startswith(LOCAL) and doc_id != LOCAL:
+        return _Local(doc_id, document)
     try:
         found = incoming(document, drawn_id() if new_edits else None)
-        if not new_edits:
-            found.foreign()
-        return found
-    except CrdtdbError as error:
+    except (InvalidDocumentError, TooLargeError) as error:
         return error
+    if not new_edits:
+        found.foreign()
+    return found
 
 
 async def bulk_get(request: Request) -> Response:
@@ -189,7 +217,7 @@ async def bulk_get(request: Request) -> Response:
 def _got(writer: Writer, doc_id: str | None, found: Iterator[dict[str, Any]]) -> Iterator[bytes]:
     """Yield what is found of one document, in pieces: it may have a thousand leaves."""
     rows = (writer.pieces(row) for row in found)
-    yield from between(b'{"id":%b,"docs":[' % orjson.dumps(doc_id), rows, lambda: b"]}")
+    yield from between(b'{"id":%b,"docs":[' % dump(doc_id), rows, lambda: b"]}")
 
 
 def _rows_got(trees: Trees, asked: Any, options: Options, latest: bool) -> tuple[str | None, Iterator[dict[str, Any]]]:
@@ -221,7 +249,7 @@ async def revs_diff(request: Request) -> Response:
     """POST /{db}/_revs_diff : which of these revisions aren't here."""
     trees, asked = trees_of(request), await read_object(request)
     rows = (
-        (b"%b:%b" % (orjson.dumps(doc_id), orjson.dumps(found)),)
+        (b"%b:%b" % (dump(doc_id), dump(found)),)
         for doc_id, revs in asked.items()
         if (found := _missing(trees, doc_id, revs)) is not None
     )

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from crdtdb.aio.notifier import Waiter
+from crdtdb.canonical_json import dump
 from crdtdb.clock import monotonic_seconds
 from crdtdb.couchdb import ChangesFeed, Tree, Wanted
 from crdtdb.couchdb.errors import bad_request, query_parse_error
@@ -53,9 +53,7 @@ async def changes(request: Request) -> Response:
         newest = map(writer.pieces, feed.newest(limit))
         return await streamed(
             duty,
-            between(
-                b'{"results":[\n', newest, lambda: b'\n],"last_seq":%b,"pending":0}\n' % orjson.dumps(feed.last_seq)
-            ),
+            between(b'{"results":[\n', newest, lambda: b'\n],"last_seq":%b,"pending":0}\n' % dump(feed.last_seq)),
         )
     rows = _once(request, feed, duty, waiting if kind == "longpoll" else None, limit, written)
     return StreamingResponse(await _begun(rows), media_type="application/json")
@@ -125,7 +123,7 @@ async def _once(
             if not await waiting.wait(waiter) and waiting.heartbeat is not None:
                 yield b"\n"
     pending = await duty.run(feed.pending)
-    yield b'\n],\n"last_seq":%b,"pending":%d}\n' % (orjson.dumps(feed.last_seq), pending)
+    yield b'\n],\n"last_seq":%b,"pending":%d}\n' % (dump(feed.last_seq), pending)
 
 
 async def _live(
@@ -160,7 +158,7 @@ async def _live(
 async def _closed(rows: AsyncIterator[bytes], feed: ChangesFeed, duty: Duty) -> AsyncIterator[bytes]:
     async for row in rows:
         yield row
-    yield orjson.dumps({"last_seq": feed.last_seq, "pending": await duty.run(feed.pending)}) + b"\n"
+    yield dump({"last_seq": feed.last_seq, "pending": await duty.run(feed.pending)}) + b"\n"
 
 
 def _duty_of(request: Request) -> Duty:
@@ -172,7 +170,7 @@ def _duty_of(request: Request) -> Duty:
 async def _written(writer: Writer, inline: bool, row: dict[str, Any]) -> AsyncIterator[bytes]:
     """Yield the JSON of a row, which may have attachments within it."""
     if not inline:
-        yield orjson.dumps(row)
+        yield dump(row)
         return
     async for piece in ATTACHMENTS.iterate(writer.pieces(row)):
         yield piece

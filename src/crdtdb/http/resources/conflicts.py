@@ -7,11 +7,11 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from crdtdb.canonical_json import dump
 from crdtdb.clock import iso
 from crdtdb.cluster_port import ClusterPort
 from crdtdb.couchdb import Trees, incoming
@@ -37,7 +37,7 @@ async def conflicts(request: Request) -> Response:
 
 def _conflicts(collection: Collection, cluster: ClusterPort, trees: Trees) -> Iterator[Iterator[bytes]]:
     for document in collection.conflicts():
-        paths = orjson.dumps([list(path) for path in document.field_conflicts]) if document.field_conflicts else None
+        paths = dump([list(path) for path in document.field_conflicts]) if document.field_conflicts else None
         tail = b',"fields":%b}' % paths if paths is not None else b"}"
         rows = _siblings(cluster, document.id, trees)
         with suppress(NotFoundError):  # deleted in the meantime
@@ -45,7 +45,7 @@ def _conflicts(collection: Collection, cluster: ClusterPort, trees: Trees) -> It
 
 
 def _row(doc_id: str, rows: Iterator[tuple[bytes]], tail: bytes) -> Iterator[bytes]:
-    return between(b'{"id":%b,"siblings":[' % orjson.dumps(doc_id), rows, lambda: b"]" + tail)
+    return between(b'{"id":%b,"siblings":[' % dump(doc_id), rows, lambda: b"]" + tail)
 
 
 async def siblings(request: Request) -> Response:
@@ -59,7 +59,7 @@ async def resolve(request: Request) -> JSONAnswer:
     """POST /{db}/{id}/_resolve : replace the siblings that were `seen` by the body; the sibling `rev` alone; or all."""
     body, writes, doc_id = await read_object(request), writes_of(request), checked_id(id_of(request))
     rev, seen = _seen(request, body)
-    document = incoming({**{key: value for key, value in body.items() if key != "_seen"}, "_id": doc_id, "_rev": None})
+    document = incoming({key: value for key, value in body.items() if key not in ("_seen", "_rev")} | {"_id": doc_id})
     new = await duty_of(writes).run(writes.resolve, document, rev, seen)
     return written(request, doc_id, new)
 
@@ -96,7 +96,7 @@ async def history(request: Request) -> Response:
     collection, doc_id = collection_of(request), checked_id(id_of(request))
     rows = (
         (
-            orjson.dumps(
+            dump(
                 {
                     "rev": one.rev,
                     "parent": one.parent,
@@ -109,7 +109,7 @@ async def history(request: Request) -> Response:
         )
         for one in DocumentReader(trees_of(request).store, collection.name).revisions(doc_id)
     )
-    return await streamed(READS, between(b'{"id":%b,"revisions":[' % orjson.dumps(doc_id), rows, lambda: b"]}\n"))
+    return await streamed(READS, between(b'{"id":%b,"revisions":[' % dump(doc_id), rows, lambda: b"]}\n"))
 
 
 def _siblings(cluster: ClusterPort, doc_id: str, trees: Trees) -> Iterator[tuple[bytes]]:
@@ -125,7 +125,7 @@ def _siblings(cluster: ClusterPort, doc_id: str, trees: Trees) -> Iterator[tuple
             "body": one.body,
             **({"path": list(one.path)} if one.path else {}),
         }
-        yield (orjson.dumps(row),)
+        yield (dump(row),)
 
 
 ROUTES = [

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from crdtdb.couchdb import CouchError, incoming, seq_now
 from crdtdb.couchdb.errors import bad_request
 from crdtdb.database import Database
+from crdtdb.documents.local import LOCAL
 from crdtdb.http.context import (
     checked_name,
     cluster_of,
@@ -27,6 +28,7 @@ from crdtdb.http.context import (
 from crdtdb.http.json_io import JSONAnswer, flag, number, read_body, read_object, text
 from crdtdb.http.paths import url_of
 from crdtdb.http.permissions import reader, who_in
+from crdtdb.http.resources import local_documents
 from crdtdb.http.resources.documents import write_document
 from crdtdb.limits import REVS_LIMIT
 from crdtdb.threads import COMMITS, HOUSEKEEPING
@@ -156,8 +158,13 @@ async def add(request: Request) -> JSONAnswer:
     """POST /{db} : a document whose id is drawn, unless it has one."""
     collection_of(request)
     body = await read_body(request)
-    answer = await write_document(request, incoming(body, drawn_id()))
-    del answer.headers["etag"]  # that of a document, which has another URL
+    doc_id = body.get("_id") if isinstance(body, dict) else None
+    if isinstance(doc_id, str) and doc_id.startswith(LOCAL):
+        answer = await local_documents.write(request, name_of(request), doc_id, body)
+    else:
+        answer = await write_document(request, incoming(body, drawn_id()))
+    if "etag" in answer.headers:
+        del answer.headers["etag"]  # that of a document, which has another URL
     return answer
 
 

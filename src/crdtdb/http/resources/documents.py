@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
+from urllib.parse import parse_qsl, unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crdtdb.couchdb import Options, ParsedDocument, Tree, Trees, incoming
+from crdtdb.canonical_json import whole_document_text
+from crdtdb.couchdb import CouchError, Options, ParsedDocument, Tree, Trees, incoming
 from crdtdb.couchdb.errors import bad_request, checked_id, checked_rev, missing
-from crdtdb.couchdb.parsing import compressed
+from crdtdb.couchdb.parsing import compressed, incoming_at
 from crdtdb.documents import Rev
+from crdtdb.documents.attachments import KEY as ATTACHMENT_KEY
+from crdtdb.documents.local import LOCAL
 from crdtdb.errors import ConflictError
 from crdtdb.http.context import collection_of, commit, name_of, trees_of, writes_of
 from crdtdb.http.json_io import JSONAnswer, flag, json_parameter, read_body
 from crdtdb.http.multipart import mixed, read_related, related, wants
 from crdtdb.http.paths import id_of, url_of
+from crdtdb.http.resources import local_documents
 from crdtdb.http.streaming import Writer, between, streamed
 from crdtdb.threads import ATTACHMENTS, QUERIES, READS
 
@@ -42,9 +47,17 @@ def options_of(request: Request) -> Options:
     )
 
 
+def readable_id(doc_id: str) -> str:
+    """Return the id of a document that is to be read. Raises CouchError for one that no document can have: there is none."""
+    try:
+        return checked_id(doc_id)
+    except CouchError as error:
+        raise missing() from error
+
+
 async def get(request: Request) -> Response:
     """GET /{db}/{id} : the winner, or the revision `rev`, or several by `open_revs`."""
-    trees, doc_id, options = trees_of(request), checked_id(id_of(request)), options_of(request)
+    trees, doc_id, options = trees_of(request), readable_id(id_of(request)), options_of(request)
     if "open_revs" in request.query_params:
         return await _open_revs(request, trees, doc_id, options)
     rev = checked_rev(request.query_params["rev"]) if "rev" in request.query_params else None
@@ -136,10 +149,8 @@ async def put(request: Request) -> JSONAnswer:
     if request.headers.get("content-type", "").startswith("multipart/related"):
         document, uploads = await read_related(request, doc_id)
     else:
-        document, uploads = incoming(await read_body(request), doc_id), None
+        document, uploads = incoming_at(await read_body(request), doc_id), None
     try:
-        if document.doc_id != doc_id:
-            raise bad_request("Document ID in the body must match the one in the URL.")
         if uploads is not None:
             document = await ATTACHMENTS.run(uploads.fill, document)
         return await write_document(request, document)
@@ -160,16 +171,20 @@ async def write_document(request: Request, document: ParsedDocument) -> JSONAnsw
         work = writes.taking(document)
     else:
         work = writes.writing(document._replace(rev=document.rev or named))
-    return written(request, document.doc_id, await commit(request, writes, work))
+    rev = await commit(request, writes, work)
+    if request.query_params.get("batch") == "ok":
+        return JSONAnswer({"ok": True, "id": document.doc_id}, 202)
+    return written(request, document.doc_id, rev, 200 if document.deleted else 201)
 
 
 async def delete(request: Request) -> JSONAnswer:
     """DELETE /{db}/{id}?rev= : delete one of its siblings."""
-    writes, doc_id, rev = writes_of(request), checked_id(id_of(request)), named_rev(request)
+    writes, doc_id, rev = writes_of(request), readable_id(id_of(request)), named_rev(request)
+    tree = await READS.run(trees_of(request).find, doc_id)
+    if tree is None or tree.deleted:
+        raise missing(deleted=tree is not None)
     if rev is None:
-        tree = await READS.run(trees_of(request).find, doc_id)
-        if tree is not None and not tree.deleted:
-            raise ConflictError(doc_id, None, ())
+        raise ConflictError(doc_id, None, ())
     work = writes.writing(incoming({"_id": doc_id, "_deleted": True})._replace(rev=rev))
     rev = await commit(request, writes, work)
     return JSONAnswer({"ok": True, "id": doc_id, "rev": str(rev)}, 200, {"etag": f'"{rev}"'})
@@ -188,7 +203,48 @@ def written(request: Request, doc_id: str, rev: object, status: int = 201) -> JS
     return JSONAnswer({"ok": True, "id": doc_id, "rev": str(rev)}, status, headers)
 
 
-_ENDPOINTS = (("GET", get), ("PUT", put), ("DELETE", delete))
+async def copy(request: Request) -> JSONAnswer:
+    """COPY /{db}/{id} : write what a document is under another id, which `Destination` names, with its attachments."""
+    doc_id, rev = readable_id(id_of(request)), request.query_params.get("rev")
+    trees, named = trees_of(request), checked_rev(rev) if rev is not None else None
+    target, over = destination(request)
+    found = await READS.run(_copied, trees, doc_id, named)
+    return await put_copy(request, target, over, found)
+
+
+def _copied(trees: Trees, doc_id: str, rev: Rev | None) -> dict[str, Any]:
+    tree = trees.get(doc_id)
+    if rev is None and tree.deleted:
+        raise missing(deleted=True)
+    found = {key: value for key, value in tree.document(rev).items() if not key.startswith("_")}
+    attachments = tree.attachments(rev)
+    return {**found, ATTACHMENT_KEY: attachments} if attachments else found
+
+
+async def put_copy(request: Request, target: str, over: str | None, value: Mapping[str, Any]) -> JSONAnswer:
+    """Write the value of a document, with what is known of its attachments, under another id."""
+    if target.startswith(LOCAL):
+        kept = {key: one for key, one in value.items() if key != ATTACHMENT_KEY}
+        return await local_documents.write(request, name_of(request), target, kept)
+    document = incoming({"_id": checked_id(target)})._replace(
+        text=whole_document_text(value), rev=checked_rev(over) if over is not None else None
+    )
+    writes = writes_of(request)
+    return written(request, target, await commit(request, writes, writes.writing(document)))
+
+
+def destination(request: Request) -> tuple[str, str | None]:
+    """Return the id, and the revision that is replaced, that the header `Destination` names. Raises CouchError."""
+    named = request.headers.get("destination", "").encode("latin-1").decode("utf-8", "replace")
+    if not named:
+        raise bad_request("Destination header is mandatory for COPY.")
+    if named.startswith(("http://", "https://")):
+        raise bad_request("Destination URL must be relative.")
+    path, _, query = named.partition("?")
+    return unquote(path), dict(parse_qsl(query)).get("rev")
+
+
+_ENDPOINTS = (("GET", get), ("PUT", put), ("DELETE", delete), ("COPY", copy))
 
 ROUTES = [
     Route(path, endpoint, methods=[method])

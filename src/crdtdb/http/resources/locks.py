@@ -10,13 +10,13 @@ from typing import Any
 from urllib.parse import unquote
 
 import anyio
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crdtdb.aio.notifier import Waiter, ringing
+from crdtdb.canonical_json import dump
 from crdtdb.clock import monotonic_seconds
 from crdtdb.cluster_port import LocksPort
 from crdtdb.couchdb import CouchError
@@ -117,7 +117,7 @@ async def _decided(request: Request, lease: Lease, waiter: Waiter) -> None:
 
 async def _while_held(request: Request, desk: LocksPort, lease: Lease, waiter: Waiter) -> AsyncIterator[bytes]:
     """Hold a lock for as long as the client stays: it reads a line now and then."""
-    yield orjson.dumps(_told(desk, lease)) + b"\n"
+    yield dump(_told(desk, lease)) + b"\n"
     while True:
         waiter.arm()
         if lease.stage is not Stage.HELD or bell_of(request).stopping:
@@ -125,10 +125,7 @@ async def _while_held(request: Request, desk: LocksPort, lease: Lease, waiter: W
         if not await waiter.wait(min(_HEARTBEAT_SECONDS, lease.ttl / 3)):
             yield b"\n"
     why = lease.why if lease.stage is not Stage.HELD else "the node is stopping"
-    yield (
-        orjson.dumps({"ok": False, "name": lease.name, "token": lease.token, "error": "lock_lost", "reason": why})
-        + b"\n"
-    )
+    yield (dump({"ok": False, "name": lease.name, "token": lease.token, "error": "lock_lost", "reason": why}) + b"\n")
 
 
 class _Held(StreamingResponse):

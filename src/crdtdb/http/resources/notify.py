@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any
 
 import anyio
-import orjson
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route, WebSocketRoute
@@ -18,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from crdtdb.aio.notifier import ChangeNotifier, Waiter
-from crdtdb.canonical_json import parse
+from crdtdb.canonical_json import dump, parse
 from crdtdb.cluster_port import WHO, SubscriptionsPort
 from crdtdb.database import Database
 from crdtdb.database.feeds.watch import Notice, Pattern, Watch
@@ -121,7 +120,7 @@ async def _events(bell: ChangeNotifier, subscription: Subscription) -> AsyncIter
             for one in told:
                 yield b"event: %b\ndata: %b\nid: %b\n\n" % (
                     one["kind"].encode(),
-                    orjson.dumps(one),
+                    dump(one),
                     one["since"].encode(),
                 )
             if not told and not await _next(waiter):
@@ -176,7 +175,7 @@ class Socket:
                 answer = await self._do(asked)
             except (InvalidInputError, InvalidDocumentError) as error:
                 answer = {"error": "bad_request", "reason": str(error)}
-            await self._socket.send_text(orjson.dumps(answer).decode())
+            await self._socket.send_text(dump(answer).decode())
 
     async def _do(self, asked: dict[str, Any]) -> dict[str, Any]:
         name = asked.get("subscribe", asked.get("unsubscribe"))
@@ -203,7 +202,7 @@ class Socket:
                     for one in await subscription.take():
                         told = True
                         if name in self._all:
-                            await self._socket.send_text(orjson.dumps({"subscription": name, **one}).decode())
+                            await self._socket.send_text(dump({"subscription": name, **one}).decode())
                 if not told:
                     await _next(self._waiter)
         await self._socket.close(1001, "the node is stopping")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crdtdb.canonical_json import canonical_merged
+from crdtdb.canonical_json import canonical_merged, dump
 from crdtdb.clock import monotonic_seconds
 from crdtdb.couchdb import CouchError, Options, Trees
 from crdtdb.couchdb.errors import bad_request
@@ -66,7 +65,7 @@ async def find(request: Request) -> Response:
         number = await QUERIES.run(lambda: sum(1 for _ in finder))
         return JSONAnswer({"count": number, **rest()})
     found = ((_written(one, fields),) for one in _documents(trees, finder, options))
-    return await streamed(QUERIES, between(b'{"docs":[\n', found, lambda: b"\n]," + orjson.dumps(rest())[1:] + b"\n"))
+    return await streamed(QUERIES, between(b'{"docs":[\n', found, lambda: b"\n]," + dump(rest())[1:] + b"\n"))
 
 
 def _documents(trees: Trees, finder: QueryCursor, options: Options) -> Iterator[dict[str, Any]]:
@@ -84,7 +83,7 @@ def as_told(trees: Trees, document: Document, options: Options = Options()) -> d
 
 
 def _written(document: dict[str, Any], fields: tuple[str, ...] | None) -> bytes:
-    return orjson.dumps(document if fields is None else project(document, fields))
+    return dump(document if fields is None else project(document, fields))
 
 
 def finder_for(request: Request, body: Mapping[str, Any]) -> QueryCursor:

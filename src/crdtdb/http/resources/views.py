@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from crdtdb.canonical_json import dump
 from crdtdb.couchdb import Options, Trees, seq_now
 from crdtdb.couchdb.design_documents import ViewFunctions
 from crdtdb.couchdb.errors import bad_request, query_parse_error
@@ -59,7 +59,7 @@ async def view(request: Request) -> Response:
 
 
 def _opened(head: dict[str, Any]) -> bytes:
-    return orjson.dumps(head)[:-1] + (b"," if head else b"") + b'"rows":[\n'
+    return dump(head)[:-1] + (b"," if head else b"") + b'"rows":[\n'
 
 
 async def queries(request: Request) -> Response:
@@ -164,7 +164,7 @@ class _Answer:
     def rows(self) -> Iterator[Iterable[bytes]]:
         """Yield the rows as JSON, each in pieces."""
         if self._reduced:
-            return ((orjson.dumps({"key": one.key, "value": one.value}),) for one in self.index.reduced(self.query))
+            return ((dump({"key": one.key, "value": one.value}),) for one in self.index.reduced(self.query))
         return (self._writer.pieces(self._row(one)) for one in self.index.rows(self.query))
 
     def _row(self, row: ViewRow) -> dict[str, Any]:

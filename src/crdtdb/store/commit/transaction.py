@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crdtdb.backends import Backend
-from crdtdb.canonical_json import canonical_merged
+from crdtdb.canonical_json import canonical_merged, canonical_of
 from crdtdb.causality import EMPTY, Dot, DotSet
 from crdtdb.crdts import (
     EMPTY_JOURNAL,
@@ -255,7 +255,7 @@ class Transaction(Ledger):
         ):
             return None
         dot = Dot(actor, ranges[0][1] + 1 if ranges else 1)
-        digest = first_digest(text, collection.sweep)
+        digest = first_digest(canonical_of(text), collection.sweep)
         first = First(dot, digest, self._origin.stamp(), root.names[name], text)
         record = self._save_first(name, doc_id, key, first, EMPTY)
         self.written.append((name, doc_id))

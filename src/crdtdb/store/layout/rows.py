@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from crdtdb.wire.cbor import decode_own
+from crdtdb.wire.cbor import decode_own, encode
 
 _MARK = b"\xc1"
 
@@ -22,8 +22,14 @@ _read = msgspec.msgpack.Decoder().decode
 
 
 def encode_row(value: object) -> bytes:
-    """Return the row of plain values: None, bool, int, bytes, str, lists, tuples."""
-    return _MARK + _write(value)
+    """Return the row of plain values: None, bool, int, bytes, str, lists, tuples.
+
+    MessagePack has no integers beyond 64 bits: a row with one, such as a view's, is CBOR.
+    """
+    try:
+        return _MARK + _write(value)
+    except OverflowError:
+        return encode(value)
 
 
 def decode_row(row: bytes) -> Any:

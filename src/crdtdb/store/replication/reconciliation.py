@@ -24,7 +24,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from crdtdb.backends import Snapshot
-from crdtdb.canonical_json import canonical_merged
+from crdtdb.canonical_json import canonical_of, merged_text
 from crdtdb.causality import Actor, Dot, DotSet
 from crdtdb.crdts import REMNANT, GapError, OpenSequence
 from crdtdb.documents import NO_BODY, Rev, State, Write, child_digest, merge, view
@@ -313,13 +313,13 @@ def _strays(state: State, going: set[Dot], unseen: set[Dot], opener: OpenSequenc
         if not one.leaf.deleted and state.fields:
             if draft is None:
                 draft = reading(state.fields, state.journals, opener)
-            text = canonical_merged(whole(text or NO_BODY, draft))
+            text = merged_text(whole(text or NO_BODY, draft))
         own = text if not one.leaf.deleted else (text if one.leaf.body_rev == one.leaf.rev else None)
         digests = [step.digest for step in one.leaf.path.all()]
         rev = one.leaf.rev
         if one.heads and not one.leaf.deleted:  # its name means what its author saw; this is more, and comes after it
             digests.insert(0, rev.digest)
-            rev = Rev(rev.next_generation, child_digest(rev, deleted=False, body=own or NO_BODY))
+            rev = Rev(rev.next_generation, child_digest(rev, deleted=False, body=canonical_of(own or NO_BODY)))
         foreign = ExternalRevision(rev, digests, own if one.leaf.deleted else own or NO_BODY, one.leaf.deleted)
         found.append(_Stray(foreign, one.leaf.clock))
         unnamed = unnamed - one.leaf.clock
