@@ -21,6 +21,7 @@ FAILED_LONG = {
     579557: "a resolution took a body that a merge revision had joined to its line for the one that was seen",
     883589: "the same, where what was seen was a merge revision",
     837919: "a drop took what lived under a creation of which its store knew nothing",
+    798839: "a drop took a part of what a revision had shown: the oracle took that for two values of one name",
 }
 FAILED_SHORT = {
     1007: "a drop took what lived under a creation of which its store knew nothing",
@@ -33,9 +34,7 @@ FAILED_INDEXED = {2070: "a revision that another node had written too was report
 ROOT = "8735f94b88f835164882264ef241b579184c7d32"
 """Changed when the drawn seeds have been played clean under another."""
 
-KNOWN_LONG = {
-    798839: "one name for two values of a document that was there under other creations at each store",
-}
+KNOWN_LONG: dict[int, str] = {}
 """Histories that fail, and aren't understood yet."""
 
 

@@ -22,7 +22,7 @@ from crdtdb.gossip import GossipConfig
 from crdtdb.security.peer import PeerIdentity
 from crdtdb.store import Durability, Store
 from crdtdb.store.identity import NOISE_BYTES
-from crdtdb.testing.oracle import Acknowledged, Graves
+from crdtdb.testing.oracle import Acknowledged, Graves, Origins
 from crdtdb.testing.processor import Processor
 from crdtdb.testing.rogues import RogueMember
 from crdtdb.testing.virtual import Timeline, VirtualDisk, Weather
@@ -89,6 +89,7 @@ class SimulatedNode:
         )
         world.actors |= {store.actor, store.tag}
         world.graves.watch(store)
+        world.origins.watch(store)
         self._tick(self._life)
 
     def wall(self) -> int:
@@ -249,6 +250,7 @@ class World:
     links: dict[int, tuple[str, str]] = field(default_factory=dict)
     schedule: list[str] = field(default_factory=list)
     graves: Graves = field(default_factory=Graves)
+    origins: Origins = field(default_factory=Origins)
     tags: Random = field(default_factory=lambda: Random(0))  # noqa: S311
     checkpoint_ttl: float = 60.0
     frames: int = 0
