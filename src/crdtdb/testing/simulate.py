@@ -369,5 +369,5 @@ def _check(world: World) -> None:
         check_effects(node.database.store, acknowledged)
         shown.append({name: {doc.id: dict(doc) for doc in node.database.collection(name).all()} for name in names})
     databases = [node.database for node in world.nodes.values() if node.database is not None]
-    check_names(databases, lambda *names: world.origins.in_part(*names, world.dropped))
+    check_names(databases, lambda name, doc_id, rev: world.origins.in_part(name, doc_id, rev, world.dropped))
     assert all(one == shown[0] for one in shown), f"equal clocks and digests, but documents read differently: {shown}"
