@@ -7,6 +7,8 @@ describes is one of those too, so that `except KeyError` and `except ValueError`
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class CrdtdbError(Exception):
     """The base of every error of this package."""
@@ -139,6 +141,17 @@ class ForkedError(StoreError):
 
 class BackendMissingError(StoreError):
     """No such backend, or the package that it needs isn't installed."""
+
+
+class ExtraMissingError(CrdtdbError, ImportError):
+    """A part of crdtdb whose packages aren't installed: the message names the extra that brings them."""
+
+    @classmethod
+    def of(cls, error: ModuleNotFoundError, what: str, extra: str) -> Self:
+        """Return the error for a part of crdtdb that failed to import a package. Raises `error` if that is crdtdb's own."""
+        if error.name is None or error.name.split(".")[0] == "crdtdb":
+            raise error
+        return cls(f"{what} needs the package {error.name!r}, which isn't installed: pip install 'crdtdb[{extra}]'")
 
 
 class BackupError(CrdtdbError):

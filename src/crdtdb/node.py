@@ -14,27 +14,31 @@ import anyio
 from crdtdb import aio, forks
 from crdtdb.aio.notifier import Waiter, ringing
 from crdtdb.clock import monotonic_seconds, wall_milliseconds
-from crdtdb.cluster.engine.engine import Engine, HostPort
-from crdtdb.cluster.engine.node_identity import NodeIdentity
-from crdtdb.cluster.runtime import Runtime
-from crdtdb.cluster.status import ClusterStatus
 from crdtdb.cluster_port import WHO
 from crdtdb.config import NodeConfig, check, host_and_port
 from crdtdb.couchdb import Checkpoints
-from crdtdb.couchdb.replication.scheduler import Replicator
 from crdtdb.database import Database
 from crdtdb.database import open as open_database
-from crdtdb.errors import CertificateError, LockError
+from crdtdb.errors import CertificateError, ExtraMissingError, LockError
 from crdtdb.gossip import GossipConfig
-from crdtdb.http.app import make_app
-from crdtdb.http.server import HTTPServer
 from crdtdb.javascript import Scripts
 from crdtdb.limits import SHUTDOWN_SECONDS_MAX
 from crdtdb.locks.leases import Lease, Stage
-from crdtdb.security.admission import raise_descriptor_limit
-from crdtdb.security.certificates import cluster_of
-from crdtdb.security.revocation import Access, Revocations
-from crdtdb.security.tls import Credentials, certified_by
+
+try:
+    from crdtdb.cluster.engine.engine import Engine, HostPort
+    from crdtdb.cluster.engine.node_identity import NodeIdentity
+    from crdtdb.cluster.runtime import Runtime
+    from crdtdb.cluster.status import ClusterStatus
+    from crdtdb.couchdb.replication.scheduler import Replicator
+    from crdtdb.http.app import make_app
+    from crdtdb.http.server import HTTPServer
+    from crdtdb.security.admission import raise_descriptor_limit
+    from crdtdb.security.certificates import cluster_of
+    from crdtdb.security.revocation import Access, Revocations
+    from crdtdb.security.tls import Credentials, certified_by
+except ModuleNotFoundError as error:
+    raise ExtraMissingError.of(error, "a node", "node") from error
 
 _log = logging.getLogger("crdtdb.node")
 _REPLICATION_TTL = 15.0

@@ -18,6 +18,7 @@ from crdtdb.errors import (
     ConfigurationError,
     ConflictError,
     CrdtdbError,
+    ExtraMissingError,
     InvalidInputError,
     LockError,
     NotFoundError,
@@ -81,7 +82,10 @@ class _Commands(click.Group):
         from importlib import import_module
 
         module, name = _COMMANDS[cmd_name]
-        command: click.Command = getattr(import_module(module), name)
+        try:
+            command: click.Command = getattr(import_module(module), name)
+        except ModuleNotFoundError as error:
+            raise ExtraMissingError.of(error, f"crdtdb {cmd_name}", "node") from error
         return command
 
 
