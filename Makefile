@@ -62,10 +62,10 @@ check: $(VENV)/.full    ## the inner loop: lint, types, layers and the tests tha
 	$(MAKE) --no-print-directory --jobs=2 lint units
 
 units: $(VENV)/.ready
-	$(BIN)/pytest -n $(JOBS) -q -m "not soak and not processes" $(UNITS) $(PYTEST)
+	$(BIN)/pytest -n $(JOBS) -q -m "not soak and not processes" --hypothesis-profile check $(UNITS) $(PYTEST)
 
-soak: $(VENV)/.full $(NODE_MODULES)/.ready    ## more seeds, more kills, longer cuts, on all cores: SEEDS=100000
-	CRDTDB_SOAK_SEEDS=$(SEEDS) $(BIN)/pytest -n $(CORES) -m soak --timeout 0 $(PYTEST)
+soak: $(VENV)/.full $(NODE_MODULES)/.ready    ## more seeds, examples and kills, longer cuts, on all cores: SEEDS=100000
+	CRDTDB_SOAK_SEEDS=$(SEEDS) $(BIN)/pytest -n $(CORES) -m "soak or hypothesis" --hypothesis-profile soak --timeout 0 $(PYTEST)
 
 bench: $(VENV)/.full $(BENCH_MODULES)/.ready   ## measure beside what people would use instead: BENCH="--scale quick"
 	$(BIN)/python -m benchmarks run $(BENCH)

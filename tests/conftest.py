@@ -1,10 +1,14 @@
-"""What all tests share: nothing may be skipped where `.ci/run` says so."""
+"""What all tests share: profiles of Hypothesis, and that nothing may be skipped where `.ci/run` says so."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+
+from tests.examples import register_profiles
+
+register_profiles()
 
 NOT_TO_BE_HAD = "which no package brings"
 """What the reason of a skip says where a machine can't be made to run the test."""

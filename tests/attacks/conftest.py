@@ -10,7 +10,7 @@ from crdtdb.cli.demo.cluster import DemoCluster
 from crdtdb.security.authority import issue
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoCluster]:
     """Three nodes that let users in. n1 is the one that is attacked."""
     with DemoCluster(tmp_path_factory.mktemp("attacked"), flags=("--logins",)) as made:

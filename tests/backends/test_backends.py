@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
+from tests.examples import examples
 
 from crdtdb.backends import Backend, Snapshot, open_backend
 from crdtdb.backends.sqlite import SQLiteBackend
@@ -105,7 +105,7 @@ class AllAgree(RuleBasedStateMachine):
 
 
 TestAllAgree = AllAgree.TestCase
-TestAllAgree.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAllAgree.settings = examples(60, stateful_step_count=30)
 
 
 def test_an_unknown_backend_is_named() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import crdtdb
@@ -15,6 +15,7 @@ from crdtdb.errors import CrdtdbError, DotCollisionError, EncodingError, TooLarg
 from crdtdb.store import MissingAncestorError
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.delta_batch import DeltaBatch
+from tests.examples import examples
 from tests.nonsense import spoil
 from tests.store.worlds import Node
 
@@ -75,7 +76,7 @@ def arrives(parcel: list[Any]) -> None:
                 edit["new"] = crdtdb.Counter(1)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.data())
 def test_any_part_of_the_fields_or_journals_replaced_by_nonsense(data: st.DataObject) -> None:
     parcel = fresh()
@@ -83,7 +84,7 @@ def test_any_part_of_the_fields_or_journals_replaced_by_nonsense(data: st.DataOb
     arrives(parcel)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.data())
 def test_random_bytes_as_any_delta_update_or_snapshot(data: st.DataObject) -> None:
     parcel = fresh()

@@ -6,7 +6,7 @@ import contextlib
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crdtdb.causality import EMPTY, Dot
@@ -16,13 +16,14 @@ from crdtdb.documents.fields import check_received
 from crdtdb.errors import CrdtdbError, EncodingError, InvalidDocumentError, InvalidInputError
 from crdtdb.testing.laws import NOTHING_KNOWN, PATH, FieldReplica, check_field_type
 from crdtdb.testing.strategies import json_values
+from tests.examples import examples
 
 TYPES = list(catalogue.catalogue().values())
 each_type = pytest.mark.parametrize("kind", TYPES, ids=[kind.kind for kind in TYPES])
 
 
 @each_type
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(seed=st.integers(0, 2**32))
 def test_laws(kind: type[Field], seed: int) -> None:
     check_field_type(kind, Random(seed))
@@ -44,7 +45,7 @@ def test_the_laws_find_a_type_that_breaks_them(monkeypatch: pytest.MonkeyPatch) 
 
 
 @each_type
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(data=st.data())
 def test_a_value_is_taken_or_refused_by_a_named_error(kind: type[Field], data: st.DataObject) -> None:
     value = data.draw(
@@ -62,7 +63,7 @@ def test_a_value_is_taken_or_refused_by_a_named_error(kind: type[Field], data: s
 
 
 @each_type
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(data=st.data())
 def test_any_arguments_are_taken_or_refused_and_nothing_is_half_done(kind: type[Field], data: st.DataObject) -> None:
     replica = FieldReplica(kind, 1, iter(range(1, 1_000)))  # type: ignore[arg-type]
@@ -86,7 +87,7 @@ contents = st.binary(max_size=60) | json_values(6).map(lambda value: str(value).
 
 
 @each_type
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(part=st.sampled_from(["", "-", "=1", '="x"', "00ff00ff00ff00ff"]) | st.text(max_size=12), content=contents)
 def test_random_bytes_as_a_delta_are_refused_or_readable(kind: type[Field], part: str, content: bytes) -> None:
     """What passes the check must be readable: no crash later, wherever the value is looked at."""
@@ -104,7 +105,7 @@ def test_random_bytes_as_a_delta_are_refused_or_readable(kind: type[Field], part
 
 
 @pytest.mark.parametrize("kind", ["text", "list"])
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(data=st.data())
 def test_random_bytes_as_updates_and_snapshots_are_refused_or_readable(kind: str, data: st.DataObject) -> None:
     good = update_of(kind)

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import crdtdb
@@ -19,6 +19,7 @@ from crdtdb.errors import NotFoundError
 from crdtdb.store import MissingAncestorError, Store
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.delta_batch import DeltaBatch
+from tests.examples import examples
 from tests.fields import model
 from tests.fields.model import Event
 
@@ -346,7 +347,7 @@ def run(seed: int, steps: int = 40) -> None:
     assert shown[0] == shown[1] == shown[2]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(40)
 @given(st.integers(0, 2**32))
 def test_three_stores_show_what_the_model_says(seed: int) -> None:
     run(seed)

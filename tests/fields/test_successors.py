@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import crdtdb
@@ -31,6 +31,7 @@ from crdtdb.wire.delta_states import is_successor
 from crdtdb.wire.frames import frame
 from crdtdb.wire.messages import PageMessage, SyncRequest
 from tests.cluster.accepting import exchanges_of
+from tests.examples import examples
 from tests.fields.test_machine import IDS, Machine
 from tests.nonsense import spoil
 
@@ -158,7 +159,7 @@ def run(seed: int, steps: int = 60) -> int:
     return found
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(50)
 @given(st.integers(0, 2**32))
 def test_a_successor_is_the_state_that_would_have_been_sent(seed: int) -> None:
     run(seed)
@@ -342,7 +343,7 @@ def tampered(pair: Pair, change: Callable[[list[Any]], object]) -> DeltaBatch:
     return DeltaBatch(decode(encode(encoded)))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(150)
 @given(st.data())
 def test_nonsense_in_any_place_is_refused_or_readable(data: st.DataObject) -> None:
     pair = Pair()

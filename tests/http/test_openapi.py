@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -18,6 +18,7 @@ from starlette.routing import Route
 import crdtdb
 from crdtdb.http.app import RESOURCES, make_app
 from crdtdb.http.openapi import _BRINGS, _TAKES, describe
+from tests.examples import examples
 from tests.http.test_api import Cluster, certified
 
 _CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -42,7 +43,7 @@ def short_feeds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @schema.parametrize()
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(12, suppress_health_check=list(HealthCheck))
 def test_whatever_is_asked_is_answered_as_described(case: Any) -> None:
     if case.path.startswith("/{db}") and case.path_parameters["db"] != "notes" and len(case.path_parameters["db"]) % 3:
         case.path_parameters["db"] = "notes"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from crdtdb.causality import Dot
 from crdtdb.crdts import Address
@@ -36,7 +37,7 @@ def test_any_delivery_of_any_subset_of_the_writes_gives_one_state(history: Histo
     assert view(one) == view(two)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(histories())
 def test_nothing_is_gone_unless_a_write_that_had_seen_it_replaced_it(history: History) -> None:
     end = NOTHING
@@ -55,7 +56,7 @@ def test_nothing_is_gone_unless_a_write_that_had_seen_it_replaced_it(history: Hi
     assert set(end.bodies) == bodies - removed_bodies
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(histories())
 def test_every_live_leaf_is_in_the_view_or_replaced_in_it(history: History) -> None:
     """A body that a live leaf shows is a sibling, unless a sibling descends from the write that set it."""
@@ -72,7 +73,7 @@ def test_every_live_leaf_is_in_the_view_or_replaced_in_it(history: History) -> N
             assert followers, f"{dot} shows a body that nobody replaced and that is no sibling"
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(histories())
 def test_edits_of_fields_are_there_unless_one_that_had_seen_them_replaced_them(history: History) -> None:
     end = NOTHING
@@ -91,7 +92,7 @@ def _deltas(state: State) -> set[tuple[Address, Dot]]:
     return {(address, dot) for address, deltas in state.fields.items() for dot in deltas}
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(histories())
 def test_the_actors_of_a_state_name_all_it_has_seen(history: History) -> None:
     """What a replica ships as the context of a document: its clock, restricted to these. Nothing may be missing."""
@@ -99,7 +100,7 @@ def test_the_actors_of_a_state_name_all_it_has_seen(history: History) -> None:
         assert state.context.restrict(state.actors()) == state.context
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(histories())
 def test_a_clock_never_claims_a_concurrent_leaf(history: History) -> None:
     for state in history.states():

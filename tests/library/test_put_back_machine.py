@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import crdtdb
@@ -14,6 +14,7 @@ from crdtdb.backends.memory import MemoryBackend
 from crdtdb.backends.protocol import Capabilities
 from crdtdb.store import Store
 from crdtdb.testing.invariants import check_store
+from tests.examples import examples
 
 NAMES = ("ada", "bob", "cy")
 IDS = ("a", "b")
@@ -150,7 +151,7 @@ def check(program: list[tuple[str, int, int, int]]) -> None:
             assert set(person.owed) <= alive, f"{person.name} is owed {set(person.owed) - alive}"
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(steps)
 def test_stores_that_are_put_back_agree_and_lose_nothing(program: list[tuple[str, int, int, int]]) -> None:
     check(program)

@@ -9,7 +9,6 @@ from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
@@ -35,6 +34,7 @@ from crdtdb.query.selectors import ABSENT, compile_selector, path_of, value_at
 from crdtdb.store import Transaction
 from crdtdb.store.layout import keys
 from crdtdb.testing.invariants import check_store
+from tests.examples import examples
 from tests.library.machines import IDS, TwoDatabases
 
 VALUES = st.sampled_from([None, True, 1, 1.0, 2, 3, "", "x", "xy", "y\0", [], [1, "x"], {"in": 1}, {"in": 2}])
@@ -163,7 +163,7 @@ def check_rows(db: crdtdb.Database) -> None:
 
 
 TestQueries = Queries.TestCase
-TestQueries.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestQueries.settings = examples(150, stateful_step_count=30)
 
 
 @pytest.fixture

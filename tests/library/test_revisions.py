@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given
 from hypothesis import strategies as st
 
 import crdtdb
@@ -17,6 +17,7 @@ from crdtdb.canonical_json import canonical
 from crdtdb.database.document import Revision
 from crdtdb.documents import Rev, view
 from crdtdb.errors import CrdtdbError, NotFoundError
+from tests.examples import examples
 
 STEP = st.tuples(
     st.sampled_from(["put", "edit", "edit", "delete", "resolve", "take", "sync", "sync", "reopen"]),
@@ -141,7 +142,7 @@ def history(store: Database) -> list[Revision]:
 
 
 @given(st.lists(STEP, min_size=12, max_size=16))
-@settings(max_examples=60, deadline=None, derandomize=True, phases=[Phase.generate])
+@examples(60, derandomize=True, phases=[Phase.generate])
 def test_a_name_means_one_value_and_a_clean_stop_changes_none(steps: list[tuple[str, int, int, int]]) -> None:
     folder = Path(tempfile.mkdtemp())
     histories = Histories(folder)

@@ -10,7 +10,6 @@ from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
@@ -21,6 +20,7 @@ from crdtdb.query.reducing import Distinct
 from crdtdb.store import scan_view
 from crdtdb.store.layout import keys
 from crdtdb.testing.invariants import check_store
+from tests.examples import examples
 from tests.library.machines import IDS, TwoDatabases
 
 TAGS = st.lists(st.sampled_from(["x", "y", "xy", 1, None, ["x"]]), max_size=3)
@@ -92,7 +92,7 @@ def check_views(db: crdtdb.Database) -> None:
 
 
 TestViews = Views.TestCase
-TestViews.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestViews.settings = examples(100, stateful_step_count=30)
 
 
 @pytest.fixture

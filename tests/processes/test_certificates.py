@@ -16,18 +16,20 @@ from crdtdb.errors import CertificateError, UnavailableError
 from crdtdb.security.authority import issue, rotate
 from crdtdb.security.certificates import read_certificate, serial_of
 from crdtdb.security.tls import Credentials
-from tests.processes.test_life import command, wait_meshed
+from tests.processes.commands import command
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("certificates")]
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[DemoCluster]:
-    with DemoCluster(tmp_path) as made:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoCluster]:
+    """One for all tests here: each leaves it running for the next."""
+    with DemoCluster(tmp_path_factory.mktemp("certificates")) as made:
         issue(made.certs, "admin", "root")
         issue(made.certs, "client", "eve")
+        issue(made.certs, "client", "fay")
         made.start_all()
-        wait_meshed(made)
+        made.wait_meshed()
         yield made
 
 
@@ -48,6 +50,20 @@ def serial_at(cluster: DemoCluster, name: str, certs: Path) -> str:
 
 def members_connected(cluster: DemoCluster, at: str) -> set[str]:
     return {one["name"] for one in cluster.ask(at, "GET", "_cluster")["members"] if one["connected"]}
+
+
+def test_who_may_not_and_what_makes_no_sense(cluster: DemoCluster) -> None:
+    code, said = command(cluster, "n1", "cert", "revoke", "eve", "--dir", str(cluster.certs), who="ada")
+    assert (code, "administrator" in said) == (6, True), said
+    code, said = command(cluster, "n1", "cert", "revoke", "nobody", "--dir", str(cluster.certs))
+    assert (code, "no certificate of 'nobody'" in said) == (3, True), said
+    code, said = command(cluster, "n1", "cert", "revoke", "eve", "--old", "--dir", str(cluster.certs))
+    assert (code, "no replaced certificate" in said) == (3, True), said
+    code, said = command(cluster, "n1", "cert", "revoke")
+    assert (code, "whose certificate?" in said) == (2, True), said
+    code, said = command(cluster, "n1", "cert", "revoke", "--serial", "xyz")
+    assert (code, "isn't a serial number" in said) == (2, True), said
+    assert "system.revocations" not in cluster.ask("n1", "GET", "_cluster")["collections"]
 
 
 def test_a_revoked_client_is_out_on_every_node_within_seconds(cluster: DemoCluster) -> None:
@@ -83,57 +99,30 @@ def test_a_revoked_client_is_out_on_every_node_within_seconds(cluster: DemoClust
     assert cluster.ask("n1", "GET", "notes")["doc_count"] == 0  # others go on
 
 
-def test_who_may_not_and_what_makes_no_sense(cluster: DemoCluster) -> None:
-    code, said = command(cluster, "n1", "cert", "revoke", "eve", "--dir", str(cluster.certs), who="ada")
-    assert (code, "administrator" in said) == (6, True), said
-    code, said = command(cluster, "n1", "cert", "revoke", "nobody", "--dir", str(cluster.certs))
-    assert (code, "no certificate of 'nobody'" in said) == (3, True), said
-    code, said = command(cluster, "n1", "cert", "revoke", "eve", "--old", "--dir", str(cluster.certs))
-    assert (code, "no replaced certificate" in said) == (3, True), said
-    code, said = command(cluster, "n1", "cert", "revoke")
-    assert (code, "whose certificate?" in said) == (2, True), said
-    code, said = command(cluster, "n1", "cert", "revoke", "--serial", "xyz")
-    assert (code, "isn't a serial number" in said) == (2, True), said
-    assert "system.revocations" not in cluster.ask("n1", "GET", "_cluster")["collections"]
-
-
-def test_a_revoked_node_is_parted_with_and_refused_with_the_reason_in_both_logs(cluster: DemoCluster) -> None:
-    code, said = command(cluster, "n1", "cert", "revoke", "n3", "--dir", str(cluster.certs))
-    assert code == 0, said
-    assert wait_until(lambda: all(members_connected(cluster, at) == {"n1", "n2"} for at in ("n1", "n2")), 10)
-    assert wait_until(lambda: "was revoked" in cluster.log("n1").read_text(), 10)
-    assert wait_until(lambda: "refuses this node" in cluster.log("n3").read_text(), 10)
-    assert "was revoked" in cluster.log("n3").read_text()
-    # With a new certificate, brought into its place, it is back without a restart.
-    rotate(cluster.certs, "n3")
-    assert wait_until(lambda: members_connected(cluster, "n1") == {"n1", "n2", "n3"}, 20)
-
-
 def test_certificates_are_replaced_while_everything_goes_on(cluster: DemoCluster) -> None:
     certs = cluster.certs
-    cluster.ask("n1", "PUT", "notes")
     before = serial_at(cluster, "n1", certs)
     rotate(certs, "n1")
     after = serial_of(read_certificate(certs / "n1.pem"))
     assert wait_until(lambda: serial_at(cluster, "n1", certs) == after != before, 10)
     code, said = command(cluster, "n2", "cert", "revoke", "n1", "--old", "--dir", str(certs))
     assert (code, before in said) == (0, True), said
-    wait_meshed(cluster)
+    cluster.wait_meshed()
     cluster.ask("n1", "PUT", "notes", "a", body={"n": 1})
     cluster.wait_equal(["notes"])
 
 
 def test_the_authority_is_replaced_while_everything_goes_on(cluster: DemoCluster, tmp_path: Path) -> None:
     certs = cluster.certs
-    cluster.ask("n1", "PUT", "notes")
+    cluster.ask("n1", "GET", "notes")  # by a connection that is kept while certificates are replaced
     (old := tmp_path / "old").mkdir()
-    for name in ("ca.pem", "eve.pem", "eve.key"):
+    for name in ("ca.pem", "fay.pem", "fay.key"):
         (old / name).write_bytes((certs / name).read_bytes())
     code, said = command(cluster, "", "cert", "rotate-authority", "--dir", str(certs))
     assert code == 0, said
     code, said = command(cluster, "", "cert", "rotate-authority", "--finish", "--dir", str(certs))
-    assert (code, "ada, eve, n1, n2, n3, root" in said) == (6, True), said
-    for name in ("n1", "n2", "n3", "ada", "eve", "root"):
+    assert (code, "ada, eve, fay, n1, n2, n3, root" in said) == (6, True), said
+    for name in ("n1", "n2", "n3", "ada", "eve", "fay", "root"):
         cluster.ask("n1", "PUT", "notes", name, body={"n": 1})
         code, said = command(cluster, "", "cert", "rotate", name, "--dir", str(certs))
         assert code == 0, said
@@ -144,21 +133,32 @@ def test_the_authority_is_replaced_while_everything_goes_on(cluster: DemoCluster
 
     def old_is_out() -> bool:
         try:
-            with NodeClient(cluster.url("n2"), old, "eve") as eve:
+            with NodeClient(cluster.url("n2"), old, "fay") as eve:
                 eve.ask("GET", "notes")
         except (CertificateError, UnavailableError):
             return True
         return False
 
     assert wait_until(old_is_out, 10)
-    for client in list(cluster._clients.values()):
-        client.__exit__()
-    cluster._clients.clear()
-    wait_meshed(cluster)
+    cluster.reconnect()
+    cluster.wait_meshed()
     cluster.ask("n2", "PUT", "notes", "after", body={"n": 2})
     cluster.wait_equal(["notes"])
     code, said = command(cluster, "", "cert", "list", "--dir", str(certs))
     assert (code, "replaced, old authority" in said) == (0, True), said
+
+
+def test_a_revoked_node_is_parted_with_and_refused_with_the_reason_in_both_logs(cluster: DemoCluster) -> None:
+    before = {name: len(cluster.log(name).read_text()) for name in cluster.names}
+    code, said = command(cluster, "n1", "cert", "revoke", "n3", "--dir", str(cluster.certs))
+    assert code == 0, said
+    assert wait_until(lambda: all(members_connected(cluster, at) == {"n1", "n2"} for at in ("n1", "n2")), 10)
+    assert wait_until(lambda: "was revoked" in cluster.log("n1").read_text()[before["n1"] :], 10)
+    assert wait_until(lambda: "refuses this node" in cluster.log("n3").read_text()[before["n3"] :], 10)
+    assert "was revoked" in cluster.log("n3").read_text()[before["n3"] :]
+    # With a new certificate, brought into its place, it is back without a restart.
+    rotate(cluster.certs, "n3")
+    assert wait_until(lambda: members_connected(cluster, "n1") == {"n1", "n2", "n3"}, 20)
 
 
 def test_what_expires_soon_is_said_in_status_log_and_metrics(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_what_expires_soon_is_said_in_status_log_and_metrics(tmp_path: Path) -> 
         (cluster.certs / "n2.pem").unlink()
         issue(cluster.certs, "node", "n2", ["127.0.0.1"], days=12)
         cluster.start_all()
-        wait_meshed(cluster)
+        cluster.wait_meshed()
         mine = cluster.ask("n2", "GET", "_cluster")["warnings"]
         assert ["n2.pem expires in 12 days" in one for one in mine] == [True]
         assert cluster.ask("n1", "GET", "_cluster")["warnings"] == ["the certificate of n2 expires in 12 days"]

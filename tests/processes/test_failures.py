@@ -16,6 +16,7 @@ from crdtdb.errors import ConflictError, CrdtdbError, NotFoundError
 from crdtdb.security.tls import Credentials
 
 pytestmark = pytest.mark.processes
+shared = pytest.mark.xdist_group("failures")
 
 
 @pytest.fixture
@@ -34,52 +35,63 @@ def put(cluster: DemoCluster, node: str, doc_id: str, body: dict[str, object]) -
     return written["rev"]
 
 
-def meshed(cluster: DemoCluster, name: str) -> bool:
-    members = cluster.ask(name, "GET", "_cluster")["members"]
-    return len(members) == len(cluster.names) and all(one["connected"] and one["status"] == "alive" for one in members)
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoCluster]:
+    with DemoCluster(tmp_path_factory.mktemp("failures")) as made:
+        made.start_all()
+        yield made
 
 
-def wait_meshed(cluster: DemoCluster) -> None:
-    for name in cluster.names:
-        assert wait_until(lambda name=name: meshed(cluster, name), 20), cluster.ask(name, "GET", "_cluster")  # type: ignore[misc]
+@pytest.fixture
+def whole(running: DemoCluster) -> DemoCluster:
+    """A cluster that others have used: all nodes run, are connected and hold an empty collection of notes."""
+    for name in running.names:
+        if not running.running(name):
+            running.start(name)
+            running.wait_ready(name)
+    running.wait_meshed()
+    if "notes" in running.ask("n1", "GET", "_all_dbs"):
+        running.ask("n1", "DELETE", "notes")
+        assert wait_until(lambda: all("notes" not in running.ask(n, "GET", "_all_dbs") for n in running.names), 20)
+    running.ask("n1", "PUT", "notes")
+    running.wait_equal(["notes"])
+    return running
 
 
-def test_a_killed_node_catches_up_with_what_it_missed(cluster: DemoCluster) -> None:
-    cluster.start_all()
-    cluster.ask("n1", "PUT", "notes")
-    put(cluster, "n1", "a", {"n": 0})
-    put(cluster, "n1", "b", {"n": 0})
-    cluster.wait_equal(["notes"])
-    cluster.kill("n3")
+@shared
+def test_a_killed_node_catches_up_with_what_it_missed(whole: DemoCluster) -> None:
+    put(whole, "n1", "a", {"n": 0})
+    put(whole, "n1", "b", {"n": 0})
+    whole.wait_equal(["notes"])
+    whole.kill("n3")
     for n in (1, 2, 3):
-        put(cluster, "n1", "a", {"n": n})
-    cluster.ask("n2", "DELETE", "notes", "b", rev=cluster.ask("n2", "GET", "notes", "b")["_rev"])
-    cluster.start("n3")
-    cluster.wait_ready("n3")
-    cluster.wait_equal(["notes"])
-    for name in cluster.names:
-        assert cluster.ask(name, "GET", "notes", "a", conflicts="true") == cluster.ask("n1", "GET", "notes", "a")
-        assert cluster.ask(name, "GET", "notes", "a")["n"] == 3
+        put(whole, "n1", "a", {"n": n})
+    whole.ask("n2", "DELETE", "notes", "b", rev=whole.ask("n2", "GET", "notes", "b")["_rev"])
+    whole.start("n3")
+    whole.wait_ready("n3")
+    whole.wait_equal(["notes"])
+    for name in whole.names:
+        assert whole.ask(name, "GET", "notes", "a", conflicts="true") == whole.ask("n1", "GET", "notes", "a")
+        assert whole.ask(name, "GET", "notes", "a")["n"] == 3
         with pytest.raises(NotFoundError, match="deleted"):
-            cluster.ask(name, "GET", "notes", "b")
+            whole.ask(name, "GET", "notes", "b")
 
 
-def test_a_connection_that_was_cut_resumes_by_itself(cluster: DemoCluster) -> None:
-    cluster.start_all()
-    cluster.ask("n1", "PUT", "notes")
-    cluster.wait_equal(["notes"])
-    wait_meshed(cluster)
+@shared
+def test_a_connection_that_was_cut_resumes_by_itself(whole: DemoCluster) -> None:
+    whole.wait_equal(["notes"])
+    whole.wait_meshed()
     for round_ in range(2):
-        cluster.cables.cut({"n1"})
-        put(cluster, "n1", f"mine{round_}", {"n": 1})
-        put(cluster, "n2", f"theirs{round_}", {"n": 2})
-        cluster.wait_equal(["notes"], ["n2", "n3"])
+        whole.cables.cut({"n1"})
+        put(whole, "n1", f"mine{round_}", {"n": 1})
+        put(whole, "n2", f"theirs{round_}", {"n": 2})
+        whole.wait_equal(["notes"], ["n2", "n3"])
         with pytest.raises(NotFoundError):
-            cluster.ask("n1", "GET", "notes", f"theirs{round_}")
-        cluster.cables.mend()
-        cluster.wait_equal(["notes"])
-        assert cluster.ask("n3", "GET", "notes", f"mine{round_}")["n"] == 1
-    wait_meshed(cluster)
+            whole.ask("n1", "GET", "notes", f"theirs{round_}")
+        whole.cables.mend()
+        whole.wait_equal(["notes"])
+        assert whole.ask("n3", "GET", "notes", f"mine{round_}")["n"] == 1
+    whole.wait_meshed()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +108,7 @@ def test_nodes_started_at_once_mesh(cluster: DemoCluster, joins: dict[str, list[
         cluster.start(name, others)
     for name in joins:
         cluster.wait_ready(name)
-    wait_meshed(cluster)
+    cluster.wait_meshed()
     cluster.ask("n3", "PUT", "notes")
     put(cluster, "n3", "a", {"n": 1})
     cluster.wait_equal(["notes"])
@@ -163,21 +175,20 @@ def test_500_acknowledged_writes_survive_sigkill(cluster: DemoCluster) -> None:
     assert len(found) <= len(acknowledged) + 1
 
 
-def test_a_clean_restart_keeps_the_data_and_the_actor(cluster: DemoCluster) -> None:
-    cluster.start_all()
-    cluster.ask("n1", "PUT", "notes")
-    cluster.wait_equal(["notes"])
-    rev = put(cluster, "n2", "a", {"n": 1})
-    cluster.wait_equal(["notes"])
-    before = {one["name"]: one["actor"] for one in cluster.ask("n1", "GET", "_cluster")["members"]}
-    assert cluster.stop("n2") == 0
-    cluster.start("n2")
-    cluster.wait_ready("n2")
-    after = {one["name"]: one["actor"] for one in cluster.ask("n2", "GET", "_cluster")["members"]}
+@shared
+def test_a_clean_restart_keeps_the_data_and_the_actor(whole: DemoCluster) -> None:
+    whole.wait_equal(["notes"])
+    rev = put(whole, "n2", "a", {"n": 1})
+    whole.wait_equal(["notes"])
+    before = {one["name"]: one["actor"] for one in whole.ask("n1", "GET", "_cluster")["members"]}
+    assert whole.stop("n2") == 0
+    whole.start("n2")
+    whole.wait_ready("n2")
+    after = {one["name"]: one["actor"] for one in whole.ask("n2", "GET", "_cluster")["members"]}
     assert after == before
-    assert cluster.ask("n2", "GET", "notes", "a")["_rev"] == rev
+    assert whole.ask("n2", "GET", "notes", "a")["_rev"] == rev
     with pytest.raises(ConflictError):
-        cluster.ask("n2", "PUT", "notes", "a", body={"n": 2})
+        whole.ask("n2", "PUT", "notes", "a", body={"n": 2})
 
 
 def test_10000_documents_reach_a_joiner_and_nothing_missing_costs_next_to_nothing(tmp_path: Path) -> None:
@@ -195,11 +206,11 @@ def test_10000_documents_reach_a_joiner_and_nothing_missing_costs_next_to_nothin
 
         # Started again, it asks once more: one round trip, and under a kilobyte for both ways.
         assert cluster.stop("n2") == 0
-        before = cluster.ask("n1", "GET", "_cluster")["sent"]["same"] if "same" in sent(cluster, "n1") else None
+        before = cluster.ask("n1", "GET", "_cluster")["sent"]["uptodate"] if "uptodate" in sent(cluster, "n1") else None
         cluster.start("n2")
         cluster.wait_ready("n2")
         assert wait_until(lambda: cluster.ask("n2", "GET", "_cluster")["exchanges"] >= 1, 10)
-        asked, answered = sent(cluster, "n2")["ask"], sent(cluster, "n1")["same"]
+        asked, answered = sent(cluster, "n2")["syncrequest"], sent(cluster, "n1")["uptodate"]
         answers = answered["messages"] - (before["messages"] if before else 0)
         assert asked["messages"] == answers
         per_exchange = asked["bytes"] / asked["messages"] + answered["bytes"] / answered["messages"]
@@ -219,7 +230,7 @@ def test_a_node_that_lost_its_disk_gets_everything_back_under_its_name(cluster: 
     for n in range(20):
         put(cluster, "n1", f"d{n}", {"n": n})
     cluster.wait_equal(["notes"])
-    wait_meshed(cluster)
+    cluster.wait_meshed()
     cluster.kill("n3")
     (cluster.folder / "n3").rename(cluster.folder / "aside")
     cluster.start("n3", ["n1"])
@@ -227,7 +238,7 @@ def test_a_node_that_lost_its_disk_gets_everything_back_under_its_name(cluster: 
     cluster.wait_equal(["notes"])
     assert cluster.ask("n3", "GET", "notes")["doc_count"] == 20
     assert "is taken by a node with another store" in cluster.log("n1").read_text(), "until the old one counts as dead"
-    wait_meshed(cluster)
+    cluster.wait_meshed()
     put(cluster, "n3", "new", {"n": 1})
     cluster.wait_equal(["notes"])
 
@@ -253,27 +264,25 @@ def test_a_node_whose_disk_is_full_ends_and_keeps_what_it_answered(tmp_path: Pat
         assert [row["id"] for row in cluster.ask("n1", "GET", "notes", "_all_docs")["rows"]] == sorted(answered)
 
 
-def test_a_node_stops_in_time_though_a_feed_is_open(cluster: DemoCluster) -> None:
-    cluster.start("n1")
-    cluster.wait_ready("n1")
-    cluster.ask("n1", "PUT", "notes")
-    put(cluster, "n1", "a", {"n": 1})
-    context = Credentials(cluster.certs, "ada").http_client()
+@shared
+def test_a_node_stops_in_time_though_a_feed_is_open(whole: DemoCluster) -> None:
+    put(whole, "n1", "a", {"n": 1})
+    context = Credentials(whole.certs, "ada").http_client()
     seen: list[str] = []
 
     def follow() -> None:
-        with httpx.stream("GET", f"{cluster.url('n1')}/notes/_changes?feed=continuous", verify=context) as feed:
+        with httpx.stream("GET", f"{whole.url('n1')}/notes/_changes?feed=continuous", verify=context) as feed:
             seen.extend(feed.iter_lines())
 
     follower = Thread(target=follow)
     follower.start()
     time.sleep(0.5)  # it has begun to listen, or begins with both
-    put(cluster, "n1", "b", {"n": 2})
+    put(whole, "n1", "b", {"n": 2})
     time.sleep(0.7)
     began = time.monotonic()
-    assert cluster.stop("n1") == 0
+    assert whole.stop("n1") == 0
     assert time.monotonic() - began < 5
     follower.join(5)
     assert not follower.is_alive()
     assert [line for line in seen if '"id":"b"' in line]
-    assert "Traceback" not in cluster.log("n1").read_text()
+    assert "Traceback" not in whole.log("n1").read_text()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,17 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
 from crdtdb.security.authority import issue
 from crdtdb.security.tls import Credentials
+from tests.processes.commands import command
 
 pytestmark = pytest.mark.processes
-
-
-def wait_meshed(cluster: DemoCluster) -> None:
-    def meshed() -> bool:
-        return all(
-            one["connected"] for name in cluster.names for one in cluster.ask(name, "GET", "_cluster")["members"]
-        )
-
-    assert wait_until(meshed, 20)
 
 
 @pytest.fixture
@@ -36,18 +26,9 @@ def cluster(tmp_path: Path) -> Iterator[DemoCluster]:
         yield made
 
 
-def command(cluster: DemoCluster, node: str, *arguments: str, who: str = "root") -> tuple[int, str]:
-    """Run a command against a node; return its exit code and what it said."""
-    asked = ["--url", cluster.url(node), "--certs", str(cluster.certs), "--as", who] if node else []
-    done = subprocess.run(
-        [sys.executable, "-m", "crdtdb", *arguments, *asked], capture_output=True, text=True, check=False, timeout=60
-    )
-    return done.returncode, done.stdout + done.stderr
-
-
 def test_what_is_counted_can_be_scraped(cluster: DemoCluster) -> None:
     cluster.start_all()
-    wait_meshed(cluster)
+    cluster.wait_meshed()
     cluster.ask("n1", "PUT", "notes")
     for n in range(5):
         cluster.ask("n1", "PUT", "notes", f"d{n}", body={"n": n})
@@ -131,7 +112,7 @@ def test_delete_retire_return_backup_restore_and_audit(cluster: DemoCluster, tmp
     cluster.wait_ready("n2", 40)
     cluster.wait_equal(["notes"])
     assert ids(cluster, "n2") == ["d0000"]
-    wait_meshed(cluster)
+    cluster.wait_meshed()
     for name in cluster.names:
         code, said = command(cluster, name, "audit")
         assert (code, said.count("equal")) == (0, 2), said

@@ -18,16 +18,17 @@ from crdtdb.config import NodeConfig
 from crdtdb.errors import LockError
 from crdtdb.node import serving
 from crdtdb.security.tls import Credentials
-from tests.processes.test_life import command, wait_meshed
+from tests.processes.commands import command
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("locks")]
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[DemoCluster]:
-    with DemoCluster(tmp_path) as made:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoCluster]:
+    """One for all tests here: each leaves it running for the next."""
+    with DemoCluster(tmp_path_factory.mktemp("locks")) as made:
         made.start_all()
-        wait_meshed(made)
+        made.wait_meshed()
         yield made
 
 
@@ -53,7 +54,7 @@ def test_a_lease_is_the_clusters_and_a_write_may_require_it(cluster: DemoCluster
             assert written.status_code == 201, written.text
         stale = n2.put("/notes/d", json={}, headers={"x-lock": f"invoice%2F7={token - 1}"})
         assert (stale.status_code, stale.json()["error"]) == (412, "lock_lost")
-        assert wait_until(lambda: shown(cluster, "n3") == {"invoice/7": "n1"}, 10)
+        assert wait_until(lambda: shown(cluster, "n3").get("invoice/7") == "n1", 10)
         assert cluster.ask("n3", "GET", "system.locks", "invoice/7")["token"] == token
         assert n1.put("/_locks/invoice%2F7", json={"token": token}).status_code == 200
         assert n2.put("/_locks/invoice%2F7", json={"token": token}).status_code == 404
@@ -116,9 +117,9 @@ def test_the_command_runs_another_while_it_holds_a_lock(cluster: DemoCluster, tm
     may_end.touch()
     assert (code, "held through n1" in said_of) == (7, True), "it is held until the command has ended"
     assert end_of(stopped)[0] == 3
-    assert wait_until(lambda: shown(cluster, "n2") == {}, 10)
+    assert wait_until(lambda: "ledger" not in shown(cluster, "n2"), 10)
     holder = lock(cluster, "n1", "ledger", "sleep", "60")
-    assert wait_until(lambda: shown(cluster, "n2") == {"ledger": "n1"}, 10)
+    assert wait_until(lambda: shown(cluster, "n2").get("ledger") == "n1", 10)
     code, said_of = end_of(lock(cluster, "n2", "--wait", "0", "ledger", "true"))
     assert (code, "held through n1" in said_of) == (7, True)
     code, said_locks = command(cluster, "n3", "locks", who="ada")
@@ -127,21 +128,24 @@ def test_the_command_runs_another_while_it_holds_a_lock(cluster: DemoCluster, tm
     cluster.kill("n1")
     code, said_of = end_of(holder)
     assert (code, "was lost" in said_of) == (7, True)
+    cluster.start("n1")
+    cluster.wait_ready("n1")
+    cluster.wait_meshed()
 
 
 def test_a_node_that_is_stopped_for_longer_than_its_lease_has_lost_it(cluster: DemoCluster) -> None:
     with client_of(cluster, "n1") as n1, client_of(cluster, "n2") as n2:
-        old = n1.post("/_locks", json={"name": "x", "ttl": 3, "wait": 10}).json()["token"]
-        process = cluster._processes["n1"].pid
+        old = n1.post("/_locks", json={"name": "y", "ttl": 3, "wait": 10}).json()["token"]
+        process = cluster.pid("n1")
         os.kill(process, signal.SIGSTOP)
         try:
-            had = n2.post("/_locks", json={"name": "x", "ttl": 60, "wait": 20})
+            had = n2.post("/_locks", json={"name": "y", "ttl": 60, "wait": 20})
             assert had.status_code == 201, had.text
         finally:
             os.kill(process, signal.SIGCONT)
         assert had.json()["token"] > old
         assert wait_until(lambda: cluster.ask("n1", "GET", "_up")["status"] == "ok", 20)
-        late = n1.put("/_locks/x", json={"token": old})
+        late = n1.put("/_locks/y", json={"token": old})
         assert late.status_code in (404, 412), late.text
 
 
@@ -164,7 +168,7 @@ def test_a_service_runs_a_node_of_its_own_and_holds_a_lock(cluster: DemoCluster,
                 while node.cluster.why_not_ready is not None:  # noqa: ASYNC110
                     await anyio.sleep(0.05)
             async with node.lock("x", ttl=20, wait=20) as lease:
-                await node.database.collection("notes").put("a", {"token": lease.token})
+                await node.database.collection("notes").put("service", {"token": lease.token})
                 with pytest.raises(LockError, match="held through n4"):
                     async with node.lock("x", wait=0):
                         pytest.fail("two hold it")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,24 +15,28 @@ from websockets.sync.client import ClientConnection, connect
 from crdtdb.cli.demo.cluster import DemoCluster, wait_until
 from crdtdb.security.authority import issue
 from crdtdb.security.tls import Credentials
-from tests.processes.test_life import command, wait_meshed
+from tests.processes.commands import command
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("notify")]
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[DemoCluster]:
-    with DemoCluster(tmp_path, names=("n1", "n2"), flags=("--cors", "https://app.example")) as made:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoCluster]:
+    """One for all tests here: each leaves it running for the next."""
+    with DemoCluster(
+        tmp_path_factory.mktemp("notify"), names=("n1", "n2"), flags=("--cors", "https://app.example")
+    ) as made:
         issue(made.certs, "admin", "root")
+        issue(made.certs, "client", "bob")
         made.start_all()
-        wait_meshed(made)
+        made.wait_meshed()
         made.ask("n1", "PUT", "orders")
         made.wait_equal(["orders"])
         yield made
 
 
-def tls(cluster: DemoCluster) -> ssl.SSLContext:
-    return Credentials(cluster.certs, "ada").http_client()
+def tls(cluster: DemoCluster, who: str = "ada") -> ssl.SSLContext:
+    return Credentials(cluster.certs, who).http_client()
 
 
 def socket(cluster: DemoCluster, node: str, **options: Any) -> ClientConnection:
@@ -98,6 +101,8 @@ def test_bad_questions_get_clear_answers(cluster: DemoCluster) -> None:
 
 
 def test_many_subscriptions_over_one_socket(cluster: DemoCluster) -> None:
+    cluster.ask("n1", "PUT", "bills")
+    cluster.wait_equal(["bills"])
     with socket(cluster, "n1") as open_socket:
 
         def say(message: Any) -> dict[str, Any]:
@@ -105,8 +110,10 @@ def test_many_subscriptions_over_one_socket(cluster: DemoCluster) -> None:
             answer: dict[str, Any] = json.loads(open_socket.recv(10))
             return answer
 
-        assert say({"subscribe": "mine", "patterns": [{"collection": "orders"}]})["subscribed"] == "mine"
-        assert say({"subscribe": "tasks", "patterns": [{"collection": "tasks"}], "since": "0"})["subscribed"] == "tasks"
+        assert say({"subscribe": "mine", "patterns": [{"collection": "bills"}]})["subscribed"] == "mine"
+        assert (
+            say({"subscribe": "chores", "patterns": [{"collection": "chores"}], "since": "0"})["subscribed"] == "chores"
+        )
         refused: list[Any] = [
             "no json",
             [],
@@ -118,13 +125,13 @@ def test_many_subscriptions_over_one_socket(cluster: DemoCluster) -> None:
             assert say(wrong)["error"] == "bad_request", wrong
         open_socket.send(b"\xff\x00")
         assert json.loads(open_socket.recv(10))["error"] == "bad_request"
-        cluster.ask("n2", "PUT", "orders", "1", body={})
+        cluster.ask("n2", "PUT", "bills", "1", body={})
         told = json.loads(open_socket.recv(10))
         assert (told["subscription"], told["kind"], told["id"]) == ("mine", "created", "1")
         assert say({"unsubscribe": "mine"}) == {"unsubscribed": "mine"}
-        again = say({"subscribe": "again", "patterns": [{"collection": "orders"}], "since": told["since"]})
+        again = say({"subscribe": "again", "patterns": [{"collection": "bills"}], "since": told["since"]})
         assert again["subscribed"] == "again"
-        cluster.ask("n2", "PUT", "orders", "2", body={})
+        cluster.ask("n2", "PUT", "bills", "2", body={})
         told = json.loads(open_socket.recv(10))
         assert (told["subscription"], told["id"]) == ("again", "2")
 
@@ -137,8 +144,8 @@ def test_who_may_open_a_socket(cluster: DemoCluster) -> None:
     nobody = ssl.create_default_context(cafile=str(cluster.certs / "ca.pem"))
     with pytest.raises(InvalidStatus, match="403"):
         socket(cluster, "n1", ssl=nobody)
-    with socket(cluster, "n1") as open_socket:
-        code, said = command(cluster, "n2", "cert", "revoke", "ada", "--dir", str(cluster.certs))
+    with socket(cluster, "n1", ssl=tls(cluster, "bob")) as open_socket:
+        code, said = command(cluster, "n2", "cert", "revoke", "bob", "--dir", str(cluster.certs))
         assert code == 0, said
         with pytest.raises(ConnectionClosed):
             open_socket.recv(15)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import crdtdb
@@ -14,6 +14,7 @@ from crdtdb.query.collation import sort_key
 from crdtdb.query.definitions import check_definition, read_definitions
 from crdtdb.query.selectors import _NESTING, _SIMPLE, compile_selector
 from crdtdb.testing.strategies import json_values
+from tests.examples import examples
 
 OPERATORS = st.sampled_from([*_SIMPLE, *_NESTING, "$and", "$or", "$nor", "$not", "$what"])
 FIELDS = st.sampled_from(["a", "b", "o.in", "o", "_id"])
@@ -33,7 +34,7 @@ BODIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(SELECTORS | json_values(), BODIES)
 def test_a_selector_is_refused_or_tells(selector: Any, document: dict[str, Any]) -> None:
     try:
@@ -43,7 +44,7 @@ def test_a_selector_is_refused_or_tells(selector: Any, document: dict[str, Any])
     assert matches(document) in (True, False)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.lists(BODIES, min_size=1, max_size=6),
     st.lists(SELECTORS, min_size=1, max_size=8),
@@ -73,7 +74,7 @@ def test_every_query_through_any_index_finds_what_a_look_at_all_finds(
             assert sorted(one.id for one in finder) == sorted(expected), (selector, finder.plan)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.dictionaries(st.sampled_from(["language", "views", "x"]), json_values() | st.just("query"), max_size=3),
     json_values(),

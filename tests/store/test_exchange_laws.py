@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crdtdb.store import MissingAncestorError
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.delta_batch import DeltaBatch
+from tests.examples import examples
 from tests.store.worlds import Node
 
 NAMES = ("ada", "bob", "cy")
@@ -24,7 +25,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(steps)
 def test_stores_that_have_talked_agree(program: list[tuple[str, int, int, str, int]]) -> None:
     nodes = [Node(name) for name in NAMES]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import crdtdb
@@ -160,7 +160,6 @@ REVISIONS = st.tuples(st.integers(1, NODES), st.booleans(), st.booleans())
 """A node of the tree, whether it is deleted, and whether it comes early."""
 
 
-@settings(deadline=None)
 @given(st.lists(REVISIONS, max_size=12))
 def test_together_or_one_by_one_is_the_same(revisions: list[tuple[int, bool, bool]]) -> None:
     """Siblings, chains, deletions, doubles; some of them before."""

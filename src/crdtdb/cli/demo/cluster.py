@@ -112,6 +112,16 @@ class DemoCluster:
         """Whether a node's process is there."""
         return name in self._processes and self._processes[name].poll() is None
 
+    def pid(self, name: str) -> int:
+        """Return the process id of a node, also after its end."""
+        return self._processes[name].pid
+
+    def reconnect(self) -> None:
+        """Close the connections to all nodes, so that the next requests read the certificates again."""
+        for client in self._clients.values():
+            client.__exit__()
+        self._clients.clear()
+
     def ask(self, name: str, method: str, *path: str, body: Any = None, **query: Any) -> Any:
         """Send a request to a node. Raises what the answer stands for."""
         client = self._clients.get(name)
@@ -147,11 +157,24 @@ class DemoCluster:
         if not wait_until(equal, seconds):
             raise ConvergenceError(f"after {seconds:.0f} s the nodes differ: {self.digests(collections, chosen)}")
 
+    def wait_meshed(self, seconds: float = 20) -> None:
+        """Wait until each node is connected with all others. Raises UnavailableError if that doesn't happen in time."""
+
+        def meshed() -> bool:
+            rosters = [self.ask(name, "GET", "_cluster")["members"] for name in self.names]
+            return all(
+                len(roster) == len(self.names)
+                and all(member["connected"] and member["status"] == "alive" for member in roster)
+                for roster in rosters
+            )
+
+        if not wait_until(meshed, seconds):
+            rosters = {name: self.ask(name, "GET", "_cluster")["members"] for name in self.names}
+            raise UnavailableError(f"after {seconds:.0f} s not all nodes are connected: {rosters}")
+
     def close(self) -> None:
         """End every process, and remove the cables."""
-        for client in self._clients.values():
-            client.__exit__()
-        self._clients = {}
+        self.reconnect()
         for process in self._processes.values():
             if process.poll() is None:
                 process.terminate()
