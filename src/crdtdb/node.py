@@ -26,8 +26,8 @@ from crdtdb.limits import SHUTDOWN_SECONDS_MAX
 from crdtdb.locks.leases import Lease, Stage
 
 try:
-    from crdtdb.cluster.engine.engine import Engine, HostPort
-    from crdtdb.cluster.engine.node_identity import NodeIdentity
+    from crdtdb.cluster.engine.engine import Engine
+    from crdtdb.cluster.engine.node_identity import HostPort, NodeIdentity
     from crdtdb.cluster.runtime import Runtime
     from crdtdb.cluster.status import ClusterStatus
     from crdtdb.couchdb.replication.scheduler import Replicator

@@ -12,9 +12,13 @@ from typing import Any
 import anyio
 import pytest
 
+from crdtdb.cluster import runtime
+from crdtdb.cluster.engine.engine import Engine
 from crdtdb.cluster.engine.heartbeats import Heartbeats
 from crdtdb.cluster.engine.links import Link
 from crdtdb.config import NodeConfig
+from crdtdb.database import Database
+from crdtdb.locks.leases import Stage
 from crdtdb.node import Node, serving
 from crdtdb.security.authority import create_authority, issue
 from crdtdb.wire.codec import decode_message, encode_message
@@ -144,3 +148,34 @@ def test_without_heartbeats_it_would_be_suspected(
     """Rule 18 off: pings wait behind what the engine does."""
     monkeypatch.setattr(Heartbeats, "answer", lambda *_: None)
     assert any("SUSPECT" in pair for pair in statuses_while_busy(two, 3.0))
+
+
+def test_a_commit_wakes_gossip_and_nothing_polls(two: tuple[Running, Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = two
+    monkeypatch.setattr(runtime, "TICK_SECONDS", 30.0)
+    time.sleep(0.3)  # the ticks that are under way
+    has_news, looks = vars(Engine)["has_news"].fget, list[Engine]()
+
+    def counted(engine: Engine) -> bool:
+        looks.append(engine)
+        return bool(has_news(engine))
+
+    monkeypatch.setattr(Engine, "has_news", property(counted))
+    time.sleep(0.5)
+    assert len(looks) < 20, "two idle nodes look for news only when something has happened"
+    monkeypatch.undo()
+    monkeypatch.setattr(runtime, "TICK_SECONDS", 30.0)
+    seen = threading.Event()
+    second.engine.store.listeners.append(lambda committed: seen.set() if "notes" in committed.names else None)
+    Database(first.engine.store)["notes"].put("a", {"n": 1})
+    assert seen.wait(10), "a rumor doesn't wait for the next tick"
+
+
+def test_a_lock_that_is_wanted_wakes_gossip(two: tuple[Running, Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = two
+    monkeypatch.setattr(runtime, "TICK_SECONDS", 30.0)
+    time.sleep(0.3)
+    changed = threading.Event()
+    lease = first.node.cluster.locks.want("x", 30.0, 20.0, "n1", False, changed.set)
+    assert changed.wait(10), "an order doesn't wait for the next tick"
+    assert lease.stage is Stage.HELD

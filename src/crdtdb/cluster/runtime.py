@@ -21,6 +21,7 @@ from anyio.streams.stapled import MultiListener
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from crdtdb import forks
+from crdtdb.aio.notifier import Waiter, ringing
 from crdtdb.clock import monotonic_seconds
 from crdtdb.cluster.connection import Connection
 from crdtdb.cluster.engine.actions import Close, Dial, Log, Send
@@ -43,8 +44,9 @@ from crdtdb.security.tls import Credentials, TLSError, certified_by
 from crdtdb.threads import GOSSIP, HOUSEKEEPING
 
 _log = logging.getLogger("crdtdb.cluster")
-_TICK_SECONDS = 0.1
-_GLANCE_SECONDS = 0.02
+TICK_SECONDS = 0.1
+_BATCH_SECONDS = 0.02
+"""What comes so soon after news waits, so that it goes out together."""
 _LONG_TURN_SECONDS = 2.0
 """After this long in one turn the peers are pinged aside: they close a connection that is silent for `silence_timeout`."""
 
@@ -76,6 +78,7 @@ class Runtime:
         self.longest_turn = 0.0
         """Seconds that the engine took for one event at most."""
         self._work = anyio.Event()
+        self._news = Waiter()
         self._tasks: TaskGroup | None = None
         self._listener: Listener[SocketStream] | None = None
         forks.own(self, Runtime._leave_to_parent)
@@ -98,6 +101,7 @@ class Runtime:
     async def run(self, listener: Listener[SocketStream]) -> None:
         """Serve until stopped."""
         self._listener = listener
+        self.engine.on_news(ringing(self._news))
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             tasks.start_soon(self._serve, listener)
@@ -162,6 +166,8 @@ class Runtime:
                 self._turn_began = None
                 self.longest_turn = max(self.longest_turn, monotonic_seconds() - began)
             self._perform()
+        if self.engine.has_news:
+            self._news.ring()
         return result
 
     async def _keep_alive(self) -> None:
@@ -174,12 +180,15 @@ class Runtime:
                     self._send(Send(number, payload, urgent=True))
 
     async def _keep_time(self) -> None:
-        next_tick = monotonic_seconds()
+        """Tick every tenth of a second, and as soon as there is news."""
         while True:
-            if self.engine.has_news or monotonic_seconds() >= next_tick:
-                next_tick = monotonic_seconds() + _TICK_SECONDS
-                await self._event(self.engine.tick)
-            await anyio.sleep(_GLANCE_SECONDS)
+            self._news.arm()
+            urgent, began = self.engine.has_news, monotonic_seconds()
+            await self._event(self.engine.tick)
+            if urgent:
+                await anyio.sleep(_BATCH_SECONDS)
+            if not self.engine.has_news:
+                await self._news.wait(max(0.0, began + TICK_SECONDS - monotonic_seconds()))
 
     async def _keep_working(self) -> None:
         while True:

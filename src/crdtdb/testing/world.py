@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from crdtdb.causality import Dot
 from crdtdb.cluster.engine.actions import Close, Dial, Log, Send
-from crdtdb.cluster.engine.engine import NO_HOST, Engine
-from crdtdb.cluster.engine.node_identity import NodeIdentity
+from crdtdb.cluster.engine.engine import Engine
+from crdtdb.cluster.engine.node_identity import NO_HOST, NodeIdentity
 from crdtdb.cluster.engine.reconciliation import Finding
 from crdtdb.couchdb import Checkpoints
 from crdtdb.database import Database

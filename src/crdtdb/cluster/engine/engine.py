@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 from crdtdb import forks
 from crdtdb.causality import DotSet
@@ -20,7 +20,7 @@ from crdtdb.cluster.engine.audits import Audits
 from crdtdb.cluster.engine.boundary import Boundary
 from crdtdb.cluster.engine.entry import Entry
 from crdtdb.cluster.engine.exchanges import Exchanges
-from crdtdb.cluster.engine.handshakes import Admission, HandshakePort, Handshakes, WhyRefused, member_of
+from crdtdb.cluster.engine.handshakes import Admission, HandshakePort, Handshakes, member_of
 from crdtdb.cluster.engine.heartbeats import Heartbeats
 from crdtdb.cluster.engine.intake import Intake
 from crdtdb.cluster.engine.lineage_check import Histories
@@ -28,7 +28,14 @@ from crdtdb.cluster.engine.links import Link, Links
 from crdtdb.cluster.engine.locks import Locks
 from crdtdb.cluster.engine.maintenance import Upkeep
 from crdtdb.cluster.engine.member_duties import MemberDuties
-from crdtdb.cluster.engine.node_identity import NodeIdentity, greeting_of, readiness_at_start, self_as_member
+from crdtdb.cluster.engine.node_identity import (
+    NO_HOST,
+    HostPort,
+    NodeIdentity,
+    greeting_of,
+    readiness_at_start,
+    self_as_member,
+)
 from crdtdb.cluster.engine.pings import Pings
 from crdtdb.cluster.engine.rumors import RumorSpreader
 from crdtdb.cluster.engine.saved_roster import read_roster
@@ -37,7 +44,6 @@ from crdtdb.database import Database
 from crdtdb.errors import ProtocolError
 from crdtdb.gossip import Dialer, GossipConfig, Membership, Rumors
 from crdtdb.security.peer import PeerIdentity
-from crdtdb.store import Told
 from crdtdb.wire.codec import decode_message
 from crdtdb.wire.messages import (
     LINEAGES_SINCE,
@@ -62,19 +68,6 @@ from crdtdb.wire.messages import (
 )
 
 Handler = Callable[[Link, Any, float], None]
-
-
-class HostPort(NamedTuple):
-    """What the engine needs of the process around it."""
-
-    read_clock: Told
-    """Returns what clients that may come back have read of a collection: tombstones beyond are kept."""
-    why_refused: WhyRefused
-    """Returns why a certificate doesn't count any more, None if it does. It is called all the time."""
-
-
-NO_HOST = HostPort(lambda name: None, lambda certified: None)  # noqa: ARG005
-"""No client comes back, and every certificate counts."""
 
 
 class Engine:
@@ -230,7 +223,12 @@ class Engine:
     @property
     def has_news(self) -> bool:
         """Whether there is something that shouldn't wait for the next tick. May be asked from any thread."""
-        return bool(self.rumors.unspread) or self.locks.has_orders
+        spreads = self.rumors.has_news and not self.readiness.joining
+        return spreads or bool(self.rumors.unspread) or self.intake.news or self.locks.has_orders
+
+    def on_news(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called, from any thread, when another thread has brought something that shouldn't wait."""
+        self.rumors.wake = self.locks.wake = wake
 
     def work(self) -> bool:
         """Merge a slice, send each peer a page, sweep a little: a piece of what takes longer. Return whether there is more."""

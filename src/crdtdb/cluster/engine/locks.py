@@ -80,6 +80,8 @@ class Locks:
         self._digest = b""
         self._checks: dict[int, _Check] = {}
         self._orders: deque[Callable[[float], None]] = deque()
+        self.wake: Callable[[], None] = lambda: None
+        """Called, from any thread, when there is something for the next tick."""
         self._next_look = self._next_telling = self._now = now
         self.handlers: dict[type[Any], Callable[[Link, Any, float], None]] = {
             LockAsk: self._ask,
@@ -114,16 +116,16 @@ class Locks:
             lease.give_up_at = now + wait
             self._leases.want(lease)
 
-        self._orders.append(begin)
+        self._order(begin)
         return lease
 
     def renew(self, lease: Lease) -> None:
         """Ask for another time to live."""
-        self._orders.append(lambda now: self._leases.renew(lease))  # noqa: ARG005
+        self._order(lambda now: self._leases.renew(lease))  # noqa: ARG005
 
     def release(self, lease: Lease) -> None:
         """Give a lock back, or stop asking for it."""
-        self._orders.append(lambda now: self._leases.release(lease))  # noqa: ARG005
+        self._order(lambda now: self._leases.release(lease))  # noqa: ARG005
 
     def held(self, name: str, token: int, now: float) -> Lease:
         """Return the lease of a lock that is held through this node under a token. Raises NotFoundError, LockError."""
@@ -142,8 +144,12 @@ class Locks:
         lease = self._leases.held(name, now)
         if lease is not None and lease.token == token:
             return True
-        self._orders.append(lambda now: self._begin_check(name, token, done, now))
+        self._order(lambda now: self._begin_check(name, token, done, now))
         return False
+
+    def _order(self, act: Callable[[float], None]) -> None:
+        self._orders.append(act)
+        self.wake()
 
     @property
     def has_orders(self) -> bool:

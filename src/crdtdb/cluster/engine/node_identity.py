@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from crdtdb.cluster.engine.handshakes import WhyRefused
 from crdtdb.cluster.engine.readiness import Readiness
 from crdtdb.cluster.engine.saved_roster import KeptRoster
 from crdtdb.gossip import Membership
-from crdtdb.store import Store
+from crdtdb.store import Store, Told
 from crdtdb.wire.messages import MAJOR, MINOR, Greeting, Member, Status
 
 
@@ -28,6 +29,19 @@ class NodeIdentity(NamedTuple):
     """Whether to come back as a new store if the others have retired this node."""
     minor: int = MINOR
     """The minor version of the protocol that it speaks: less than it could, for tests of what an upgrade node by node does."""
+
+
+class HostPort(NamedTuple):
+    """What the engine needs of the process around it."""
+
+    read_clock: Told
+    """Returns what clients that may come back have read of a collection: tombstones beyond are kept."""
+    why_refused: WhyRefused
+    """Returns why a certificate doesn't count any more, None if it does. It is called all the time."""
+
+
+NO_HOST = HostPort(lambda name: None, lambda certified: None)  # noqa: ARG005
+"""No client comes back, and every certificate counts."""
 
 
 def self_as_member(identity: NodeIdentity, store: Store, saved: KeptRoster) -> Member:

@@ -36,12 +36,22 @@ class RumorSpreader:
         self._store, self._rumors, self._links, self._intake = store, rumors, links, intake
         self._outbox, self._request_exchange = outbox, request_exchange
         self._committed: deque[Committed] = deque()
+        self.wake: Callable[[], None] = lambda: None
+        """Called, from any thread, when there are commits to spread."""
         self.received = self.new = 0
         """Rumors that were merged, and those of them that brought something new."""
 
     def committed(self, committed: Committed) -> None:
         """Take note of a commit. May be called from any thread."""
-        self._committed.append(committed)
+        if committed.written or committed.named:
+            self._committed.append(committed)
+            if len(self._committed) == 1:  # the first since `collect` wakes for those that follow
+                self.wake()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether rumors wait to be pushed."""
+        return bool(self._rumors)
 
     @property
     def unspread(self) -> int:
