@@ -79,7 +79,8 @@ def _leaves(ask: Any) -> dict[str, Any]:
         leaves = [one["ok"] for one in rows]
         for one in leaves:
             for attachment in one.get("_attachments", {}).values():
-                for told_by_one_alone in ("revpos", "length"):
+                # The digest is of what each keeps, compressed or not.
+                for told_by_one_alone in ("revpos", "length", "digest"):
                     attachment.pop(told_by_one_alone, None)
         found[row["id"]] = sorted(leaves, key=lambda one: str(one["_rev"]))
     return found

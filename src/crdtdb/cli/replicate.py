@@ -60,13 +60,16 @@ def replicate(
     one, other = (_peer(given, url, certs, who) for given in (source, target))
     progress = anyio.run(_run, one, other, wanted)
     if as_json:
-        show_json({**progress.counts(), "source_last_seq": progress.source_seq})
+        failed = {"failures": progress.failures} if progress.failures else {}
+        show_json({**progress.counts(), "source_last_seq": progress.source_seq, **failed})
     else:
         click.echo(f"{progress.docs_written:,} revisions written, {progress.missing_checked:,} looked at")
     if progress.doc_write_failures:
         for one in progress.failures:
-            click.echo(f"{one.get('id')}: {one.get('reason')}", err=True)
-        raise CrdtdbError(f"{progress.doc_write_failures:,} revisions were refused: see above")
+            click.echo(f"{one['id']} at {one['rev']}: {one['reason']}", err=True)
+        raise CrdtdbError(
+            f"{progress.doc_write_failures:,} revisions couldn't be brought (see above) and stay due: the next run tries again"
+        )
 
 
 def _peer(given: str, url: str, certs: Path, who: str | None) -> Any:

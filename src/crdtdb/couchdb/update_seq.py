@@ -75,3 +75,13 @@ def mark_of(store: Store, number: int) -> bytes:
 def seq_now(store: Store, name: str) -> str:
     """Return the seq of a reader who has everything that is there now."""
     return encode_seq(seq_at_end(store, name, store.root))
+
+
+def life_of(store: Store, name: str) -> str:
+    """Return a number that is the same at every node, and another when the collection was dropped and made again.
+
+    It stands where CouchDB has the time at which a database was made: replicators compare it to notice that.
+    """
+    creation = min(store.root.names[name], default=None)
+    said = creation.actor + b"%d" % creation.counter if creation is not None else b""
+    return str(int.from_bytes(blake2b(said, digest_size=6).digest()))

@@ -10,10 +10,18 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 
 from crdtdb.canonical_json import dump, parse
-from crdtdb.couchdb.replication.errors import PeerError, ReplicationError
+from crdtdb.couchdb.replication.due import Refusal
+from crdtdb.couchdb.replication.errors import (
+    PeerError,
+    ReplacedDatabaseError,
+    ReplicationError,
+    UnreadableAnswerError,
+)
 from crdtdb.errors import InvalidInputError
 
 _SECONDS = 60.0
+_WAIT_SECONDS_MAX = 5.0
+"""How long a database is asked to wait for a change: in between it is looked whether it is still the same."""
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -105,7 +113,7 @@ class Endpoint:
         """Return some changes after a seq; with `wait` wait for one, for a while."""
         query: dict[str, Any] = {"style": "all_docs", "limit": limit, "since": _as_parameter(since)}
         if wait:
-            query.update(feed="longpoll", timeout=int(_SECONDS * 500))
+            query.update(feed="longpoll", timeout=int(_WAIT_SECONDS_MAX * 1000))
         query.update(filtered.get("query", {}))
         body = filtered.get("body")
         found = await self._json("POST" if body is not None else "GET", "_changes", body=body, query=query)
@@ -117,25 +125,35 @@ class Endpoint:
         """Return which of these revisions it lacks."""
         return dict(await self._json("POST", "_revs_diff", body=revs)) if revs else {}
 
-    async def revisions(self, wanted: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-        """Return revisions with their histories, and with stubs of their attachments. What isn't there is left out."""
+    async def revisions(self, wanted: Mapping[str, Sequence[str]]) -> tuple[list[dict[str, Any]], list[Refusal]]:
+        """Return revisions with their histories and with stubs of their attachments, and those that it doesn't give."""
         if self._has_bulk_get:
             asked = [{"id": doc_id, "rev": rev} for doc_id, revs in wanted.items() for rev in revs]
-            found = await self._json("POST", "_bulk_get", body={"docs": asked}, query={"revs": "true"}, missing=False)
-            if found is not False:
-                return [one["ok"] for row in found["results"] for one in row["docs"] if "ok" in one]
+            answer = await self._json("POST", "_bulk_get", body={"docs": asked}, query={"revs": "true"}, missing=False)
+            if answer is not False:
+                rows: dict[str, list[dict[str, Any]]] = {}
+                for row in answer["results"]:
+                    rows.setdefault(row["id"], []).extend(row["docs"])
+                return _sorted_out(wanted, rows)
             self._has_bulk_get = False  # an older CouchDB
-        documents = []
+        rows = {}
         for doc_id, revs in wanted.items():
             query = {"open_revs": dump(list(revs)).decode(), "revs": "true"}
-            rows = await self._json("GET", _document(doc_id), query=query)
-            documents += [row["ok"] for row in rows if "ok" in row]
-        return documents
+            rows[doc_id] = await self._json("GET", _document(doc_id), query=query, missing=[])
+        return _sorted_out(wanted, rows)
 
-    async def put_revisions(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    async def put_revisions(self, documents: Sequence[Mapping[str, Any]]) -> list[Refusal]:
         """Take revisions that were made elsewhere; return those that it refuses."""
         answer = await self._json("POST", "_bulk_docs", body={"docs": documents, "new_edits": False})
-        return [one for one in answer if "error" in one]
+        refused = list[Refusal]()
+        for row in answer:
+            if "error" in row:
+                # Who doesn't say which revision, or which document, it refuses may mean any.
+                same_id = [one for one in documents if one["_id"] == row.get("id")] or documents
+                meant = [one for one in same_id if one["_rev"] == row.get("rev")] or same_id
+                words = str(row["error"]), str(row.get("reason"))
+                refused += [Refusal(one["_id"], one["_rev"], *words) for one in meant]
+        return refused
 
     async def commit(self) -> None:
         """Return when all that it took is durable; not every server knows the question."""
@@ -156,8 +174,8 @@ class Endpoint:
             raise PeerError(f"{self.name}: {error or type(error).__name__}") from error
 
     async def put_parts(
-        self, doc_id: str, headers: Mapping[str, str], parts: AsyncIterator[bytes]
-    ) -> dict[str, Any] | None:
+        self, doc_id: str, rev: str, headers: Mapping[str, str], parts: AsyncIterator[bytes]
+    ) -> Refusal | None:
         """Take a revision with its attachments, of several parts as they come; return the refusal, None if it was taken."""
         try:
             answer = await self._http.put(
@@ -167,8 +185,10 @@ class Endpoint:
             raise PeerError(f"{self.name}: {error or type(error).__name__}") from error
         if answer.status_code in _TRY_AGAIN:
             raise self._refused("PUT", _document(doc_id), answer)
+        if answer.status_code == 404:
+            raise ReplacedDatabaseError(f"there is no database {self.name}")
         if answer.status_code >= 400:
-            return {"id": doc_id, "error": str(answer.status_code), "reason": answer.text[:500]}
+            return Refusal(doc_id, rev, *_words(answer))
         return None
 
     def _url(self, path: str) -> str:
@@ -199,16 +219,44 @@ class Endpoint:
         try:
             return parse(answer.content)
         except ValueError as error:
-            raise PeerError(f"{self.name}: the answer to {method} {path} isn't JSON: {answer.text[:100]!r}") from error
+            raise UnreadableAnswerError(
+                f"{self.name}: the answer to {method} {path} isn't JSON: {answer.text[:100]!r}"
+            ) from error
 
     def _refused(self, method: str, path: str, answer: httpx.Response) -> PeerError | ReplicationError:
-        try:
-            told = parse(answer.content)
-            why = f"{told['error']}: {told['reason']}"
-        except (ValueError, KeyError, TypeError):
-            why = answer.text[:200]
-        message = f"{self.name}: {method} {path or 'of the database'} was answered by {answer.status_code}, {why}"
-        return PeerError(message) if answer.status_code in _TRY_AGAIN else ReplicationError(message)
+        word, reason = _words(answer)
+        status = answer.status_code
+        message = f"{self.name}: {method} {path or 'of the database'} was answered by {status}, {word}: {reason}"
+        return PeerError(message, status) if status in _TRY_AGAIN else ReplicationError(message, status)
+
+
+def _words(answer: httpx.Response) -> tuple[str, str]:
+    """Return the error and the reason that an answer gives."""
+    try:
+        told = parse(answer.content)
+        return str(told["error"]), str(told["reason"])
+    except (ValueError, KeyError, TypeError):
+        return str(answer.status_code), answer.text[:200]
+
+
+def _sorted_out(
+    wanted: Mapping[str, Sequence[str]], rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> tuple[list[dict[str, Any]], list[Refusal]]:
+    """Return the documents among rows, and what of the wanted isn't among them."""
+    documents = [row["ok"] for found in rows.values() for row in found if "ok" in row]
+    there = {(document["_id"], document["_rev"]) for document in documents}
+    reasons = {
+        (doc_id, row["error"].get("rev")): (str(row["error"].get("error")), str(row["error"].get("reason")))
+        for doc_id, found in rows.items()
+        for row in found
+        if isinstance(row.get("error"), dict)
+    }
+    return documents, [
+        Refusal(doc_id, rev, *reasons.get((doc_id, rev), ("not_found", "the source doesn't have it")))
+        for doc_id, revs in wanted.items()
+        for rev in revs
+        if (doc_id, rev) not in there
+    ]
 
 
 def _document(doc_id: str) -> str:

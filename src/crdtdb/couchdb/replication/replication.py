@@ -15,20 +15,24 @@ from typing import Any
 
 import anyio
 
-from crdtdb.canonical_json import canonical, dump, parse
+from crdtdb.canonical_json import canonical, dump
 from crdtdb.clock import http_date, monotonic_seconds, wall_milliseconds
+from crdtdb.couchdb.replication.due import Due, Refusal
 from crdtdb.couchdb.replication.endpoint import Endpoint
-from crdtdb.couchdb.replication.errors import PeerError, ReplicationError
+from crdtdb.couchdb.replication.errors import PeerError, ReplacedDatabaseError, ReplicationError
+from crdtdb.couchdb.replication.transfer import Transfer
 from crdtdb.errors import InvalidInputError
 
 _log = logging.getLogger("crdtdb.replications")
 _BATCH_CHANGES = 200
-_BATCH_BYTES = 4 * 1024 * 1024
 _CHECKPOINT_SECONDS = 5.0
 _HISTORY = 50
 _VERSION = 4
 _TRIES = 8
+_NOT_FOUND, _CONFLICT = 404, 409
 _WAIT_SECONDS, _WAIT_SECONDS_MAX = 0.25, 60.0
+_DUE_SECONDS, _DUE_SECONDS_MAX = 30.0, 900.0
+"""When a continuous replication tries again what couldn't be brought: each time after twice as long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +83,9 @@ class Progress:
     docs_read: int = 0
     docs_written: int = 0
     doc_write_failures: int = 0
+    """How many revisions couldn't be brought, and are due."""
     failures: list[dict[str, Any]] = field(default_factory=list)
-    """The last ones, at most a hundred."""
+    """The first of them, at most a hundred."""
     waiting: str | None = None
     """Why it tries again, None while all goes well."""
 
@@ -110,9 +115,13 @@ class Replication:
         self.progress = Progress(session=os.urandom(16).hex())
         self._since: Any = 0
         self._recorded: Any = 0
-        self._recorded_changes = 0
+        self._recorded_mark = (0, 0)
         self._logs: dict[Endpoint, dict[str, Any]] = {}
+        self._lives: dict[Endpoint, Any] = {}
         self._checkpointed_at = monotonic_seconds()
+        self._transfer = Transfer(source, target, self._count)
+        self._due = Due()
+        self._due_wait, self._due_at = _DUE_SECONDS, 0.0
 
     @property
     def id(self) -> str:
@@ -129,12 +138,31 @@ class Replication:
         self.progress.begun = wall_milliseconds()
         await self._patiently(self._begin)
         while True:
-            read = await self._patiently(self._batch)
-            if not read and not self._wanted.continuous:
-                await self._patiently(self._checkpoint)
-                return self.progress
-            if not read or monotonic_seconds() - self._checkpointed_at > _CHECKPOINT_SECONDS:
-                await self._patiently(self._checkpoint)
+            try:
+                if await self._step():
+                    return self.progress
+            except ReplacedDatabaseError as error:
+                if not self._wanted.continuous:
+                    raise ReplicationError(str(error)) from error
+                _log.warning("replication %s begins again: %s", self.id, error)
+                await self._patiently(self._begin)
+
+    async def _step(self) -> bool:
+        """Bring over some changes; return whether that was all."""
+        read = await self._patiently(self._batch)
+        if not read and not self._wanted.continuous:
+            await self._patiently(self._retry)
+            await self._patiently(self._checkpoint)
+            return True
+        if self._wanted.continuous and self._due and monotonic_seconds() >= self._due_at:
+            await self._patiently(self._retry)
+        if self._wanted.continuous and self._due.only_counted:
+            await self._patiently(self._checkpoint)
+            await self._patiently(self._begin)
+        if not read or monotonic_seconds() - self._checkpointed_at > _CHECKPOINT_SECONDS:
+            await self._patiently(self._check_lives)
+            await self._patiently(self._checkpoint)
+        return False
 
     async def _patiently(self, act: Callable[[], Any]) -> Any:
         """Do something, again if a database doesn't answer."""
@@ -142,7 +170,12 @@ class Replication:
         while True:
             try:
                 done = await act()
-            except PeerError as error:
+            except (PeerError, ReplicationError) as error:
+                if isinstance(error, ReplicationError):
+                    if error.status == _NOT_FOUND and self._lives and act != self._begin:
+                        raise ReplacedDatabaseError(str(error)) from error
+                    if not (error.status == _NOT_FOUND and self._lives and self._wanted.continuous):
+                        raise
                 tries += 1
                 if tries >= _TRIES and not self._wanted.continuous:
                     raise
@@ -157,88 +190,87 @@ class Replication:
                 return done
 
     async def _begin(self) -> None:
-        if await self._source.information() is None:
-            raise ReplicationError(f"there is no database {self._source.name}")
-        if await self._target.information() is None:
+        lives = {self._source: await self._source.information(), self._target: await self._target.information()}
+        if lives[self._source] is None:
+            raise ReplicationError(f"there is no database {self._source.name}", _NOT_FOUND)
+        if lives[self._target] is None:
             if not self._wanted.create_target:
-                raise ReplicationError(f"there is no database {self._target.name}: make it, or let it be made")
+                raise ReplicationError(
+                    f"there is no database {self._target.name}: make it, or let it be made", _NOT_FOUND
+                )
             await self._target.create()
+            lives[self._target] = await self._target.information()
         for one in (self._source, self._target):
             self._logs[one] = await one.local(self.id) or {}
         common = common_seq(self._logs[self._source], self._logs[self._target])
         self._since = self._wanted.since_seq if self._wanted.since_seq is not None else common
-        self._recorded = common
-        self.progress.source_seq = self._since
+        self._recorded, self._due = common, Due()
+        self._lives = {one: _life(told) for one, told in lives.items()}
+        self.progress.source_seq, self.progress.changes_pending = self._since, None
+
+    async def _check_lives(self) -> None:
+        """Raise ReplacedDatabaseError if a database isn't the one any more with which it began."""
+        for one, life in self._lives.items():
+            lost = "_rev" in self._logs[one] and await one.local(self.id) is None
+            if lost or _life(await one.information()) != life:
+                raise ReplacedDatabaseError(f"{one.name} was dropped, or made again")
 
     async def _batch(self) -> int:
         """Bring over some changes; return how many there were. After a failure the same are read again."""
         wait = self._wanted.continuous and self.progress.changes_pending == 0
         found = await self._source.changes(self._since, _BATCH_CHANGES, wait, self._wanted.filtered())
         rows = found["results"]
-        self.progress.changes_pending = found.get("pending")
+        pending = found.get("pending")
         revs = {
             row["id"]: [one["rev"] for one in row["changes"]] for row in rows if not row["id"].startswith("_local/")
         }
         lacking = await self._target.lacking(revs)
+        refused = await self._transfer.bring({doc_id: one["missing"] for doc_id, one in lacking.items()})
+        self._due.settle(revs)
+        before = self._since
+        for row in rows:
+            self._due.add(before, [one for one in refused if one.doc_id == row["id"]])
+            before = row.get("seq") or before
+        self._tell(refused)
         self.progress.missing_checked += sum(map(len, revs.values()))
-        await self._bring({doc_id: one["missing"] for doc_id, one in lacking.items()})
+        self.progress.missing_found += sum(len(one["missing"]) for one in lacking.values())
+        self.progress.changes_pending = 0 if pending is None and len(rows) < _BATCH_CHANGES else pending
         self.progress.changes_read += len(rows)
         self._since = self.progress.source_seq = found.get("last_seq", self._since)
-        if self.progress.changes_pending is None and len(rows) < _BATCH_CHANGES:
-            self.progress.changes_pending = 0
         self._watch(self.progress)
         return len(rows)
 
-    async def _bring(self, missing: Mapping[str, list[str]]) -> None:
-        """Bring revisions from the source to the target."""
-        self.progress.missing_found += sum(map(len, missing.values()))
-        if not missing:
+    async def _retry(self) -> None:
+        """Try again what is due."""
+        if not self._due:
             return
-        documents, size = list[dict[str, Any]](), 0
-        for document in await self._source.revisions(missing):
-            self.progress.docs_read += 1
-            if document.get("_attachments"):
-                await self._bring_with_attachments(document["_id"], document["_rev"])
-                continue
-            documents.append(document)
-            size += len(dump(document))
-            if size > _BATCH_BYTES:
-                await self._write(documents)
-                documents, size = [], 0
-        await self._write(documents)
+        before = len(self._due)
+        lacking = await self._target.lacking(self._due.revisions())
+        refused = await self._transfer.bring({doc_id: one["missing"] for doc_id, one in lacking.items()})
+        self._due.again(refused)
+        self._due_wait = _DUE_SECONDS if len(self._due) < before else min(2 * self._due_wait, _DUE_SECONDS_MAX)
+        self._due_at = monotonic_seconds() + self._due_wait
+        self._tell([])
 
-    async def _bring_with_attachments(self, doc_id: str, rev: str) -> None:
-        """Bring one revision with its files, as a stream if the source has it in parts."""
-        async with self._source.with_attachments(doc_id, rev) as answer:
-            kind = answer.headers.get("content-type", "")
-            if kind.startswith("multipart/related"):
-                headers = {
-                    name: answer.headers[name] for name in ("content-type", "content-length") if name in answer.headers
-                }
-                refused = await self._target.put_parts(doc_id, headers, answer.aiter_raw())
-                self._count(1, [refused] if refused is not None else [])
-                return
-            document = parse(await answer.aread())
-        await self._write([document])
+    def _count(self, read: int, written: int) -> None:
+        self.progress.docs_read += read
+        self.progress.docs_written += written
+        self._watch(self.progress)
 
-    async def _write(self, documents: list[dict[str, Any]]) -> None:
-        if documents:
-            self._count(len(documents), await self._target.put_revisions(documents))
-
-    def _count(self, number: int, refused: list[dict[str, Any]]) -> None:
-        self.progress.docs_written += number - len(refused)
-        self.progress.doc_write_failures += len(refused)
+    def _tell(self, refused: list[Refusal]) -> None:
+        """Say what couldn't be brought."""
         for one in refused:
-            _log.warning(
-                "replication %s: %s refuses %r: %s", self.id, self._target.name, one.get("id"), one.get("reason")
-            )
-        self.progress.failures = [*self.progress.failures, *refused][-100:]
+            _log.warning("replication %s: %r at %s isn't brought: %s", self.id, one.doc_id, one.rev, one.reason)
+        if refused:
+            self._due_at = monotonic_seconds() + self._due_wait
+        self.progress.doc_write_failures, self.progress.failures = len(self._due), self._due.listed()
         self._watch(self.progress)
 
     async def _checkpoint(self) -> None:
         """Say at both how far it has come, when that is durable at the target."""
         self._checkpointed_at = monotonic_seconds()
-        if self.progress.changes_read == self._recorded_changes:
+        mark, passed = (self.progress.changes_read, self._due.version), self._due.passed(self._since)
+        if mark == self._recorded_mark or passed == self._recorded:
             return  # nothing came since, even if the source calls the same place by another name by now
         await self._target.commit()
         entry = {
@@ -246,13 +278,13 @@ class Replication:
             "start_time": http_date(self.progress.begun),
             "end_time": http_date(wall_milliseconds()),
             "start_last_seq": self._recorded,
-            "end_last_seq": self._since,
-            "recorded_seq": self._since,
+            "end_last_seq": passed,
+            "recorded_seq": passed,
             **self.progress.counts(),
         }
         for one in (self._target, self._source):
             await self._record(one, entry)
-        self._recorded, self._recorded_changes = self._since, self.progress.changes_read
+        self._recorded, self._recorded_mark = passed, mark
 
     async def _record(self, endpoint: Endpoint, entry: dict[str, Any]) -> None:
         log = self._logs[endpoint]
@@ -268,11 +300,16 @@ class Replication:
         try:
             rev = await endpoint.put_local(self.id, log)
         except ReplicationError as error:
-            if "409" not in str(error):
+            if error.status != _CONFLICT:
                 raise
             self._logs[endpoint] = await endpoint.local(self.id) or {}  # somebody else is at it as well
             raise PeerError(f"{endpoint.name}: another replication wrote this checkpoint") from error
         self._logs[endpoint] = {**log, "_rev": rev}
+
+
+def _life(information: Mapping[str, Any] | None) -> Any:
+    """Return what tells one life of a database from another, as far as its server does. None if it isn't there."""
+    return None if information is None else information.get("instance_start_time")
 
 
 def common_seq(source: Mapping[str, Any], target: Mapping[str, Any]) -> Any:

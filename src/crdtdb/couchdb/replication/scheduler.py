@@ -31,6 +31,8 @@ Locked = Callable[[str], AbstractAsyncContextManager[object]]
 _log = logging.getLogger("crdtdb.replications")
 _LOOK_SECONDS = 1.0
 _STATE = "_replication_state"
+_NAMED = 5
+_REASON_CHARACTERS = 2_000
 
 
 class Job:
@@ -58,7 +60,8 @@ class Job:
                 **self.progress.counts(),
                 "changes_pending": self.progress.changes_pending,
                 "checkpointed_source_seq": self.progress.source_seq,
-                "error": self.progress.waiting,
+                "error": self.progress.waiting or _due_in(self.progress),
+                "failures": self.progress.failures,
             },
         }
 
@@ -215,10 +218,7 @@ class Replicator:
                         if self._kept_as(doc_id) != spec:
                             return  # another node has done it, or it was described anew
                         self.jobs[doc_id] = job
-                        state: dict[str, Any] = {
-                            _STATE: "completed",
-                            "_replication_stats": (await self._run(job, who)).counts(),
-                        }
+                        state = _state_of(await self._run(job, who))
                 except (LockError, UnavailableError):
                     await anyio.sleep(_LOOK_SECONDS)  # another node runs it, or this one can't now
                     continue
@@ -237,6 +237,23 @@ class Replicator:
 
     def _kept_as(self, doc_id: str) -> dict[str, Any] | None:
         return next((body for one, body in self._kept.bodies() if one == doc_id), None)
+
+
+def _due_in(progress: Progress) -> str | None:
+    """Return how many revisions couldn't be brought, and the first of them, None if all came."""
+    if not progress.doc_write_failures:
+        return None
+    first = ", ".join(f"{one['id']} at {one['rev']} ({one['reason']})" for one in progress.failures[:_NAMED])
+    return f"{progress.doc_write_failures:,} revisions couldn't be brought and stay due: {first}"[:_REASON_CHARACTERS]
+
+
+def _state_of(progress: Progress) -> dict[str, Any]:
+    """Return the state of a described replication that has ended: it failed if anything is due."""
+    due = _due_in(progress)
+    if due is None:
+        return {_STATE: "completed", "_replication_stats": progress.counts()}
+    stats = {**progress.counts(), "failures": progress.failures}
+    return {_STATE: "failed", "_replication_state_reason": due, "_replication_stats": stats}
 
 
 def answer_of(progress: Progress) -> dict[str, Any]:

@@ -163,6 +163,8 @@ async def bulk_docs(request: Request) -> JSONAnswer:
         if isinstance(outcome, CrdtdbError):
             named = parsed.doc_id if isinstance(parsed, ParsedDocument) else document.get("_id")
             results.append(as_result(named, outcome))
+            if not new_edits and isinstance(document.get("_rev"), str):
+                results[-1]["rev"] = document["_rev"]  # of several revisions of one document, as CouchDB does
         elif new_edits:
             results.append({"ok": True, "id": outcome[0], "rev": str(outcome[1])})
     return JSONAnswer(results, 201)

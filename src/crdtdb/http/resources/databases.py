@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from crdtdb.couchdb import CouchError, incoming, seq_now
 from crdtdb.couchdb.errors import bad_request
+from crdtdb.couchdb.update_seq import life_of
 from crdtdb.database import Database
 from crdtdb.documents.local import LOCAL
 from crdtdb.http.context import (
@@ -135,7 +136,7 @@ def _information(database: Database, name: str) -> dict[str, Any]:
         "doc_del_count": counts.deleted,
         "update_seq": seq_now(database.store, name),
         "purge_seq": 0,
-        "instance_start_time": "0",
+        "instance_start_time": life_of(database.store, name),
         "compact_running": name in database.compacting,
         "disk_format_version": 1,
         "props": {},
@@ -186,7 +187,7 @@ async def clean_views(request: Request) -> JSONAnswer:
 async def commit(request: Request) -> JSONAnswer:
     """POST /{db}/_ensure_full_commit : return when all that was acknowledged is durable."""
     await COMMITS.run(collection_of(request).durable)
-    return JSONAnswer({"ok": True, "instance_start_time": "0"}, 201)
+    return JSONAnswer({"ok": True, "instance_start_time": life_of(database_of(request).store, name_of(request))}, 201)
 
 
 async def revs_limit(request: Request) -> JSONAnswer:
