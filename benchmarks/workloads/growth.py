@@ -73,9 +73,9 @@ def _with_actors(plan: Plan, actors: int) -> tuple[float, int]:
     with tempfile.TemporaryDirectory(prefix="crdtdb-bench-") as folder, crdtdb.open("memory:") as other:
         session = EmbeddedSession(f"{folder}/data", "buffered")
         store = session.database.store
-        store.advance(clock)
+        store.replication.advance(clock)
         took = _median(lambda: None, lambda: session.put(*fresh.pop()))
-        other.store.advance(store.root.clock)
+        other.store.replication.advance(store.root.clock)
         exchanged = exchange_bytes(other.store, store)
         session.close()
     return took, exchanged
@@ -123,11 +123,11 @@ def _exchanges(point: Callable[[str, str, float], None], session: EmbeddedSessio
     """Exchange with a store that holds the same but for a few documents: all that it needs is a clock that says so."""
     store = session.database.store
     with crdtdb.open("memory:") as other:
-        other.store.advance(store.root.clock)
+        other.store.replication.advance(store.root.clock)
         times = []
         for _ in range(_PROBES):
             began = time.perf_counter()
-            assert store.outgoing(other.store.root.clock).nothing
+            assert store.replication.outgoing(other.store.root.clock).nothing
             times.append(time.perf_counter() - began)
         point("exchange with nothing new", "µs", 1e6 * statistics.median(times))
         point("bytes of an exchange with nothing new", "bytes", exchange_bytes(other.store, store))

@@ -157,7 +157,7 @@ def exchange_bytes(receiver: Store, sender: Store) -> int:
 
 def exchange_frames(receiver: Store, sender: Store) -> Iterator[int]:
     """Yield the sizes of the frames that both sides would send, and let nothing come of it."""
-    outgoing = sender.outgoing(receiver.root.clock, brief=True)
+    outgoing = sender.replication.outgoing(receiver.root.clock, brief=True)
     yield len(encode_message(SyncRequest(1, receiver.root.clock, False, brief=True))) + FRAME_HEAD_BYTES
     if outgoing.nothing:
         yield len(encode_message(UpToDate(1))) + FRAME_HEAD_BYTES

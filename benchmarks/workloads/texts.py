@@ -126,7 +126,7 @@ def _size(body: dict[str, Any], edit: Callable[[Any], None]) -> tuple[int, int]:
         batches = _spied(db)
         with notes.edit("a") as document:
             edit(document)
-        outgoing = db.store.outgoing(other.store.root.clock, brief=True)
+        outgoing = db.store.replication.outgoing(other.store.root.clock, brief=True)
         frame = len(encode_message(PageMessage(1, 0, True, outgoing.next_page().parcel))) + FRAME_HEAD_BYTES
         outgoing.close()
         return sum(len(key) + len(value or b"") for key, value in batches[0].items()), frame

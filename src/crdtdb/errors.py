@@ -127,6 +127,17 @@ class StoreClosedError(StoreError):
     """The store has been closed, or closed itself after a failed write."""
 
 
+class NestedCommitError(StoreError):
+    """A write or a snapshot inside a commit of the same store: it would wait for itself. Nothing of it was written."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the store can't be written, closed or asked for a snapshot inside a commit: by work given to `submit`, by a "
+            "callback that changes a document, or by a listener. Use the transaction that the work was given, or do it after "
+            "the commit"
+        )
+
+
 class ForkedError(StoreError):
     """A store was used in a process that was forked from the one that opened it. Nothing was read or written."""
 

@@ -164,7 +164,7 @@ def meet(one: Peer, other: Peer, rounds: int = 30) -> None:
 
 def check(member: Peer) -> None:
     """Whatever came, the store is whole, and opens again."""
-    while member.store.sweep():
+    while member.store.sweeper.sweep():
         pass
     try:
         check_store(member.store)
@@ -273,7 +273,7 @@ class Rogue:
         self.actor = self.written_by = self.store.actor
 
     def _read(self) -> list[Any]:
-        outgoing = self.store.outgoing(EMPTY)
+        outgoing = self.store.replication.outgoing(EMPTY)
         found = []
         while True:
             page = outgoing.next_page()
@@ -281,18 +281,20 @@ class Rogue:
             if page.last:
                 break
         outgoing.close()
-        whole = self.store.outgoing(EMPTY, whole=True)
+        whole = self.store.replication.outgoing(EMPTY, whole=True)
         found.append(whole.next_page().parcel)
         whole.close()
-        places = [(name, doc_id) for name in self.store.root.names for doc_id, _ in self.store.documents(name)]
+        places = [
+            (name, doc_id) for name in self.store.root.names for doc_id, _ in self.store.live_view().documents(name)
+        ]
         for at in range(0, len(places), 2):
-            parcel = self.store.rumor(places[at : at + 2])
+            parcel = self.store.replication.rumor(places[at : at + 2])
             if parcel is not None:
                 found.append(parcel)
         for doc_id in ("ar", "br"):
             with Database(self.store).collection("notes").edit(doc_id) as document:
                 document["likes" if doc_id == "ar" else "x"] = 1 if doc_id == "br" else crdtdb.Counter(9)
-        brief = self.store.rumor([("notes", "ar")], brief=True)
+        brief = self.store.replication.rumor([("notes", "ar")], brief=True)
         return [*found, brief] if brief is not None else found
 
     def rename(self, admits: bool) -> None:

@@ -12,7 +12,7 @@ def compared(
 ) -> tuple[ReconciliationInitiator, ReconciliationResponder, BucketsRequest]:
     """Ada, who enters, and bob, up to where ada has asked for the dots of the buckets that differ."""
     asked = ReconciliationInitiator(1, "bob", ada.store, audit=False, repair=True)
-    answered = ReconciliationResponder(1, bob.store.comparing(ada.store.root.clock), audit=False)
+    answered = ReconciliationResponder(1, bob.store.replication.comparing(ada.store.root.clock), audit=False)
     asked.paged(bob.store.root.clock)
     answered.page_ended()
     while answered.busy:
@@ -32,7 +32,7 @@ def test_what_was_lost_on_the_way_is_taken_for_no_ones_absence() -> None:
         for number in range(20):
             bob["notes"].put(str(number), {"n": number})
         crdtdb.sync(ada, bob)
-        ada.store.reset_identity("for the test")
+        ada.store.replication.reset_identity("for the test")
         bob["notes"].delete("3", bob["notes"].get("3").rev)
         asked, answered, wanted = compared(ada, bob)
         (whole,) = answered.list(wanted)

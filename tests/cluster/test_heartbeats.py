@@ -166,7 +166,7 @@ def test_a_commit_wakes_gossip_and_nothing_polls(two: tuple[Running, Running], m
     monkeypatch.undo()
     monkeypatch.setattr(runtime, "TICK_SECONDS", 30.0)
     seen = threading.Event()
-    second.engine.store.listeners.append(lambda committed: seen.set() if "notes" in committed.names else None)
+    second.engine.store.notifier.listeners.append(lambda committed: seen.set() if "notes" in committed.names else None)
     Database(first.engine.store)["notes"].put("a", {"n": 1})
     assert seen.wait(10), "a rumor doesn't wait for the next tick"
 

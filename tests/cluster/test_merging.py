@@ -38,14 +38,14 @@ class Asker:
             self.notes.put(doc_id, {"n": 0})
         crdtdb.sync(Database(self.ada), Database(self.bob))
         self.slices: list[tuple[int, bool]] = []
-        receive = self.bob.receive
+        receive = self.bob.replication.receive
 
         def noted(parcel: Any, advance: bool = False, *rest: Any, **named: Any) -> Received:
             received = receive(parcel, advance, *rest, **named)
             self.slices.append((received.documents, advance))
             return received
 
-        self.bob.receive = noted  # type: ignore[method-assign]
+        self.bob.replication.receive = noted  # type: ignore[method-assign]
         self.outbox = Outbox()
         self.exchanges = exchanges_of(self.bob, self.outbox, CONFIG)
         self.link = Link(1, "ada:1", None, 0.0, peer="ada", minor=3)
@@ -62,7 +62,7 @@ class Asker:
         self.exchanges.ask(self.link, 1.0)
         (asked,) = self.sent()
         assert isinstance(asked, SyncRequest)
-        outgoing = self.ada.outgoing(asked.clock, asked.whole, brief=asked.brief)
+        outgoing = self.ada.replication.outgoing(asked.clock, asked.whole, brief=asked.brief)
         last, number = False, 0
         while not last:
             page = outgoing.next_page()
@@ -193,7 +193,7 @@ def test_a_later_slice_that_does_not_follow_is_asked_for_in_another_form() -> No
     assert not again.brief
     assert all("b" in asker.mine.get(f"f{number:04}")["tags"] for number in range(UPDATES))
     assert not asker.bob.root.clock >= asker.ada.root.clock
-    outgoing = asker.ada.outgoing(again.clock, again.whole, brief=again.brief)
+    outgoing = asker.ada.replication.outgoing(again.clock, again.whole, brief=again.brief)
     last = outgoing.next_page()
     outgoing.close()
     asker.take(PageMessage(again.exchange, 0, last.last, last.parcel))
@@ -208,8 +208,8 @@ def test_slices_are_all_of_a_parcel_once_and_the_catalogue_comes_first() -> None
     asker = Asker(3 * UPDATES)
     asker.update()
     asker.notes.put("behind", {"n": 1})
-    for clock in (DotSet(), asker.bob.durable_clock()):
-        outgoing = asker.ada.outgoing(clock, whole=False)
+    for clock in (DotSet(), asker.bob.replication.durable_clock()):
+        outgoing = asker.ada.replication.outgoing(clock, whole=False)
         encoded = outgoing.next_page().parcel
         outgoing.close()
         whole, slices = parcel_in(encoded), list(parcel_in(encoded).slices(UPDATES))

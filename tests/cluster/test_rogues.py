@@ -166,7 +166,7 @@ def test_what_a_member_passes_on_is_kept_and_counts_as_absent(what: str, caplog:
     else:
         assert victim.store.read(name, doc_id) is None, "no version has ever written a body that is no object"
     assert "n9" not in victim.engine.upkeep.roster.entries()
-    assert victim.store.local("notes", f"{LOCAL}z") is None
+    assert victim.store.live_view().local("notes", f"{LOCAL}z") is None
     serves_on(victim)
     if name == "system.nodes" and type(body) is dict:
         assert f"ignoring the document {doc_id!r} of {name}" in caplog.text
@@ -511,7 +511,7 @@ def test_an_error_that_nobody_expected_ends_with_the_connection(monkeypatch: pyt
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(victim.store, "receive", fail)
+    monkeypatch.setattr(victim.store.replication, "receive", fail)
     victim.hear(link, encode_message(Rumor(parcel("notes", "x", b"{}"), ())))
     assert is_closed(victim, link)
     assert any("mad" in line and "ZeroDivisionError: a bug" in line and "test_rogues" in line for line in victim.logs)
@@ -525,7 +525,7 @@ def test_a_disk_that_fails_still_ends_the_node(monkeypatch: pytest.MonkeyPatch) 
     def fail(*_: object, **__: object) -> None:
         raise StoreFullError("the disk is full")
 
-    monkeypatch.setattr(victim.store, "receive", fail)
+    monkeypatch.setattr(victim.store.replication, "receive", fail)
     with pytest.raises(StoreFullError):
         victim.hear(link, encode_message(Rumor(parcel("notes", "x", b"{}"), ())))
     boundary = Boundary(victim.engine.links, victim.engine.outbox)

@@ -35,9 +35,9 @@ def test_history_20_the_early_checkpoint(two: tuple[Database, Database]) -> None
     assert get_local(there.store, "notes", "_local/c")["at"] == 1
     here["notes"].put("a", {"n": 1})
     put_local(here.store, "notes", "_local/c", {"at": 2, "_rev": "0-1"})
-    parcel = here.store.rumor([("notes", "_local/c")])
+    parcel = here.store.replication.rumor([("notes", "_local/c")])
     assert parcel is not None
-    there.store.receive(DeltaBatch(parcel))
+    there.store.replication.receive(DeltaBatch(parcel))
     assert get_local(there.store, "notes", "_local/c")["at"] == 1  # the one before still holds
     crdtdb.sync(here, there)
     assert get_local(there.store, "notes", "_local/c")["at"] == 2
@@ -86,11 +86,11 @@ def test_a_store_never_takes_a_document_without_its_contents(two: tuple[Database
     here, there = two
     document = incoming({"_id": "a", "_attachments": {"f": {"data": "aGVsbG8="}}})
     here.store.submit(Writes(here.store, "notes").writing(document))
-    outgoing = here.store.outgoing(there.store.root.clock)
+    outgoing = here.store.replication.outgoing(there.store.root.clock)
     page = outgoing.next_page()
     before = there.store.root.clock
     with pytest.raises(ContentMissingError):
-        there.store.receive(DeltaBatch(page.parcel), page.last)
+        there.store.replication.receive(DeltaBatch(page.parcel), page.last)
     outgoing.close()
     assert there.store.root.clock == before
     crdtdb.sync(here, there)

@@ -45,7 +45,7 @@ def sender() -> Node:
     return ada
 
 
-PARCEL = sender().store.outgoing(DotSet()).next_page().parcel
+PARCEL = sender().store.replication.outgoing(DotSet()).next_page().parcel
 
 
 def fresh() -> list[Any]:
@@ -62,7 +62,7 @@ def arrives(parcel: list[Any]) -> None:
     before = bob.digest()
     try:
         parcel[5][0][2] = encode(parcel[5][0][2])
-        bob.store.receive(DeltaBatch(decode(encode(parcel))), advance=True)
+        bob.store.replication.receive(DeltaBatch(decode(encode(parcel))), advance=True)
     except REFUSALS:
         assert bob.digest() == before
         assert notes.get("a") == {"mine": "bob's", "likes": 1}

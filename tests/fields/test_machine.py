@@ -230,24 +230,24 @@ class Machine:
 
     def rumor(self, node: int, other: int, doc_id: str) -> None:
         """Hear of one document alone: now, later, or out of order."""
-        parcel = self.stores[other].rumor([("notes", doc_id)])
+        parcel = self.stores[other].replication.rumor([("notes", doc_id)])
         if parcel is not None:
             self.late.append((parcel, doc_id, set(self.known[other][doc_id])))
         if not self.late:
             return
         chosen, its_id, known = self.rng.choice(self.late)
         try:
-            self.stores[node].receive(DeltaBatch(chosen))
+            self.stores[node].replication.receive(DeltaBatch(chosen))
         except MissingAncestorError:
             return
         self.known[node][its_id] |= known
 
     def half(self, node: int, other: int) -> None:
         """An exchange that is cut off before its clock is taken over."""
-        outgoing = self.stores[other].outgoing(self.stores[node].root.clock)
+        outgoing = self.stores[other].replication.outgoing(self.stores[node].root.clock)
         if not outgoing.nothing:
             try:
-                self.stores[node].receive(DeltaBatch(outgoing.next_page().parcel), advance=False)
+                self.stores[node].replication.receive(DeltaBatch(outgoing.next_page().parcel), advance=False)
                 for one in IDS:
                     if self.brings(node, other, one):
                         self.known[node][one] |= self.known[other][one]
@@ -266,7 +266,7 @@ class Machine:
 
     def restart(self, node: int) -> None:
         if self.rng.random() < 0.5:
-            self.stores[node]._identity.stopped(self.backends[node])  # a clean stop goes on as the same actor
+            self.stores[node]._session.identity.stopped(self.backends[node])  # a clean stop goes on as the same actor
         self.stores[node] = self.open(node)
 
     # Checking
@@ -341,7 +341,9 @@ def run(seed: int, steps: int = 40) -> None:
     for node in range(3):
         machine.check(node)
         check_store(machine.stores[node])
-    assert len({store.digest("notes") if "notes" in store.root.names else "" for store in machine.stores}) == 1
+    assert (
+        len({store.live_view().digest("notes") if "notes" in store.root.names else "" for store in machine.stores}) == 1
+    )
     collections = [machine.collection(node) for node in range(3)]
     shown = [{doc_id: dict(notes.get(doc_id)) for doc_id in IDS if doc_id in notes} for notes in collections]
     assert shown[0] == shown[1] == shown[2]

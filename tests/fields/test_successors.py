@@ -77,7 +77,7 @@ class Pair:
                 edit(document)
 
     def told(self, brief: bool = True) -> DeltaBatch:
-        outgoing = self.ada.outgoing(self.bob.root.clock, brief=brief)
+        outgoing = self.ada.replication.outgoing(self.bob.root.clock, brief=brief)
         page = outgoing.next_page()
         outgoing.close()
         return DeltaBatch(page.parcel)
@@ -85,7 +85,7 @@ class Pair:
     def agree(self) -> None:
         pull(self.bob, self.ada)
         pull(self.ada, self.bob)
-        assert self.ada.digest("notes") == self.bob.digest("notes")
+        assert self.ada.live_view().digest("notes") == self.bob.live_view().digest("notes")
         for store in (self.ada, self.bob):
             check_store(store)
 
@@ -136,7 +136,7 @@ def same(brief: DeltaBatch, plain: DeltaBatch, receiver: Store) -> int:
 
 def compare(node: Store, other: Store) -> int:
     found = 0
-    pages = [other.outgoing(node.root.clock, brief=brief) for brief in (True, False)]
+    pages = [other.replication.outgoing(node.root.clock, brief=brief) for brief in (True, False)]
     if not pages[0].nothing:
         brief, plain = (DeltaBatch(one.next_page().parcel) for one in pages)
         found = same(brief, plain, node)
@@ -177,7 +177,7 @@ def test_an_edit_is_told_by_itself(what: str) -> None:
     assert is_brief(told)
     assert sum(len(one.encoded) for one in told.documents) < 140
     assert len(told.documents) == same(told, pair.told(brief=False), pair.bob) == 1
-    pair.bob.receive(told, advance=True)
+    pair.bob.replication.receive(told, advance=True)
     pair.agree()
 
 
@@ -187,9 +187,9 @@ def test_a_keystroke_in_a_megabyte_fits_150_bytes() -> None:
         crdtdb.sync(ada, bob)
         with ada["notes"].edit("a") as document:
             document["body"].insert(524_400, "x")
-        page = ada.store.outgoing(bob.store.root.clock, brief=True).next_page()
+        page = ada.store.replication.outgoing(bob.store.root.clock, brief=True).next_page()
         assert len(frame(encode_message(PageMessage(1, 0, True, page.parcel)))) <= 150
-        bob.store.receive(DeltaBatch(page.parcel), advance=True)
+        bob.store.replication.receive(DeltaBatch(page.parcel), advance=True)
         assert bob["notes"].get("a")["body"] == ada["notes"].get("a")["body"]
 
 
@@ -199,7 +199,7 @@ def test_several_edits_come_with_the_names_between() -> None:
     told = pair.told()
     assert is_brief(told)
     assert same(told, pair.told(brief=False), pair.bob) == 1
-    pair.bob.receive(told, advance=True)
+    pair.bob.replication.receive(told, advance=True)
     pair.agree()
     revs = [[(one.rev, one.parent) for one in pair.notes(store).history("a")] for store in (pair.ada, pair.bob)]
     assert revs[0] == revs[1]
@@ -213,7 +213,7 @@ def test_a_body_beside_many_elements_comes_without_them() -> None:
     told = pair.told()
     assert is_brief(told)
     assert sum(len(one.encoded) for one in told.documents) < 140
-    pair.bob.receive(told, advance=True)
+    pair.bob.replication.receive(told, advance=True)
     pair.agree()
 
 
@@ -223,10 +223,10 @@ def test_one_removal_is_found_by_its_hash_and_for_more_the_receiver_asks() -> No
     assert same(pair.told(), pair.told(brief=False), pair.bob) == 1
     pair.edit(pair.ada, lambda doc: doc["tags"].discard("tag 4"))
     assert is_brief(pair.told())
-    before = pair.bob.digest("notes")
+    before = pair.bob.live_view().digest("notes")
     with pytest.raises(MissingAncestorError, match="what follows on something that isn't here"):
-        pair.bob.receive(pair.told(), advance=True)
-    assert pair.bob.digest("notes") == before
+        pair.bob.replication.receive(pair.told(), advance=True)
+    assert pair.bob.live_view().digest("notes") == before
     pair.agree()
 
 
@@ -237,7 +237,7 @@ def test_what_two_write_in_one_text_at_the_same_time_is_told_by_itself() -> None
     told = pair.told()
     assert is_brief(told)
     assert same(told, pair.told(brief=False), pair.bob) == 1
-    pair.bob.receive(told, advance=True)
+    pair.bob.replication.receive(told, advance=True)
     pair.agree()
     assert len(pair.notes(pair.bob).get("a")["body"]) == 1_203
 
@@ -249,7 +249,7 @@ def test_what_the_receiver_has_taken_away_meanwhile_it_asks_for() -> None:
     told = pair.told()
     assert is_brief(told)
     with pytest.raises(MissingAncestorError):
-        pair.bob.receive(told, advance=True)
+        pair.bob.replication.receive(told, advance=True)
     pair.agree()
 
 
@@ -269,7 +269,7 @@ def test_a_conflict_and_a_deletion_come_as_they_are() -> None:
 def test_whoever_has_nothing_gets_everything() -> None:
     pair = Pair()
     pair.edit(pair.ada, EDITS["keystroke"])
-    outgoing = pair.ada.outgoing(DotSet(), brief=True)
+    outgoing = pair.ada.replication.outgoing(DotSet(), brief=True)
     assert not is_brief(DeltaBatch(outgoing.next_page().parcel))
     outgoing.close()
 
@@ -279,15 +279,15 @@ def test_rumors_tell_what_they_told_by_what_came_after() -> None:
     sizes = []
     for edit in (EDITS["add"], EDITS["increment"], EDITS["nested"]):
         pair.edit(pair.ada, edit)
-        encoded = pair.ada.rumor([("notes", "a")], brief=True)
+        encoded = pair.ada.replication.rumor([("notes", "a")], brief=True)
         assert encoded is not None
         sizes.append(len(encode(encoded)))
         parcel = DeltaBatch(encoded)
         assert is_brief(parcel)
-        pair.bob.receive(parcel)
-    assert pair.ada.digest("notes") == pair.bob.digest("notes")
+        pair.bob.replication.receive(parcel)
+    assert pair.ada.live_view().digest("notes") == pair.bob.live_view().digest("notes")
     assert max(sizes) < 250
-    plain = pair.ada.rumor([("notes", "a")])
+    plain = pair.ada.replication.rumor([("notes", "a")])
     assert plain is not None
     assert not is_brief(DeltaBatch(plain))
 
@@ -296,10 +296,10 @@ def test_a_rumor_that_was_lost_is_asked_for() -> None:
     pair = Pair()
     for what in ("add", "increment", "flag"):
         pair.edit(pair.ada, EDITS[what])
-        encoded = pair.ada.rumor([("notes", "a")], brief=True)
+        encoded = pair.ada.replication.rumor([("notes", "a")], brief=True)
     assert encoded is not None
     with pytest.raises(MissingAncestorError):
-        pair.bob.receive(DeltaBatch(encoded))
+        pair.bob.replication.receive(DeltaBatch(encoded))
     pair.agree()
 
 
@@ -307,13 +307,13 @@ def test_a_text_that_no_rumor_brought_is_asked_for() -> None:
     """The second rumor tells of two edits, of which the first began a text; it brings the newest update, which is another's."""
     pair = Pair()
     pair.edit(pair.ada, EDITS["add"])
-    pair.ada.rumor([("notes", "a")], brief=True)
+    pair.ada.replication.rumor([("notes", "a")], brief=True)
     pull(pair.bob, pair.ada)
     pair.edit(pair.ada, lambda doc: doc.__setitem__("second", crdtdb.Text("begun")), EDITS["append"])
-    encoded = pair.ada.rumor([("notes", "a")], brief=True)
+    encoded = pair.ada.replication.rumor([("notes", "a")], brief=True)
     assert encoded is not None
     with pytest.raises(MissingAncestorError):
-        pair.bob.receive(DeltaBatch(encoded))
+        pair.bob.replication.receive(DeltaBatch(encoded))
     pair.agree()
     assert pair.notes(pair.bob).get("a")["second"] == "begun"
 
@@ -325,15 +325,15 @@ def test_a_check_that_is_wrong_is_no_reason_to_believe_anything() -> None:
     pair = Pair()
     pair.edit(pair.ada, EDITS["add"])
     parcel = tampered(pair, lambda told: told.__setitem__(9, (told[9] + 1) % 2**64))
-    before = pair.bob.digest("notes")
+    before = pair.bob.live_view().digest("notes")
     with pytest.raises(MissingAncestorError):
-        pair.bob.receive(parcel, advance=True)
-    assert pair.bob.digest("notes") == before
+        pair.bob.replication.receive(parcel, advance=True)
+    assert pair.bob.live_view().digest("notes") == before
     pair.agree()
 
 
 def tampered(pair: Pair, change: Callable[[list[Any]], object]) -> DeltaBatch:
-    outgoing = pair.ada.outgoing(pair.bob.root.clock, brief=True)
+    outgoing = pair.ada.replication.outgoing(pair.bob.root.clock, brief=True)
     encoded: list[Any] = decode(encode(outgoing.next_page().parcel))
     outgoing.close()
     told = decode(encoded[5][0][2])
@@ -348,12 +348,12 @@ def tampered(pair: Pair, change: Callable[[list[Any]], object]) -> DeltaBatch:
 def test_nonsense_in_any_place_is_refused_or_readable(data: st.DataObject) -> None:
     pair = Pair()
     pair.edit(pair.ada, *data.draw(st.lists(st.sampled_from(list(EDITS.values())), min_size=1, max_size=3)))
-    before = pair.bob.digest("notes")
+    before = pair.bob.live_view().digest("notes")
 
     try:
-        pair.bob.receive(tampered(pair, lambda told: spoil(data, told)), advance=True)
+        pair.bob.replication.receive(tampered(pair, lambda told: spoil(data, told)), advance=True)
     except (EncodingError, DotCollisionError, TooLargeError, MissingAncestorError):
-        assert pair.bob.digest("notes") == before
+        assert pair.bob.live_view().digest("notes") == before
         pair.agree()
         return
     for document in pair.notes(pair.bob).all():
@@ -398,7 +398,7 @@ def test_each_failure_asks_for_the_next_form() -> None:
     while asked := sent(outbox):
         (message,) = asked
         forms.append((message.brief, message.whole))
-        outgoing = pair.ada.outgoing(message.clock, message.whole, brief=message.brief)
+        outgoing = pair.ada.replication.outgoing(message.clock, message.whole, brief=message.brief)
         page = outgoing.next_page()
         outgoing.close()
         exchanges.page(link, PageMessage(message.exchange, 0, page.last, page.parcel), 1.0)

@@ -20,6 +20,7 @@ from crdtdb.limits import JOURNAL_UPDATES_MAX
 from crdtdb.store import MissingAncestorError, Store
 from crdtdb.store.layout import keys
 from crdtdb.store.open_sequences import Open, OpenSequences
+from crdtdb.store.sequence_reader import SequenceReader
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.virtual import VirtualDisk
 from crdtdb.wire.codec import encode_message
@@ -73,24 +74,24 @@ def test_a_keystroke_stores_and_ships_tens_of_bytes_however_long_the_text_is(len
     assert len(updates) == 1
     assert updates[0] < 100
     assert sum(len(key) + len(value or b"") for key, value in batch.items()) < 600
-    outgoing = people.ada.store.outgoing(people.bob.store.root.clock)
+    outgoing = people.ada.store.replication.outgoing(people.bob.store.root.clock)
     page = outgoing.next_page()
     outgoing.close()
     assert len(encode_message(PageMessage(1, 0, True, page.parcel))) < 300
-    people.bob.store.receive(DeltaBatch(page.parcel), advance=True)
+    people.bob.store.replication.receive(DeltaBatch(page.parcel), advance=True)
     assert people.same()[length // 2 : length // 2 + 2] == "xx"
 
 
 def test_reading_another_field_does_not_open_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     people = People("hello")
     opened: list[object] = []
-    look = Store.look
+    look = SequenceReader.look
 
-    def noted(self: Store, *rest: Any) -> Any:
+    def noted(self: SequenceReader, *rest: Any) -> Any:
         opened.append(rest)
         return look(self, *rest)
 
-    monkeypatch.setattr(Store, "look", noted)
+    monkeypatch.setattr(SequenceReader, "look", noted)
     document = people.notes.get("a")
     assert document["title"] == "x"
     assert set(document) == {"title", "body"}
@@ -112,11 +113,11 @@ def test_updates_fold_into_a_snapshot_and_a_peer_that_lacks_a_few_gets_those_alo
     assert rows_of_updates(people.ada.store) < 2 * JOURNAL_UPDATES_MAX
     people.bob.hear(people.ada)  # who lacks much gets the snapshot
     assert len(people.same()) == 6 + 3 * JOURNAL_UPDATES_MAX
-    people.notes._store.grown.append(("notes", "a", next(iter(_state(people.ada).journals))))
+    people.notes._store.sweeper.grown.append(("notes", "a", next(iter(_state(people.ada).journals))))
     before = people.bob.store.root.clock
     keystroke(people.notes, 0, "!")
     people.notes._fold()
-    parcel = DeltaBatch(people.ada.store.outgoing(before).next_page().parcel)
+    parcel = DeltaBatch(people.ada.store.replication.outgoing(before).next_page().parcel)
     (journal,) = parcel.state(parcel.documents[0], lambda _: lambda: ())[0].journals.values()
     assert journal.snapshots == ()
     assert len(journal.updates) == 1
@@ -150,12 +151,12 @@ def test_history_7_the_half_delta() -> None:
         parcels = []
         for letter in "12":
             keystroke(people.notes, 4, letter)
-            parcels.append(people.ada.store.rumor([("notes", "a")]))
+            parcels.append(people.ada.store.replication.rumor([("notes", "a")]))
         for number in order:
             parcel = parcels[number]
             assert parcel is not None
             try:
-                people.bob.store.receive(DeltaBatch(parcel))
+                people.bob.store.replication.receive(DeltaBatch(parcel))
             except MissingAncestorError:
                 assert number == 1  # it builds on the first, which isn't here: nothing of it is taken
                 assert people.bobs.get("a")["body"] == "old b"
@@ -174,10 +175,10 @@ def test_history_7_the_half_delta_of_a_set() -> None:
     for element in ("one", "two"):
         with notes.edit("a") as document:
             document["tags"].add(element)
-        parcels.append(ada.store.rumor([("notes", "a")]))
+        parcels.append(ada.store.replication.rumor([("notes", "a")]))
     for parcel in reversed(parcels):
         assert parcel is not None
-        bob.store.receive(DeltaBatch(parcel))
+        bob.store.replication.receive(DeltaBatch(parcel))
         assert set(bobs.get("a")["tags"]) == {"older", "bob's", "one", "two"}
 
 
@@ -387,8 +388,8 @@ def test_a_text_reaches_a_node_that_knows_nothing() -> None:
     for n in range(20):
         keystroke(people.notes, n)
     cy = Node("cy")
-    outgoing = people.ada.store.outgoing(DotSet())
-    cy.store.receive(DeltaBatch(outgoing.next_page().parcel), advance=True)
+    outgoing = people.ada.store.replication.outgoing(DotSet())
+    cy.store.replication.receive(DeltaBatch(outgoing.next_page().parcel), advance=True)
     outgoing.close()
     assert Database(cy.store)["notes"].get("a")["body"] == "x" * 20 + "hello"
     check_store(cy.store)

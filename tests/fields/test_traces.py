@@ -73,14 +73,14 @@ class Author:
                         body.insert(at, added)
 
     def tell(self, number: int) -> None:
-        parcel = self.store.rumor([("notes", "text")])
+        parcel = self.store.replication.rumor([("notes", "text")])
         assert parcel is not None
         self.sent.append((number, parcel))
 
     def hear(self, other: Author, upto: int) -> None:
         """Take what the other sent, as far as the parents of what is typed next go."""
         while self.heard < len(other.sent) and other.sent[self.heard][0] <= upto:
-            self.store.receive(DeltaBatch(other.sent[self.heard][1]))
+            self.store.replication.receive(DeltaBatch(other.sent[self.heard][1]))
             self.heard += 1
 
 

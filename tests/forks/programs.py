@@ -51,7 +51,7 @@ def every_call(url: str) -> None:
         "watch": db.watch(since="0"),
         "find": iter(notes.find({"n": {"$gt": 3}})),
         "find all": iter(notes.find({"_id": {"$gt": "d"}})),
-        "documents": store.documents("notes"),
+        "documents": store.live_view().documents("notes"),
         "rows": store._backend.scan(b"", b"\xff"),
         "backup": backup.__enter__(),
     }

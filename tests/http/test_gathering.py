@@ -60,7 +60,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_writes_that_come_during_a_commit_share_the_next_one(store: Store) -> None:
     gate, gathering, results = Gate(store), AsyncGroupCommit(store), []
-    before = store.commits
+    before = store.metrics.commits
 
     async def write(doc_id: str) -> None:
         results.append(await gathering.submit(writing(doc_id)))
@@ -73,7 +73,7 @@ async def test_writes_that_come_during_a_commit_share_the_next_one(store: Store)
         await until(lambda: len(gathering._waiting) == 40)
         gate.open.set()
     assert sorted(results) == sorted(["first", *(f"n{n}" for n in range(40))])
-    assert store.commits - before == 2
+    assert store.metrics.commits - before == 2
     assert all(store.read("notes", doc_id) is not None for doc_id in results)
 
 
@@ -172,9 +172,9 @@ async def test_a_closed_store_is_said_to_be_closed(store: Store) -> None:
 
 
 def test_many_works_of_one_thread_share_a_commit_with_those_of_others(store: Store) -> None:
-    before = store.commits
+    before = store.metrics.commits
     assert store.submit_all([writing(f"n{n}") for n in range(30)]) == [f"n{n}" for n in range(30)]
-    assert store.commits - before == 1
+    assert store.metrics.commits - before == 1
     found: dict[str, list[object]] = {}
 
     def write(prefix: str) -> None:

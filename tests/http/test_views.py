@@ -194,7 +194,7 @@ async def test_views_are_shared_kept_and_cleaned(client: httpx.AsyncClient) -> N
         rev = (await client.get(f"/notes/_design/{design}")).json()["_rev"]
         await client.delete(f"/notes/_design/{design}?rev={rev}")
     assert (await client.post("/notes/_view_cleanup")).status_code == 202
-    while db.store.sweep():
+    while db.store.sweeper.sweep():
         pass
     for kind in (b"v", b"I", b"j", b"X"):
         assert list(db.store._backend.scan(kind, kind + b"\xff")) == []

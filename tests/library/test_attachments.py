@@ -131,9 +131,9 @@ def test_siblings_bring_each_its_attachments_even_through_a_third_store() -> Non
 def test_a_page_names_all_contents_that_it_lacks_at_once() -> None:
     with crdtdb.open("memory:") as db, crdtdb.open("memory:") as other:
         fill(db, "a", 30)
-        parcel = DeltaBatch(db.store.outgoing(EMPTY).next_page().parcel)
+        parcel = DeltaBatch(db.store.replication.outgoing(EMPTY).next_page().parcel)
         with pytest.raises(ContentMissingError) as refused:
-            other.store.receive(parcel, advance=True)
+            other.store.replication.receive(parcel, advance=True)
         assert len({content.sha256 for content in refused.value.missing}) == len(refused.value.missing) == 16
         assert not other.store.root.clock
 

@@ -350,10 +350,10 @@ def test_a_text_of_a_dropped_document_doesnt_go_on_in_one_that_was_made_anew() -
         crdtdb.sync(ada, bob)
         ada.drop("notes")
         ada["notes"].put("d", {"body": crdtdb.Text("new")})
-        rumor = ada.store.rumor([("notes", "d")])
+        rumor = ada.store.replication.rumor([("notes", "d")])
         assert rumor is not None
         with pytest.raises(MissingAncestorError):  # a node asks for an exchange then
-            bob.store.receive(DeltaBatch(rumor))
+            bob.store.replication.receive(DeltaBatch(rumor))
         crdtdb.sync(ada, bob)
         assert ada["notes"].get("d") == bob["notes"].get("d") == {"body": "new"}
 
@@ -379,10 +379,10 @@ def test_a_drop_leaves_what_lives_under_a_creation_of_which_it_knew_nothing(url:
         crdtdb.sync(cy, bob)
         crdtdb.sync(ada, bob)
         bob["notes"].put("k", {"by": "bob"})
-        rumor = bob.store.rumor([("notes", "k")])
+        rumor = bob.store.replication.rumor([("notes", "k")])
         assert rumor is not None
         with pytest.raises(MissingAncestorError):  # a node asks for an exchange then
-            cy.store.receive(DeltaBatch(rumor))
+            cy.store.replication.receive(DeltaBatch(rumor))
         cy.drop("notes")
         all_meet([ada, bob, cy])
         assert [doc.id for doc in cy["notes"].all()] == ["a", "k"]
@@ -398,11 +398,11 @@ def test_what_a_store_holds_under_a_creation_that_it_never_learned_of_is_taken(m
         crdtdb.sync(other, bob)
     crdtdb.sync(ada, bob)
     bob["notes"].put("k", {"by": "bob"})
-    rumor = bob.store.rumor([("notes", "k")])
+    rumor = bob.store.replication.rumor([("notes", "k")])
     assert rumor is not None
     with monkeypatch.context() as earlier:
         earlier.setattr(exchange, "_learn", lambda *_: None)
-        cy.store.receive(DeltaBatch(rumor))
+        cy.store.replication.receive(DeltaBatch(rumor))
     crdtdb.sync(dan, cy)
     assert "k" in dan["notes"]
     all_meet(stores)

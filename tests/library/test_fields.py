@@ -19,6 +19,7 @@ from crdtdb.errors import (
     SchemaError,
     TooLargeError,
 )
+from crdtdb.store.open_sequences import OpenSequences
 
 SCHEMA = {
     "likes": crdtdb.Counter,
@@ -462,7 +463,7 @@ def test_a_text_whose_document_was_dropped_since_it_was_read_is_not_shown_as_emp
     document = posts.put("p", {"body": "hello"})
     db.drop("posts")
     db.create("posts")
-    db.store._sequences = type(db.store._sequences)()
+    db.store._reader._sequences = OpenSequences()
     with pytest.raises(NotFoundError, match="was dropped since it was read"):
         document["body"]
 

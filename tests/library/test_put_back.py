@@ -284,13 +284,13 @@ def test_what_nobody_noticed_is_mended_where_clocks_are_equal() -> None:
     first["notes"].put("x", {"v": 0})
     bob = crdtdb.open("memory:")
     crdtdb.sync(first, bob)
-    first.store._identity.stopped(first.store._backend)
+    first.store._session.identity.stopped(first.store._backend)
     kept = rows_of(first.store._backend)
-    tag = first.store._tag
+    tag = first.store._session.tag
     histories = []
     for word in ("first", "second"):
         db = reopened(dict(kept))
-        db.store._tag = tag
+        db.store._session.tag = tag
         db["notes"].put("x", {"v": word}, rev=db["notes"].get("x").rev)
         db["notes"].put(word, {})
         histories.append(db)

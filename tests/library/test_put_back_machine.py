@@ -46,7 +46,7 @@ class Person:
     def rows(self) -> Rows:
         """Return the files of the closed store."""
         store = self.db.store
-        store._identity.stopped(store._backend)
+        store._session.identity.stopped(store._backend)
         return dict(store._backend.scan(b"", b"\xff" * 8))
 
     def copy(self) -> None:
@@ -176,7 +176,7 @@ def test_many_long_programs() -> None:
 
 
 def test_the_machine_finds_histories_that_look_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crdtdb.store.store.draw_tag", lambda draw, milliseconds: bytes(16))
+    monkeypatch.setattr("crdtdb.store.identity.draw_tag", lambda draw, milliseconds: bytes(16))
     with pytest.raises((AssertionError, crdtdb.ConvergenceError)):
         for seed in range(20):
             check(random_program(seed))

@@ -157,7 +157,7 @@ class Queries(TwoDatabases):
 
 def check_rows(db: crdtdb.Database) -> None:
     """Compare the rows of every index with what the documents say, and look for rows of indexes that are gone."""
-    while db.store.sweep():
+    while db.store.sweeper.sweep():
         pass
     check_store(db.store)
 
@@ -472,7 +472,7 @@ def test_what_a_dropped_collection_left_is_not_found_before_it_is_swept(db: crdt
     assert db["notes"].get("a")["n"] != mine
     three.drop("notes")
     pull(db.store, three.store)
-    assert not db.store.is_swept("notes")
+    assert not db.store.sweeper.is_swept("notes")
     assert db["notes"].get("a")["n"] == mine
     assert [one.id for one in db["notes"].find({"n": mine})] == ["a"]
     check_rows(db)
@@ -502,7 +502,7 @@ def test_an_index_of_a_collection_that_is_dropped_in_the_same_commit_leaves_noth
         transaction.write("people", "_design/d", lambda state, write: put(state, write, None, body))
 
     db.store.submit_all([write, lambda transaction: transaction.drop("people")])
-    while db.store.sweep():
+    while db.store.sweeper.sweep():
         pass
     for kind in (b"i", b"I", b"j", b"X"):
         assert list(db.store._backend.scan(*keys.rest(kind))) == []

@@ -74,7 +74,7 @@ class Views(TwoDatabases):
     @invariant()
     def nothing_is_left_over(self) -> None:
         if hasattr(self, "db"):
-            while self.db.store.sweep():
+            while self.db.store.sweeper.sweep():
                 pass
             check_views(self.db)
 
@@ -190,7 +190,7 @@ def test_two_who_ask_at_the_same_time_and_one_who_writes(db: crdtdb.Database) ->
 
 def check_store_without_views(db: crdtdb.Database) -> None:
     db.store.derived.drop_views("notes")
-    while db.store.sweep():
+    while db.store.sweeper.sweep():
         pass
     check_store(db.store)
     assert next(iter(db.store._backend.scan(*keys.rest(b"v"))), None) is None

@@ -201,7 +201,7 @@ def test_history_12_the_moving_peer() -> None:
     village = Village("ada", "bob", "cy")
     village.notes("ada").put("d", {"v": "old"})
     wait_collected(village)
-    store_of(village, "bob").reset_identity("for the test")
+    store_of(village, "bob").replication.reset_identity("for the test")
     village.world.nodes["bob"].stop()
     lost = village.lose(BucketDots, to="bob")
     village.world.weather.cut = {frozenset(("bob", "cy"))}

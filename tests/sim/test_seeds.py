@@ -30,8 +30,9 @@ from crdtdb.documents import alternatives, groups
 from crdtdb.documents import delta_states as successors
 from crdtdb.documents.garbage import collect
 from crdtdb.gossip import Membership, Stability, membership
-from crdtdb.store import Store, identity
+from crdtdb.store import identity
 from crdtdb.store.commit import transaction
+from crdtdb.store.commit.core import StoreCore
 from crdtdb.store.gc import tombstones as collecting
 from crdtdb.store.identity import Identity
 from crdtdb.store.layout import keys
@@ -41,6 +42,7 @@ from crdtdb.store.layout.places import RecentPlaces
 from crdtdb.store.layout.records import Past
 from crdtdb.store.replication import exchange
 from crdtdb.store.replication import reconciliation as comparing
+from crdtdb.store.replication.port import ReplicationStore
 from crdtdb.testing.simulate import SimulationError, simulate
 from crdtdb.testing.virtual import VirtualBackend
 from crdtdb.wire.messages import Member
@@ -131,12 +133,12 @@ def acknowledge_early(patch: pytest.MonkeyPatch) -> None:
     """Rule 2 off: a sync node acknowledges what isn't durable."""
     write = VirtualBackend.write
     patch.setattr(VirtualBackend, "write", lambda self, batch, durable: write(self, batch, durable=False))
-    patch.setattr(Store, "flush", lambda self: None)
+    patch.setattr(StoreCore, "flush", lambda self: None)
 
 
 def draw_no_tags(patch: pytest.MonkeyPatch) -> None:
     """Rule 3 for files that were put back off: all sessions of an actor are one, so its two histories look alike."""
-    patch.setattr("crdtdb.store.store.draw_tag", lambda draw, milliseconds: bytes(16))
+    patch.setattr("crdtdb.store.identity.draw_tag", lambda draw, milliseconds: bytes(16))
 
 
 def keep_the_actor(patch: pytest.MonkeyPatch) -> None:
@@ -148,7 +150,7 @@ def keep_the_actor(patch: pytest.MonkeyPatch) -> None:
         backend.write({b"!running": None}, durable=True)
         return load(backend, draw)
 
-    patch.setattr("crdtdb.store.store.load_identity", same)
+    patch.setattr("crdtdb.store.identity.load_identity", same)
     patch.setattr(Entry, "renew_actor", lambda self, why: self._readiness.sure())
 
 
@@ -161,7 +163,7 @@ def advance_with_every_page(patch: pytest.MonkeyPatch) -> None:
     """Rules 4 and 5 off: the clock takes over the sender's before everything is here."""
     receive = exchange.receive
     patch.setattr(
-        "crdtdb.store.store.receive",
+        "crdtdb.store.replication.port.receive",
         lambda transaction, parcel, advance, *rest: receive(transaction, parcel, True, *rest),
     )
 
@@ -298,8 +300,8 @@ def join_before_being_named(patch: pytest.MonkeyPatch) -> None:
 
 def never_compare(patch: pytest.MonkeyPatch) -> None:
     """Rule 12 off, and the floor of rule 5: who lacks what was collected takes over the clock all the same."""
-    patch.setattr(Store, "collected_since", lambda self, theirs: False)
-    patch.setattr(Store, "let_go", lambda *_: [])
+    patch.setattr(ReplicationStore, "collected_since", lambda self, theirs: False)
+    patch.setattr(ReplicationStore, "discard", lambda *_: [])
 
 
 def believe_all_that_is_gone(patch: pytest.MonkeyPatch) -> None:

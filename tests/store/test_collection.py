@@ -69,7 +69,11 @@ def test_a_young_checkpoint_holds_its_tombstones() -> None:
         checkpoints = Checkpoints(store, 3600, lambda: now[0])
         store._wall = lambda: now[0]
         now[0] = (
-            max(leaf.stamp for _, one in store.documents("notes", local=True) for leaf in one.state.leaves.values())
+            max(
+                leaf.stamp
+                for _, one in store.live_view().documents("notes", local=True)
+                for leaf in one.state.leaves.values()
+            )
             >> 16
         )
         ((name, _, _),) = checkpoints.young("notes")
@@ -147,9 +151,9 @@ def test_a_document_made_anew_replaces_its_earlier_life_also_when_others_pass_it
         assert ada.store.read("notes", "x") is None
         ada["notes"].put("x", {"likes": 7})
         for teller, hearer in ((ada, bob), (bob, cy)):
-            parcel = teller.store.rumor([("notes", "x")])
+            parcel = teller.store.replication.rumor([("notes", "x")])
             assert parcel is not None
-            hearer.store.receive(parcel_in(parcel))
+            hearer.store.replication.receive(parcel_in(parcel))
         states = [db.store.read("notes", "x") for db in (ada, bob, cy)]
         assert len({tuple(one.state.dots()) for one in states if one is not None}) == 1
         assert cy["notes"].get("x")["likes"] == 7
@@ -197,13 +201,13 @@ def test_what_came_since_a_store_entered_stays_as_it_is() -> None:
         gone = before - cid["notes"].get("a").state.leaves.keys()
         assert gone, "the resolution closed a branch, and cid has collected that"
 
-        ada.store.reset_identity("an older copy of its disk")
+        ada.store.replication.reset_identity("an older copy of its disk")
         with bob["notes"].edit("a") as document:
             document["tags"].add("three")
         crdtdb.sync(ada, bob)
         edited = bob["notes"].get("a").state
         assert edited.leaves.keys() > gone
-        ada.store.let_go([(("notes", "a"), list(gone))], cid.store.root.clock)
+        ada.store.replication.discard([(("notes", "a"), list(gone))], cid.store.root.clock)
 
         state = ada["notes"].get("a").state
         assert state.leaves.keys() == edited.leaves.keys() - gone
@@ -223,8 +227,8 @@ def test_what_a_store_brought_along_is_written_anew() -> None:
         (gone,) = ada["notes"].get("a").state.leaves
         ada["notes"].take([{"_id": "a", "_rev": "1-" + "0" * 32, "n": 3}])
         (brought,) = ada["notes"].get("a").state.leaves.keys() - {gone}
-        ada.store.reset_identity("an older copy of its disk")
-        ada.store.let_go([(("notes", "a"), [gone])], bob.store.root.clock)
+        ada.store.replication.reset_identity("an older copy of its disk")
+        ada.store.replication.discard([(("notes", "a"), [gone])], bob.store.root.clock)
         state = ada["notes"].get("a").state
         assert not state.leaves.keys() & {gone, brought}
         assert [dot.actor for dot in state.leaves] == [ada.store.actor]
@@ -242,12 +246,12 @@ def test_whoever_holds_what_was_written_anew_gives_it_up() -> None:
         cid["notes"].take([{"_id": "a", "_rev": "1-" + "0" * 32, "n": 3}])
         crdtdb.sync(ada, cid)
         gone = [dot for dot in ada["notes"].get("a").state.leaves if dot.actor != cid.store.actor]
-        ada.store.reset_identity("a copy of cid's disk")
-        ada.store.let_go([(("notes", "a"), gone)], bob.store.root.clock)
+        ada.store.replication.reset_identity("a copy of cid's disk")
+        ada.store.replication.discard([(("notes", "a"), gone)], bob.store.root.clock)
         crdtdb.sync(ada, bob)
-        rumor = bob.store.rumor([("notes", "a")])
+        rumor = bob.store.replication.rumor([("notes", "a")])
         assert rumor is not None
-        cid.store.receive(DeltaBatch(rumor))
+        cid.store.replication.receive(DeltaBatch(rumor))
         for one, other in ((bob, cid), (cid, ada)):
             crdtdb.sync(one, other)
         assert ada["notes"].digest() == bob["notes"].digest() == cid["notes"].digest()
@@ -270,9 +274,9 @@ def test_a_rumor_after_a_collection_brings_back_nothing_that_was_hidden() -> Non
         collect(ada.store)
         assert len(ada["notes"].get("a").state.leaves) == 1
         ada["notes"].put("a", {"n": 4}, rev=ada["notes"].get("a").rev)
-        rumor = ada.store.rumor([("notes", "a")])
+        rumor = ada.store.replication.rumor([("notes", "a")])
         assert rumor is not None
-        cid.store.receive(DeltaBatch(rumor))
+        cid.store.replication.receive(DeltaBatch(rumor))
         assert [one.body for one in cid["notes"].siblings("a")] == [{"n": 4}]
         crdtdb.sync(ada, cid)
         assert ada["notes"].digest() == cid["notes"].digest()
@@ -283,10 +287,10 @@ def test_a_clock_of_too_many_actors_is_no_rumor(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("crdtdb.store.replication.rumor.RUMOR_ACTORS_MAX", 1)
     with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob:
         ada["notes"].put("a", {"n": 1})
-        assert ada.store.rumor([("notes", "a")]) is not None
+        assert ada.store.replication.rumor([("notes", "a")]) is not None
         bob["notes"].put("b", {"n": 1})
         crdtdb.sync(ada, bob)
-        assert ada.store.rumor([("notes", "a")]) is None
+        assert ada.store.replication.rumor([("notes", "a")]) is None
 
 
 @pytest.mark.parametrize("line", [["0" * 32], ["0" * 32, "1" * 32, "2" * 32]])
@@ -318,10 +322,12 @@ def test_who_enters_doesnt_go_on_with_what_the_others_have_deleted() -> None:
         bob["notes"].delete("a", bob["notes"].get("a").rev)
         crdtdb.sync(bob, cid)
         collect(cid.store)
-        ada.store.reset_identity("it was retired")
+        ada.store.replication.reset_identity("it was retired")
         pull(ada.store, bob.store)
         shown = ada["notes"].get("a").body
-        assert ada.store.let_go([(("notes", "a"), []), (("notes", "b"), [])], bob.store.root.clock) == [("notes", "a")]
+        assert ada.store.replication.discard([(("notes", "a"), []), (("notes", "b"), [])], bob.store.root.clock) == [
+            ("notes", "a")
+        ]
         for one, other in ((ada, bob), (bob, cid), (ada, cid)):
             crdtdb.sync(one, other)
         for db in (ada, bob, cid):

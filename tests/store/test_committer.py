@@ -6,13 +6,14 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import pytest
 
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.documents import put
-from crdtdb.errors import StoreClosedError
+from crdtdb.errors import NestedCommitError, StoreClosedError
 from crdtdb.store import Store, Transaction
 
 
@@ -76,7 +77,7 @@ def test_an_interrupted_writer_does_not_take_the_lead_along() -> None:
         thread.join(10)
         assert not thread.is_alive()
     write(store, "after")
-    assert [doc_id for doc_id, _ in store.documents("notes")] == ["after", "behind"]
+    assert [doc_id for doc_id, _ in store.live_view().documents("notes")] == ["after", "behind"]
     store.close()
 
 
@@ -110,3 +111,91 @@ def test_a_close_waits_for_all_that_stood_in_line() -> None:
     assert errors == []
     assert sorted(done) == ["d0", "d1", "d2"]
     store.close()
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        lambda store: write(store, "inner"),
+        lambda store: store.submit(lambda transaction: None),
+        lambda store: store.submit_all([lambda transaction: None]),
+        lambda store: store.snapshot(),
+        lambda store: store.stamp(),
+        lambda store: store.replication.rumor([("notes", "a")]),
+        lambda store: store.close(),
+    ],
+    ids=["write", "submit", "submit_all", "snapshot", "stamp", "rumor", "close"],
+)
+def test_a_commit_inside_a_commit_is_refused_and_not_waited_for(nested: Callable[[Store], object]) -> None:
+    store = Store(MemoryBackend())
+
+    def work(transaction: Transaction) -> None:
+        transaction.write("notes", "outer", lambda state, write: put(state, write, None, b"{}"))
+        nested(store)
+
+    outcome = in_time(lambda: store.submit(work))
+    assert isinstance(outcome, NestedCommitError)
+    assert "Use the transaction" in str(outcome)
+    write(store, "after")
+    assert [doc_id for doc_id, _ in store.live_view().documents("notes")] == ["after"]
+    store.close()
+
+
+def test_work_that_another_thread_runs_may_not_commit_either() -> None:
+    """Work of several threads shares a commit, in the thread of the first: what is inside is told by who runs it."""
+    store = Store(MemoryBackend())
+    entered, leave = threading.Event(), threading.Event()
+    leader = hold(store, entered, leave)
+    outcomes: dict[str, object] = {}
+
+    def follow(doc_id: str, length: int, submit: Callable[[], object]) -> threading.Thread:
+        def run() -> None:
+            wait_for_line(store, length)
+            try:
+                outcomes[doc_id] = submit()
+            except NestedCommitError as error:
+                outcomes[doc_id] = error
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread
+
+    plain = follow("plain", 0, lambda: write(store, "plain"))
+    wait_for_line(store, 1)
+    nested = follow("nested", 1, lambda: store.submit(lambda transaction: write(store, "nested")))
+    wait_for_line(store, 2)
+    leave.set()
+    for thread in (leader, plain, nested):
+        thread.join(10)
+        assert not thread.is_alive()
+    assert outcomes["plain"] is None
+    assert isinstance(outcomes["nested"], NestedCommitError)
+    assert [doc_id for doc_id, _ in store.live_view().documents("notes")] == ["plain"]
+    store.close()
+
+
+def test_a_listener_that_writes_is_refused_and_the_commit_stands() -> None:
+    store = Store(MemoryBackend())
+    store.notifier.listeners.append(lambda committed: write(store, "more"))
+    assert isinstance(in_time(lambda: write(store, "a")), NestedCommitError)
+    store.notifier.listeners.clear()
+    write(store, "b")
+    assert [doc_id for doc_id, _ in store.live_view().documents("notes")] == ["a", "b"]
+    store.close()
+
+
+def in_time(act: Callable[[], object]) -> object:
+    """Return what `act` returns or raises. It runs in a thread, so that one that hangs fails the test."""
+    outcome: list[object] = []
+
+    def run() -> None:
+        try:
+            outcome.append(act())
+        except NestedCommitError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive(), "it hangs"
+    return outcome[0]

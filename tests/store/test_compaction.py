@@ -73,11 +73,11 @@ def test_more_rows_than_one_look_reads_are_all_looked_at(db: Database) -> None:
 def test_what_changes_between_the_look_and_the_commit_is_looked_at_again(db: Database) -> None:
     rewritten(db, documents=2, times=3)
     store, number = db.store, db.store.collection("notes").number
-    due = look(store._backend, store._tables, number, store.root.stable, b"")
+    due = look(store._backend, store._core.tables, number, store.root.stable, b"")
     notes = db["notes"]
     notes.put("d0", {"value": "new"}, notes.get("d0").rev)
     notes.delete("d1", notes.get("d1").rev)
-    store.submit(lambda transaction: let_go(transaction, store._tables, "notes", number, due))
+    store.submit(lambda transaction: let_go(transaction, store._core.tables, "notes", number, due))
     assert values(db, "d0") == ["new", 2, None, None], "what was a leaf when it was looked at keeps its value"
     assert values(db, "d1")[1:] == [2, None, None]
     check_store(store)
@@ -86,11 +86,11 @@ def test_what_changes_between_the_look_and_the_commit_is_looked_at_again(db: Dat
 def test_a_collection_that_was_dropped_and_made_again_meanwhile_is_left_alone(db: Database) -> None:
     rewritten(db, documents=1, times=3)
     store, number = db.store, db.store.collection("notes").number
-    due = look(store._backend, store._tables, number, store.root.stable, b"")
+    due = look(store._backend, store._core.tables, number, store.root.stable, b"")
     store.submit(lambda transaction: transaction.drop("notes"))  # its rows wait for the sweep
     rewritten(db, documents=1, times=3)
     batches = watched(db)
-    store.submit(lambda transaction: let_go(transaction, store._tables, "notes", number, due))
+    store.submit(lambda transaction: let_go(transaction, store._core.tables, "notes", number, due))
     assert batches == [], "what the sweep is to remove isn't written again"
     assert values(db, "d0") == [2, 1, 0]
 
@@ -107,10 +107,10 @@ def test_a_leaf_keeps_the_value_that_its_readers_were_told(db: Database) -> None
     loser = notes.siblings("a")[1].rev
     with notes.edit("a") as edit:
         edit["likes"].increment()
-    (row,) = [one for one in db.store.past("notes", "a") if str(one.rev) == loser]
+    (row,) = [one for one in db.store.live_view().past("notes", "a") if str(one.rev) == loser]
     assert row.text is not None
     db.compact("notes")
-    assert row in db.store.past("notes", "a")
+    assert row in db.store.live_view().past("notes", "a")
     check_store(db.store)
 
 

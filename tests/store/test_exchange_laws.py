@@ -41,19 +41,19 @@ def test_stores_that_have_talked_agree(program: list[tuple[str, int, int, str, i
             node.hear(other)
         elif what == "rumor":
             # A rumor of now, and then those from before it.
-            parcel = other.store.rumor([("notes", doc_id)])
+            parcel = other.store.replication.rumor([("notes", doc_id)])
             late += [parcel] if parcel is not None else []
             for one in reversed(late[-value - 1 :]):
                 try:
-                    node.store.receive(DeltaBatch(one))
+                    node.store.replication.receive(DeltaBatch(one))
                 except MissingAncestorError:
                     node.hear(other)
                 node.sweep()
         elif what == "half":
             # An exchange that is cut off before its last page: the clock stays where it is.
-            outgoing = other.store.outgoing(node.store.root.clock)
+            outgoing = other.store.replication.outgoing(node.store.root.clock)
             if not outgoing.nothing:
-                node.store.receive(DeltaBatch(outgoing.next_page().parcel), advance=False)
+                node.store.replication.receive(DeltaBatch(outgoing.next_page().parcel), advance=False)
                 node.sweep()
             outgoing.close()
         elif what == "drop" and value == 0 and "notes" in node.store.root.names:

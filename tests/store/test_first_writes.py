@@ -55,7 +55,7 @@ def played(steps: list[Any], way: Callable[[Put], Callable[[State, Write], State
             play(store, step, way)
         except (ConflictError, NotFoundError):
             continue
-    while store.sweep():
+    while store.sweeper.sweep():
         pass
     return store
 
@@ -76,7 +76,7 @@ def play(store: Store, step: Any, way: Callable[[Put], Callable[[State, Write], 
         case ("drop", name):
             store.submit(lambda one: one.drop(name))
         case ("renew",):
-            store.renew_actor()
+            store.replication.renew_actor()
 
 
 @given(st.lists(STEPS, max_size=12))
@@ -109,18 +109,18 @@ def exchanged(one: list[Any], other: list[Any], later: list[Any], advance: bool)
     middle = Store(MemoryBackend(), wall=lambda: next(ticks), draw=lambda size: next(draws).to_bytes(size, "big"))
     sent: list[object] = []
     for store in [*stores, *stores]:
-        outgoing = store.outgoing(middle.root.clock, closed=not middle.root.clock)
+        outgoing = store.replication.outgoing(middle.root.clock, closed=not middle.root.clock)
         page = outgoing.next_page()
         sent.append(read(page.parcel))
-        middle.receive(DeltaBatch(decode(encode(page.parcel))), advance)
+        middle.replication.receive(DeltaBatch(decode(encode(page.parcel))), advance)
         for step in later:
             with suppress(ConflictError, NotFoundError):
                 play(store, step, lambda change: change)
-    sent.append(read(middle.outgoing(EMPTY, closed=True).next_page().parcel))
-    while middle.sweep():
+    sent.append(read(middle.replication.outgoing(EMPTY, closed=True).next_page().parcel))
+    while middle.sweeper.sweep():
         pass
     check_store(middle)
-    digests = {name: middle.digest(name) for name in middle.root.names}
+    digests = {name: middle.live_view().digest(name) for name in middle.root.names}
     return [*sent, middle.stamp(), dict(middle._backend.scan(b"", b"\xff" * 8)), digests]
 
 
@@ -142,15 +142,15 @@ def test_dots_beyond_many_gaps_wait_with_their_documents() -> None:
     for number in range(2 * AHEAD_RANGES_MAX + 100):
         sender.write("notes", str(number), Put(None, b"{}"))
         if number % 2:
-            rumor = sender.rumor([("notes", str(number))])
+            rumor = sender.replication.rumor([("notes", str(number))])
             assert rumor is not None
-            receiver.receive(DeltaBatch(decode(encode(rumor))))
+            receiver.replication.receive(DeltaBatch(decode(encode(rumor))))
     assert len(receiver.root.clock.ranges(sender.actor)) == AHEAD_RANGES_MAX
     assert receiver.collection("notes").documents == AHEAD_RANGES_MAX + 50
     check_store(receiver)
     pull(receiver, sender)
     assert receiver.root.clock.ranges(sender.actor) == sender.root.clock.ranges(sender.actor)
-    assert receiver.digest("notes") == sender.digest("notes")
+    assert receiver.live_view().digest("notes") == sender.live_view().digest("notes")
     check_store(receiver)
 
 
@@ -158,7 +158,7 @@ def test_a_first_revision_that_comes_late_doesnt_rise_again() -> None:
     """It was deleted here by somebody who had seen it, and its tombstone collected: the node clock still knows."""
     sender, receiver = (played([], lambda change: change, draw) for draw in (1, 1 << 32))
     first = sender.write("notes", "a", Put(None, b"{}")).rev
-    late = sender.rumor([("notes", "a")])
+    late = sender.replication.rumor([("notes", "a")])
     assert late is not None
     pull(receiver, sender)
     receiver.write("notes", "a", lambda state, write: delete(state, write, first))
@@ -166,7 +166,7 @@ def test_a_first_revision_that_comes_late_doesnt_rise_again() -> None:
     while receiver.collector.collect(lambda _: None, False, 0):
         pass
     assert receiver.read("notes", "a") is None
-    assert receiver.receive(DeltaBatch(decode(encode(late)))).news == []
+    assert receiver.replication.receive(DeltaBatch(decode(encode(late)))).news == []
     assert receiver.read("notes", "a") is None
 
 

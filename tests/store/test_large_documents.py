@@ -66,7 +66,7 @@ def counted(patch: pytest.MonkeyPatch, module: Any, name: str) -> Iterator[list[
 
 
 def pages(store: Store, clock: DotSet) -> list[list[Any]]:
-    outgoing, found = store.outgoing(clock), []
+    outgoing, found = store.replication.outgoing(clock), []
     while True:
         page = outgoing.next_page()
         found.append(page.parcel)
@@ -175,7 +175,7 @@ def test_together_or_one_by_one_is_the_same(revisions: list[tuple[int, bool, boo
     assert (left is None) == (right is None)
     if left is not None and right is not None:
         assert left.state == right.state
-        assert list(together.past("notes", "d")) == list(alone.past("notes", "d"))
+        assert list(together.live_view().past("notes", "d")) == list(alone.live_view().past("notes", "d"))
     assert together.root.clock == alone.root.clock
 
 
@@ -217,11 +217,11 @@ def test_large_and_slow_documents_are_named_until_they_are_not() -> None:
         db["notes"].take([revision(number) for number in range(300)])
         crdtdb.sync(db, other)
         for one in (db, other):
-            found = {large.doc_id: large for large in one.store.large_documents()}
+            found = {large.doc_id: large for large in one.store.metrics.large_documents()}
             assert found.keys() == {"long", "d"}
             assert (found["d"].leaves, found["long"].size > 3_000_000) == (300, True)
             assert "notes/d is large: 300 leaves" in str(found["d"])
         db["notes"].put("long", {}, db["notes"].get("long").rev)
-        assert [large.doc_id for large in db.store.large_documents()] == ["d"]
+        assert [large.doc_id for large in db.store.metrics.large_documents()] == ["d"]
         db.drop("notes")
-        assert db.store.large_documents() == []
+        assert db.store.metrics.large_documents() == []

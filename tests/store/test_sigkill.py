@@ -74,7 +74,7 @@ def check_kills(path: Path, kills: int, seed: int) -> None:
             actors.add(store.actor)
             found = {}
             # A kill may come after the other thread's first write and before this one's.
-            for doc_id, record in store.documents("notes") if "notes" in store.root.names else ():
+            for doc_id, record in store.live_view().documents("notes") if "notes" in store.root.names else ():
                 (shown,) = view(record.state).siblings
                 found[doc_id] = load(shown.text or b"{}")["n"]
             for doc_id, n in expected.items():

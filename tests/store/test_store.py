@@ -46,18 +46,18 @@ def test_a_document_is_read_as_it_was_written_and_after_a_reopen(tmp_path: FileP
         first = store.write("notes", "a", lambda state, write: put(state, write, None, canonical({"n": 1})))
         rev = view(first.state).leaves[0].rev
         store.write("notes", "a", lambda state, write: put(state, write, rev, canonical({"n": 2})))
-        digest, clock = store.digest("notes"), store.root.clock
+        digest, clock = store.live_view().digest("notes"), store.root.clock
         store.close()
 
         again = Store.open(url)
         assert again.actor == actor, "a clean stop keeps the actor"
-        assert (again.digest("notes"), again.root.clock) == (digest, clock)
-        past = again.revision("notes", "a", rev)
+        assert (again.live_view().digest("notes"), again.root.clock) == (digest, clock)
+        past = again.live_view().revision("notes", "a", rev)
         assert past is not None
         assert past.text == b'{"n":1}'
         counts = again.collection("notes")
         assert (counts.documents, counts.deleted, counts.seq) == (1, 0, 2)
-        assert [(seq, doc_id) for seq, doc_id, _ in again.changes("notes")] == [(2, "a")]
+        assert [(seq, doc_id) for seq, doc_id, _ in again.live_view().changes("notes")] == [(2, "a")]
         again.close()
         again.close()
         with pytest.raises(StoreClosedError):
@@ -89,7 +89,7 @@ def test_a_stop_that_was_not_clean_draws_a_new_actor() -> None:
     assert second.actor != first.actor
     assert second.identity.store_id == first.identity.store_id
     assert second.identity.why == "the last stop wasn't clean"
-    assert second.digest("notes") == first.digest("notes")
+    assert second.live_view().digest("notes") == first.live_view().digest("notes")
 
 
 def test_a_copy_of_a_store_draws_a_new_actor(tmp_path: FilePath) -> None:
@@ -144,14 +144,14 @@ def test_a_full_disk_refuses_the_commit_whole_and_the_store_can_still_be_closed(
     store.close()  # what marks a clean stop can't be written
     again = Store(disk.open())
     assert again.identity.why == "the last stop wasn't clean"
-    assert [doc_id for doc_id, _ in again.documents("notes")] == ["a", "c"]
+    assert [doc_id for doc_id, _ in again.live_view().documents("notes")] == ["a", "c"]
 
 
 def test_large_documents_travel_one_a_page() -> None:
     ada, bob = Node("ada"), Node("bob")
     for n in range(4):
         ada.put(f"d{n}", {"text": "x" * 3_000_000})
-    outgoing = ada.store.outgoing(bob.store.root.clock)
+    outgoing = ada.store.replication.outgoing(bob.store.root.clock)
     pages = [outgoing.next_page()]
     while not pages[-1].last:
         pages.append(outgoing.next_page())
@@ -173,7 +173,7 @@ def test_an_exchange_moves_what_is_missing_and_no_more() -> None:
         ada.put(f"d{n}", {"n": n})
     assert bob.hear(ada) == 30
     assert bob.hear(ada) == 0
-    assert ada.store.outgoing(bob.store.root.clock).nothing
+    assert ada.store.replication.outgoing(bob.store.root.clock).nothing
     ada.put("d3", {"n": "changed"})
     bob.put("d4", {"n": "changed too"})
     assert bob.hear(ada) == 1
@@ -188,7 +188,7 @@ def test_paths_travel_as_far_as_the_receiver_lacks_them() -> None:
         ada.put("a", {"n": n})
     bob.hear(ada)
     ada.put("a", {"n": "last"})
-    page = ada.store.outgoing(bob.store.root.clock).next_page()
+    page = ada.store.replication.outgoing(bob.store.root.clock).next_page()
     (document,) = page.parcel[5]
     assert len(document[2]) < 200, "one link, not three hundred"
     bob.hear(ada)
@@ -204,18 +204,18 @@ def test_a_rumor_with_a_short_path_is_refused_where_the_junction_is_missing() ->
     ada, bob = Node("ada"), Node("bob")
     for n in range(20):
         ada.put("a", {"n": n})
-    parcel = ada.store.rumor([("notes", "a")])
+    parcel = ada.store.replication.rumor([("notes", "a")])
     assert parcel is not None
     before = rows(bob.store)
     with pytest.raises(MissingAncestorError):
-        bob.store.receive(DeltaBatch(parcel))
+        bob.store.replication.receive(DeltaBatch(parcel))
     assert rows(bob.store) == before
     bob.hear(ada)
     ada.put("a", {"n": "more"})
-    parcel = ada.store.rumor([("notes", "a")])
+    parcel = ada.store.replication.rumor([("notes", "a")])
     assert parcel is not None
-    assert bob.store.receive(DeltaBatch(parcel)).news == [("notes", "a")]
-    assert bob.store.receive(DeltaBatch(parcel)).news == [], "a doubled rumor tells nothing new"
+    assert bob.store.replication.receive(DeltaBatch(parcel)).news == [("notes", "a")]
+    assert bob.store.replication.receive(DeltaBatch(parcel)).news == [], "a doubled rumor tells nothing new"
     assert bob.bodies("a") == [{"n": "more"}]
 
 
@@ -227,10 +227,10 @@ def test_history_8_the_half_exchange() -> None:
     ada.put("old", {"v": 2})  # replaces what cy holds
     for n in range(2500):
         ada.put(f"n{n:04}", {"n": n})
-    outgoing = ada.store.outgoing(bob.store.root.clock)
+    outgoing = ada.store.replication.outgoing(bob.store.root.clock)
     page = outgoing.next_page()
     assert not page.last
-    bob.store.receive(DeltaBatch(page.parcel))
+    bob.store.replication.receive(DeltaBatch(page.parcel))
     assert not bob.store.root.clock >= ada.store.root.clock
     lacking = [f"n{n:04}" for n in range(2500) if not bob.bodies(f"n{n:04}")]
     assert lacking
@@ -245,13 +245,13 @@ def test_history_9_the_late_frame() -> None:
     """A rumor with an old version comes after everything it told was replaced: nothing comes back."""
     ada, bob = Node("ada"), Node("bob")
     ada.put("a", {"v": "old"})
-    late = ada.store.rumor([("notes", "a")])
+    late = ada.store.replication.rumor([("notes", "a")])
     assert late is not None
     ada.put("a", {"v": "new"})
     ada.delete("a")
     bob.hear(ada)
     digest = bob.digest()
-    assert bob.store.receive(DeltaBatch(late)).news == []
+    assert bob.store.replication.receive(DeltaBatch(late)).news == []
     assert bob.bodies("a") == []
     assert bob.digest() == digest
 
@@ -276,13 +276,13 @@ def test_a_path_that_came_in_part_goes_on_where_it_met_what_was_there() -> None:
 def test_a_rumor_overtaken_by_a_newer_one_brings_nothing_back() -> None:
     ada, bob = Node("ada"), Node("bob")
     ada.put("a", {"v": "old"})
-    late = ada.store.rumor([("notes", "a")])
+    late = ada.store.replication.rumor([("notes", "a")])
     ada.put("a", {"v": "new"})
-    newer = ada.store.rumor([("notes", "a")])
+    newer = ada.store.replication.rumor([("notes", "a")])
     assert late is not None
     assert newer is not None
-    bob.store.receive(DeltaBatch(newer))
-    assert bob.store.receive(DeltaBatch(late)).news == []
+    bob.store.replication.receive(DeltaBatch(newer))
+    assert bob.store.replication.receive(DeltaBatch(late)).news == []
     assert bob.digest() == ada.digest()
 
 
@@ -298,7 +298,7 @@ def test_history_19_the_dropped_collection() -> None:
     bob.hear(ada)
     ada.hear(bob)
     for node in (ada, bob):
-        assert [doc_id for doc_id, _ in node.store.documents("notes")] == ["c"]
+        assert [doc_id for doc_id, _ in node.store.live_view().documents("notes")] == ["c"]
         assert node.store.collection("notes").documents == 1
     assert ada.digest() == bob.digest()
     assert log_rows(bob.store) == log_rows(ada.store)
@@ -309,19 +309,19 @@ def test_history_19_the_dropped_collection() -> None:
     ada.hear(bob)
     bob.hear(ada)
     assert ada.digest("both") == bob.digest("both")
-    assert {doc_id for doc_id, _ in ada.store.documents("both")} == {"x", "y"}
+    assert {doc_id for doc_id, _ in ada.store.live_view().documents("both")} == {"x", "y"}
 
     # A drop doesn't take a creation that it had not seen.
     cy = Node("cy")
     cy.put("z", {"v": 3}, name="both")
     ada.drop("both")
     ada.hear(cy)
-    assert [doc_id for doc_id, _ in ada.store.documents("both")] == ["z"]
+    assert [doc_id for doc_id, _ in ada.store.live_view().documents("both")] == ["z"]
     cy.hear(bob)  # holds x and y under the creations that ada dropped
     ada.hear(cy)
     cy.hear(ada)
     for node in (ada, cy):
-        assert [doc_id for doc_id, _ in node.store.documents("both")] == ["z"]
+        assert [doc_id for doc_id, _ in node.store.live_view().documents("both")] == ["z"]
         assert node.store.collection("both").documents == 1
     assert ada.digest("both") == cy.digest("both")
 
@@ -344,11 +344,11 @@ def test_a_drop_leaves_no_row_behind() -> None:
 def test_a_late_frame_of_a_dropped_collection_is_ignored() -> None:
     ada, bob = Node("ada"), Node("bob")
     ada.put("a", {"v": 1})
-    late = ada.store.rumor([("notes", "a")])
+    late = ada.store.replication.rumor([("notes", "a")])
     assert late is not None
     ada.drop()
     bob.hear(ada)
-    assert bob.store.receive(DeltaBatch(late)).news == []
+    assert bob.store.replication.receive(DeltaBatch(late)).news == []
     assert "notes" not in bob.store.root.names
     assert bob.hear(ada) == 0
 
@@ -372,7 +372,7 @@ def test_writers_in_many_threads_lose_nothing(tmp_path: FilePath) -> None:
     assert errors == []
     assert store.collection("notes").documents == 800
     assert store.root.clock == DotSet.vector({store.actor: 801})
-    assert [seq for seq, _, _ in store.changes("notes")] == list(range(1, 801))
+    assert [seq for seq, _, _ in store.live_view().changes("notes")] == list(range(1, 801))
     store.close()
 
 
@@ -390,7 +390,7 @@ def test_a_buffered_store_ships_only_what_is_durable() -> None:
     pull(other, store)
     assert flushed
     flushed.clear()
-    store.rumor([("notes", "a")])
+    store.replication.rumor([("notes", "a")])
     assert flushed
 
 
@@ -416,7 +416,7 @@ def test_what_is_sent_while_others_write_is_of_one_moment() -> None:
     writer.start()
     try:
         for _ in range(1000):
-            encoded = ada.rumor([("notes", "a")])
+            encoded = ada.replication.rumor([("notes", "a")])
             if encoded is None:
                 continue
             parcel = DeltaBatch(encoded)
@@ -424,7 +424,7 @@ def test_what_is_sent_while_others_write_is_of_one_moment() -> None:
             (dot,) = state.leaves
             assert parcel.clock.highest(dot.actor) == dot.counter, "the clock is that of the document's commit"
             try:
-                bob.receive(parcel)
+                bob.replication.receive(parcel)
             except MissingAncestorError:
                 pull(bob, ada)
     finally:
@@ -433,7 +433,7 @@ def test_what_is_sent_while_others_write_is_of_one_moment() -> None:
         sys.setswitchinterval(interval)
     assert errors == []
     pull(bob, ada)
-    assert bob.digest("notes") == ada.digest("notes")
+    assert bob.live_view().digest("notes") == ada.live_view().digest("notes")
     check_store(bob)
 
 

@@ -44,7 +44,7 @@ class Node:
         self.sweep()
 
     def sweep(self) -> None:
-        while self.store.sweep():
+        while self.store.sweeper.sweep():
             pass
 
     def winner(self, doc_id: str, name: str = "notes") -> Rev | None:
@@ -62,4 +62,4 @@ class Node:
         return moved
 
     def digest(self, name: str = "notes") -> str:
-        return self.store.digest(name) if name in self.store.root.names else "-"
+        return self.store.live_view().digest(name) if name in self.store.root.names else "-"

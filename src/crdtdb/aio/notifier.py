@@ -77,7 +77,7 @@ class ChangeNotifier:
     def _listen(self) -> None:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            self._store.listeners.append(self._committed)
+            self._store.notifier.listeners.append(self._committed)
 
     def _committed(self, committed: Committed) -> None:
         if self._loop is not None and self._waiters:

@@ -48,10 +48,12 @@ def measured(engine: Engine, store: Store, now: float) -> Iterator[Metric]:
 
 def _of_the_store(store: Store) -> Iterator[Metric]:
     held = store.root
-    yield Metric("commits", "Batches written.", store.commits, counts=True)
-    yield Metric("commit_seconds", "Time that writing them took, fsyncs included.", store.commit_seconds, counts=True)
-    yield Metric("written_documents", "Documents written here.", store.written_documents, counts=True)
-    yield Metric("read_documents", "Documents read one by one.", store.read_documents, counts=True)
+    yield Metric("commits", "Batches written.", store.metrics.commits, counts=True)
+    yield Metric(
+        "commit_seconds", "Time that writing them took, fsyncs included.", store.metrics.commit_seconds, counts=True
+    )
+    yield Metric("written_documents", "Documents written here.", store.metrics.written_documents, counts=True)
+    yield Metric("read_documents", "Documents read one by one.", store.metrics.read_documents, counts=True)
     size = store.size
     if size is not None:
         yield Metric("store_bytes", "What the store takes on disk.", size)

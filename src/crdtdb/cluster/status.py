@@ -125,7 +125,7 @@ class ClusterStatus:
                     "leaves": one.leaves,
                     "seconds": one.seconds,
                 }
-                for one in self._store.large_documents()
+                for one in self._store.metrics.large_documents()
             ],
             "members": members,
             "collections": {
@@ -152,7 +152,7 @@ class ClusterStatus:
             left = (link.certified.expires - wall_milliseconds() / 1000) / 86_400 if link.certified is not None else 365
             if link.address is not None and left < EXPIRY_WARNING_DAYS:
                 found.append(f"the certificate of {link.peer} expires in {max(0, round(left))} days")
-        return found + [str(one) for one in self._store.large_documents()[:_LARGE_WARNED]]
+        return found + [str(one) for one in self._store.metrics.large_documents()[:_LARGE_WARNED]]
 
     def stability(self) -> dict[str, Any]:
         """Return how far the cut is, what waits, and who holds it back, the longest first."""

@@ -135,7 +135,7 @@ class ChangesFeed:
         return islice(self._backwards(), limit)
 
     def _backwards(self) -> Iterator[dict[str, Any]]:
-        for seq, doc_id, record in self._store.changes(self._name, self.at.number, reverse=True):
+        for seq, doc_id, record in self._store.live_view().changes(self._name, self.at.number, reverse=True):
             for tree in self._trees.trees([(doc_id, record)]):
                 self.at = self.at._replace(number=seq)
                 row = self._row(tree)

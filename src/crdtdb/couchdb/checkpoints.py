@@ -46,7 +46,7 @@ class Checkpoints:
         held = self._store.root
         if name not in held.collections:
             return
-        for doc_id, record in self._store.documents(name, LOCAL, LOCAL[:-1] + "0", local=True):
+        for doc_id, record in self._store.live_view().documents(name, LOCAL, LOCAL[:-1] + "0", local=True):
             age = self._wall() - max((milliseconds(leaf.stamp) for leaf in record.state.leaves.values()), default=0)
             if age > self._ttl or age < -STAMP_AHEAD_MILLISECONDS_MAX:
                 continue

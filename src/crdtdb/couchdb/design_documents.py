@@ -104,7 +104,7 @@ class Designs:
             return known[1]
         found = {}
         if version is not None:
-            for doc_id, record in self._store.documents(name, DESIGN, DESIGN[:-1] + "0"):
+            for doc_id, record in self._store.live_view().documents(name, DESIGN, DESIGN[:-1] + "0"):
                 body = shown(doc_id, record, self._store.opener(name, doc_id))
                 if body is not None and body.get("language", _LANGUAGE) == _LANGUAGE:
                     found[doc_id] = Design(doc_id, body)

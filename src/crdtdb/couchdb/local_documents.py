@@ -16,7 +16,7 @@ from crdtdb.store import Store, Transaction
 
 def get_local(store: Store, name: str, doc_id: str) -> dict[str, Any]:
     """Return a local document. Raises RefusedError."""
-    found = store.local(name, _checked(doc_id))
+    found = store.live_view().local(name, _checked(doc_id))
     if found is None or found.value is None:
         raise missing()
     return {"_id": doc_id, "_rev": f"0-{found.rev.generation}", **found.value}
@@ -27,7 +27,7 @@ def put_local(store: Store, name: str, doc_id: str, body: Any, rev: str | None =
     if not isinstance(body, dict):
         raise bad_request("Document must be a JSON object")
     if body.get("_deleted") is True:
-        found = store.local(name, _checked(doc_id))
+        found = store.live_view().local(name, _checked(doc_id))
         return delete_local(store, name, doc_id) if found is not None and found.value is not None else "0-0"
     value = {key: one for key, one in body.items() if not key.startswith("_")}
     document_text(value)  # refuses what can't be kept before anything is written
@@ -39,7 +39,7 @@ def put_local(store: Store, name: str, doc_id: str, body: Any, rev: str | None =
 
 def delete_local(store: Store, name: str, doc_id: str) -> str:
     """Delete a local document. Raises RefusedError if there is none."""
-    found = store.local(name, _checked(doc_id))
+    found = store.live_view().local(name, _checked(doc_id))
     if found is None or found.value is None:
         raise missing()
     _write(store, name, doc_id, found.rev.generation + 1, None)
@@ -54,7 +54,7 @@ def local_rows(store: Store, name: str, keys: list[Any] | None, descending: bool
         return
     for key in reversed(keys) if descending else keys:
         if isinstance(key, str) and key.startswith(LOCAL):
-            local = store.local(name, key)
+            local = store.live_view().local(name, key)
             if local is None or local.value is None:
                 yield {"key": key, "error": "not_found"}
             else:
@@ -67,8 +67,8 @@ def _row(doc_id: str, rev: str) -> dict[str, Any]:
 
 def local_ids(store: Store, name: str) -> Iterator[tuple[str, str]]:
     """Yield the id and revision of every local document that is served."""
-    for doc_id, _ in store.documents(name, LOCAL, LOCAL[:-1] + "0", local=True):
-        found = store.local(name, doc_id)
+    for doc_id, _ in store.live_view().documents(name, LOCAL, LOCAL[:-1] + "0", local=True):
+        found = store.live_view().local(name, doc_id)
         if found is not None and found.value is not None:
             yield doc_id, f"0-{found.rev.generation}"
 

@@ -155,7 +155,7 @@ class Tree:
         if leaf is not None:
             digests = [step.digest for step in leaf.leaf.path.all()]
             return [rev, *(Rev(rev.generation - 1 - n, digest) for n, digest in enumerate(digests))]
-        return self._store.line(self._name, self.doc_id, rev)
+        return self._store.live_view().line(self._name, self.doc_id, rev)
 
     @cached_property
     def _draft(self) -> Any:
@@ -171,18 +171,18 @@ class Tree:
             plain: dict[str, Any] = load(text)
             return plain
         if leaf.heads:  # a branch that lost, and fields have changed since
-            past = self._store.revision(self._name, self.doc_id, leaf.leaf.rev)
-            then = self._store.value_of(self._name, self.doc_id, past) if past is not None else None
+            past = self._store.live_view().revision(self._name, self.doc_id, leaf.leaf.rev)
+            then = self._store.live_view().value_of(self._name, self.doc_id, past) if past is not None else None
             if then is not None:
                 return then
         merged: dict[str, Any] = whole(text, self._draft)
         return merged
 
     def _past(self, rev: Rev) -> tuple[dict[str, Any], bool]:
-        past = self._store.revision(self._name, self.doc_id, rev)
+        past = self._store.live_view().revision(self._name, self.doc_id, rev)
         if past is None:
             raise missing()
-        value = self._store.value_of(self._name, self.doc_id, past)
+        value = self._store.live_view().value_of(self._name, self.doc_id, past)
         if value is None and not past.deleted:
             raise missing()
         return value or {}, past.deleted
@@ -191,7 +191,7 @@ class Tree:
         leaf = self.leaf(rev)
         if leaf is not None:
             return "deleted" if leaf.leaf.deleted else "available"
-        past = self._store.revision(self._name, self.doc_id, rev)
+        past = self._store.live_view().revision(self._name, self.doc_id, rev)
         if past is not None and past.deleted:
             return "deleted"
         return "available" if past is not None and past.known else "missing"
@@ -244,7 +244,7 @@ class Known:
         """Whether a revision is here."""
         if rev in self._revs or rev in self._ancestry:
             return True
-        return bool(self._revs) and self._store.revision(self._name, self._doc_id, rev) is not None
+        return bool(self._revs) and self._store.live_view().revision(self._name, self._doc_id, rev) is not None
 
 
 class Trees:
@@ -291,7 +291,7 @@ class Trees:
         if self.name not in self.store.root.collections:
             return
         page: list[tuple[str, Record]] = []
-        for doc_id, record in self.store.documents(self.name, first, stop, descending):
+        for doc_id, record in self.store.live_view().documents(self.name, first, stop, descending):
             page.append((doc_id, record))
             if len(page) == _PAGE:
                 yield from self._living(page)
@@ -320,7 +320,9 @@ class Trees:
 
     def published(self, doc_id: str, record: Record, shown: DocumentView) -> bool:
         """Whether a document may be shown as it is."""
-        return is_published(record.state, shown, partial(_has_value, partial(self.store.revision, self.name, doc_id)))
+        return is_published(
+            record.state, shown, partial(_has_value, partial(self.store.live_view().revision, self.name, doc_id))
+        )
 
     def publish(self, doc_ids: Iterable[str]) -> None:
         """Publish documents, in one commit. Raises UnavailableError if the node takes no writes yet."""

@@ -249,7 +249,7 @@ class Collection(Querying):
         record = self._store.read(self.name, doc_id)
         if record is None:
             raise NotFoundError(f"there is no document {doc_id!r} in {self.name!r}")
-        past = list(self._store.past(self.name, doc_id))
+        past = list(self._store.live_view().past(self.name, doc_id))
         return explain(self.name, doc_id, record.state, past, self._reader.opener(doc_id, record.state))
 
     def take(self, documents: Iterable[Mapping[str, Any]]) -> list[CrdtdbError | None]:
@@ -391,7 +391,7 @@ class Collection(Querying):
 
     def digest(self) -> str:
         """Return a digest of everything that the collection holds: equal on two nodes if their documents are."""
-        return self._store.digest(self.name) if self.name in self._store.root.names else "0" * 32
+        return self._store.live_view().digest(self.name) if self.name in self._store.root.names else "0" * 32
 
     def watch(self, ids: str = "*", kinds: Iterable[str] = KINDS, since: str | None = None) -> Watch:
         """Follow what changes in this collection: iterate over the `Notice`s, which wait for what is to come.
@@ -418,8 +418,8 @@ class Collection(Querying):
 
     def _fold(self) -> None:
         """Fold what has grown. A node does it between its other duties; a library has nobody else."""
-        while self._store.grown:
-            self._store.fold()
+        while self._store.sweeper.grown:
+            self._store.sweeper.fold()
 
     def _prepared(self, body: Mapping[str, Any]) -> tuple[str, Callable[[State, Write], State]] | CrdtdbError:
         try:

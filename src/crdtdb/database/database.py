@@ -106,7 +106,7 @@ class Database:
 
     def sweep(self) -> None:
         """Remove from the store all that dropped collections left behind."""
-        while self.store.sweep():
+        while self.store.sweeper.sweep():
             pass
 
     def settle(self) -> int:

@@ -46,7 +46,7 @@ def _pull_briefest(receiver: Store, sender: Store) -> int:
 
 
 def _pull(receiver: Store, sender: Store, *, brief: bool = False, whole: bool = False) -> int:
-    outgoing = sender.outgoing(receiver.root.clock, whole, brief=brief)
+    outgoing = sender.replication.outgoing(receiver.root.clock, whole, brief=brief)
     try:
         return bring(receiver, sender, outgoing, advance=True) if not outgoing.nothing else 0
     finally:
@@ -66,7 +66,7 @@ def bring(receiver: Store, sender: Store, outgoing: Outgoing, *, advance: bool) 
 def _receive(receiver: Store, sender: Store, parcel: DeltaBatch, advance: bool, lineages: Lineages) -> int:
     while True:
         try:
-            return receiver.receive(parcel, advance, lineages=lineages).documents
+            return receiver.replication.receive(parcel, advance, lineages=lineages).documents
         except ContentMissingError as error:
             _copy_contents(sender.attachments, receiver.attachments, error.missing)
 

@@ -96,7 +96,7 @@ class DocumentReader:
         """Yield the live documents of a range of ids, without the schema."""
         if self._name not in self._store.root.names:
             return
-        for doc_id, record in self._store.documents(self._name, *ids.bounds(), ids.descending):
+        for doc_id, record in self._store.live_view().documents(self._name, *ids.bounds(), ids.descending):
             if doc_id != SCHEMA_ID:
                 document = self.live(doc_id, record)
                 if document is not None:
@@ -157,8 +157,8 @@ class DocumentReader:
         hidden = self._alternative(doc_id, state, shown, rev)
         if hidden is not None:
             return hidden
-        past = self._store.revision(self._name, doc_id, rev)
-        value = self._store.value_of(self._name, doc_id, past) if past is not None else None
+        past = self._store.live_view().revision(self._name, doc_id, rev)
+        value = self._store.live_view().value_of(self._name, doc_id, past) if past is not None else None
         if past is not None and (value is not None or past.deleted):
             return Document(doc_id, str(rev), merged_text(value or {}), (), past.deleted, state)
         if own is not None and own.rev != rev:
@@ -195,7 +195,7 @@ class DocumentReader:
         for leaf in (*shown.siblings, *shown.leaves):
             visible.setdefault(leaf.rev, leaf)
         own = {leaf.leaf.rev: leaf for leaf in shown.leaves}
-        replaced = {past.rev for past in self._store.past(self._name, doc_id)}
+        replaced = {past.rev for past in self._store.live_view().past(self._name, doc_id)}
         for rev in sorted(visible.keys() | own.keys() | replaced, reverse=True):
             before = self._replaced(doc_id, rev) if rev in replaced else None
             if rev in visible:
@@ -206,8 +206,10 @@ class DocumentReader:
                 yield _described(rev, own[rev], leaf=False, body=None)
 
     def _replaced(self, doc_id: str, rev: Rev) -> Revision | None:
-        past = self._store.revision(self._name, doc_id, rev)
-        return _as_it_was(past, self._store.value_of(self._name, doc_id, past)) if past is not None else None
+        past = self._store.live_view().revision(self._name, doc_id, rev)
+        return (
+            _as_it_was(past, self._store.live_view().value_of(self._name, doc_id, past)) if past is not None else None
+        )
 
     def common_ancestor(self, doc_id: str, siblings: Iterable[VisibleLeaf]) -> dict[str, Any] | None:
         """Return the body of the newest revision from which all siblings descend, None if it isn't kept."""
@@ -217,8 +219,8 @@ class DocumentReader:
             steps = {Rev(rev.generation - 1 - n, step.digest) for n, step in enumerate(sibling.leaf.path.all())}
             paths.append({rev, *steps})
         common = set.intersection(*paths)
-        past = self._store.revision(self._name, doc_id, max(common)) if common else None
-        return self._store.body_of(self._name, doc_id, past) if past is not None else None
+        past = self._store.live_view().revision(self._name, doc_id, max(common)) if common else None
+        return self._store.live_view().body_of(self._name, doc_id, past) if past is not None else None
 
     # Siblings
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from crdtdb.causality import Dot, DotSet
 from crdtdb.documents import merge
 from crdtdb.store.commit.transaction import Transaction
-from crdtdb.store.replication.reconciliation import Comparing, Place, Summing, compare, differing, let_go
+from crdtdb.store.replication.reconciliation import Comparing, Place, Summing, compare, differing, discard
 from crdtdb.store.store import Store
 from crdtdb.wire.delta_batch import DeltaBatch
 
@@ -29,7 +29,7 @@ def mend(one: Store, other: Store) -> tuple[str, ...]:
 
     Returns the documents that changed, as `collection/id`. Afterwards they are to exchange what they have again.
     """
-    mine, theirs = one.comparing(DotSet()), other.comparing(DotSet())
+    mine, theirs = one.replication.comparing(DotSet()), other.replication.comparing(DotSet())
     try:
         here, there = _differing(mine, theirs)
         hashes = {dot: place.hash for dot, place in there.items()}
@@ -67,7 +67,7 @@ def _keep_both(store: Store, other: Comparing, twice: Documents) -> tuple[str, .
     def work(transaction: Transaction) -> list[tuple[str, str]]:
         clock = transaction.root.clock
         for (name, doc_id), some in twice.items():
-            let_go(transaction, name, doc_id, some, clock - DotSet.of(some), clock)
+            discard(transaction, name, doc_id, some, clock - DotSet.of(some), clock)
         for parcel in parcels:
             for shipped in parcel.documents:
                 record = transaction.load(shipped.name, shipped.doc_id)
@@ -92,5 +92,5 @@ def _parcels(other: Comparing, dots: Iterable[Dot]) -> Iterator[DeltaBatch]:
 def _bring_back(store: Store, other: Comparing, lost: list[Dot]) -> tuple[str, ...]:
     changed: list[str] = []
     for parcel in _parcels(other, lost) if lost else ():
-        changed += ["/".join(where) for where in store.take_back(parcel, lost, repair=True).mended]
+        changed += ["/".join(where) for where in store.replication.restore_lost(parcel, lost, repair=True).mended]
     return tuple(changed)

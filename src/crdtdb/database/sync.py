@@ -51,7 +51,7 @@ def synchronize(one: Store, other: Store) -> Exchanged:
                 raise
             continue
         for store in (one, other):
-            while store.sweep():
+            while store.sweeper.sweep():
                 pass
         if shows_the_same(one.root, other.root):
             return Exchanged(pulled, pushed, renamed, new_actors, mended)
@@ -78,12 +78,12 @@ def settle_histories(one: Store, other: Store) -> tuple[int, int]:
     """
     renamed = new_actors = 0
     for _ in range(_ROUNDS_MAX):
-        here, there = one.forks(other.root.clock, other.root.lineages)
+        here, there = one.replication.forks(other.root.clock, other.root.lineages)
         forked = {fork.actor for fork in (*here, *there)}
         new_actors += _take_new_actor(one, other, forked) + _take_new_actor(other, one, forked)
         for store, forks in ((one, here), (other, there)):
             for fork in forks:
-                store.rename(fork)
+                store.replication.rename(fork)
         renamed += len(here) + len(there)
         if not forked:
             return renamed, new_actors
@@ -93,7 +93,7 @@ def settle_histories(one: Store, other: Store) -> tuple[int, int]:
 def _take_new_actor(store: Store, peer: Store, forked: set[bytes]) -> bool:
     gone_back = peer.root.clock.highest(store.actor) > store.root.clock.highest(store.actor)
     if gone_back or store.actor in forked:
-        store.renew_actor("another store knows other writes of the old one")
+        store.replication.renew_actor("another store knows other writes of the old one")
         return True
     return False
 
@@ -101,27 +101,27 @@ def _take_new_actor(store: Store, peer: Store, forked: set[bytes]) -> bool:
 def _bring(receiver: Store, sender: Store) -> int:
     """Bring everything that one store lacks over from another; return how many documents came."""
     clock = receiver.root.clock
-    if clock and (receiver.identity.entering or sender.collected_since(clock)):
+    if clock and (receiver.identity.entering or sender.replication.collected_since(clock)):
         return _enter(receiver, sender)
     return pull(receiver, sender)
 
 
 def _enter(receiver: Store, sender: Store) -> int:
     """Take over what another store has, and give up what it has seen replaced or collected. Rule 12."""
-    theirs = sender.comparing(receiver.durable_clock())
+    theirs = sender.replication.comparing(receiver.replication.durable_clock())
     mine: Comparing | None = None
     try:
         moved = bring(receiver, sender, theirs.outgoing, advance=False)
-        mine = receiver.comparing(DotSet())
+        mine = receiver.replication.comparing(DotSet())
         claiming = summed(theirs)
         if not claiming.rot:
             buckets = differing(summed(mine).sums, claiming.sums)
             root = {dot: place.hash for dot, place in theirs.dots_in(buckets).items()}
             difference = compare(mine.dots_in(buckets), root, mine.moment.root.clock, theirs.moment.root.clock)
-            receiver.let_go(difference.here.items(), theirs.moment.root.clock)
-        receiver.advance(theirs.moment.root.clock)
+            receiver.replication.discard(difference.here.items(), theirs.moment.root.clock)
+        receiver.replication.advance(theirs.moment.root.clock)
         if receiver.identity.entering:
-            receiver.entered()
+            receiver.replication.end_entry()
         return moved
     finally:
         theirs.close()

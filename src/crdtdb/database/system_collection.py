@@ -58,7 +58,7 @@ class SystemCollection:
         """Yield each document that isn't deleted, with those of its siblings that are as their owner writes them."""
         malformed: set[str] = set()
         if self.name in self._store.root.names:
-            for doc_id, record in self._store.documents(self.name):
+            for doc_id, record in self._store.live_view().documents(self.name):
                 shown = view(record.state)
                 sound = tuple(one for one in shown.siblings if self._is_sound(doc_id, one))
                 if sound:

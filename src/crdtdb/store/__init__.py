@@ -11,6 +11,7 @@ from crdtdb.store.layout.contents import PIECE_BYTES, ContentMissingError, Uploa
 from crdtdb.store.layout.history import MissingAncestorError
 from crdtdb.store.layout.records import Past, Record
 from crdtdb.store.layout.view_rows import Emission, ViewRow, ViewState, read_view, scan_view
+from crdtdb.store.notifier import Committed
 from crdtdb.store.replication.exchange import Inspect, Outgoing, Page, Received, trust
 from crdtdb.store.replication.reconciliation import (
     Bucket,
@@ -25,7 +26,7 @@ from crdtdb.store.replication.reconciliation import (
 )
 from crdtdb.store.root import CollectionStats, StoreRoot
 from crdtdb.store.snapshot import StoreSnapshot
-from crdtdb.store.store import Committed, Durability, Store
+from crdtdb.store.store import Durability, Store
 
 __all__ = [
     "PIECE_BYTES",

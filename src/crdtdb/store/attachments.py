@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
-from crdtdb.backends import Backend
 from crdtdb.documents.attachments import Content
 from crdtdb.errors import NotFoundError
+from crdtdb.store.commit.core import StoreCore
 from crdtdb.store.commit.transaction import Transaction
 from crdtdb.store.layout.batch import Rows
 from crdtdb.store.layout.contents import PIECE_BYTES, Kept, Upload, find, pieces, remaining
-
-Submit = Callable[[Callable[[Transaction], Any]], Any]
 
 
 class Attachments:
     """Contents by their digests. Safe to use from any number of threads."""
 
-    def __init__(self, backend: Backend, submit: Submit, draw: Callable[[int], bytes]) -> None:
-        """`submit` runs work in a transaction. What an earlier process left unfinished is removed by `sweep`."""
-        self._backend, self._submit, self._draw = backend, submit, draw
+    def __init__(self, core: StoreCore, draw: Callable[[int], bytes]) -> None:
+        """`draw` returns that many random bytes. What an earlier process left unfinished is removed by `sweep`."""
+        self._backend, self._submit, self._draw = core.backend, core.submit, draw
 
     def upload(self) -> Upload:
         """Return a content on its way in: add to it, then adopt or discard it."""

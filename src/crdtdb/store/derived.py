@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Set
 
-from crdtdb.backends import Backend
+from crdtdb.store.commit.core import StoreCore
 from crdtdb.store.commit.transaction import Emitted, Transaction
-from crdtdb.store.gc.collector import Submit
 from crdtdb.store.layout.index_rows import Index, Indexes, drop_slice, pending_drops, read_indexes
 from crdtdb.store.layout.view_rows import ViewState, read_view
-from crdtdb.store.root import StoreRoot
 
 
 class Derived:
     """Indexes, which follow documents in their commits, and views, which follow when they are asked."""
 
-    def __init__(self, rows: Backend, submit: Submit, root: Callable[[], StoreRoot]) -> None:
-        """`held` returns what was committed last."""
-        self._rows, self._submit, self._root = rows, submit, root
-        self.all: Indexes = read_indexes(rows)
+    def __init__(self, core: StoreCore) -> None:
+        self._core, self._rows, self._submit = core, core.backend, core.submit
+        self.all: Indexes = read_indexes(core.backend)
         """The indexes by the numbers of their collections, as the last commit left them."""
-        self._drops = pending_drops(rows)
+        self._drops = pending_drops(core.backend)
         self._designs: dict[int, int] = {}
 
     def committed(self, transaction: Transaction) -> None:
@@ -32,12 +29,12 @@ class Derived:
 
     def indexes(self, name: str) -> tuple[Index, ...]:
         """Return the indexes of a collection, those that are still being built too."""
-        collection = self._root().collections.get(name)
+        collection = self._core.root.collections.get(name)
         return self.all.get(collection.number, ()) if collection is not None else ()
 
     def designs(self, name: str) -> tuple[int, int] | None:
         """Return what is another value whenever a design document of a collection changes; None if there is no collection."""
-        collection = self._root().collections.get(name)
+        collection = self._core.root.collections.get(name)
         return (collection.number, self._designs.get(collection.number, 0)) if collection is not None else None
 
     # Work that waits
@@ -66,7 +63,7 @@ class Derived:
     def _unbuilt(self, name: str | None = None) -> tuple[str, Index] | None:
         if not any(self.all.values()):
             return None
-        collections = self._root().collections
+        collections = self._core.root.collections
         for one in collections if name is None else (name,):
             for index in self.indexes(one):
                 if index.cursor is not None:
@@ -77,7 +74,7 @@ class Derived:
 
     def view(self, name: str, signature: bytes) -> ViewState | None:
         """Return how far a view has come, None if nobody has asked it yet."""
-        collection = self._root().collections.get(name)
+        collection = self._core.root.collections.get(name)
         return read_view(self._rows.get, collection.number, signature) if collection is not None else None
 
     def put_emissions(

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from crdtdb.backends import Backend
-from crdtdb.causality import ACTOR_BYTES, TAG_BYTES, Actor
+from crdtdb.causality import ACTOR_BYTES, TAG_BYTES, Actor, DotSet, Session
+from crdtdb.clock import WallClock
 from crdtdb.store.layout import keys
 from crdtdb.store.layout.rows import decode_row, encode_row
 
@@ -32,25 +33,25 @@ class Identity(NamedTuple):
     why: str | None = None
     entering: bool = False
 
-    def begun_anew(self, backend: Backend, draw: Callable[[int], bytes], why: str) -> Identity:
-        """Return the identity of a store that nobody knows yet, which is kept before it is returned."""
-        anew = Identity(draw(ACTOR_BYTES), draw(ACTOR_BYTES), self.place, why, entering=True)
-        backend.write({keys.IDENTITY: encode_row(list(anew[:3])), keys.ENTERING: b""}, durable=True)
-        return anew
+    def reset(self, backend: Backend, draw: Callable[[int], bytes], why: str) -> Identity:
+        """Return the identity of a new store that has yet to reconcile, written before it is returned."""
+        identity = Identity(draw(ACTOR_BYTES), draw(ACTOR_BYTES), self.place, why, entering=True)
+        backend.write({keys.IDENTITY: encode_row(list(identity[:3])), keys.ENTERING: b""}, durable=True)
+        return identity
 
     def entered(self, backend: Backend) -> Identity:
-        """Return the identity of a store that has been compared."""
+        """Return the identity of a store that has reconciled with a peer."""
         backend.write({keys.ENTERING: None}, durable=True)
         return self._replace(entering=False)
 
     def renewed(self, backend: Backend, draw: Callable[[int], bytes], why: str) -> Identity:
-        """Return the identity with a new actor, which is kept before it is returned."""
+        """Return the identity with a new actor, written before it is returned."""
         renewed = self._replace(actor=draw(ACTOR_BYTES), why=why)
         backend.write({keys.IDENTITY: encode_row(list(renewed[:3]))}, durable=True)
         return renewed
 
     def stopped(self, backend: Backend) -> None:
-        """Take note of a clean stop."""
+        """Record a clean stop."""
         backend.write({keys.RUNNING: None}, durable=True)
 
 
@@ -77,3 +78,39 @@ def load_identity(backend: Backend, draw: Callable[[int], bytes]) -> Identity:
     identity = identity._replace(entering=backend.get(keys.ENTERING) is not None)
     backend.write({keys.IDENTITY: encode_row(list(identity[:3])), keys.RUNNING: b""}, durable=True)
     return identity
+
+
+class ActorSession:
+    """The actor that a store writes as, and its session: since the store was opened, or took the actor."""
+
+    def __init__(self, backend: Backend, draw: Callable[[int], bytes], wall: WallClock) -> None:
+        self._backend, self._draw, self._wall = backend, draw, wall
+        self.identity = load_identity(backend, draw)
+        self.tag = draw_tag(draw, wall())
+        """Distinguishes this session from the actor's other ones."""
+        self.begun = False
+        """Whether a write of this session was committed."""
+
+    def next(self, clock: DotSet) -> Session:
+        """Return the session as it begins after the writes that a clock covers."""
+        return Session(clock.highest(self.identity.actor) + 1, self.tag)
+
+    def reset(self, why: str) -> None:
+        """Take a new store id and a new actor."""
+        self._take(self.identity.reset(self._backend, self._draw, why))
+
+    def renew(self, why: str) -> None:
+        """Take a new actor."""
+        self._take(self.identity.renewed(self._backend, self._draw, why))
+
+    def end_entry(self) -> None:
+        """Record that the store has reconciled with a peer."""
+        self.identity = self.identity.entered(self._backend)
+
+    def stop(self) -> None:
+        """Record a clean stop."""
+        self.identity.stopped(self._backend)
+
+    def _take(self, identity: Identity) -> None:
+        self.identity = identity
+        self.tag, self.begun = draw_tag(self._draw, self._wall()), False

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 from crdtdb.backends import Reader
 from crdtdb.causality import DotSet
+from crdtdb.crdts import Place
+from crdtdb.documents import Rev
+from crdtdb.documents.local import Local, locals_in, read_local, served
+from crdtdb.errors import NotFoundError
+from crdtdb.limits import REVS_LIMIT
+from crdtdb.store.digests import digest_of
 from crdtdb.store.layout import keys
+from crdtdb.store.layout.journals import JournalRows, value_then
 from crdtdb.store.layout.places import RecentPlaces
-from crdtdb.store.layout.records import Record, StoreTables, read_record
-from crdtdb.store.root import StoreRoot
+from crdtdb.store.layout.records import Past, Record, StoreTables, decode_past, read_chain, read_record
+from crdtdb.store.root import CollectionStats, StoreRoot
 
 
 class StoreSnapshot(NamedTuple):
-    """Rows, and what was held when they were so."""
+    """Rows, and the root under which they are read."""
 
     rows: Reader
     root: StoreRoot
@@ -28,6 +36,78 @@ class StoreSnapshot(NamedTuple):
         key = keys.document(collection.number, doc_id.encode())
         value = self.rows.get(key)
         return decoded(self.rows, self.root, self.tables, name, key, value) if value is not None else None
+
+    def collection(self, name: str) -> CollectionStats:
+        """Return a collection's counts. Raises NotFoundError."""
+        stats = self.root.collections.get(name)
+        if stats is None:
+            raise NotFoundError(f"there is no collection {name!r}")
+        return stats
+
+    def documents(
+        self, name: str, start: str = "", stop: str | None = None, reverse: bool = False, local: bool = False
+    ) -> Iterator[tuple[str, Record]]:
+        """Yield the documents with `start <= id < stop`, in the order of their ids' UTF-8; with `local` local records too."""
+        number = self.collection(name).number
+        first = keys.document(number, start.encode())
+        last = keys.after(keys.document(number, b"")) if stop is None else keys.document(number, stop.encode())
+        for key, value in self.rows.scan(first, last, reverse=reverse):
+            if key.startswith(b"_local/", 5) and not local:
+                continue
+            record = decoded(self.rows, self.root, self.tables, name, key, value)
+            if record is not None:
+                yield key[5:].decode(), record
+
+    def digest(self, name: str) -> str:
+        """Return a digest of all that a collection holds: equal on two nodes if their documents are."""
+        return digest_of((doc_id, record.state) for doc_id, record in self.documents(name, local=True))
+
+    # Replaced revisions
+
+    def past(self, name: str, doc_id: str) -> Iterator[Past]:
+        """Yield the replaced revisions of a document, highest generation first."""
+        history = keys.history(self.collection(name).number, doc_id.encode())
+        for key, value in self.rows.scan(*keys.rest(history), reverse=True):
+            yield decode_past(key, value, history, self.tables)
+
+    def revision(self, name: str, doc_id: str, rev: Rev) -> Past | None:
+        """Return one replaced revision, None if it isn't known."""
+        history = keys.history(self.collection(name).number, doc_id.encode())
+        key = keys.revision(history, *rev)
+        value = self.rows.get(key)
+        return decode_past(key, value, history, self.tables) if value is not None else None
+
+    def value_of(self, name: str, doc_id: str, past: Past) -> dict[str, Any] | None:
+        """Return what a replaced revision was read as, None if that isn't known: all of it, or nothing."""
+        if not past.known:
+            return None
+        value, folded = self._value_then(name, doc_id, past)
+        return None if folded else value
+
+    def body_of(self, name: str, doc_id: str, past: Past) -> dict[str, Any] | None:
+        """Return what is known of a replaced revision's value, None if nothing is. Fields may be missing in it."""
+        return self._value_then(name, doc_id, past)[0] if past.text is not None else None
+
+    def _value_then(self, name: str, doc_id: str, past: Past) -> tuple[dict[str, Any], frozenset[Place]]:
+        number, raw = self.collection(name).number, doc_id.encode()
+        return value_then(past, lambda address: JournalRows.of(self.rows, self.tables, number, raw, address))
+
+    def line(self, name: str, doc_id: str, rev: Rev) -> list[Rev]:
+        """Return a replaced revision and its ancestors, newest first."""
+        history = keys.history(self.collection(name).number, doc_id.encode())
+        steps = islice(read_chain(self.rows.get, self.tables, history, rev), REVS_LIMIT)
+        return [rev, *(Rev(rev.generation - 1 - n, step.digest) for n, step in enumerate(steps))]
+
+    def local(self, name: str, doc_id: str) -> Local | None:
+        """Return the newest local record whose clock covers nothing that isn't here; None if there is none."""
+        record = self.read(name, doc_id)
+        if record is None:
+            return None
+        past = (read_local(past.rev, past.text) for past in self.past(name, doc_id) if past.text is not None)
+        older = (local for local in past if local is not None)
+        return served(chain(locals_in(record.state), older), self.root.clock)
+
+    # The changes feed
 
     def changes(self, name: str, since: int = 0, reverse: bool = False) -> Iterator[tuple[int, str, Record]]:
         """Yield the changes with a seq above `since`: each document once, at its last change."""

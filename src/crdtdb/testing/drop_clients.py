@@ -90,7 +90,7 @@ class DropClients:
 def check_whole(store: Store) -> None:
     """Raise AssertionError for a document that is there without its body."""
     for name in store.root.names:
-        for doc_id, record in store.documents(name):
+        for doc_id, record in store.live_view().documents(name):
             shown = view(record.state)
             assert shown.complete, f"{name}/{doc_id} has no body: {record.state}"
             if name == COLLECTION:

@@ -25,7 +25,7 @@ def check_store(store: Store) -> None:
 
     Sweeps must be done. Call it while nobody writes.
     """
-    backend, tables, held = store._backend, store._tables, store.root
+    backend, tables, held = store._backend, store._core.tables, store.root
     log = {key: value for key, value in backend.scan(*keys.rest(b"l")) if value}
     expected_log: dict[bytes, bytes] = {}
     for name, collection in held.collections.items():
@@ -105,7 +105,7 @@ def _check_indexes(store: Store) -> None:
             if index.cursor is not None:
                 aside.add(index.number)
                 continue
-            for doc_id, record in store.documents(name):
+            for doc_id, record in store.live_view().documents(name):
                 document = shown(doc_id, record, store.opener(name, doc_id)) if is_indexed(doc_id) else None
                 key = index.definition.key(document) if document is not None else None
                 if key is not None:

@@ -178,7 +178,7 @@ def check_names(databases: Iterable[Database], may_differ: Callable[[str, str, s
     for database in databases:
         for name in database.collections(system=True):
             collection = database.collection(name)
-            for doc_id, _ in database.store.documents(name):
+            for doc_id, _ in database.store.live_view().documents(name):
                 for one in collection.history(doc_id) if is_counted(doc_id) else ():
                     if one.body is None:
                         continue

@@ -39,7 +39,7 @@ class AntiEntropy:
 
     def digest(self, minor: int) -> bytes:
         """Return the digest of this node's clock; for a peer that knows of lineages, that of its history."""
-        clock, lineages = self._store.durable_clock(), self._store.root.lineages
+        clock, lineages = self._store.replication.durable_clock(), self._store.root.lineages
         if self._digested is None or self._digested[:2] != (clock, lineages):
             self._digested = (clock, lineages, clock_digest(clock), history_digest(clock, lineages))
             self._heartbeats.clock_digest, self._heartbeats.history_digest = self._digested[2:]

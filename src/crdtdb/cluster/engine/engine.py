@@ -92,7 +92,7 @@ class Engine:
         self.membership = Membership(me, saved.members, config, rng, now)
         self.readiness = readiness_at_start(identity, self.store, saved, now + config.confirm_timeout)
         if self.store.identity.entering and not self.readiness.joining:
-            self.store.entered()  # there is nobody to be compared with
+            self.store.replication.end_entry()  # there is nobody to be compared with
         self.upkeep = Upkeep(self.store, self.membership, config, self.outbox, host.read_clock, now)
         self.links = Links(Dialer(config, rng), config, self.outbox, self._link_ended, identity.minor)
         self.boundary = Boundary(self.links, self.outbox)
@@ -129,7 +129,7 @@ class Engine:
         self.exchanges.audited = self.audits.found
         self.members = MemberDuties(self.store, self.membership, self.upkeep, self.links, self.outbox, saved)
         self.members.save(self.readiness.joining)
-        self.store.listeners.append(self.rumors.committed)
+        self.store.notifier.listeners.append(self.rumors.committed)
         self._handlers = self._handler_table()
 
     def _handler_table(self) -> dict[type[Any], Handler]:
@@ -233,7 +233,7 @@ class Engine:
     def work(self) -> bool:
         """Merge a slice, send each peer a page, sweep a little: a piece of what takes longer. Return whether there is more."""
         pages = self.exchanges.pump(self._for_link, self._now)
-        swept = self.boundary.duty("sweeping", self.store.sweep, self._now)
+        swept = self.boundary.duty("sweeping", self.store.sweeper.sweep, self._now)
         collected = self.boundary.duty("collecting garbage", self.upkeep.work, self._now)
         return (collected and not self.readiness.joining) or swept or pages
 
@@ -263,7 +263,7 @@ class Engine:
         self.boundary.duty("spreading rumors", self._push_rumors, now)
         self.links.close_all(Ping(0, (self.membership.leave(),)), now)
         self.exchanges.stop()
-        self.store.listeners.remove(self.rumors.committed)
+        self.store.notifier.listeners.remove(self.rumors.committed)
 
     def take(self) -> list[Action]:
         """Return the actions to perform, in order."""
@@ -314,7 +314,7 @@ class Engine:
     def _acknowledged_all(self, link: Link) -> None:
         """Take note that a peer has the same clock and history as this node."""
         link.agreed = True
-        self._acknowledged(link, self.store.durable_clock())
+        self._acknowledged(link, self.store.replication.durable_clock())
 
     def _sync_request(self, link: Link, message: SyncRequest, now: float) -> None:
         self._acknowledged(link, message.clock)

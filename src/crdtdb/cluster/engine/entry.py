@@ -52,7 +52,7 @@ class Entry:
     def reset_identity(self, why: str, now: float) -> None:
         """Take a new store id and actor, keeping the data: the node is compared with the others before it rejoins."""
         self._outbox.log("WARNING", f"this node enters as a new store, and is compared with the others first: {why}")
-        self._store.reset_identity(why)
+        self._store.replication.reset_identity(why)
         self.drew_store = self.drew_actor = True
         me = self._membership.me
         self._membership.me = me._replace(
@@ -65,7 +65,7 @@ class Entry:
 
     def renew_actor(self, why: str) -> None:
         """Write as a new actor from now on, with the same store id."""
-        self._store.renew_actor()
+        self._store.replication.renew_actor()
         self.drew_actor = True
         me = self._membership.me
         self._membership.me = me._replace(actor=self._store.actor, incarnation=me.incarnation + 1)
@@ -129,4 +129,4 @@ class Entry:
 
     def _count_as_member(self) -> None:
         if self._store.identity.entering:
-            self._store.entered()
+            self._store.replication.end_entry()

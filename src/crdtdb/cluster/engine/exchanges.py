@@ -107,7 +107,7 @@ class Exchanges:
         busy = link.number in self._asking or len(self._asking) >= self._config.exchanges_at_once
         if busy or now < self._alarmed.get(peer, now):
             return
-        clock = self._store.durable_clock()
+        clock = self._store.replication.durable_clock()
         if form is Form.BRIEF and link.minor < BRIEF_SINCE:
             form = Form.PLAIN
         asking = Asking(next(self._numbers), peer, now, form=form)
@@ -225,7 +225,7 @@ class Exchanges:
             self._outbox.log(
                 "WARNING", f"{stale} documents here were out of date, and are now as {asking.peer} has them"
             )
-        self._store.advance(comparison.clock)
+        self._store.replication.advance(comparison.clock)
         self.peer_clocks[asking.peer] = comparison.clock
         self._finish(asking.peer)
 
@@ -279,11 +279,11 @@ class Exchanges:
         """Answer a clock."""
         self._stop_answering(link.number)
         self.peer_clocks[link.peer or "?"] = message.clock
-        if message.clock and self._store.collected_since(message.clock):
+        if message.clock and self._store.replication.collected_since(message.clock):
             self._outbox.send(link.number, Retry(message.exchange, COMPARE))
             return
         closed = link.minor >= CLOSED_SINCE and not message.clock  # who has nothing doesn't know what was collected
-        outgoing = self._store.outgoing(message.clock, message.whole, closed, message.brief)
+        outgoing = self._store.replication.outgoing(message.clock, message.whole, closed, message.brief)
         if outgoing.nothing:
             outgoing.close()
             self._outbox.send(link.number, UpToDate(message.exchange))
@@ -297,7 +297,7 @@ class Exchanges:
         if message.audit and not self._store.root.clock >= message.clock:
             self._behind[link.number] = (link, message, now)
             return
-        comparing = self._store.comparing(message.clock, closed=link.minor >= CLOSED_SINCE)
+        comparing = self._store.replication.comparing(message.clock, closed=link.minor >= CLOSED_SINCE)
         self._compared[link.number] = ReconciliationResponder(message.exchange, comparing, audit=message.audit)
         flow = PageFlow(message.exchange, self._config.pages_ahead, now)
         self._answer_later(link, flow, comparing.outgoing)

@@ -29,7 +29,7 @@ class Intake:
 
         Raises ProtocolError and EncodingError for what no sound peer sends, and what `Store.receive` raises.
         """
-        received = self._store.receive(batch, advance, self._inspection(link, batch), lineages)
+        received = self._store.replication.receive(batch, advance, self._inspection(link, batch), lineages)
         self.news = self.news or bool(received.news)
         return received
 

@@ -66,7 +66,7 @@ class Histories:
         if mine.digest(clock) == digest:
             return Agreement(True, mine)
         heard = self._heard.get(link.number)
-        if heard is not None and heard.digest(clock) == digest and not any(self._store.forks(clock, heard)):
+        if heard is not None and heard.digest(clock) == digest and not any(self._store.replication.forks(clock, heard)):
             return Agreement(True, heard)
         self.ask(link, now)
         return Agreement(False, None)
@@ -94,13 +94,13 @@ class Histories:
         """
         clock, theirs = message.clock, message.lineages
         self._check(theirs)
-        here, there = self._store.forks(clock, theirs)
+        here, there = self._store.replication.forks(clock, theirs)
         own = self._store.actor
         mine = self._store.root.clock.highest(own)
         forked = clock.highest(own) > mine or any(fork.actor == own for fork in (*here, *there))
         if forked:
             self._check_possible()
-            self._store.renew_actor()  # first, or what is written meanwhile would use the renamed counters again
+            self._store.replication.renew_actor()  # first, or what is written meanwhile would use the renamed counters again
         for fork in here:
             self._rename(fork, link)
         if forked:
@@ -113,7 +113,7 @@ class Histories:
         if not there:
             link.agreed = True
             self._heard[link.number] = theirs
-            self._store.learn(clock, theirs)
+            self._store.replication.learn_lineages(clock, theirs)
         if message.wants or there:
             self._tell(link, wants=False)
         return not there
@@ -133,7 +133,7 @@ class Histories:
         self._told_at.pop(link.number, None)
 
     def _rename(self, fork: Fork, link: Link) -> None:
-        self._store.rename(fork)
+        self._store.replication.rename(fork)
         self.renamed_sessions += 1
         self._outbox.log(
             "WARNING",

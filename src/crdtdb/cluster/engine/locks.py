@@ -200,7 +200,7 @@ class Locks:
     def reset_identity(self, now: float) -> None:
         """Be the voter of another store: nothing that the one before has promised is to be relied upon."""
         self._header = None
-        self._store.keep_promises({None: None, **dict.fromkeys(self._voter.votes)})
+        self._store.meta.put_promises({None: None, **dict.fromkeys(self._voter.votes)})
         self._voter = Voter(Kept(), self._keep, now)
 
     def stop(self, now: float) -> None:
@@ -341,13 +341,13 @@ class Locks:
     # At rest
 
     def _kept(self) -> Kept:
-        rows = self._store.promises()
+        rows = self._store.meta.promises()
         encoded = rows.pop(None, None)
         if encoded is None:
             return Kept()
         store_id, highest, rosters = decode_own(encoded)
         if store_id != self._store.identity.store_id:
-            self._store.keep_promises({None: None, **dict.fromkeys(rows)})
+            self._store.meta.put_promises({None: None, **dict.fromkeys(rows)})
             return Kept()
         votes = {}
         for name, row in rows.items():
@@ -366,7 +366,7 @@ class Locks:
         if name is not None:
             vote = kept.votes.get(name)
             rows[name] = encode([list(vote.ticket), vote.token, round(vote.ttl * 1000)]) if vote is not None else None
-        self._store.keep_promises(rows)
+        self._store.meta.put_promises(rows)
 
     # For people
 

@@ -173,7 +173,7 @@ class Upkeep:
         others = {name: one.store_id for name, one in entries.items() if not one.retired}
         leavers = {name: Leaver(one.store_id, one.dot) for name, one in entries.items() if one.retired and one.dot}
         before = self.stability.cut
-        mine = self._store.durable_clock()
+        mine = self._store.replication.durable_clock()
         cut = self.stability.advance(others, mine, now, leavers)
         if cut is not before:
             self._store.collector.reach_cut(cut)

@@ -52,7 +52,7 @@ def self_as_member(identity: NodeIdentity, store: Store, saved: KeptRoster) -> M
 
 def greeting_of(identity: NodeIdentity, membership: Membership, store: Store) -> Greeting:
     """Return what a node says of itself in a handshake."""
-    me, clock = membership.me, store.durable_clock()
+    me, clock = membership.me, store.replication.durable_clock()
     return Greeting(
         MAJOR,
         identity.minor,

@@ -140,7 +140,7 @@ class ReconciliationInitiator:
         self.exchange, self.audit, self.repair = exchange, audit, repair
         self.finding = Finding(peer)
         self._store = store
-        self._mine: Comparing | None = store.comparing(DotSet()) if audit else None
+        self._mine: Comparing | None = store.replication.comparing(DotSet()) if audit else None
         self._summing = Summing(self._mine.moment) if self._mine is not None else None
         self._summed = False
         self._sums: Sums = {}
@@ -158,14 +158,14 @@ class ReconciliationInitiator:
 
     def ask(self) -> Compare:
         """Return the message to begin with."""
-        clock = self._mine.moment.root.clock if self._mine is not None else self._store.durable_clock()
+        clock = self._mine.moment.root.clock if self._mine is not None else self._store.replication.durable_clock()
         return Compare(self.exchange, clock, self.audit)
 
     def paged(self, clock: DotSet) -> None:
         """Take note that all pages of the snapshot are merged."""
         self.clock, self._paged = clock, True
         if self._mine is None:
-            self._mine = self._store.comparing(DotSet())
+            self._mine = self._store.replication.comparing(DotSet())
             self._summing = Summing(self._mine.moment)
 
     def sums(self, message: BucketSums) -> None:
@@ -228,7 +228,7 @@ class ReconciliationInitiator:
             # Under one dot one side may hold less than the other: whether they contradict each other the documents tell.
             self._contradictory = [dot for dots in difference.contradictory.values() for dot in dots]
             for (name, doc_id), dots in difference.here.items():
-                if dots and self.finding.claims and self._store.still_shows(name, doc_id, dots):
+                if dots and self.finding.claims and self._store.replication.still_shows(name, doc_id, dots):
                     self.finding.lost_there.append(_named((name, doc_id)))
             self.lost = [*difference.there, *self._contradictory][:WANTED_MAX]
             self._mending = iter(())
@@ -239,7 +239,7 @@ class ReconciliationInitiator:
         assert self._mending is not None
         slice_ = list(islice(self._mending, _MEND_DOCUMENTS))
         if slice_:
-            self.finding.mended += [_named(where) for where in self._store.let_go(slice_, self.clock)]
+            self.finding.mended += [_named(where) for where in self._store.replication.discard(slice_, self.clock)]
             return []
         self._mending = None
         return self._finish()
@@ -250,7 +250,7 @@ class ReconciliationInitiator:
 
     def take_back(self, parcel: DeltaBatch) -> None:
         """Take in some of the documents that were wanted."""
-        taken = self._store.take_back(parcel, self.lost, repair=self.repair)
+        taken = self._store.replication.restore_lost(parcel, self.lost, repair=self.repair)
         self.finding.lost_here += [_named(where) for where in taken.lost]
         self.finding.mended += [_named(where) for where in taken.mended]
         self.finding.contradictory += [_named(where) for where in taken.contradictory]

@@ -73,7 +73,7 @@ class RumorSpreader:
         ways = self._links.ways
         for places, peers, informed in self._rumors.take(me, ways):
             brief = all(ways[name].minor >= BRIEF_SINCE for name in peers)
-            batch = self._store.rumor(places, brief=brief)
+            batch = self._store.replication.rumor(places, brief=brief)
             digest = self._store.root.lineages.digest(parcel_in(batch).clock) if batch is not None else None
             for name in peers:
                 lineages = digest if ways[name].minor >= LINEAGES_SINCE else None

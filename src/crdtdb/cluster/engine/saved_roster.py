@@ -21,7 +21,7 @@ class KeptRoster(NamedTuple):
 
 def read_roster(store: Store) -> KeptRoster:
     """Return what the store keeps; an empty roster if it is new."""
-    encoded = store.kept_roster()
+    encoded = store.meta.roster()
     if encoded is None:
         return KeptRoster(0, False, ())
     incarnation, joined, members = decode_own(encoded)
@@ -35,4 +35,4 @@ def read_roster(store: Store) -> KeptRoster:
 
 def keep_roster(store: Store, roster: KeptRoster) -> None:
     """Keep a roster."""
-    store.keep_roster(encode([roster.incarnation, roster.joined, members_out(roster.members)]))
+    store.meta.put_roster(encode([roster.incarnation, roster.joined, members_out(roster.members)]))

@@ -39,7 +39,7 @@ class Feed:
         if self._number is None:
             return
         top = self._store.collection(self._name).seq
-        for seq, doc_id, record in self._store.changes(self._name, self.since):
+        for seq, doc_id, record in self._store.live_view().changes(self._name, self.since):
             self.since = seq
             if doc_id == SCHEMA_ID or (self._ids is not None and doc_id not in self._ids):
                 continue
@@ -61,7 +61,7 @@ class Feed:
 
         Raises StoreClosedError when the database is closed.
         """
-        return self._store.wait(self._name, self._number, self.since, timeout)
+        return self._store.notifier.wait_for_change(self._name, self._number, self.since, timeout)
 
     def _number_now(self) -> int | None:
         found = self._store.root.collections.get(self._name)

@@ -136,7 +136,7 @@ class Watch(Iterator[Notice]):
 
         Raises StoreClosedError when the database is closed.
         """
-        return self._seen is None or self._store.wait_beyond(self._seen, timeout)
+        return self._seen is None or self._store.notifier.wait_beyond(self._seen, timeout)
 
     def __next__(self) -> Notice:
         while True:
@@ -159,7 +159,7 @@ class Watch(Iterator[Notice]):
         if number != collection.number:
             number, since = collection.number, 0  # dropped, and made anew
         if collection.seq > since or name not in self._seqs:
-            for seq, doc_id, record in self._store.changes(name, since):
+            for seq, doc_id, record in self._store.live_view().changes(name, since):
                 notice = self._notice(name, doc_id, record)
                 self._seqs[name] = (number, seq)
                 if notice is not None:

@@ -109,7 +109,7 @@ class QueryCursor:
         while store.derived.build(name):
             pass
         self.statistics = Statistics()
-        indexes = store.derived.indexes(name) if store.is_swept(name) else ()
+        indexes = store.derived.indexes(name) if store.sweeper.is_swept(name) else ()
         self._numbers = {one.definition: one.number for one in indexes}
         self.plan: Plan = plan(
             query.selector, query.sort, query.descending, list(self._numbers), query.use, query.fallback

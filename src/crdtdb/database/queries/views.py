@@ -115,8 +115,8 @@ class ViewIndex:
 
     def update(self) -> None:
         """Let the view follow what has changed by now, batch by batch. Raises what its function raises."""
-        while not self._store.is_swept(self._name):
-            self._store.sweep()
+        while not self._store.sweeper.is_swept(self._name):
+            self._store.sweeper.sweep()
         collection = self._store.root.collections.get(self._name)
         if collection is None:
             return
@@ -125,7 +125,7 @@ class ViewIndex:
             since = state.seq if state is not None else 0
             if since >= collection.seq:
                 return
-            batch = list(islice(self._store.changes(self._name, since), _BATCH_DOCUMENTS))
+            batch = list(islice(self._store.live_view().changes(self._name, since), _BATCH_DOCUMENTS))
             seq = batch[-1][0] if len(batch) == _BATCH_DOCUMENTS else max(collection.seq, batch[-1][0] if batch else 0)
             emitted = self._emitted([(doc_id, record) for _, doc_id, record in batch])
             moved = self._store.derived.put_emissions(

@@ -10,11 +10,11 @@ Source: Hendler, Incze, Shavit, Tzafrir, "Flat Combining and the Synchronization
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any, TypeVar
 
 from crdtdb import forks
-from crdtdb.errors import StoreClosedError
+from crdtdb.errors import NestedCommitError, StoreClosedError
 from crdtdb.store.commit.transaction import Transaction
 
 T = TypeVar("T")
@@ -44,6 +44,8 @@ class Committer:
         self._guard = Lock()
         self._waiting: list[_Entry] = []
         self._led = False
+        self._leader: int | None = None
+        """The thread that runs work now."""
         self._closed = False
         forks.own(self)  # in a child, the owner of its lock may not be there any more
 
@@ -51,7 +53,7 @@ class Committer:
         """Run `work` in a transaction and return its result once that is written.
 
         Work that raises leaves nothing behind, and its error is raised here. Raises what writing raises; then nothing
-        of the group is seen.
+        of the group is seen. Raises NestedCommitError in the thread of a commit under way: it would wait for itself.
         """
         entry = _Entry(work)
         with self._guard:
@@ -77,12 +79,14 @@ class Committer:
         return [entry.error if entry.error is not None else entry.result for entry in entries]
 
     def _line_up(self, entry: _Entry) -> None:
-        self._waiting.append(entry)
         if self._led:
+            if self._leader == get_ident():
+                raise NestedCommitError
             entry.gate = Lock()
             entry.gate.acquire()
         else:
             self._led = entry.leads = True
+        self._waiting.append(entry)
 
     def _await(self, entry: _Entry) -> None:
         """Return when the work of an entry is done, by whoever leads."""
@@ -122,8 +126,8 @@ class Committer:
         with self._guard:
             if self._closed:
                 return
-            self._closed = True
             self._line_up(entry)  # behind all that came before, and nobody comes after
+            self._closed = True
         self._await(entry)
         last()
 
@@ -133,12 +137,14 @@ class Committer:
             if len(group) > _GROUP_MAX:
                 group, self._waiting = group[:_GROUP_MAX], group[_GROUP_MAX:]
         try:
+            self._leader = get_ident()
             self._run(group)
         except BaseException as error:  # noqa: BLE001 - raised below, in every thread that waits
             # An interrupt in the leader's thread: nobody can be told that it is done.
             for entry in group:
                 entry.error = entry.error or error
         finally:
+            self._leader = None
             for entry in group:
                 entry.done = True
                 if entry.gate is not None and not entry.leads:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -10,11 +10,12 @@ from msgspec.structs import replace
 
 from crdtdb.backends import Backend
 from crdtdb.causality import Actor, Dot, DotSet, Lineages, Session
-from crdtdb.documents import Schema, State
+from crdtdb.documents import State
 from crdtdb.documents.catalogue import Catalogue
 from crdtdb.documents.local import LOCAL
 from crdtdb.errors import NotFoundError, SystemCollectionError
 from crdtdb.limits import SWEEP_MAX
+from crdtdb.store.commit.schemas import Schemas
 from crdtdb.store.large_documents import LargeDocuments
 from crdtdb.store.layout import keys
 from crdtdb.store.layout.batch import RowBatch
@@ -35,9 +36,7 @@ class Origin(NamedTuple):
     stamp: Callable[[], int]
     observe: Callable[[int], None]
     sequences: OpenSequences
-    schemas: Mapping[int, Schema]
-    """By the numbers of collections, as far as somebody has read them."""
-    read_schema: Callable[[str, int, Callable[[bytes], bytes | None]], Schema]
+    schemas: Schemas
     session: Session
     """The session in which the actor writes: that of this store since it was opened, or since it took the actor."""
     large: LargeDocuments

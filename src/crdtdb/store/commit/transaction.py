@@ -127,7 +127,7 @@ class Transaction(Ledger):
         )
 
         def rollback() -> None:
-            self.take_back()
+            self.rollback()
             self.root, self.touched, self.named = root, touched, named
             del self.written[written:], self.swept[swept:], self._changed[changed:], self.indexing.dropped[dropped:]
             self.indexing.indexes = indexes
@@ -527,8 +527,8 @@ class Transaction(Ledger):
     def _schema(self, name: str, number: int) -> Schema:
         if number in self.declared:
             return read_schema(self.load(name, SCHEMA_ID).state)
-        known = self._origin.schemas.get(number)
-        return known if known is not None else self._origin.read_schema(name, number, self.get)
+        schema = self._origin.schemas.known.get(number)
+        return schema if schema is not None else self._origin.schemas.read(name, number, self.get)
 
 
 def uncovered(context: DotSet, clock: DotSet) -> DotSet:

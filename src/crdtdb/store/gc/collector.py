@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import islice
-from typing import Protocol, TypeVar
 
-from crdtdb.backends import Backend
 from crdtdb.causality import EMPTY, DotSet
 from crdtdb.clock import WallClock
-from crdtdb.store.commit.transaction import Transaction
+from crdtdb.store.commit.core import StoreCore
 from crdtdb.store.gc.compaction import let_go, look
 from crdtdb.store.gc.tombstones import Told, collect_slice
 from crdtdb.store.layout import keys
-from crdtdb.store.layout.records import StoreTables
-from crdtdb.store.root import StoreRoot
-
-T = TypeVar("T")
 
 _RECLAIM_DOCUMENTS = 10_000
 _NEVER = 1 << 62
 
 
-class Submit(Protocol):
-    """Runs work in a transaction, and returns when it is committed."""
-
-    def __call__(self, work: Callable[[Transaction], T]) -> T: ...
-
-
 class Collector:
     """Collects documents that every member has, expires and compacts old revisions, and gives the space back."""
 
-    def __init__(
-        self, rows: Backend, tables: StoreTables, submit: Submit, root: Callable[[], StoreRoot], wall: WallClock
-    ) -> None:
-        """`held` returns what was committed last."""
-        self._rows, self._tables, self._submit, self._root, self._wall = rows, tables, submit, root, wall
+    def __init__(self, core: StoreCore, wall: WallClock) -> None:
+        self._core, self._rows, self._tables, self._submit, self._wall = (
+            core,
+            core.backend,
+            core.tables,
+            core.submit,
+            wall,
+        )
         self._collect_from: bytes | None = b""
         self._passes = self._reclaimed_at = 0
         self.unheld = EMPTY
@@ -45,7 +35,7 @@ class Collector:
 
     def reach_cut(self, cut: DotSet) -> None:
         """Take note of what every member of the cluster has, durably."""
-        if not self._root().stable >= cut:
+        if not self._core.root.stable >= cut:
             self._submit(lambda transaction: transaction.reach_cut(cut))
             self._collect_from, self._passes = b"", self._passes + 1
 
@@ -107,7 +97,7 @@ class Collector:
         return self._let_go(name, after, self._wall() - int(seconds * 1000))
 
     def _let_go(self, name: str, after: bytes, before: int | None) -> bytes | None:
-        root = self._root()
+        root = self._core.root
         collection = root.collections.get(name)
         if collection is None:
             return None

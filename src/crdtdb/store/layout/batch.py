@@ -1,6 +1,6 @@
 """The rows of one commit while it is being made, over those that the backend has.
 
-Several writers' rows may go into one batch, each behind a mark to which it can be taken back.
+Several writers' rows may go into one batch, each behind a mark to which it can be rolled back.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class RowBatch:
         self._kept.update(self.rows)
         self.rows = {}
 
-    def take_back(self) -> None:
+    def rollback(self) -> None:
         """Forget what was written since the last mark."""
         self.rows = {}
 

@@ -236,7 +236,7 @@ def shows(state: State, dots: Iterable[Dot]) -> list[Dot]:
     return [dot for dot in dots if dot in needed]
 
 
-def let_go(
+def discard(
     transaction: Transaction, name: str, doc_id: str, gone: Iterable[Dot], clock: DotSet, brought: DotSet
 ) -> bool:
     """Take out of a document what another store has seen replaced or collected; return whether there was anything to do.
@@ -339,7 +339,7 @@ class Taken(NamedTuple):
     contradictory: list[tuple[str, str]]
 
 
-def take_back(transaction: Transaction, parcel: DeltaBatch, wanted: Iterable[Dot], repair: bool) -> Taken:
+def restore_lost(transaction: Transaction, parcel: DeltaBatch, wanted: Iterable[Dot], repair: bool) -> Taken:
     """Take in documents of which this store has lost something, whatever its clock says.
 
     Only what they show comes back: the rest may have been collected here. A document that has changed here since the other
