@@ -26,6 +26,9 @@ _LONG = b" "
 """How a text begins that has an integer beyond 64 bits."""
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+"""A bracket, or a string, in which a bracket is none."""
+_CUT_DEPTH = 2 * DOCUMENT_DEPTH_MAX
 _FORMS_MAX = 256
 _FORM_BYTES_MAX = 8 * 1024
 
@@ -117,6 +120,38 @@ def _parsed_slowly(raw: bytes) -> Any:
         return json.loads(raw.decode(), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise InvalidDocumentError(f"not JSON: {error}") from error
+
+
+def parse_documents(text: bytes) -> Any:
+    """Read JSON text of documents that came from outside: each is to be kept or refused by itself.
+
+    What is nested more deeply than a document may be, and than `parse` reads, is cut there: what is left of it is refused for
+    its depth. Raises InvalidDocumentError.
+    """
+    try:
+        return parse(text)
+    except InvalidDocumentError:
+        cut = _cut(text)
+        if cut is None:
+            raise
+        return parse(cut)
+
+
+def _cut(text: bytes) -> bytes | None:
+    """Return JSON with null in the place of what is nested too deeply, None if nothing is."""
+    depth, end, kept = 0, 0, list[bytes]()
+    for token in _BRACKET.finditer(text):
+        bracket = text[token.start()]
+        if bracket in b"[{":
+            depth += 1
+            if depth == _CUT_DEPTH:
+                kept.append(text[end : token.start()])
+        elif bracket in b"]}":
+            if depth == _CUT_DEPTH:
+                kept.append(b"null")
+                end = token.end()
+            depth -= 1
+    return b"".join([*kept, text[end:]]) if kept else None
 
 
 def load(text: bytes) -> Any:

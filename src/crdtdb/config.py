@@ -24,12 +24,14 @@ import msgspec
 
 from crdtdb.database.resolvers import RESOLVERS
 from crdtdb.errors import ConfigurationError
-from crdtdb.limits import ATTACHMENT_BYTES_MAX
+from crdtdb.limits import ATTACHMENT_BYTES_MAX, DOCUMENT_BYTES_MAX, REQUEST_BYTES_MAX
 from crdtdb.store import Durability
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+):([0-9]{1,5})")
 _ORIGIN = re.compile(r"https?://[^/\s*]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+_REQUEST_BYTES_MAX = 4 * 1024**3
 
 
 class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +73,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logins: bool = False
     """Let users in by a name and a password, without a certificate."""
     attachment_bytes_max: int = ATTACHMENT_BYTES_MAX
+    request_bytes_max: int = REQUEST_BYTES_MAX
+    """How large a request's JSON may be."""
     collections: dict[str, CollectionConfig] = {}
 
 
@@ -112,6 +116,11 @@ def check(config: NodeConfig) -> NodeConfig:
             raise ConfigurationError(f"{setting} {getattr(config, setting)}: a number of seconds from 0")
     if config.attachment_bytes_max < 0:
         raise ConfigurationError(f"attachment_bytes_max {config.attachment_bytes_max}: a number of bytes from 0")
+    if not DOCUMENT_BYTES_MAX <= config.request_bytes_max <= _REQUEST_BYTES_MAX:
+        raise ConfigurationError(
+            f"request_bytes_max {config.request_bytes_max}: a number of bytes from {DOCUMENT_BYTES_MAX}, so that any document "
+            f"fits, to {_REQUEST_BYTES_MAX}, since a request is held in memory"
+        )
     for name, one in config.collections.items():
         if one.resolver not in RESOLVERS:
             raise ConfigurationError(

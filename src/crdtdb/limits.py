@@ -135,9 +135,11 @@ SLOW_SECONDS_MAX: Final = 15.0
 SLOW_BYTES_MIN: Final = 1_024
 SESSION_REQUEST_BYTES_MAX: Final = 16 * 1024
 """Of a request to log in: whoever sends it isn't known yet."""
-REQUEST_BYTES_MAX: Final = 64 * 1024 * 1024
+REQUEST_BYTES_MAX: Final = 128 * 1024 * 1024
+"""Unless a node's configuration says otherwise. PouchDB pushes 100 documents at a time, with their photos inline."""
 BODY_MEMORY_BYTES_MAX: Final = 320 * 1024 * 1024
-"""What one request's body may take: its bytes, and `BODY_VALUE_BYTES` for each value that its JSON may become."""
+"""What one request's body may take: its bytes, and `BODY_VALUE_BYTES` for each value that its JSON may become; more where
+`request_bytes_max` is set higher."""
 BODY_VALUE_BYTES: Final = 64
 BODIES_MEMORY_BYTES_MAX: Final = 640 * 1024 * 1024
 """What the bodies of all requests may take at the same time, `BODIES_FREE_BYTES` of each not counted."""

@@ -180,6 +180,7 @@ async def _serving(config: NodeConfig, credentials: Credentials, database: Datab
         status,
         cors_origins=config.cors,
         attachment_bytes_max=config.attachment_bytes_max,
+        request_bytes_max=config.request_bytes_max,
         scripts=scripts,
         logins=config.logins,
     )

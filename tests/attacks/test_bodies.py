@@ -12,11 +12,13 @@ from tests.attacks.watch import MB, Watch, at_once, client_of
 
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("attacks")]
 SIZE = REQUEST_BYTES_MAX - 1_000
+MANY = 64 * MB
+"""Enough for values that take more than a request may."""
 
 
 @pytest.mark.parametrize("piece", [b"{},", b"[1],", b'"x",'], ids=["objects", "arrays", "strings"])
 def test_bodies_that_become_many_values(cluster: DemoCluster, piece: bytes) -> None:
-    body = b'{"keys":[' + piece * (SIZE // len(piece)) + b"1]}"
+    body = b'{"keys":[' + piece * (MANY // len(piece)) + b"1]}"
     with client_of(cluster, "n1") as client, Watch(cluster, "n1", growth_bytes_max=250 * MB):
         answer = client.post("/after/_all_docs", content=body)
     assert answer.status_code == 413

@@ -30,6 +30,7 @@ from crdtdb.errors import ConfigurationError
 @click.option("--cors", multiple=True, help="Origin of pages that may use the API from a browser. May be repeated.")
 @click.option("--logins", is_flag=True, default=None, help="Let users in by a password, without a certificate.")
 @click.option("--attachment-bytes-max", type=int, help="How large an attachment may be.  [default: 1 GiB]")
+@click.option("--request-bytes-max", type=int, help="How large a request's JSON may be.  [default: 128 MiB]")
 @click.option("--offline", is_flag=True, default=None, help="Take writes at once, without asking the others first.")
 @click.option("--rejoin", is_flag=True, default=None, help="Come back as a new store after having been retired.")
 @click.option(

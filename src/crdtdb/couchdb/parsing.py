@@ -19,6 +19,7 @@ from crdtdb.documents import Rev
 from crdtdb.documents.attachments import Stub
 from crdtdb.documents.content_encoding import GZIP, GzipEncoder, is_compressible
 from crdtdb.documents.external_revisions import ExternalRevision
+from crdtdb.errors import TooLargeError
 
 _IGNORED = frozenset(
     {
@@ -78,6 +79,14 @@ class ParsedDocument(NamedTuple):
         if self.rev is None:
             raise bad_request("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
         return ExternalRevision(self.rev, self.ancestors, self.text, self.deleted)
+
+    def check_attachments(self, bytes_max: int) -> None:
+        """Raise TooLargeError for an attachment within it that is larger."""
+        for name, one in self.attachments.items():
+            if isinstance(one, Data) and len(one.data) > bytes_max:
+                raise TooLargeError(
+                    f"the attachment {name[:80]!r} has {len(one.data):,} bytes, the limit is {bytes_max:,}"
+                )
 
 
 def incoming(body: Any, doc_id: str | None = None) -> ParsedDocument:

@@ -44,7 +44,7 @@ from crdtdb.http.resources import (
 from crdtdb.http.resources import cluster as cluster_resource
 from crdtdb.http.resources import replications as replicate
 from crdtdb.javascript import Scripts
-from crdtdb.limits import ATTACHMENT_BYTES_MAX
+from crdtdb.limits import ATTACHMENT_BYTES_MAX, REQUEST_BYTES_MAX
 from crdtdb.security import Permissions
 from crdtdb.security.users import COST, FIRST_COST, Users
 from crdtdb.wire.messages import SCHEMES_SINCE
@@ -91,13 +91,15 @@ def make_app(
     *,
     cors_origins: Sequence[str] = (),
     attachment_bytes_max: int = ATTACHMENT_BYTES_MAX,
+    request_bytes_max: int = REQUEST_BYTES_MAX,
     scripts: Scripts | None = None,
     logins: bool = False,
 ) -> Starlette:
     """Return the application for a node's database.
 
     Pages from `cors_origins` may use it with the browser's client certificate. An attachment has at most
-    `attachment_bytes_max` bytes. JavaScript of design documents runs by `scripts`, which whoever gives them closes.
+    `attachment_bytes_max` bytes, and a request's JSON `request_bytes_max`. JavaScript of design documents runs by `scripts`,
+    which whoever gives them closes.
     With `logins` users may come by a password, without a certificate.
     """
     permissions = Permissions(database.store)
@@ -127,7 +129,7 @@ def make_app(
     app.state.bell, app.state.attachment_bytes_max = ChangeNotifier(database.store), attachment_bytes_max
     # The last one is the first that a request meets. A browser asks for permission without its certificate.
     app.add_middleware(Segments)
-    app.add_middleware(Bodies)
+    app.add_middleware(Bodies, request_bytes_max=request_bytes_max)
     app.add_middleware(locks.LocksChecked, locks=cluster.locks)
     app.add_middleware(
         Authentication,

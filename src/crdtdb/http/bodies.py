@@ -1,6 +1,6 @@
 """What the bodies of all requests take in memory: each is charged for its bytes and for the values that they become.
 
-A body may be as large as `REQUEST_BYTES_MAX`, and `[{},{},…]` becomes twenty times its bytes. Few such requests at once would
+A body may be as large as `request_bytes_max`, and `[{},{},…]` becomes twenty times its bytes. Few such requests at once would
 take a node's memory, so beyond a bound on one the request is refused for good (413), and beyond a bound on all for now (503).
 """
 
@@ -20,6 +20,7 @@ from crdtdb.limits import (
     BODIES_OF_CLIENT_BYTES_MAX,
     BODY_MEMORY_BYTES_MAX,
     BODY_VALUE_BYTES,
+    REQUEST_BYTES_MAX,
 )
 
 SHARE = "crdtdb.share"
@@ -32,12 +33,15 @@ class Share:
     def __init__(self, bodies: Bodies, client: str) -> None:
         """`client` is who asks: one client can't take what all may."""
         self._bodies, self._client, self._taken = bodies, client, 0
+        self.request_bytes_max = bodies.request_bytes_max
+        """How many bytes its JSON may have."""
 
     def hold(self, size: int) -> None:
         """Take as much as makes `size` bytes. Raises TooLargeError, UnavailableError."""
-        if size > BODY_MEMORY_BYTES_MAX:
+        most = self._bodies.of_one
+        if size > most:
             raise TooLargeError(
-                f"the request would take {size:,} bytes of memory, the limit is {BODY_MEMORY_BYTES_MAX:,}: send less at a time"
+                f"the request would take {size:,} bytes of memory, the limit is {most:,}: send less at a time"
             )
         more = max(0, size - BODIES_FREE_BYTES) - self._taken
         if more <= 0:
@@ -66,18 +70,20 @@ def share_of(request: Request) -> Share:
 class Bodies:
     """Gives each request its share, and takes it back at its end."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, request_bytes_max: int = REQUEST_BYTES_MAX) -> None:
+        """The bounds are such that a request of `request_bytes_max` without many values, or two, may pass."""
         self._app, self._lock = app, Lock()
+        self.request_bytes_max = request_bytes_max
+        self.of_one = max(BODY_MEMORY_BYTES_MAX, 2 * request_bytes_max)
+        self._of_client = max(BODIES_OF_CLIENT_BYTES_MAX, self.of_one)
+        self._of_all = max(BODIES_MEMORY_BYTES_MAX, 2 * self.of_one)
         self._taken: Counter[str] = Counter()
         """How many bytes the requests of each client take now, beyond a little that each may have."""
 
     def take(self, client: str, more: int) -> None:
         """Count what a client takes more. Raises UnavailableError."""
         with self._lock:
-            if (
-                self._taken[client] + more > BODIES_OF_CLIENT_BYTES_MAX
-                or self._taken.total() + more > BODIES_MEMORY_BYTES_MAX
-            ):
+            if self._taken[client] + more > self._of_client or self._taken.total() + more > self._of_all:
                 raise UnavailableError("too many large requests at the same time: try again in a moment")
             self._taken[client] += more
 

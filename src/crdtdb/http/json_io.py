@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from crdtdb.canonical_json import dump, parse
+from crdtdb.canonical_json import dump, parse, parse_documents
 from crdtdb.couchdb.errors import bad_request, query_parse_error
 from crdtdb.errors import InvalidDocumentError, TooLargeError
 from crdtdb.http.bodies import Share, share_of
 from crdtdb.http.content import body_of
-from crdtdb.limits import BODIES_FREE_BYTES, REQUEST_BYTES_MAX
+from crdtdb.limits import BODIES_FREE_BYTES
 from crdtdb.threads import PARSING
 
 
@@ -43,17 +43,23 @@ def decimal(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _DECIMAL_DIGITS_MAX else None
 
 
-async def read_bytes(request: Request, bytes_max: int = REQUEST_BYTES_MAX) -> bytes:
-    """Return what a request brings. Raises TooLargeError; UnavailableError while too many are large."""
+async def read_bytes(request: Request, bytes_max: int | None = None) -> bytes:
+    """Return what a request brings, at most `bytes_max`, by default what the node's configuration says.
+
+    Raises TooLargeError; UnavailableError while too many are large.
+    """
+    share = share_of(request)
+    if bytes_max is None:
+        bytes_max = share.request_bytes_max
     declared = decimal(request.headers.get("content-length", ""))
     if declared is not None and declared > bytes_max:
-        raise TooLargeError(f"the request has {declared:,} bytes, the limit is {bytes_max:,}")
-    parts, size, share = [], 0, share_of(request)
+        raise TooLargeError(f"the request has {declared:,} bytes, the limit is {bytes_max:,}: see request_bytes_max")
+    parts, size = [], 0
     async for part in body_of(request):
         size += len(part)
         share.hold(size)
         if size > bytes_max:
-            raise TooLargeError(f"the request has more than {bytes_max:,} bytes")
+            raise TooLargeError(f"the request has more than {bytes_max:,} bytes: see request_bytes_max")
         parts.append(part)
     return b"".join(parts)
 
@@ -63,16 +69,24 @@ async def read_body(request: Request) -> Any:
     return await _parsed(request, await read_bytes(request))
 
 
-async def _parsed(request: Request, data: bytes) -> Any:
+async def _parsed(request: Request, data: bytes, read: Callable[[bytes], Any] = parse) -> Any:
     """Parse JSON; what is large beside the event loop."""
     if len(data) <= BODIES_FREE_BYTES:
-        return parse(data)
-    return await PARSING.run(_parse_within, share_of(request), data)
+        return read(data)
+    return await PARSING.run(_parse_within, share_of(request), data, read)
 
 
-def _parse_within(share: Share, data: bytes) -> Any:
+def _parse_within(share: Share, data: bytes, read: Callable[[bytes], Any]) -> Any:
     share.hold_parsed(data)
-    return parse(data)
+    return read(data)
+
+
+async def read_documents(request: Request) -> dict[str, Any]:
+    """Return the JSON object that a request brings, with documents of which each is kept or refused by itself."""
+    value = await _parsed(request, await read_bytes(request), parse_documents)
+    if not isinstance(value, dict):
+        raise bad_request("Request body must be a JSON object")
+    return value
 
 
 async def read_object(request: Request) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from crdtdb.errors import CrdtdbError, TooLargeError
 from crdtdb.http.bodies import share_of
 from crdtdb.http.content import body_of
 from crdtdb.http.context import attachment_bytes_max_of, database_of
-from crdtdb.limits import REQUEST_BYTES_MAX
 from crdtdb.store import Store
 from crdtdb.threads import ATTACHMENTS, QUERIES
 
@@ -147,8 +146,8 @@ async def read_related(request: Request, doc_id: str) -> tuple[ParsedDocument, U
     if media != b"multipart/related" or not boundary:
         raise bad_request("multipart/related needs a boundary")
     uploads = Uploads(database_of(request).store, attachment_bytes_max_of(request))
-    reader = _Related(uploads, doc_id)
     share = share_of(request)
+    reader = _Related(uploads, doc_id, share.request_bytes_max)
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
         async for chunk in body_of(request):
@@ -170,7 +169,8 @@ async def read_related(request: Request, doc_id: str) -> tuple[ParsedDocument, U
 class _Related:
     """Takes the parts as the parser finds them: the first is the document, the others are attachments."""
 
-    def __init__(self, uploads: Uploads, doc_id: str) -> None:
+    def __init__(self, uploads: Uploads, doc_id: str, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
         self.text = bytearray()
         self.complete = False
         self._doc_id = doc_id
@@ -219,8 +219,8 @@ class _Related:
             self._uploads.add(data[start:end])
             return
         self.text += data[start:end]
-        if len(self.text) > REQUEST_BYTES_MAX:
-            raise TooLargeError(f"the document has more than {REQUEST_BYTES_MAX:,} bytes")
+        if len(self.text) > self._bytes_max:
+            raise TooLargeError(f"the document has more than {self._bytes_max:,} bytes")
 
     def _end(self) -> None:
         self.complete = True

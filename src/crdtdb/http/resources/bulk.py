@@ -16,7 +16,15 @@ from crdtdb.couchdb.errors import bad_request, checked_id, checked_rev
 from crdtdb.documents import Rev
 from crdtdb.documents.local import LOCAL
 from crdtdb.errors import CrdtdbError, InvalidDocumentError, TooLargeError
-from crdtdb.http.context import collection_of, database_of, drawn_id, duty_of, trees_of, writes_of
+from crdtdb.http.context import (
+    attachment_bytes_max_of,
+    collection_of,
+    database_of,
+    drawn_id,
+    duty_of,
+    trees_of,
+    writes_of,
+)
 from crdtdb.http.errors import as_result, words
 from crdtdb.http.json_io import (
     ROWS_MAX,
@@ -24,6 +32,7 @@ from crdtdb.http.json_io import (
     flag,
     json_parameter,
     number,
+    read_documents,
     read_object,
     read_optional_object,
     text,
@@ -139,7 +148,7 @@ async def bulk_docs(request: Request) -> JSONAnswer:
     What isn't a document refuses the request, as in CouchDB; one that is too large, or that can't be kept, is refused alone.
     """
     writes, name = writes_of(request), collection_of(request).name
-    body = await read_object(request)
+    body = await read_documents(request)
     documents = body.get("docs")
     if not isinstance(documents, list):
         raise bad_request("POST body must include `docs` parameter.")
@@ -150,7 +159,8 @@ async def bulk_docs(request: Request) -> JSONAnswer:
         raise bad_request("`new_edits` is true or false")
     if body.get("all_or_nothing") is True:
         return JSONAnswer([_not_implemented(document) for document in documents], 417)
-    read = [_read(one, new_edits) for one in documents]
+    most = attachment_bytes_max_of(request)
+    read = [_read(one, new_edits, most) for one in documents]
     plain = [one for one in read if not isinstance(one, _Local)]
     outcomes = iter(await duty_of(writes).run(writes.bulk, plain, new_edits))
     results = []
@@ -183,13 +193,14 @@ def _not_implemented(document: Any) -> dict[str, Any]:
     return {"id": doc_id, "rev": "0-", "error": "not_implemented", "reason": reason}
 
 
-def _read(document: Any, new_edits: bool) -> ParsedDocument | _Local | CrdtdbError:
+def _read(document: Any, new_edits: bool, attachment_bytes_max: int) -> ParsedDocument | _Local | CrdtdbError:
     """Return a document, or what refuses it alone. Raises CouchError for what isn't one."""
     doc_id = document.get("_id") if isinstance(document, dict) else None
     if isinstance(doc_id, str) and doc_id.startswith(LOCAL) and doc_id != LOCAL:
         return _Local(doc_id, document)
     try:
         found = incoming(document, drawn_id() if new_edits else None)
+        found.check_attachments(attachment_bytes_max)
     except (InvalidDocumentError, TooLargeError) as error:
         return error
     if not new_edits:

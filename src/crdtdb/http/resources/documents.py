@@ -19,7 +19,7 @@ from crdtdb.documents import Rev
 from crdtdb.documents.attachments import KEY as ATTACHMENT_KEY
 from crdtdb.documents.local import LOCAL
 from crdtdb.errors import ConflictError
-from crdtdb.http.context import collection_of, commit, name_of, trees_of, writes_of
+from crdtdb.http.context import attachment_bytes_max_of, collection_of, commit, name_of, trees_of, writes_of
 from crdtdb.http.json_io import JSONAnswer, flag, json_parameter, read_body
 from crdtdb.http.multipart import mixed, read_related, related, wants
 from crdtdb.http.paths import id_of, url_of
@@ -166,6 +166,7 @@ async def write_document(request: Request, document: ParsedDocument) -> JSONAnsw
     if named is not None and document.rev is not None and named != document.rev and not document.ancestors:
         raise bad_request("Document rev from request body and query string have different values")
     if document.attachments:
+        document.check_attachments(attachment_bytes_max_of(request))
         document = await ATTACHMENTS.run(compressed, document)
     if request.query_params.get("new_edits") == "false":
         work = writes.taking(document)
