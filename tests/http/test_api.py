@@ -319,7 +319,7 @@ async def test_changes(client: httpx.AsyncClient) -> None:
     assert (await client.get("/notes/_changes", params={"since": found["last_seq"]})).json()["results"] == []
     assert (await client.get("/notes/_changes?since=now")).json()["last_seq"] == found["last_seq"]
     sparse = (await client.get("/notes/_changes?seq_interval=2")).json()
-    assert [row["seq"] is None for row in sparse["results"]] == [True, False, True]
+    assert [row["seq"] is None for row in sparse["results"]] == [False, True, False]
     assert sparse["last_seq"] == found["last_seq"]
     newest = (await client.get("/notes/_changes?descending=true&limit=2")).json()
     assert [row["id"] for row in newest["results"]] == ["b", "a2"]
@@ -352,7 +352,7 @@ async def test_a_continuous_feed_sends_lines(client: httpx.AsyncClient) -> None:
     assert (lines[3]["last_seq"], lines[3]["pending"]) == (lines[2]["seq"], 0)
     events = await client.get("/notes/_changes?feed=eventsource&limit=1")
     assert events.headers["content-type"].startswith("text/event-stream")
-    assert [line.partition(":")[0] for line in events.text.split("\n")] == ["data", "id", "", ""]
+    assert [line.partition(":")[0] for line in events.text.split("\n")] == ["", "data", "id", "", ""]
 
 
 async def test_conflicts_siblings_resolve_history(client: httpx.AsyncClient) -> None:

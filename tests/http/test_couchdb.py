@@ -587,3 +587,68 @@ async def test_one_document_that_can_not_be_kept_does_not_take_the_others_along(
         assert (await client.get("/notes/ok")).json()["x"] == 1
         await client.delete("/notes")
         await client.put("/notes")
+
+
+async def test_a_filter_is_asked_about_each_leaf(client: httpx.AsyncClient) -> None:
+    for doc_id in ("b", "a"):
+        await push(client, doc_id, ["y", "r"], owner="ada")
+        await push(client, doc_id, ["x", "r"], owner="bob")
+    await push(client, "c", ["z"], owner="bob", _deleted=True)
+    asked = {"selector": {"owner": "bob"}, "fields": ["owner"]}
+
+    async def rows(query: str) -> list[tuple[str, list[str]]]:
+        found = (await client.post(f"/notes/_changes?filter=_selector{query}", json=asked)).json()["results"]
+        return [(row["id"], [one["rev"] for one in row["changes"]]) for row in found]
+
+    assert await rows("") == [("c", ["1-z"])]
+    assert await rows("&style=all_docs") == [("b", ["2-x"]), ("a", ["2-x"]), ("c", ["1-z"])]
+    found = (await client.post("/notes/_changes?filter=_selector&include_docs=true", json=asked)).json()["results"]
+    assert found[0]["doc"] == {"owner": "bob"}
+
+
+async def test_what_a_feed_takes_and_refuses(client: httpx.AsyncClient) -> None:
+    pushed = [{"_id": doc_id, "_rev": "1-x"} for doc_id in ("c", "a", "b")]
+    await client.post("/notes/_bulk_docs", json={"docs": pushed, "new_edits": False})
+    every = (await client.get("/notes/_changes")).json()
+    assert [row["id"] for row in every["results"]] == ["a", "b", "c"]
+    none = (await client.get("/notes/_changes?limit=0")).json()
+    assert (none["results"], none["pending"]) == ([], 3)
+    rest = (await client.get("/notes/_changes", params={"last-event-id": every["results"][1]["seq"]})).json()
+    assert [row["id"] for row in rest["results"]] == ["c"]
+    backwards = {"descending": "true", "limit": 1, "since": every["last_seq"]}
+    newest = (await client.get("/notes/_changes", params=backwards)).json()
+    assert ([row["id"] for row in newest["results"]], newest["pending"]) == (["c"], 2)
+    for query, status in (
+        ("include_docs=yes", 200),
+        ("filter=", 200),
+        ("heartbeat=0", 400),
+        ("heartbeat=x", 400),
+        ("seq_interval=0", 400),
+        ("filter=a/b/c", 400),
+    ):
+        answer = await client.get(f"/notes/_changes?{query}")
+        assert answer.status_code == status, query
+        assert status == 200 or answer.json()["error"] == "bad_request", query
+
+
+async def test_an_offset_counts_what_comes_before(client: httpx.AsyncClient) -> None:
+    await client.post(
+        "/notes/_bulk_docs", json={"docs": [{"_id": one} for one in ("a", "b", "c", "_design/x", "_design/y")]}
+    )
+    for query, offset, ids in (
+        ('startkey="b"', 3, ["b", "c"]),
+        ('startkey="b"&descending=true', 1, ["b", "a", "_design/y", "_design/x"]),
+        ('key="c"', 4, ["c"]),
+        ('startkey="zz"', 5, []),
+        ("skip=9", 5, []),
+        ("key=5", 0, []),
+        ("startkey=5&limit=1", 0, ["_design/x"]),
+        ("endkey=5", 0, []),
+        ("include_docs=True&limit=1", 0, ["_design/x"]),
+    ):
+        found = (await client.get(f"/notes/_all_docs?{query}")).json()
+        assert (found["total_rows"], found["offset"], [row["id"] for row in found["rows"]]) == (5, offset, ids), query
+    designs = (await client.get('/notes/_design_docs?startkey="_design/y"')).json()
+    assert (designs["total_rows"], designs["offset"], len(designs["rows"])) == (2, 1, 1)
+    for query in ("group=true", "reduce=true", "stale=x", "update=x", "sorted=x", 'key="a"&keys=["a"]'):
+        assert (await client.get(f"/notes/_all_docs?{query}")).status_code == 400, query

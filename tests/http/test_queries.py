@@ -104,17 +104,20 @@ async def test_a_large_answer_comes_in_parts(client: httpx.AsyncClient) -> None:
     ("path", "body", "status", "error"),
     [
         ("_find", {}, 400, "missing_required_key"),
-        ("_find", {"selector": []}, 400, "invalid_selector"),
-        ("_find", {"selector": {"a": {"$what": 1}}}, 400, "invalid_selector"),
+        ("_find", {"selector": []}, 400, "invalid_selector_json"),
+        ("_find", {"selector": {"a": {"$what": 1}}}, 400, "invalid_operator"),
+        ("_find", {"selector": {"a": {"$in": 1}}}, 400, "bad_arg"),
+        ("_find", {"selector": {"a..b": 1}}, 400, "invalid_field_name"),
+        ("_find", {"selector": {}, "fields": "a"}, 400, "invalid_fields"),
         ("_find", {"selector": {}, "limt": 1}, 400, "invalid_key"),
-        ("_find", {"selector": {}, "limit": -1}, 400, "bad_request"),
-        ("_find", {"selector": {}, "conflicts": "yes"}, 400, "bad_request"),
-        ("_find", {"selector": {}, "sort": [{"a": "asc"}, {"b": "desc"}]}, 400, "bad_request"),
+        ("_find", {"selector": {}, "limit": -1}, 400, "invalid_non_neg_integer"),
+        ("_find", {"selector": {}, "conflicts": "yes"}, 400, "invalid_boolean"),
+        ("_find", {"selector": {}, "sort": [{"a": "asc"}, {"b": "desc"}]}, 400, "unsupported_mixed_sort"),
         ("_find", {"selector": {}, "bookmark": "%%"}, 400, "invalid_bookmark"),
-        ("_find", {"selector": {"a": 1}, "allow_fallback": False}, 400, "no_usable_index"),
+        ("_find", {"selector": {"a": 1}, "allow_fallback": False}, 400, "invalid_index"),
         ("_find", {"selector": {"name": {"$regex": "^(n|n|nn)+$"}}, "fields": ["_id"]}, 413, "too_large"),
         ("_find", [], 400, "bad_request"),
-        ("_explain", {"selector": 5}, 400, "invalid_selector"),
+        ("_explain", {"selector": 5}, 400, "invalid_selector_json"),
         ("_index", {}, 400, "missing_required_key"),
         ("_index", {"index": {"fields": []}}, 400, "bad_request"),
         ("_index", {"index": {"fields": ["a"]}, "type": "text"}, 400, "invalid_index"),
@@ -228,3 +231,20 @@ async def test_a_selector_that_is_nested_too_deeply(client: httpx.AsyncClient) -
         answer = await client.post(f"/notes/{path}", json={"selector": {"n": deep}})
         assert answer.status_code < 500, answer.text
     assert (await client.post("/notes/_explain", json={"selector": {"n": deep}})).json()["error"] == "too_large"
+
+
+async def test_ids_are_above_every_number_and_every_array(client: httpx.AsyncClient) -> None:
+    await client.put("/notes/x", json={"$dollar": 1, "o": {"b": 1, "a": 2}})
+    bounds: list[Any] = [None, True, 5, [], ["x"], {}]
+    for bound in bounds:
+        for operator, meant in (("$gt", True), ("$gte", True), ("$lt", False), ("$lte", False)):
+            found = await ask(client, "_find", selector={"_id": {operator: bound}, "o": {"$exists": True}})
+            assert bool(found["docs"]) == meant, (operator, bound)
+    for selector, meant in (
+        ({"\\$dollar": 1}, True),
+        ({"o": {"$eq": {"b": 1, "a": 2}}}, True),
+        ({"o": {"$eq": {"a": 2, "b": 1}}}, False),
+        ({"$nor": []}, False),
+    ):
+        found = await ask(client, "_find", selector={"_id": "x", **selector})
+        assert bool(found["docs"]) == meant, selector

@@ -69,14 +69,18 @@ values = st.recursive(
 )
 
 
+def test_objects_are_compared_by_their_members_in_order() -> None:
+    in_order = [{"a": 1}, {"a": 1, "b": 2}, {"a": 2}, {"b": 1}, {"b": 2, "a": 1}]
+    for lower, higher in pairwise(in_order):
+        assert sort_key(lower) < sort_key(higher), (lower, higher)
+
+
 def test_the_order_of_kinds_and_of_values_within_them() -> None:
     for lower, higher in pairwise(IN_ORDER):
         assert sort_key(lower) < sort_key(higher), (lower, higher)
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [(1, 1.0), (0.0, -0.0), (2**60, float(2**60)), ({"a": 1, "b": 2}, {"b": 2, "a": 1}), ((1,), [1])]
-)
+@pytest.mark.parametrize(("one", "other"), [(1, 1.0), (0.0, -0.0), (2**60, float(2**60)), ((1,), [1])])
 def test_equal_values_have_equal_keys(one: Any, other: Any) -> None:
     assert sort_key(one) == sort_key(other)
 

@@ -10,7 +10,8 @@ from crdtdb.canonical_json import dump
 from crdtdb.causality import DotSet
 from crdtdb.couchdb.revision_trees import Options, Tree, Trees
 from crdtdb.couchdb.update_seq import ZERO, Seq, decode_seq, encode_seq, mark_of, seq_at_end
-from crdtdb.documents import view
+from crdtdb.database.queries.cursor import project
+from crdtdb.documents import Rev, view
 from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.limits import ANSWER_PAGE_BYTES
 from crdtdb.store import Record, Store
@@ -25,7 +26,10 @@ class Wanted(NamedTuple):
     style_all: bool = False
     include_docs: bool = False
     options: Options = Options()
-    keep: Callable[[Tree], bool] | None = None
+    keep: Callable[[Tree, Rev], bool] | None = None
+    """Asked about each leaf that would stand in a row."""
+    fields: tuple[str, ...] | None = None
+    """What of a document its row shows, None for all."""
     ids: frozenset[str] | None = None
     seq_interval: int = 1
 
@@ -126,7 +130,7 @@ class ChangesFeed:
             self._trees.publish(fresh)
         for row in rows:
             self._told += 1
-            if self._told % self._wanted.seq_interval:
+            if (self._told - 1) % self._wanted.seq_interval:
                 row["seq"] = None
         return rows
 
@@ -170,11 +174,13 @@ class ChangesFeed:
 
     def _row(self, tree: Tree) -> dict[str, Any] | None:
         wanted = self._wanted
-        if (wanted.ids is not None and tree.doc_id not in wanted.ids) or (
-            wanted.keep is not None and not wanted.keep(tree)
-        ):
+        if wanted.ids is not None and tree.doc_id not in wanted.ids:
             return None
         leaves = tree.leaves if wanted.style_all else tree.leaves[:1]
+        if wanted.keep is not None:
+            leaves = tuple(one for one in leaves if wanted.keep(tree, one.leaf.rev))
+        if not leaves:
+            return None
         row: dict[str, Any] = {
             "seq": self.last_seq,
             "id": tree.doc_id,
@@ -183,7 +189,8 @@ class ChangesFeed:
         if tree.deleted:
             row["deleted"] = True
         if wanted.include_docs:
-            row["doc"] = tree.document(None, wanted.options)
+            document = tree.document(None, wanted.options)
+            row["doc"] = document if wanted.fields is None else project(document, wanted.fields)
         return row
 
 

@@ -84,16 +84,18 @@ class Writes:
         ready = [one if isinstance(one, CrdtdbError) else compressed(one) for one in documents]
 
         def work(chosen: list[ParsedDocument | CrdtdbError], transaction: Transaction) -> list[Outcome]:
-            imported = self._import_plain(transaction, chosen) if not new_edits else {}
-            outcomes: list[Outcome] = []
+            together = self._together(chosen) if not new_edits else {}
+            outcomes: dict[int, Outcome] = {}
             for place, document in enumerate(chosen):
                 if isinstance(document, CrdtdbError):
-                    outcomes.append(document)
-                elif place in imported:
-                    outcomes.append(imported[place])
-                else:
-                    outcomes.append(self._outcome(transaction, document, new_edits))
-            return outcomes
+                    outcomes[place] = document
+                elif place in together:
+                    revisions = [one for at in together[place] if isinstance(one := chosen[at], ParsedDocument)]
+                    taken = self._import_plain(transaction, revisions)
+                    outcomes.update(zip(together[place], taken, strict=True))
+                elif place not in outcomes:
+                    outcomes[place] = self._outcome(transaction, document, new_edits)
+            return [outcomes[place] for place in range(len(chosen))]
 
         if self._guard is None:
             return self._store.submit(partial(work, ready))
@@ -176,21 +178,25 @@ class Writes:
             return error
         return document.doc_id, foreign.rev
 
-    def _import_plain(
-        self, transaction: Transaction, documents: list[ParsedDocument | CrdtdbError]
-    ) -> dict[int, Outcome]:
-        """Take the revisions of each document that comes several times, never with attachments; return their outcomes."""
+    def _together(self, documents: list[ParsedDocument | CrdtdbError]) -> dict[int, list[int]]:
+        """Return the places of the revisions of each document that comes several times, by the first of them.
+
+        Such revisions are taken together, never with attachments.
+        """
         read = {place: one for place, one in enumerate(documents) if not isinstance(one, CrdtdbError)}
         alone = {one.doc_id for one in read.values() if one.attachments or one.rev is None or one.doc_id[:1] == "_"}
-        outcomes: dict[int, Outcome] = {}
-        for doc_id, places in grouped((place, one.doc_id) for place, one in read.items()):
-            if len(places) == 1 or doc_id in alone:
-                continue
-            revisions = [_without_empty_text(read[place].foreign()) for place in places]
-            taken = import_revisions(transaction, self._name, doc_id, revisions)
-            for place, foreign, outcome in zip(places, revisions, taken, strict=True):
-                outcomes[place] = outcome if isinstance(outcome, CrdtdbError) else (doc_id, foreign.rev)
-        return outcomes
+        named = grouped((place, one.doc_id) for place, one in read.items())
+        return {places[0]: places for doc_id, places in named if len(places) > 1 and doc_id not in alone}
+
+    def _import_plain(self, transaction: Transaction, documents: list[ParsedDocument]) -> list[Outcome]:
+        """Take some revisions of one document; return their outcomes."""
+        doc_id = documents[0].doc_id
+        revisions = [_without_empty_text(one.foreign()) for one in documents]
+        taken = import_revisions(transaction, self._name, doc_id, revisions)
+        return [
+            outcome if isinstance(outcome, CrdtdbError) else (doc_id, foreign.rev)
+            for foreign, outcome in zip(revisions, taken, strict=True)
+        ]
 
     def _one(self, transaction: Transaction, document: ParsedDocument) -> tuple[str, Rev]:
         self._check(document.doc_id)

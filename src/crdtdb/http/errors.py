@@ -66,6 +66,16 @@ _ANSWERS: tuple[tuple[type[CrdtdbError], int, str], ...] = (
 )
 
 
+_FAULTS = frozenset(
+    {
+        *("bad_arg", "invalid_operator", "invalid_selector_json", "invalid_field_name", "invalid_non_neg_integer"),
+        *("invalid_fields", "invalid_field", "invalid_boolean", "invalid_index_name", "invalid_sort_json"),
+        *("invalid_sort_field", "unsupported_mixed_sort"),
+    }
+)
+"""Faults of queries for which CouchDB has words of their own: the same."""
+
+
 def words(error: Exception) -> tuple[int, str, str]:
     """Return status, error and reason for what went wrong."""
     if isinstance(error, CouchError):
@@ -76,6 +86,8 @@ def words(error: Exception) -> tuple[int, str, str]:
         return 404, "not_found", "deleted" if error.deleted else "missing"
     if isinstance(error, InvalidRevError):
         return 400, "bad_request", "Invalid rev format"
+    if isinstance(error, InvalidInputError) and error.fault in _FAULTS:
+        return 400, error.fault, str(error)
     for kind, status, word in _ANSWERS:
         if isinstance(error, kind):
             return status, word, str(error)

@@ -39,7 +39,7 @@ def sort_key(value: Any) -> bytes:
     if isinstance(value, (list, tuple)):
         return b"%b%b%b" % (ARRAY, b"".join(map(sort_key, value)), END)
     if isinstance(value, Mapping):
-        pairs = b"".join(b"%b%b%b" % (STRING, _text(key), sort_key(value[key])) for key in sorted(value))
+        pairs = b"".join(b"%b%b%b" % (STRING, _text(key), sort_key(one)) for key, one in value.items())
         return b"%b%b%b" % (OBJECT, pairs, END)
     raise TypeError(f"a {type(value).__name__} is not JSON")
 

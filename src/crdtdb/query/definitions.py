@@ -101,20 +101,27 @@ def ordered_fields(given: object, what: str) -> tuple[tuple[str, ...], bool]:
     """
     if not isinstance(given, (list, tuple)) or len(given) > _FIELDS_MAX:
         raise InvalidInputError(
-            f"{what} are an array of at most {_FIELDS_MAX} names, or of objects such as {{name: asc}}"
+            f"{what} are an array of at most {_FIELDS_MAX} names, or of objects such as {{name: asc}}",
+            fault="invalid_sort_json",
         )
     names, ways = [], set()
     for one in given:
         pair = {one: "asc"} if isinstance(one, str) else one
         if not isinstance(pair, Mapping) or len(pair) != 1 or next(iter(pair.values())) not in ("asc", "desc"):
-            raise InvalidInputError(f'{what} have names, or objects such as {{"name": "desc"}}, not {str(one)[:80]!r}')
+            raise InvalidInputError(
+                f'{what} have names, or objects such as {{"name": "desc"}}, not {str(one)[:80]!r}',
+                fault="invalid_sort_field",
+            )
         ((name, way),) = pair.items()
         if not isinstance(name, str) or not name:
-            raise InvalidInputError(f"{what} have names that are strings, and not empty")
+            raise InvalidInputError(f"{what} have names that are strings, and not empty", fault="invalid_sort_field")
         names.append(name)
         ways.add(way)
     if len(ways) > 1:
-        raise InvalidInputError(f"{what} go the same way, all asc or all desc: sorts that mix them aren't supported")
+        raise InvalidInputError(
+            f"{what} go the same way, all asc or all desc: sorts that mix them aren't supported",
+            fault="unsupported_mixed_sort",
+        )
     if len(set(names)) < len(names):
         raise InvalidInputError(f"{what} are {names}: one of them twice")
     return tuple(names), ways == {"desc"}

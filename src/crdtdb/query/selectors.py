@@ -23,8 +23,11 @@ Test = Callable[[Any], bool]
 Path = tuple[str, ...]
 ABSENT: Any = object()
 _DEPTH_MAX = 50
+_ID: Path = ("_id",)
+_ABOUT_ORDER = frozenset({"$lt", "$lte", "$gt", "$gte"})
 _CONDITIONS_MAX = 10_000
 _DOT = re.compile(r"(?<!\\)\.")
+_ESCAPED = re.compile(r"\\([.$])")
 
 
 class Condition(NamedTuple):
@@ -108,13 +111,13 @@ class Selector:
 def compile_selector(selector: object) -> Selector:
     """Return what tells whether a document matches. Raises SelectorError."""
     if not isinstance(selector, Mapping):
-        raise SelectorError(f"a selector is an object, not {_shown(selector)}")
+        raise SelectorError(f"a selector is an object, not {_shown(selector)}", fault="invalid_selector_json")
     return Selector(selector, _Compiler().node((), selector, False, 0))
 
 
 def path_of(field: str) -> Path:
     """Return the keys of a field's path."""
-    return tuple(key.replace("\\.", ".") for key in _DOT.split(field))
+    return tuple(_ESCAPED.sub(r"\1", key) for key in _DOT.split(field))
 
 
 def value_at(document: Any, path: Path) -> Any:
@@ -147,20 +150,28 @@ class _Compiler:
             if name.startswith("$"):
                 parts.append(self._operator(path, name, argument, negated, depth))
             else:
-                parts.append(self.node((*path, *path_of(name)), argument, negated, depth + 1))
+                parts.append(self.node((*path, *_checked_path(name)), argument, negated, depth + 1))
         return _joined(Some if negated else Every, parts)
 
     def _operator(self, path: Path, name: str, argument: Any, negated: bool, depth: int) -> Node:
         if name in ("$and", "$or", "$nor"):
             if not isinstance(argument, list):
-                raise SelectorError(f"{name} takes an array of selectors")
+                raise SelectorError(f"{name} takes an array of selectors", fault="bad_arg")
+            if not argument:  # as in CouchDB: of no selectors none is met
+                return Some(())
             # $nor is a negated $or, and what is negated of all is said of each: De Morgan.
             inside = negated != (name == "$nor")
             parts = [self.node(path, one, inside, depth + 1) for one in argument]
             return _joined(Every if (name == "$and") != inside else Some, parts)
+        if name == "$not" and not path and not isinstance(argument, Mapping):
+            raise SelectorError("$not takes a selector", fault="bad_arg")
         if name == "$not":
             return self.node(path, argument, not negated, depth + 1)
         if name in _NESTING:
+            if not isinstance(argument, Mapping):
+                raise SelectorError(f"{name} takes a selector", fault="bad_arg")
+            if not argument:
+                return Some(())
             inner = self.node((), argument, False, depth + 1)
             return self._condition(path, name, argument, negated, _NESTING[name](inner.matches))
         return self._condition(path, name, argument, negated)
@@ -178,15 +189,35 @@ class _Compiler:
         if test is None:
             make = _SIMPLE.get(name)
             if make is None:
-                raise SelectorError(f"Invalid operator: {name[:80]}")
+                raise SelectorError(f"Invalid operator: {name[:80]}", fault="invalid_operator")
+            if path == _ID and name in _ABOUT_ORDER and isinstance(argument, (list, Mapping)):
+                return _id_against(path, name)
             test = make(argument)
         if negated:
             return Condition(path, "$not", {name: argument}, _not(test))
         return Condition(path, name, argument, test)
 
     def _regex(self, argument: Any) -> Test:
+        if not isinstance(argument, str):
+            raise SelectorError("$regex takes a string", fault="invalid_operator")
         pattern = Pattern(argument, self._budget)
         return lambda value: isinstance(value, str) and pattern.found_in(value)
+
+
+def _checked_path(field: str) -> Path:
+    """Return the keys of the path of a field that a selector names. Raises SelectorError for one that is empty."""
+    if not field:
+        raise SelectorError("One or more conditions is missing a field name.")
+    path = path_of(field)
+    if not all(path):
+        raise SelectorError(f"Invalid field name: {field[:80]}", fault="invalid_field_name")
+    return path
+
+
+def _id_against(path: Path, name: str) -> Condition:
+    """Return what an id is beside an array or an object: above every one of them, in CouchDB's list of all documents."""
+    above = name in ("$gt", "$gte")
+    return Condition(path, "$exists", above, lambda _: above)
 
 
 def _joined(kind: type[Every] | type[Some], parts: list[Node]) -> Node:
@@ -236,7 +267,7 @@ def _ordered(compare: Callable[[bytes, bytes], bool]) -> Callable[[Any], Test]:
 
 def _list_of(name: str, argument: Any) -> frozenset[bytes]:
     if not isinstance(argument, list):
-        raise SelectorError(f"{name} takes an array")
+        raise SelectorError(f"{name} takes an array", fault="bad_arg")
     return frozenset(map(_key, argument))
 
 
@@ -270,14 +301,14 @@ def _all(argument: Any) -> Test:
 
 def _exists(argument: Any) -> Test:
     if not isinstance(argument, bool):
-        raise SelectorError("$exists takes true or false")
+        raise SelectorError("$exists takes true or false", fault="bad_arg")
     return lambda _: argument
 
 
 def _type(argument: Any) -> Test:
-    kinds = _TYPES.get(argument) if isinstance(argument, str) else None
-    if kinds is None:
-        raise SelectorError(f"$type takes one of {', '.join(_TYPES)}")
+    if not isinstance(argument, str):
+        raise SelectorError(f"$type takes one of {', '.join(_TYPES)}", fault="bad_arg")
+    kinds = _TYPES.get(argument, ())
     return lambda value: isinstance(value, kinds) and (isinstance(value, bool) == (argument == "boolean"))
 
 
@@ -293,13 +324,15 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 
 def _size(argument: Any) -> Test:
     if type(argument) is not int or argument < 0:
-        raise SelectorError("$size takes a whole number from 0")
+        raise SelectorError("$size takes a whole number from 0", fault="bad_arg")
     return lambda value: isinstance(value, list) and len(value) == argument
 
 
 def _mod(argument: Any) -> Test:
     if not isinstance(argument, list) or [type(one) for one in argument] != [int, int] or argument[0] == 0:
-        raise SelectorError("$mod takes [divisor, remainder], both whole numbers, and the divisor not 0")
+        raise SelectorError(
+            "$mod takes [divisor, remainder], both whole numbers, and the divisor not 0", fault="bad_arg"
+        )
     divisor, wanted = argument
 
     def test(value: Any) -> bool:
@@ -313,7 +346,7 @@ def _mod(argument: Any) -> Test:
 
 def _begins_with(argument: Any) -> Test:
     if not isinstance(argument, str):
-        raise SelectorError("$beginsWith takes a string")
+        raise SelectorError("$beginsWith takes a string", fault="invalid_operator")
     return lambda value: isinstance(value, str) and value.startswith(argument)
 
 

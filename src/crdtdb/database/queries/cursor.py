@@ -62,13 +62,13 @@ def check_query(
     """Return what is asked for. Raises InvalidInputError."""
     for name, number in (("limit", 0 if limit is None else limit), ("skip", skip)):
         if type(number) is not int or number < 0:
-            raise InvalidInputError(f"`{name}` is a whole number from 0, not {number!r:.80}")
-    if fields is not None and (
-        not isinstance(fields, (list, tuple)) or not all(isinstance(one, str) and one for one in fields)
-    ):
-        raise InvalidInputError("`fields` are an array of names, such as ['_id', 'address.city']")
+            raise InvalidInputError(
+                f"`{name}` is a whole number from 0, not {number!r:.80}", fault="invalid_non_neg_integer"
+            )
+    if fields is not None:
+        _check_fields(fields)
     if not isinstance(allow_fallback, bool):
-        raise InvalidInputError("`allow_fallback` is true or false")
+        raise InvalidInputError("`allow_fallback` is true or false", fault="invalid_boolean")
     order, descending = ordered_fields(sort if sort is not None else (), "the fields of `sort`")
     of_plan, place = _read_bookmark(bookmark)
     return Query(
@@ -85,12 +85,26 @@ def check_query(
     )
 
 
+def _check_fields(fields: object) -> None:
+    says = "`fields` are an array of names, such as ['_id', 'address.city']"
+    if not isinstance(fields, (list, tuple)):
+        raise InvalidInputError(says, fault="invalid_fields")
+    for field in fields:
+        if not isinstance(field, str):
+            raise InvalidInputError(says, fault="invalid_field")
+        if not field:
+            raise InvalidInputError(says, fault="invalid_field_name")
+
+
 def _used(use_index: object) -> tuple[str, str | None] | None:
     given = [use_index] if isinstance(use_index, str) else use_index
     if given is None or given == []:
         return None
     if not isinstance(given, (list, tuple)) or len(given) > 2 or not all(isinstance(one, str) and one for one in given):
-        raise InvalidInputError("`use_index` is the name of a design document, or an array of that and an index's name")
+        raise InvalidInputError(
+            "`use_index` is the name of a design document, or an array of that and an index's name",
+            fault="invalid_index_name",
+        )
     ddoc = given[0] if given[0].startswith(DESIGN) else DESIGN + given[0]
     return ddoc, given[1] if len(given) == 2 else None
 

@@ -11,8 +11,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crdtdb.canonical_json import canonical_merged, dump
-from crdtdb.couchdb import Options, Outcome, ParsedDocument, Tree, Trees, incoming, put_local, seq_now
-from crdtdb.couchdb.errors import bad_request, checked_id, checked_rev
+from crdtdb.couchdb import Options, Outcome, ParsedDocument, Tree, Trees, Writes, incoming, put_local, seq_now
+from crdtdb.couchdb.errors import bad_request, checked_id, checked_rev, query_parse_error
+from crdtdb.couchdb.local_documents import local_rows
 from crdtdb.documents import Rev
 from crdtdb.documents.local import LOCAL
 from crdtdb.errors import CrdtdbError, InvalidDocumentError, TooLargeError
@@ -35,13 +36,16 @@ from crdtdb.http.json_io import (
     read_documents,
     read_object,
     read_optional_object,
-    text,
 )
 from crdtdb.http.multipart import MIXED, RELATED, mixed, wants
 from crdtdb.http.resources.documents import open_revs, options_of
 from crdtdb.http.streaming import Writer, between, streamed
 from crdtdb.limits import BULK_DOCUMENTS_MAX
+from crdtdb.query.selectors import ABSENT
 from crdtdb.threads import COMMITS, QUERIES
+
+_COUNTED_MAX = 10_000
+"""How many rows are counted at most for an `offset`, which is null beyond: counting costs as much as reading."""
 
 
 async def all_documents(request: Request) -> Response:
@@ -61,9 +65,13 @@ async def _rows_of(request: Request, within: str | None) -> Response:
     if keys is not None and not isinstance(keys, list):
         raise bad_request("`keys` parameter must be an array.")
     query = _AllDocs(request, body)
+    if keys is not None and query.key is not ABSENT:
+        raise query_parse_error("`keys` is incompatible with `key`, `start_key` and `end_key`")
     writer = Writer(trees.store)
     query.options = query.options._replace(mark=writer.mark)
-    head: dict[str, Any] = {"total_rows": len(collection), "offset": None if keys is not None else query.skip}
+    if keys is not None and within is not None:
+        keys = [key for key in keys if isinstance(key, str) and key.startswith(within)]
+    head = await QUERIES.run(query.head, trees, keys, within, len(collection))
     if query.update_seq:
         head["update_seq"] = seq_now(trees.store, trees.name)
     rows = map(writer.pieces, query.rows(trees, keys, within))
@@ -76,16 +84,63 @@ class _AllDocs:
     def __init__(self, request: Request, body: dict[str, Any]) -> None:
         self._body = body
         self.include = self._flag(request, "include_docs")
-        self.options = options_of(request)._replace(conflicts=self._flag(request, "conflicts"))
+        self.options = Options(
+            conflicts=self._flag(request, "conflicts"),
+            attachments=self._flag(request, "attachments"),
+            encodings=self._flag(request, "att_encoding_info"),
+        )
         self.descending = self._flag(request, "descending")
         self.inclusive_end = self._flag(request, "inclusive_end", True)
         self.update_seq = self._flag(request, "update_seq")
         self.skip = self._number(request, "skip") or 0
         self.limit = self._number(request, "limit")
-        key = self._text(request, "key")
-        self.start = key if key is not None else self._text(request, "startkey", "start_key")
-        self.end = key if key is not None else self._text(request, "endkey", "end_key")
-        self.inclusive_end = self.inclusive_end or key is not None
+        for name in ("sorted", "stable"):
+            self._flag(request, name)
+        for name, allowed in (("stale", ("ok", "update_after")), ("update", ("true", "false", "lazy"))):
+            if request.query_params.get(name, allowed[0]) not in allowed:
+                raise query_parse_error(f"Invalid value for `{name}`.")
+        if flag(request, "reduce"):
+            raise query_parse_error("Reduce is invalid for map-only views.")
+        if flag(request, "group") or number(request, "group_level"):
+            raise query_parse_error("Invalid use of grouping on a map view.")
+        self.key = self._bound(request, "key")
+        start, end = self._bound(request, "startkey", "start_key"), self._bound(request, "endkey", "end_key")
+        self.start = self.key if self.key is not ABSENT else start
+        self.end = self.key if self.key is not ABSENT else end
+        self.inclusive_end = self.inclusive_end or self.key is not ABSENT
+
+    def _bound(self, request: Request, *names: str) -> Any:
+        """Return where a range begins or ends, ABSENT if nothing is said."""
+        for name in names:
+            if name in self._body:
+                return self._body[name]
+            if name in request.query_params:
+                return json_parameter(request, name)
+        return ABSENT
+
+    @property
+    def _is_empty(self) -> bool:
+        """Whether a range has an end that no id comes before: every id is above what is no string."""
+        ends = self.end is not ABSENT and not isinstance(self.end, str)
+        return ends or (self.key is not ABSENT and not isinstance(self.key, str))
+
+    def head(self, trees: Trees, keys: list[Any] | None, within: str | None, total: int) -> dict[str, Any]:
+        """Return what stands before the rows: how many there are in all, and how many come before these."""
+        if within is not None:
+            total = _counted(trees.all(within, within[:-1] + "0", False))
+        if keys is not None:
+            return {"total_rows": total, "offset": None}
+        before = 0
+        if isinstance(self.start, str) and not self._is_empty:
+            first, last = within or "", within[:-1] + "0" if within is not None else None
+            skipped = (
+                trees.all(max(first, self.start + "\0"), last, True)
+                if self.descending
+                else trees.all(first, min(self.start, last or self.start), False)
+            )
+            before = _counted(skipped)
+        offset = min(total, before + self.skip) if before <= _COUNTED_MAX else None
+        return {"total_rows": total, "offset": offset}
 
     def _flag(self, request: Request, name: str, default: bool = False) -> bool:
         value = self._body.get(name)
@@ -99,22 +154,19 @@ class _AllDocs:
             raise bad_request(f"`{name}` is a number from 0")
         return min(value, ROWS_MAX) if value is not None else number(request, name)
 
-    def _text(self, request: Request, *names: str) -> str | None:
-        value = next((self._body[name] for name in names if self._body.get(name) is not None), None)
-        if value is not None and not isinstance(value, str):
-            raise bad_request(f"`{names[0]}` is a string")
-        return value if value is not None else text(request, *names)
-
     def rows(self, trees: Trees, keys: list[Any] | None, within: str | None) -> Iterator[dict[str, Any]]:
         """Yield the rows."""
         stop = None if self.limit is None else self.skip + self.limit
         if keys is not None:
             chosen = keys[::-1] if self.descending else keys
             return (self._row_of_key(trees, key) for key in chosen[self.skip : stop])
+        if self._is_empty:
+            return iter(())
         return (self._row(tree) for tree in islice(self._range(trees, within), self.skip, stop))
 
     def _range(self, trees: Trees, within: str | None) -> Iterator[Tree]:
-        low, high = (self.end, self.start) if self.descending else (self.start, self.end)
+        start, end = (one if isinstance(one, str) else None for one in (self.start, self.end))
+        low, high = (end, start) if self.descending else (start, end)
         # The range is half open: a name's own successor is the name with a NUL behind it.
         high_in = self.inclusive_end or self.descending
         low_in = self.inclusive_end or not self.descending
@@ -133,6 +185,8 @@ class _AllDocs:
     def _row_of_key(self, trees: Trees, key: Any) -> dict[str, Any]:
         if not isinstance(key, str):
             canonical_merged(key)  # it is written back as it came, unless it is nested too deeply
+        if isinstance(key, str) and key.startswith(LOCAL):
+            return next(local_rows(trees.store, trees.name, [key], False))
         tree = trees.find(key) if isinstance(key, str) else None
         if tree is None:
             return {"key": key, "error": "not_found"}
@@ -140,6 +194,11 @@ class _AllDocs:
             return self._row(tree)
         row = {"id": key, "key": key, "value": {"rev": str(tree.winner.leaf.rev), "deleted": True}}
         return {**row, "doc": None} if self.include else row
+
+
+def _counted(trees: Iterator[Tree]) -> int:
+    """Return how many there are, at most one more than `_COUNTED_MAX`."""
+    return sum(1 for _ in islice(trees, _COUNTED_MAX + 1))
 
 
 async def bulk_docs(request: Request) -> JSONAnswer:
@@ -162,7 +221,7 @@ async def bulk_docs(request: Request) -> JSONAnswer:
     most = attachment_bytes_max_of(request)
     read = [_read(one, new_edits, most) for one in documents]
     plain = [one for one in read if not isinstance(one, _Local)]
-    outcomes = iter(await duty_of(writes).run(writes.bulk, plain, new_edits))
+    outcomes = iter(await duty_of(writes).run(_written_in_order, writes, plain, new_edits))
     results = []
     for document, parsed in zip(documents, read, strict=True):
         if isinstance(parsed, _Local):
@@ -178,6 +237,15 @@ async def bulk_docs(request: Request) -> JSONAnswer:
         elif new_edits:
             results.append({"ok": True, "id": outcome[0], "rev": str(outcome[1])})
     return JSONAnswer(results, 201)
+
+
+def _written_in_order(writes: Writes, documents: list[ParsedDocument | CrdtdbError], new_edits: bool) -> list[Outcome]:
+    """Write documents; revisions made elsewhere in the order of their ids, as CouchDB's feed has them. Return the outcomes."""
+    if new_edits:
+        return writes.bulk(documents, new_edits)
+    places = sorted(range(len(documents)), key=lambda place: getattr(documents[place], "doc_id", ""))
+    outcomes = dict(zip(places, writes.bulk([documents[place] for place in places], new_edits), strict=True))
+    return [outcomes[place] for place in range(len(documents))]
 
 
 class _Local(NamedTuple):

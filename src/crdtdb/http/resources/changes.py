@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from itertools import count
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -13,11 +14,12 @@ from starlette.routing import Route
 from crdtdb.aio.notifier import Waiter
 from crdtdb.canonical_json import dump
 from crdtdb.clock import monotonic_seconds
-from crdtdb.couchdb import ChangesFeed, Tree, Wanted
+from crdtdb.couchdb import ChangesFeed, Options, Tree, Wanted
 from crdtdb.couchdb.errors import bad_request, query_parse_error
+from crdtdb.documents import Rev
+from crdtdb.errors import SelectorError
 from crdtdb.http.context import bell_of, designs_of, name_of, scripts_of, trees_of, user_of
-from crdtdb.http.json_io import flag, json_parameter, number, read_optional_object
-from crdtdb.http.resources.documents import options_of
+from crdtdb.http.json_io import decimal, json_parameter, number, read_optional_object
 from crdtdb.http.streaming import Writer, between, streamed
 from crdtdb.query.definitions import DESIGN
 from crdtdb.query.selectors import compile_selector
@@ -35,12 +37,11 @@ async def changes(request: Request) -> Response:
     if kind not in _FEEDS:
         raise bad_request("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
     body = await read_optional_object(request) if request.method == "POST" else {}
-    wanted, limit, descending = _wanted(request, body), _limit(request), flag(request, "descending")
+    wanted, limit, descending = _wanted(request, body), number(request, "limit"), _says(request, "descending")
     writer = Writer(trees.store)
     wanted = wanted._replace(options=wanted.options._replace(mark=writer.mark))
     written = partial(_written, writer, wanted.include_docs and wanted.options.attachments)
-    since = body.get("since", request.headers.get("last-event-id") or request.query_params.get("since", "0"))
-    feed = await QUERIES.run(ChangesFeed, trees, str(since).strip('"'), wanted)
+    feed = await QUERIES.run(ChangesFeed, trees, "0" if descending else _since(request, kind), wanted)
     duty = _duty_of(request)
     waiting = _Waiting(request)
     if kind == "continuous":
@@ -50,11 +51,15 @@ async def changes(request: Request) -> Response:
         live = _live(request, feed, duty, waiting, limit, written, _EVENT)
         return StreamingResponse(live, media_type="text/event-stream", headers={"cache-control": "no-cache"})
     if descending:
-        newest = map(writer.pieces, feed.newest(limit))
-        return await streamed(
-            duty,
-            between(b'{"results":[\n', newest, lambda: b'\n],"last_seq":%b,"pending":0}\n' % dump(feed.last_seq)),
-        )
+        shown = count()
+        newest = (writer.pieces(row) for row in feed.newest(limit) if next(shown) >= 0)
+        every = trees.store.collection(trees.name)
+
+        def end() -> bytes:
+            pending = max(0, every.documents + every.deleted - next(shown)) if limit is not None else 0
+            return b'\n],"last_seq":%b,"pending":%d}\n' % (dump(feed.last_seq), pending)
+
+        return await streamed(duty, between(b'{"results":[\n', newest, end))
     rows = _once(request, feed, duty, waiting if kind == "longpoll" else None, limit, written)
     return StreamingResponse(await _begun(rows), media_type="application/json")
 
@@ -76,7 +81,9 @@ class _Waiting:
 
     def __init__(self, request: Request) -> None:
         asked = request.query_params.get("heartbeat")
-        beat = _MILLISECONDS_MAX if asked == "true" else None if asked == "false" else number(request, "heartbeat")
+        beat = _MILLISECONDS_MAX if asked == "true" else None if asked in (None, "false") else decimal(asked)
+        if asked not in (None, "false") and not beat:
+            raise bad_request("The heartbeat value should be a positive integer (in milliseconds).")
         self.heartbeat = beat / 1000 if beat else None
         timeout = number(request, "timeout")
         self.seconds = min(_MILLISECONDS_MAX if timeout is None else timeout, _MILLISECONDS_MAX) / 1000
@@ -122,6 +129,8 @@ async def _once(
                 break
             if not await waiting.wait(waiter) and waiting.heartbeat is not None:
                 yield b"\n"
+    if not begun:
+        yield b'{"results":[\n'
     pending = await duty.run(feed.pending)
     yield b'\n],\n"last_seq":%b,"pending":%d}\n' % (dump(feed.last_seq), pending)
 
@@ -137,6 +146,8 @@ async def _live(
 ) -> AsyncIterator[bytes]:
     """Yield rows for as long as the client stays."""
     bell, sent = bell_of(request), 0
+    if form is _EVENT:
+        yield b"\n"  # so that the answer begins
     with bell.waiting(feed.name) as waiter:
         while (limit is None or sent < limit) and not bell.stopping and not feed.dropped:
             waiter.arm()
@@ -185,16 +196,11 @@ class _Form(NamedTuple):
 
 
 def _end_of_event(row: dict[str, Any]) -> bytes:
-    return b"\nid: %b\n\n" % row["seq"].encode() if row["seq"] is not None else b"\n\n"
+    return b"\nid: %b\n\n" % dump(row["seq"]) if row["seq"] is not None else b"\n\n"
 
 
 _LINE = _Form(b"", lambda _: b"\n", b"\n")
 _EVENT = _Form(b"data: ", _end_of_event, b"event: heartbeat\ndata: \n\n")
-
-
-def _limit(request: Request) -> int | None:
-    limit = number(request, "limit")
-    return max(1, limit) if limit is not None else None  # as CouchDB does, 0 is 1
 
 
 def _wanted(request: Request, body: dict[str, Any]) -> Wanted:
@@ -204,17 +210,55 @@ def _wanted(request: Request, body: dict[str, Any]) -> Wanted:
     keep, ids = _filter(request, body)
     return Wanted(
         style_all=style == "all_docs",
-        include_docs=flag(request, "include_docs"),
-        options=options_of(request),
+        include_docs=_says(request, "include_docs"),
+        options=Options(
+            conflicts=_says(request, "conflicts"),
+            attachments=_says(request, "attachments"),
+            encodings=_says(request, "att_encoding_info"),
+        ),
         keep=keep,
+        fields=_fields(request, body),
         ids=ids,
-        seq_interval=number(request, "seq_interval", 1) or 1,
+        seq_interval=_seq_interval(request),
     )
 
 
-def _filter(request: Request, body: dict[str, Any]) -> tuple[Callable[[Tree], bool] | None, frozenset[str] | None]:
+def _says(request: Request, name: str) -> bool:
+    """Return a flag of this feed: what isn't `true` is false, as in CouchDB."""
+    return request.query_params.get(name) == "true"
+
+
+def _since(request: Request, kind: str) -> str:
+    """Return from where on a client reads: an event source says it in a header when it comes again."""
+    given = request.query_params.get("last-event-id") or request.query_params.get("since", "0")
+    if kind == "eventsource":
+        given = request.headers.get("last-event-id") or given
+    return given.strip('"')
+
+
+def _seq_interval(request: Request) -> int:
+    given = request.query_params.get("seq_interval", "1")
+    value = decimal(given)
+    if not value:
+        raise bad_request("invalid_seq_interval")
+    return value
+
+
+def _fields(request: Request, body: dict[str, Any]) -> tuple[str, ...] | None:
+    given = body.get("fields") if request.query_params.get("filter") == "_selector" else None
+    if given is None:
+        return None
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise bad_request("Selector error: fields must be JSON array")
+    return tuple(given) or None
+
+
+Keep = Callable[[Tree, Rev], bool]
+
+
+def _filter(request: Request, body: dict[str, Any]) -> tuple[Keep | None, frozenset[str] | None]:
     chosen = request.query_params.get("filter")
-    if chosen is None:
+    if not chosen:
         return None, None
     if chosen == "_doc_ids":
         ids = body.get("doc_ids", json_parameter(request, "doc_ids"))
@@ -222,20 +266,21 @@ def _filter(request: Request, body: dict[str, Any]) -> tuple[Callable[[Tree], bo
             raise bad_request("`doc_ids` filter parameter is not a list of doc ids.")
         return None, frozenset(ids)
     if chosen == "_design":
-        return (lambda tree: tree.doc_id.startswith("_design/")), None
+        return (lambda tree, _: tree.doc_id.startswith("_design/")), None
     if chosen == "_selector":
-        if "selector" not in body:
-            raise bad_request("filter=_selector needs a POST with a `selector`")
-        matches = compile_selector(body["selector"])
-        return (lambda tree: matches(tree.document(None))), None
+        try:
+            matches = compile_selector(body.get("selector"))
+        except SelectorError as error:
+            raise bad_request(str(error)) from error
+        return (lambda tree, rev: matches(tree.document(rev))), None
     return _by_function(request, chosen, body), None
 
 
-def _by_function(request: Request, chosen: str, body: dict[str, Any]) -> Callable[[Tree], bool]:
+def _by_function(request: Request, chosen: str, body: dict[str, Any]) -> Keep:
     """Return what asks a function of a design document: a filter, or for `_view` whether a view emits anything."""
     named = request.query_params.get("view", "") if chosen == "_view" else chosen
     ddoc, slash, function_name = named.partition("/")
-    if not slash:
+    if not slash or "/" in function_name:
         what = (
             "`view` must be of the form `designname/viewname`"
             if chosen == "_view"
@@ -246,7 +291,7 @@ def _by_function(request: Request, chosen: str, body: dict[str, Any]) -> Callabl
     if chosen == "_view":
         emitting = design.view(function_name).map
         scripts.check_installed()
-        return lambda tree: not tree.deleted and scripts.emits(emitting, tree.document(None))
+        return lambda tree, rev: scripts.emits(emitting, tree.document(rev))
     function = design.filter(function_name)
     scripts.check_installed()
     asked = {
@@ -256,7 +301,7 @@ def _by_function(request: Request, chosen: str, body: dict[str, Any]) -> Callabl
         "body": body,
         "userCtx": user_of(request),
     }
-    return lambda tree: scripts.filter(function, [tree.document(None)], asked)[0]
+    return lambda tree, rev: scripts.filter(function, [tree.document(rev)], asked)[0]
 
 
 ROUTES = [Route("/{db}/_changes", changes, methods=["GET", "POST"])]

@@ -90,6 +90,8 @@ def finder_for(request: Request, body: Mapping[str, Any]) -> QueryCursor:
     """Return the query that a request's body describes. Raises RefusedError and what `check_query` does."""
     if "selector" not in body:
         raise CouchError(400, "missing_required_key", "Missing required key: selector")
+    if body.get("allow_fallback") is False and not body.get("use_index"):
+        raise CouchError(400, "invalid_index", "You must specify an index with the `use_index` parameter.")
     query = check_query(
         body["selector"],
         body.get("fields"),
@@ -108,13 +110,20 @@ def _known(body: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     for key in body:
         if key not in known and key not in _IGNORED:
             raise CouchError(400, "invalid_key", f"Invalid key {key[:80]} for this request.")
+    for name, fault in (("limit", "invalid_non_neg_integer"), ("fields", "invalid_fields")):
+        if name in body and body[name] is None:
+            raise CouchError(400, fault, f"`{name}` can't be null")
+    if "r" in body and (type(body["r"]) is not int or body["r"] < 1):
+        raise CouchError(400, "invalid_pos_integer", f"{str(body['r'])[:80]} is not an integer greater than zero")
+    for name in ("update", "stable"):
+        _flag(body, name)
     return body
 
 
 def _flag(body: Mapping[str, Any], name: str) -> bool:
     value = body.get(name, False)
     if not isinstance(value, bool):
-        raise bad_request(f"`{name}` is true or false")
+        raise CouchError(400, "invalid_boolean", f"Invalid boolean value: {str(value)[:80]}")
     return value
 
 
