@@ -13,7 +13,6 @@ from crdtdb.crdts.field_store import (
     NO_FIELDS,
     NO_JOURNALS,
     Address,
-    Creations,
     Delta,
     Fields,
     Journals,
@@ -23,7 +22,19 @@ from crdtdb.crdts.field_store import (
     merge_journals,
 )
 from crdtdb.crdts.flag import Flag
-from crdtdb.crdts.journal import EMPTY_JOURNAL, GapError, Journal, Snapshot, Update, Vector, join_vectors, within
+from crdtdb.crdts.journal import (
+    EMPTY_JOURNAL,
+    Creations,
+    GapError,
+    Journal,
+    Snapshot,
+    Strand,
+    Update,
+    Vector,
+    join_vectors,
+    joined_vector,
+    within,
+)
 from crdtdb.crdts.map import Map
 from crdtdb.crdts.register import MultiValue, Register
 from crdtdb.crdts.sequence_fields import List, Positional, SequenceField, Text
@@ -65,6 +76,7 @@ __all__ = [
     "Snapshot",
     "Spot",
     "Step",
+    "Strand",
     "Text",
     "Update",
     "Vector",
@@ -73,6 +85,7 @@ __all__ = [
     "heads",
     "join_fields",
     "join_vectors",
+    "joined_vector",
     "kind_of",
     "merge_journals",
     "open_at_hand",

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from crdtdb.causality import Dot, DotSet
 from crdtdb.crdts import lives
-from crdtdb.crdts.field_store import HEADS, LIFE, Address, Creations, Delta, Fields, Journals, Place
-from crdtdb.crdts.journal import EMPTY_JOURNAL, Journal, Vector, upto
+from crdtdb.crdts.field_store import HEADS, LIFE, Address, Delta, Fields, Journals, Place
+from crdtdb.crdts.journal import EMPTY_JOURNAL, Creations, Journal, Vector, upto
 from crdtdb.crdts.sequences import Kind, Sequence, Step, encode_items
 from crdtdb.errors import TooLargeError
 from crdtdb.limits import FIELD_KEY_BYTES_MAX, FIELD_PATH_STEPS_MAX, SEQUENCE_BYTES_MAX, SEQUENCES_MAX
@@ -261,23 +261,29 @@ class Draft:
         if update is None:
             return
         dot, journal = self.signature.dot, self._journals.get(address, EMPTY_JOURNAL)
+        creations = self.signature.creations
+        whole = not journal.outlives_none_of(creations)
+        if whole:
+            update = self._copy(address, journal, update)
         earlier = journal.updates.get(dot)
         if earlier is not None:  # a second change in one edit
             update = Sequence.joined(earlier.content, update)
-            journal = journal._replace(
-                vector={**journal.vector, dot.actor: earlier.after},
-                updates={held: one for held, one in journal.updates.items() if held != dot},
-            )
         if len(update) > SEQUENCE_BYTES_MAX:
             raise TooLargeError(
                 f"an edit of {len(update):,} bytes, the limit of a text or list is {SEQUENCE_BYTES_MAX:,}"
             )
         new = address not in self._journals
-        self._journals[address] = journal.grown(dot, update, self.signature.creations)
+        self._journals[address] = journal.grown(dot, update, creations, whole=whole)
         if new and len(self._journals) > SEQUENCES_MAX:
             raise TooLargeError(
                 f"a document holds at most {SEQUENCES_MAX:,} texts and lists, those of its earlier lives included"
             )
+
+    def _copy(self, address: Address, journal: Journal, update: bytes) -> bytes:
+        """Return an update together with all of the text or list: what it builds on may go before it."""
+        sequence = self._open(address, journal, b"copy")
+        sequence.apply(update)
+        return sequence.snapshot()
 
     def touched(self) -> set[Address]:
         """Return where the edit has changed something so far."""

@@ -23,11 +23,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from crdtdb.causality import Dot, DotSet
-from crdtdb.crdts.journal import Journal, join_journals
+from crdtdb.crdts.journal import Creations, Journal, join_journals
 from crdtdb.errors import DotCollisionError
-
-Creations = frozenset[Dot]
-"""The creations of the collection that a writer saw. What it wrote lives while one of them does."""
 
 Place = tuple[str, ...]
 """The path of a field: the keys of the objects that lead to it, from the outside in."""

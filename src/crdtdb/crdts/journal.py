@@ -3,12 +3,17 @@
     vector     actor -> counter      everything of this actor up to there is in
     updates    dot -> Update         those at hand; a store keeps the others in rows of their own
     snapshots  (vector, content)     many updates folded into one, at hand likewise
+    strands    creations -> Strand   if they were written under several sets of creations: how far each goes
 
 Updates are never removed by a context: they carry causality of their own, and whoever took one away could no longer read
 those that build on it. What says whether a text is there are the dots of its field; the journal says what stands in it.
 
 An update names the counter of the one before it by the same actor. So a journal knows whether what arrives connects with
 what it has, and refuses what doesn't: a state is only held together with all the updates that its author had seen.
+
+A *strand* is what was written under one set of creations of the collection, and goes when all of these are dropped. So no
+update may build on a strand that can go before its own. Who writes under creations that another strand hasn't puts a copy of
+the whole text into the update, and the update before it is one of a strand that lives as long.
 
 Source: Nicolaescu, Jahns, Derntl, Klamma, "Near Real-Time Peer-to-Peer Shared Editing on Extensible Data Types" (2016),
 for the updates; Wuu and Bernstein, "Efficient Solutions to the Replicated Log and Dictionary Problems" (1984), for logs
@@ -17,7 +22,7 @@ under a version vector.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -33,39 +38,106 @@ class GapError(CrdtdbError):
     """Updates that build on others which aren't here. Ask for the whole journal."""
 
 
+Creations = frozenset[Dot]
+"""The creations of the collection that a writer saw. What it wrote lives while one of them does."""
+
+
 class Update(NamedTuple):
-    """What one write added. `after` is the counter of the same actor's update before it, 0 for its first."""
+    """What one write added. `after` is the counter of the same actor's update before it, 0 for its first.
+
+    `creations` are those under which it was written, None if they are the journal's.
+    """
 
     after: int
     content: bytes
+    creations: Creations | None = None
 
 
 class Snapshot(NamedTuple):
-    """All updates up to a vector, folded into one."""
+    """All updates up to a vector, folded into one. `creations` as an update has them."""
 
     vector: Vector
     content: bytes
+    creations: Creations | None = None
+
+
+class Strand(NamedTuple):
+    """How far the updates under one set of creations go, and how far those of other strands are copied into them."""
+
+    vector: Vector
+    copied: Vector = MappingProxyType({})
 
 
 class Journal(NamedTuple):
     """What is known of one text or list. Values are never changed in place.
 
-    `creations` are those of the collection that any of its writers saw: it lives while one of them does.
+    `creations` are those of every update that names none. `strands` is empty if there are no others.
     """
 
     vector: Vector
-    creations: frozenset[Dot]
+    creations: Creations
     updates: Mapping[Dot, Update] = _NOTHING
     snapshots: tuple[Snapshot, ...] = ()
+    strands: Mapping[Creations, Strand] = MappingProxyType({})
 
-    def grown(self, dot: Dot, content: bytes, creations: frozenset[Dot]) -> Journal:
-        """Return the journal with one more update, of a write that had seen all of it."""
-        update = Update(self.vector.get(dot.actor, 0), content)
+    def all_strands(self) -> Mapping[Creations, Strand]:
+        """Return the strands, also if there is one alone."""
+        return self.strands or ({self.creations: Strand(self.vector)} if self.vector else {})
+
+    def grown(self, dot: Dot, content: bytes, creations: Creations, *, whole: bool = False) -> Journal:
+        """Return the journal with one more update, of a write that had seen all of it; it takes the place of the write's last.
+
+        `whole` says that all of the text stands in it.
+        """
+        creations = creations or self.creations  # an edit that is only tried has none
+        strands = dict(self.all_strands())
+        earlier, base = self.updates.get(dot), self.creations if self.vector else creations
+        before = max((one.vector.get(dot.actor, 0) for held, one in strands.items() if held >= creations), default=0)
+        own = None if creations == base else creations
+        update = Update(before if earlier is None else earlier.after, content, own)
+        vector = {**self.vector, dot.actor: dot.counter}
+        updates = {**self.updates, dot: update}
+        if not self.strands and own is None:
+            return Journal(vector, base, updates, self.snapshots)
+        strand = strands.get(creations, Strand({}))
+        copied = join_vectors(strand.copied, self.vector) if whole else strand.copied
+        strands[creations] = Strand({**strand.vector, dot.actor: dot.counter}, copied)
+        return Journal(vector, base, updates, self.snapshots, strands)
+
+    def outlives_none_of(self, creations: Creations) -> bool:
+        """Whether nothing in it can go before what is written under these creations, unless it is copied there."""
+        copied = self._copied_into(creations)
+        return all(held >= creations or within(strand.vector, copied) for held, strand in self.all_strands().items())
+
+    def parts(self) -> Iterable[Creations]:
+        """Yield the creations of its strands, but for those all of which was copied into one that lives as long."""
+        for held, strand in self.all_strands().items():
+            if not self.strands or not within(strand.vector, self._copied_into(held, itself=False)):
+                yield held
+
+    def _copied_into(self, creations: Creations, *, itself: bool = True) -> Vector:
+        copied: Vector = {}
+        for held, strand in self.strands.items():
+            if held > creations or (itself and held == creations):
+                copied = join_vectors(copied, strand.copied)
+        return copied
+
+    def living(self, alive: Callable[[Creations], bool]) -> Journal | None:
+        """Return the journal without the strands of which all creations were dropped, None if that is all of it."""
+        strands = self.strands
+        if not strands:
+            return self if alive(self.creations) else None
+        kept = {held: strand for held, strand in strands.items() if alive(held)}
+        if len(kept) == len(strands):
+            return self
+        if not kept:
+            return None
         return Journal(
-            {**self.vector, dot.actor: dot.counter},
-            self.creations | creations,
-            {**self.updates, dot: update},
-            self.snapshots,
+            joined_vector(strand.vector for strand in kept.values()),
+            self.creations,
+            {dot: one for dot, one in self.updates.items() if (one.creations or self.creations) in kept},
+            tuple(one for one in self.snapshots if (one.creations or self.creations) in kept),
+            {} if kept.keys() == {self.creations} else kept,
         )
 
     def highest(self) -> Vector:
@@ -94,6 +166,14 @@ def join_vectors(one: Vector, other: Vector) -> Vector:
     return {actor: max(one.get(actor, 0), other.get(actor, 0)) for actor in {**one, **other}}
 
 
+def joined_vector(vectors: Iterable[Vector]) -> Vector:
+    """Return the highest counter of each actor in any of them."""
+    joined: Vector = {}
+    for vector in vectors:
+        joined = join_vectors(joined, vector)
+    return joined
+
+
 def within(one: Vector, other: Vector) -> bool:
     """Whether the second vector covers the first."""
     return all(counter <= other.get(actor, 0) for actor, counter in one.items())
@@ -106,6 +186,8 @@ def upto(journal: Journal, vector: Vector) -> Mapping[Dot, Update]:
 
 def join_journals(mine: Journal, theirs: Journal) -> Journal:
     """Return what both know. Raises GapError if something between them is missing."""
+    if mine.strands or theirs.strands or (mine.vector and mine.creations != theirs.creations):
+        return _Join(mine, theirs).joined()
     snapshots = tuple(one for one in theirs.snapshots if not within(one.vector, mine.vector))
     reached = dict(mine.vector)
     for snapshot in snapshots:
@@ -124,7 +206,84 @@ def join_journals(mine: Journal, theirs: Journal) -> Journal:
     mine_left = tuple(one for one in mine.snapshots if one not in snapshots)
     return Journal(
         reached,
-        mine.creations | theirs.creations,
+        theirs.creations,
         {**mine.updates, **new} if new else mine.updates,
         mine_left + snapshots,
     )
+
+
+class _Join:
+    """The join of two journals that have several strands together.
+
+    A journal that has one may come from a version that knows no strands, and then have updates of any under the creations of
+    all. So of such a journal only that is taken which is in none of the strands that are here.
+    """
+
+    def __init__(self, mine: Journal, theirs: Journal) -> None:
+        self._mine, self._theirs = mine, theirs
+        self._base = mine.creations if mine.vector else theirs.creations
+        self._before = {held: strand.vector for held, strand in mine.all_strands().items()}
+        self._reached: dict[Creations, Vector] = dict(self._before)
+        self._blurred = not theirs.strands
+
+    def joined(self) -> Journal:
+        """Return the join. Raises GapError."""
+        theirs = self._theirs
+        snapshots = tuple(self._taken_snapshots())
+        updates = {**self._mine.updates, **self._taken_updates()}
+        for held, strand in theirs.all_strands().items():
+            if not within(strand.vector, self._there(self._reached, held)):
+                raise GapError("the sender knows updates that neither came along nor are here")
+        strands = {
+            held: Strand(vector, join_vectors(self._copied(self._mine, held), self._copied(theirs, held)))
+            for held, vector in self._reached.items()
+            if vector
+        }
+        mine_left = tuple(one for one in self._mine.snapshots if one not in snapshots)
+        return Journal(
+            joined_vector(self._reached.values()),
+            self._base,
+            updates,
+            mine_left + snapshots,
+            {} if strands.keys() == {self._base} else strands,
+        )
+
+    def _taken_snapshots(self) -> Iterable[Snapshot]:
+        for one in self._theirs.snapshots:
+            held = one.creations or self._theirs.creations
+            if not within(one.vector, self._there(self._before, held)):
+                self._reached[held] = join_vectors(self._reached.get(held, {}), one.vector)
+                yield one._replace(creations=self._named(held))
+
+    def _taken_updates(self) -> Mapping[Dot, Update]:
+        taken = {}
+        for dot in sorted(self._theirs.updates, key=lambda dot: (dot.counter, dot.actor)):
+            update = self._theirs.updates[dot]
+            held = update.creations or self._theirs.creations
+            if dot.counter <= self._there(self._before, held).get(dot.actor, 0):
+                continue
+            reached = self._there(self._reached, held).get(dot.actor, 0)
+            if dot.counter > reached < update.after:
+                raise GapError(f"the update {dot!r} builds on {update.after}, which isn't here")
+            after = min(update.after, self._longer(held).get(dot.actor, 0)) if self._blurred else update.after
+            taken[dot] = Update(after, update.content, self._named(held))
+            self._reached[held] = join_vectors(self._reached.get(held, {}), {dot.actor: dot.counter})
+        return taken
+
+    def _there(self, vectors: Mapping[Creations, Vector], held: Creations) -> Vector:
+        """Return how far those strands here go that have what one of theirs has, and live as long.
+
+        What an actor adds to one of these has all that the same actor had added to a strand that can go before.
+        """
+        return joined_vector(one for other, one in vectors.items() if self._blurred or other >= held)
+
+    def _longer(self, held: Creations) -> Vector:
+        """Return how far the strands go that live as long: an update names one of these as that before it, and no other."""
+        return joined_vector(one for other, one in self._reached.items() if other >= held)
+
+    def _named(self, held: Creations) -> Creations | None:
+        return None if held == self._base else held
+
+    @staticmethod
+    def _copied(journal: Journal, held: Creations) -> Vector:
+        return journal.strands[held].copied if held in journal.strands else {}

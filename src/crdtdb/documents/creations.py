@@ -56,4 +56,4 @@ def _parts(state: State) -> Iterator[Creations]:
             yield delta.creations
     for address, journal in state.journals.items():
         if address in state.fields:
-            yield journal.creations
+            yield from journal.parts()

@@ -87,7 +87,7 @@ def successor_of(
     if leaf.body_rev != leaf.rev if own else body_dot not in seen:
         return None
     journals = {address: journal for address, journal in lacked.items() if journal.updates or journal.snapshots}
-    if any(journal.snapshots for journal in journals.values()):
+    if any(journal.snapshots or journal.strands for journal in journals.values()):
         return None
     text = body.text if own else None
     told = Successor(

@@ -115,7 +115,7 @@ class State(Struct, frozen=True, gc=False):
             all(alive(leaf.creations) for leaf in self.leaves.values())
             and all(alive(body.creations) for body in self.bodies.values())
             and all(alive(delta.creations) for deltas in self.fields.values() for delta in deltas.values())
-            and all(alive(journal.creations) for journal in self.journals.values())
+            and all(journal.living(alive) is journal for journal in self.journals.values())
         ):
             return self
         fields = {
@@ -127,7 +127,11 @@ class State(Struct, frozen=True, gc=False):
             {dot: body for dot, body in self.bodies.items() if alive(body.creations)},
             {address: deltas for address, deltas in fields.items() if deltas},
             self.context,
-            {address: journal for address, journal in self.journals.items() if alive(journal.creations)},
+            {
+                address: living
+                for address, journal in self.journals.items()
+                if (living := journal.living(alive)) is not None
+            },
         )
 
 

@@ -30,17 +30,19 @@ class SequenceReader:
 
     def look(self, slot: Slot, journal: Journal, what: Callable[[Sequence], T]) -> T:
         """Return what `what` makes of a text or list, which is opened unless it is open."""
-        result = self._sequences.read(slot, journal.vector, what)
+        several = len(journal.strands) > 1  # then one vector may stand for several texts
+        result = self._sequences.read(slot, journal.vector, what) if not several else None
         if result is not None:
             return result[0]
         rows = JournalRows.of(self._core.backend, self._core.tables, *slot)
-        contents, vector = rows.contents(journal.vector)
+        contents, vector = rows.contents(journal)
         if not within(journal.vector, vector):
             raise NotFoundError("the text or list is gone: its document was dropped since it was read", deleted=True)
         tag = self._session.tag
         sequence = Sequence(kind_of(slot[2]), contents, tag)
         made = what(sequence)
-        self._sequences.keep(slot, Open(sequence, vector, tag, sequence.size))
+        if not several:
+            self._sequences.keep(slot, Open(sequence, vector, tag, sequence.size))
         return made
 
 

@@ -27,6 +27,7 @@ from crdtdb.errors import ConflictError, NotFoundError, StoreError
 from crdtdb.gossip import GossipConfig
 from crdtdb.store import Durability, Store
 from crdtdb.testing.drop_clients import DropClients, check_whole
+from crdtdb.testing.dropped_text_clients import DroppedTextClients
 from crdtdb.testing.faults import heal, let_rogue_in, plan_faults, plan_rollbacks, put_rogue_out
 from crdtdb.testing.field_clients import FieldClients
 from crdtdb.testing.invariants import check_store
@@ -50,6 +51,7 @@ _RESOLVED_A_SECOND = 3.0
 """How often people look at conflicts and resolve what they saw, beside the others."""
 _TYPED_A_SECOND = 3.0
 _DROPPING_A_SECOND = 3.0
+_TYPED_AND_DROPPED_A_SECOND = 8.0
 
 
 class SimulationError(AssertionError):
@@ -144,6 +146,7 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
         LargeClients(world, seed, world.timeline.now + seconds).next()
     RetiredEditor(world, seed, seconds).plan()
     DropClients(world, seed, _DROPPING_A_SECOND, world.timeline.now + seconds).next()
+    DroppedTextClients(world, seed, _TYPED_AND_DROPPED_A_SECOND, world.timeline.now + seconds).next()
     if world.rogue is not None:
         let_rogue_in(world, world.rogue, seconds)
     world.timeline.run(world.timeline.now + seconds)

@@ -71,8 +71,11 @@ class Closed(NamedTuple):
 class FrameTables:
     """The numbers of one parcel."""
 
-    def __init__(self, actors: Sequence[Actor] = (), sets: Sequence[Creations] = ()) -> None:
+    def __init__(
+        self, actors: Sequence[Actor] = (), sets: Sequence[Creations] = (), *, knows_strands: bool = True
+    ) -> None:
         """Begin with what a parcel brought, or empty."""
+        self.knows_strands = knows_strands
         self.actors, self.sets = list(actors), list(sets)
         self._actor_numbers = {actor: number for number, actor in enumerate(self.actors)}
         self._set_numbers = {creations: number for number, creations in enumerate(self.sets)}
@@ -105,8 +108,9 @@ class FrameTables:
 class ParcelWriter:
     """Fills a parcel."""
 
-    def __init__(self) -> None:
-        self._tables = FrameTables()
+    def __init__(self, knows_strands: bool = True) -> None:
+        """`knows_strands` says whether the reader knows those of journals: protocol 1.4."""
+        self._tables = FrameTables(knows_strands=knows_strands)
         self._names: dict[str, int] = {}
         self._documents: list[Any] = []
         self._catalogue: Any = None

@@ -4,11 +4,12 @@
     leaf   = [actor, counter, generation, digest, path, clock, kind, body dot, body rev, stamp, creations]
     body   = [actor, counter, creations, text]
     field  = [address, [[actor, counter, creations, content], ...]]
-    journal   = [address, creations, vector, updates, snapshots]      the address, or its place among the fields
+    journal   = [address, creations, vector, updates, snapshots, strands]      the address, or its place among the fields
     address   = [kind, part, key, key, ...]            the keys of the path, from the outside in
     vector    = [actor, counter, actor, counter, ...]
-    update    = [actor, counter, after, content]       `after` is the counter of the same actor's update before
-    snapshot  = [vector, content]
+    update    = [actor, counter, after, content, creations]       `after` is the counter of the same actor's update before
+    snapshot  = [vector, content, creations]
+    strand    = [creations, vector, copied]
     path   = [open, [digest, actor, counter], ...]      newest first; actor and counter null where unknown
     clock  = null | [[actor, first, last, first, last, ...], ...]
 
@@ -17,7 +18,8 @@ have in common is null: a clock of one range that ends at the leaf's own dot, a 
 The kind of a leaf is 0, 1 if it is deleted, 2 if it is an edit of fields that clients of revision trees weren't told of.
 `open` says that older ancestors exist which the reader is expected to hold. `residue` is what the context of this
 document has seen beyond the node clock that comes with it. Of a journal only what the receiver may lack travels; a store
-keeps updates and snapshots in rows of their own. No journals are null.
+keeps updates and snapshots in rows of their own. No journals are null. Most journals have one strand: then `strands`
+isn't there, and no update or snapshot names its creations.
 
 docs/reference/wire.md says all this for those who write a second implementation.
 """
@@ -30,7 +32,19 @@ from typing import Any, Protocol, final
 from msgspec import Struct
 
 from crdtdb.causality import ACTOR_BYTES, EMPTY, Actor, Dot, DotSet
-from crdtdb.crdts import NO_FIELDS, NO_JOURNALS, Address, Creations, Delta, Journal, Snapshot, Update, Vector
+from crdtdb.crdts import (
+    NO_FIELDS,
+    NO_JOURNALS,
+    Address,
+    Creations,
+    Delta,
+    Journal,
+    Snapshot,
+    Strand,
+    Update,
+    Vector,
+    joined_vector,
+)
 from crdtdb.documents import NO_PATH, Ancestor, Body, Leaf, Path, Rev, State
 from crdtdb.errors import EncodingError
 from crdtdb.limits import (
@@ -72,6 +86,11 @@ class Tables(Protocol):
 
     def creations(self, number: int) -> Creations:
         """Return the creations of a number. Raises LookupError."""
+        ...
+
+    @property
+    def knows_strands(self) -> bool:
+        """Whether the reader knows that the updates of one journal may have several sets of creations."""
         ...
 
 
@@ -411,26 +430,65 @@ def vector_in(encoded: Any, tables: Tables) -> Vector:
 
 
 def _journal_out(journal: Journal, tables: Tables) -> Encoded:
-    number = tables.actor_number
-    updates = [[number(dot[0]), dot[1], one.after, one.content] for dot, one in sorted(journal.updates.items())]
-    return [
-        tables.creations_number(journal.creations),
+    number, sets = tables.actor_number, tables.creations_number
+    told = tables.knows_strands
+    creations = journal.creations if told else frozenset().union(*journal.all_strands())
+
+    def named(held: Creations | None) -> list[int]:
+        return [sets(held)] if held is not None and told else []
+
+    encoded: Encoded = [
+        sets(creations or journal.creations),
         vector_out(journal.vector, number),
-        updates,
-        [[vector_out(one.vector, number), one.content] for one in journal.snapshots],
+        [
+            [number(dot[0]), dot[1], one.after, one.content, *named(one.creations)]
+            for dot, one in sorted(journal.updates.items())
+        ],
+        [[vector_out(one.vector, number), one.content, *named(one.creations)] for one in journal.snapshots],
     ]
+    if journal.strands and told:
+        encoded.append(
+            [
+                [sets(held), vector_out(strand.vector, number), vector_out(strand.copied, number)]
+                for held, strand in journal.strands.items()
+            ]
+        )
+    return encoded
 
 
 def _journal_in(encoded: Any, fields: list[Address], tables: Tables) -> tuple[Address, Journal]:
-    address, creations, vector, updates, snapshots = encoded
+    address, creations, vector, updates, snapshots, *several = encoded
     if type(address) is int and not 0 <= address < len(fields):
         raise EncodingError("a journal stands at the address of a field, or at one of its own")
-    return fields[address] if type(address) is int else address_in(address), Journal(
+    strands = {
+        tables.creations(held): Strand(vector_in(reached, tables), vector_in(copied, tables))
+        for held, reached, copied in (several[0] if several else ())
+    }
+    journal = Journal(
         vector_in(vector, tables),
         tables.creations(creations),
-        {dot_in(one, tables): Update(counter_in(one[2], 0), bytes_in(one[3])) for one in updates},
-        tuple(Snapshot(vector_in(one[0], tables), bytes_in(one[1])) for one in snapshots),
+        dict(_update_in(one, tables) for one in updates),
+        tuple(_snapshot_in(*one, tables=tables) for one in snapshots),
+        strands,
     )
+    named = [one.creations for one in journal.updates.values()] + [one.creations for one in journal.snapshots]
+    if strands:
+        reached = joined_vector(strand.vector for strand in strands.values())
+        if {held or journal.creations for held in named} - strands.keys() or reached != journal.vector:
+            raise EncodingError("the strands of a journal are those of its updates, and reach as far as it does")
+    elif any(held is not None for held in named):
+        raise EncodingError("the updates of a journal of one strand have its creations")
+    return fields[address] if type(address) is int else address_in(address), journal
+
+
+def _update_in(encoded: Any, tables: Tables) -> tuple[Dot, Update]:
+    creations = tables.creations(encoded[4]) if len(encoded) > 4 else None
+    return dot_in(encoded, tables), Update(counter_in(encoded[2], 0), bytes_in(encoded[3]), creations)
+
+
+def _snapshot_in(vector: Any, content: Any, creations: Any = None, *, tables: Tables) -> Snapshot:
+    held = tables.creations(creations) if creations is not None else None
+    return Snapshot(vector_in(vector, tables), bytes_in(content), held)
 
 
 def counter_in(value: Any, least: int) -> int:

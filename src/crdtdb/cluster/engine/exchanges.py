@@ -22,6 +22,7 @@ from crdtdb.wire.messages import (
     BRIEF_SINCE,
     CLOSED_SINCE,
     LINEAGES_SINCE,
+    STRANDS_SINCE,
     BucketDots,
     BucketsRequest,
     BucketSums,
@@ -304,6 +305,7 @@ class Exchanges:
 
     def _answer_later(self, link: Link, flow: PageFlow, outgoing: Outgoing) -> None:
         """Let pages go out as the peer wants them, with the digest of the lineages behind them, if it knows of these."""
+        outgoing.knows_strands = link.minor >= STRANDS_SINCE
         self._answering[link.number] = (flow, outgoing)
         if link.minor >= LINEAGES_SINCE:
             self._digests[link.number] = outgoing.lineages_digest
@@ -320,6 +322,7 @@ class Exchanges:
                 self._outbox.send(link.number, one)
         else:
             compared.wanted(message)
+            compared.outgoing.knows_strands = link.minor >= STRANDS_SINCE
             flow.more(flow.sent + self._config.pages_ahead, now, self._config.pages_ahead)
             self._answering[link.number] = (flow, compared.outgoing)
 

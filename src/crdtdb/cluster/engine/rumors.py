@@ -15,7 +15,7 @@ from crdtdb.errors import DotCollisionError, HistoryForkedError, TooLargeError
 from crdtdb.gossip import Rumors
 from crdtdb.store import Committed, ContentMissingError, MissingAncestorError, Store
 from crdtdb.wire.codec import parcel_in
-from crdtdb.wire.messages import BRIEF_SINCE, LINEAGES_SINCE, Rumor, SyncHint
+from crdtdb.wire.messages import BRIEF_SINCE, LINEAGES_SINCE, STRANDS_SINCE, Rumor, SyncHint
 
 RequestExchange = Callable[[str | None, float], None]
 """Starts an exchange with a peer, given by its name, if there is a way to it."""
@@ -72,8 +72,9 @@ class RumorSpreader:
             return
         ways = self._links.ways
         for places, peers, informed in self._rumors.take(me, ways):
-            brief = all(ways[name].minor >= BRIEF_SINCE for name in peers)
-            batch = self._store.replication.rumor(places, brief=brief)
+            minor = min((ways[name].minor for name in peers), default=0)
+            replication = self._store.replication
+            batch = replication.rumor(places, brief=minor >= BRIEF_SINCE, knows_strands=minor >= STRANDS_SINCE)
             digest = self._store.root.lineages.digest(parcel_in(batch).clock) if batch is not None else None
             for name in peers:
                 lineages = digest if ways[name].minor >= LINEAGES_SINCE else None

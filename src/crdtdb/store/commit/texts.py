@@ -38,14 +38,14 @@ class Texts:
         Raises GapError if the journal is of an earlier time, and what it was then has been folded since.
         """
         slot = (number, raw, address)
-        if not journal.updates:
+        if not journal.updates and len(journal.strands) < 2:
             mine = self.opened.pop(slot, None)
             if mine is not None and mine.vector == journal.vector and mine.writer == writer:
                 return mine.sequence
             found = self._sequences.take(slot, journal.vector, writer) if mine is None else None
             if found is not None:
                 return found
-        contents, held = self.journal(*slot).contents(journal.vector)
+        contents, held = self.journal(*slot).contents(journal)
         if not within(join_vectors(held, journal.highest()), journal.vector):
             raise GapError("the journal of the text or list has been folded: what it was then isn't known any more")
         return Sequence(kind_of(address), [*contents, *journal.contents()], writer)
@@ -55,7 +55,7 @@ class Texts:
         mine = self.opened.get(slot)
         if mine is not None and mine.vector == journal.vector:
             return mine.sequence
-        contents, _ = self.journal(*slot).contents(journal.vector)
+        contents, _ = self.journal(*slot).contents(journal)
         return Sequence(kind_of(slot[2]), [*contents, *journal.contents()], self._writer)
 
     def keep(self, slot: Slot, name: str, before: Journal, journal: Journal) -> Rows:
@@ -70,7 +70,7 @@ class Texts:
         """Take note of those that a write opened, as it leaves them."""
         for address, sequence in write.opened.items():
             slot, journal = (number, raw, address), after.journals.get(address)
-            if journal is None or address in write.derived:
+            if journal is None or len(journal.strands) > 1 or address in write.derived:
                 self.opened.pop(slot, None)
                 continue
             self.opened[slot] = Open(sequence, journal.vector, write.writer, sequence.size)
@@ -82,7 +82,7 @@ class Texts:
             sequence = self._sequences.take(slot, before.vector, self._writer)
         else:
             sequence = opened.sequence if opened.vector == before.vector else None
-        if sequence is not None:
+        if sequence is not None and len(journal.strands) < 2:  # one vector may stand for several texts then
             for content in journal.contents():
                 sequence.apply(content)
             self.opened[slot] = Open(sequence, journal.vector, self._writer, sequence.size)
@@ -108,6 +108,6 @@ class Texts:
         held = 0
         for address in write.opened:
             if address in before.journals:
-                contents, _ = self.journal(number, raw, address).contents(before.journals[address].vector)
+                contents, _ = self.journal(number, raw, address).contents(before.journals[address])
                 held += Sequence(kind_of(address), contents, self._writer).length
         return sum(sequence.length for sequence in write.opened.values()) > held

@@ -423,8 +423,12 @@ class Transaction(Ledger):
             self.remove(keys.history(number, raw))
             bodies = [*before.state.bodies.values(), *after.bodies.values()]
             self.contents.keep_only(number, raw, (body.text for body in bodies))
-        for address in before.stored.journals.keys() - before.state.journals.keys():
-            self.remove(keys.journal(keys.journals(number, raw), address))
+        for address, journal in before.stored.journals.items():
+            living = before.state.journals.get(address)
+            if living is None:
+                self.remove(keys.journal(keys.journals(number, raw), address))
+            elif living is not journal:
+                self.rows.update(self.texts.journal(number, raw, address).removed(living))
 
     def _refer(self, number: int, raw: bytes, before: State, after: State) -> None:
         """Note which contents of attachments new bodies have."""
@@ -486,8 +490,9 @@ class Transaction(Ledger):
     def fold(self, name: str, doc_id: str, address: Address) -> None:
         """Fold a journal that has much to fold. What it holds stays the same."""
         collection = self.root.collections.get(name)
-        if collection is not None and address in self.load(name, doc_id).state.journals:
-            self.rows.update(self.texts.journal(collection.number, doc_id.encode(), address).fold(address))
+        journal = self.load(name, doc_id).state.journals.get(address) if collection is not None else None
+        if collection is not None and journal is not None:
+            self.rows.update(self.texts.journal(collection.number, doc_id.encode(), address).fold(address, journal))
 
     def history(self, name: str, doc_id: str) -> HistoryRows:
         """Return the replaced revisions of a document."""

@@ -21,7 +21,8 @@
                                           addresses of texts and lists]
     t collection# length id address      the journal of a text or list; `address` is a digest of eight bytes, then
       0                                  its snapshot: [vector, content]
-      1 actor# counter                   an update: [after, content]
+      0 creations#                       that of updates of other creations than the journal's: [vector, content, creations#]
+      1 actor# counter                   an update: [after, content], and creations# if they aren't the journal's
     s collection# seq                    the changes feed: id, one row a document
     A sha256                             the content of an attachment: [blob, md5, length]
     b blob piece#                        a piece of it
@@ -128,9 +129,9 @@ def journal(journals_key: bytes, address: Address) -> bytes:
     return journals_key + blake2b(b"".join(b"%d:%b" % (len(part), part) for part in parts), digest_size=8).digest()
 
 
-def snapshot(journal_key: bytes) -> bytes:
-    """Return the key of a journal's snapshot."""
-    return journal_key + b"0"
+def snapshot(journal_key: bytes, creations_number: int | None = None) -> bytes:
+    """Return the key of a journal's snapshot, or of that of another set of creations than most of it."""
+    return journal_key + b"0" + (creations_number.to_bytes(4, "big") if creations_number is not None else b"")
 
 
 def update(journal_key: bytes, actor_number: int, counter: int) -> bytes:

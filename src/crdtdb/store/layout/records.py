@@ -37,6 +37,8 @@ class StoreTables:
     `unsaved` are the rows that no commit has written yet; the next one takes them along.
     """
 
+    knows_strands = True
+
     def __init__(self, rows: Reader) -> None:
         """Read what the store has."""
         self.actors = [value for _, value in rows.scan(*keys.rest(b"a"))]

@@ -7,14 +7,14 @@ between pages but a place in the log; which documents were met last is, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from crdtdb.backends import Snapshot
 from crdtdb.causality import EMPTY, Actor, Dot, DotSet, Lineages
-from crdtdb.crdts import Creations, GapError, Journals
+from crdtdb.crdts import Creations, GapError, Journal, Journals, Strand, Vector
 from crdtdb.documents import Ancestor, Leaf, Rev, State, merge
 from crdtdb.documents.attachments import Content
 from crdtdb.documents.bounds import bodies_bytes
@@ -105,6 +105,8 @@ class Outgoing:
         """`whole`, `closed` and `brief` as `Store.outgoing` has them; with `catalogue` that goes along in any case."""
         self._snapshot, self._root, self._tables = snapshot, root, tables
         self._theirs, self._whole, self._closed, self._brief = theirs, whole, closed, brief
+        self.knows_strands = True
+        """Whether the receiver knows that the updates of one journal may have several sets of creations: protocol 1.4."""
         self._missing = root.clock - theirs
         self._names = {collection.number: name for name, collection in root.collections.items()}
         self._histories: dict[bytes, bool] = {}
@@ -131,7 +133,7 @@ class Outgoing:
 
     def next_page(self) -> Page:
         """Return the next part of the answer. After the last one there is no other."""
-        writer = ParcelWriter()
+        writer = ParcelWriter(self.knows_strands)
         if self._catalogue_due:
             sweeps = {name: one.sweep for name, one in self._root.collections.items()}
             writer.add_catalogue(self._root.catalogue, self._root.residue, sweeps)
@@ -440,7 +442,7 @@ def _creations(state: State) -> set[Creations]:
     found = {leaf.creations for leaf in state.leaves.values()}
     found.update(body.creations for body in state.bodies.values())
     found.update(delta.creations for deltas in state.fields.values() for delta in deltas.values())
-    found.update(journal.creations for journal in state.journals.values())
+    found.update(held for journal in state.journals.values() for held in journal.all_strands())
     return found
 
 
@@ -463,6 +465,10 @@ def _differ(mine: State, merged: State) -> bool:
         return True
     return {address: deltas.keys() for address, deltas in mine.fields.items()} != {
         address: deltas.keys() for address, deltas in merged.fields.items()
-    } or {address: (journal.vector, journal.creations) for address, journal in mine.journals.items()} != {
-        address: (journal.vector, journal.creations) for address, journal in merged.journals.items()
+    } or {address: _reach(journal) for address, journal in mine.journals.items()} != {
+        address: _reach(journal) for address, journal in merged.journals.items()
     }
+
+
+def _reach(journal: Journal) -> tuple[Vector, Creations, Mapping[Creations, Strand]]:
+    return journal.vector, journal.creations, journal.strands

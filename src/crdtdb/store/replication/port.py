@@ -107,15 +107,17 @@ class ReplicationStore:
         """
         return self._core.submit(lambda transaction: receive(transaction, parcel, advance, inspect, lineages))
 
-    def rumor(self, documents: Iterable[tuple[str, str]], *, brief: bool = False) -> list[object] | None:
+    def rumor(
+        self, documents: Iterable[tuple[str, str]], *, brief: bool = False, knows_strands: bool = True
+    ) -> list[object] | None:
         """Return a batch of documents as they are now, with short paths and the updates that no rumor has carried yet.
 
-        With `brief` a document of an earlier rumor comes as a delta to that. None if no document is left, or the batch would
-        be larger than RUMOR_BYTES_MAX.
+        With `brief` a document of an earlier rumor comes as a delta to that; `knows_strands` says whether all receivers know
+        strands of journals. None if no document is left, or the batch would be larger than RUMOR_BYTES_MAX.
         """
         snapshot, root = self._core.durable_rows()
         try:
-            return self._rumors.parcel(snapshot, root, documents, brief)
+            return self._rumors.parcel(snapshot, root, documents, brief, knows_strands)
         finally:
             snapshot.close()
 

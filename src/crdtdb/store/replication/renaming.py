@@ -24,8 +24,12 @@ from crdtdb.crdts import (
     Fields,
     Journal,
     Journals,
+    Snapshot,
+    Strand,
+    Update,
     Vector,
     join_vectors,
+    joined_vector,
     renamed_baseline,
 )
 from crdtdb.documents import Ancestor, Body, Leaf, State, merge, totals
@@ -35,9 +39,7 @@ from crdtdb.store.layout import keys
 from crdtdb.store.layout.batch import Rows
 from crdtdb.store.layout.journals import JournalRows
 from crdtdb.store.layout.records import StoreTables, decode_past, decode_record, encode_past, encode_record
-from crdtdb.store.layout.rows import encode_row
 from crdtdb.store.root import StoreRoot, is_counted, lineage_row, root_rows
-from crdtdb.wire.states import vector_out
 
 
 def rename(backend: Backend, root: StoreRoot, tables: StoreTables, fork: Fork) -> tuple[Rows, StoreRoot]:
@@ -143,26 +145,40 @@ class _Renaming:
         return local is not None and self._names.concern(local.clock)
 
     def _journal(self, number: int, raw: bytes, address: Address, journal: Journal) -> Journal:
-        actor, (first, tag) = self._fork.actor, self._fork.session
-        if journal.vector.get(actor, 0) < first:
+        actor, first = self._fork.actor, self._fork.session.first
+        if journal.vector.get(actor, 0) < first and not journal.strands:
             return journal
         rows = JournalRows.of(self._backend, self._tables, number, raw, address)
         here = rows.all()
+        below: dict[Creations, int] = {}
         for dot, update in here.updates.items():
-            renamed = self._fork.renamed(dot)
-            if renamed != dot:
-                after = update.after if update.after >= first else 0  # else it is the first of the new actor
-                old, new = self._tables.actor_number(actor), self._tables.actor_number(tag)
-                self._rows[keys.update(rows.key, old, dot.counter)] = None
-                self._rows[keys.update(rows.key, new, dot.counter)] = encode_row([after, update.content])
-        below = max((dot.counter for dot in here.updates if dot.actor == actor and dot.counter < first), default=0)
+            renamed, creations = self._fork.renamed(dot), self._creations_of(update)
+            if dot.actor == actor and dot.counter < first:
+                held = creations or journal.creations
+                below[held] = max(below.get(held, 0), dot.counter)
+            if renamed != dot or creations != update.creations:
+                starts = renamed != dot and update.after < first  # it is the first of the new actor
+                self._rows[rows.key_of(dot)] = None
+                self._rows[rows.key_of(renamed)] = rows.row_of(
+                    Update(0 if starts else update.after, update.content, creations)
+                )
         for snapshot in here.snapshots:
-            folded = snapshot.vector.get(actor, 0)
-            below = (below or first - 1) if folded >= first else max(below, folded)
-            vector = self._vector(snapshot.vector, below)
-            row = encode_row([vector_out(vector, self._tables.actor_number), snapshot.content])
-            self._rows[keys.snapshot(rows.key)] = row
-        return journal._replace(vector=self._vector(journal.vector, below))
+            creations, folded = self._creations_of(snapshot), snapshot.vector.get(actor, 0)
+            held = creations or journal.creations
+            below[held] = (below.get(held, 0) or first - 1) if folded >= first else max(below.get(held, 0), folded)
+            self._rows.update(dict.fromkeys(rows.snapshot_row(snapshot)))
+            vector = self._vector(snapshot.vector, below[held])
+            self._rows.update(rows.snapshot_row(Snapshot(vector, snapshot.content, creations)))
+        strands = {
+            held: Strand(self._vector(one.vector, below.get(held, 0)), self._vector(one.copied, first - 1))
+            for held, one in journal.strands.items()
+        }
+        if strands:
+            return journal._replace(vector=joined_vector(one.vector for one in strands.values()), strands=strands)
+        return journal._replace(vector=self._vector(journal.vector, below.get(journal.creations, 0)))
+
+    def _creations_of(self, one: Update | Snapshot) -> Creations | None:
+        return self._names.creations(one.creations) if one.creations is not None else None
 
     def _vector(self, vector: Vector, below: int) -> Vector:
         """Return a journal's vector, with what the actor had written in it before the session up to `below`."""
@@ -307,6 +323,9 @@ class _Names:
         if not journals:
             return NO_JOURNALS
         return {
-            address: journal._replace(creations=self.creations(journal.creations))
+            address: journal._replace(
+                creations=self.creations(journal.creations),
+                strands={self.creations(held): strand for held, strand in journal.strands.items()},
+            )
             for address, journal in journals.items()
         }

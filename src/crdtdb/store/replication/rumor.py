@@ -40,7 +40,12 @@ class RumorWriter:
         self._told: OrderedDict[tuple[str, str], _Told] = OrderedDict()
 
     def parcel(
-        self, rows: Reader, root: StoreRoot, documents: Iterable[tuple[str, str]], brief: bool = False
+        self,
+        rows: Reader,
+        root: StoreRoot,
+        documents: Iterable[tuple[str, str]],
+        brief: bool = False,
+        knows_strands: bool = True,
     ) -> list[object] | None:
         """Return a parcel of documents, all read at one moment; None if none is left, or it would be too large.
 
@@ -48,9 +53,9 @@ class RumorWriter:
         named some actors alone, a receiver could give up a deleted leaf and keep what that hides.
 
         With `brief` a document with fields comes as the successor of what was told of it before. Whoever hasn't heard that
-        asks: a rumor may be lost, and then so is what builds on it.
+        asks: a rumor may be lost, and then so is what builds on it. `knows_strands` as a `ParcelWriter` has it.
         """
-        writer = ParcelWriter()
+        writer = ParcelWriter(knows_strands)
         if sum(1 for _ in root.clock.actors) > RUMOR_ACTORS_MAX:
             return None
         for name, doc_id in documents:
