@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import crdtdb
 from crdtdb.cluster.engine.reconciliation import ReconciliationInitiator, ReconciliationResponder
-from crdtdb.wire.messages import BucketDots, BucketsRequest, BucketSums, Message
+from crdtdb.wire.messages import BucketDots, BucketsRequest, BucketSums, DotsRequest, Message
 
 
 def compared(
     ada: crdtdb.Database, bob: crdtdb.Database
 ) -> tuple[ReconciliationInitiator, ReconciliationResponder, BucketsRequest]:
     """Ada, who enters, and bob, up to where ada has asked for the dots of the buckets that differ."""
-    asked = ReconciliationInitiator(1, "bob", ada.store, audit=False, repair=True)
-    answered = ReconciliationResponder(1, bob.store.replication.comparing(ada.store.root.clock), audit=False)
-    asked.paged(bob.store.root.clock)
-    answered.page_ended()
-    while answered.busy:
-        for message in answered.step():
+    initiator = ReconciliationInitiator(1, "bob", ada.store, audit=False, repair=True)
+    responder = ReconciliationResponder(1, bob.store.replication.comparing(ada.store.root.clock), audit=False)
+    initiator.paged(bob.store.root.clock)
+    responder.page_ended()
+    while responder.busy:
+        for message in responder.step():
             assert isinstance(message, BucketSums)
-            asked.sums(message)
+            initiator.sums(message)
     messages: list[Message] = []
     while not messages:
-        messages = asked.step()
+        messages = initiator.step()
     (wanted,) = messages
     assert isinstance(wanted, BucketsRequest)
-    return asked, answered, wanted
+    return initiator, responder, wanted
 
 
 def test_what_was_lost_on_the_way_is_taken_for_no_ones_absence() -> None:
@@ -34,29 +34,61 @@ def test_what_was_lost_on_the_way_is_taken_for_no_ones_absence() -> None:
         crdtdb.sync(ada, bob)
         ada.store.replication.reset_identity("for the test")
         bob["notes"].delete("3", bob["notes"].get("3").rev)
-        asked, answered, wanted = compared(ada, bob)
-        (whole,) = answered.list(wanted)
+        initiator, responder, wanted = compared(ada, bob)
+        (whole,) = responder.list(wanted)
         assert isinstance(whole, BucketDots)
         before = ada["notes"].digest()
 
         half = BucketDots(whole.exchange, True, whole.dots[::2])
-        assert not asked.dots(half), "the rest was lost, and the sums say so"
+        assert not initiator.dots(half), "the rest was lost, and the sums say so"
         assert ada["notes"].digest() == before
-        assert not asked.busy, "nothing is mended"
-        asked.close()
-        answered.close()
+        assert not initiator.busy, "nothing is mended"
+        initiator.close()
+        responder.close()
 
 
 def test_sums_that_come_twice_ask_once() -> None:
     with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob:
         bob["notes"].put("a", {"n": 1})
         ada["notes"].put("b", {"n": 1})
-        asked, answered, wanted = compared(ada, bob)
-        asked.sums(BucketSums(1, True, True, ()))
-        assert asked.step() == []
-        (whole,) = answered.list(wanted)
+        initiator, responder, wanted = compared(ada, bob)
+        initiator.sums(BucketSums(1, True, True, ()))
+        assert initiator.step() == []
+        (whole,) = responder.list(wanted)
         assert isinstance(whole, BucketDots)
-        assert asked.dots(whole)
-        assert asked.dots(whole), "that they come twice changes nothing"
-        asked.close()
-        answered.close()
+        assert initiator.dots(whole)
+        assert initiator.dots(whole), "that they come twice changes nothing"
+        initiator.close()
+        responder.close()
+
+
+def test_sums_that_come_again_when_all_is_equal_end_nothing_twice() -> None:
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob:
+        bob["notes"].put("a", {"n": 1})
+        crdtdb.sync(ada, bob)
+        initiator = ReconciliationInitiator(1, "bob", ada.store, audit=False, repair=True)
+        responder = ReconciliationResponder(1, bob.store.replication.comparing(ada.store.root.clock), audit=False)
+        initiator.paged(bob.store.root.clock)
+        responder.page_ended()
+        (sums,) = responder.step()
+        assert isinstance(sums, BucketSums)
+        initiator.sums(sums)
+        assert initiator.step() == [DotsRequest(1, ())]
+        assert initiator.done
+        initiator.sums(sums)
+        assert initiator.step() == [], "a frame that comes twice asks for nothing again"
+        initiator.close()
+        responder.close()
+
+
+def test_documents_that_are_wanted_before_the_sums_end_nothing() -> None:
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob:
+        bob["notes"].put("a", {"n": 1})
+        responder = ReconciliationResponder(1, bob.store.replication.comparing(ada.store.root.clock), audit=False)
+        assert not responder.wanted(DotsRequest(1, ()))
+        assert responder.page_ended(), "the sums are still to come"
+        (sums,) = responder.step()
+        assert isinstance(sums, BucketSums)
+        assert responder.wanted(DotsRequest(1, ()))
+        assert not responder.page_ended()
+        responder.close()

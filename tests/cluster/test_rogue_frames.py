@@ -31,7 +31,7 @@ def drive(victim: Peer, rogue: Rogue, state: str) -> tuple[int, int]:
     elif state == "compares":
         found = victim.engine.links.get(link)
         if found is not None:
-            victim.engine.exchanges._give_up(link)
+            victim.engine.exchanges.give_up(link)
             victim.engine.exchanges.compare(found, victim.now, audit=rng.random() < 0.5)
             victim.work()
         compared = victim.said(link, Compare)

@@ -1,8 +1,8 @@
 """The flow of an exchange: who may send which page when. Rule 5: a clock advances with the last page and never before.
 
-    asker                        answerer
+    initiator                    responder
     ask(clock) ─────────────────▶ snapshot
-              ◀───────────────── page 0 … page n, no more ahead than was wanted
+              ◀───────────────── page 0 … page n, no more ahead than there is credit for
     more(k)  ─────────────────▶   up to page k
               ◀───────────────── last page, with the snapshot's clock
 
@@ -16,10 +16,10 @@ from enum import IntEnum
 
 
 class Form(IntEnum):
-    """How documents are asked for. Whoever can't use one form asks for the next, which takes more bytes."""
+    """How documents are asked for. A node that can't use one form asks for the next, which takes more bytes."""
 
     BRIEF = 0
-    """By what they add to what the asker's clock covers, where that can be told."""
+    """By what they add to what the initiator's clock covers, where that is known."""
     PLAIN = 1
     """With the newest steps of their paths and the updates that the clock lacks."""
     WHOLE = 2
@@ -36,7 +36,7 @@ class Asking:
     """When the last page came, or it was asked."""
     expected: int = 0
     merged: int = 0
-    """Pages that are merged: those that wait to be make no room for others."""
+    """Pages that are merged: those that wait for it make no room for others."""
     form: Form = Form.BRIEF
 
     def take(self, number: int, now: float) -> bool:
@@ -75,7 +75,7 @@ class PageFlow:
         self.sent += 1
 
     def more(self, wanted: int, now: float, pages_ahead: int) -> None:
-        """Take note of what is wanted. Nobody is sent more than `pages_ahead` at once, whatever they want."""
+        """Take a credit. A peer is sent no more than `pages_ahead` at once, whatever the credit."""
         if self.large is not None and wanted > self.large + pages_ahead:
             self.large = None
         self.wanted = min(max(self.wanted, wanted), self.sent + pages_ahead)

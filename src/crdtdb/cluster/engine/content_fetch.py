@@ -1,4 +1,4 @@
-"""Fetching the contents of attachments: a page waits until all that its documents refer to is here, checked by its digest.
+"""Fetches the contents of attachments: a page waits until all that its documents refer to is here, checked by its digest.
 
 A slice of a page is kept as a whole or not at all, and the clock advances with the last one; so it never covers a document that
 is here without its attachments. Pages that come meanwhile wait behind it; the sender sends no more than a few ahead.
@@ -17,13 +17,13 @@ from crdtdb.wire.messages import Fetch, Piece
 _PIECES_AT_ONCE = 8
 
 
-class Fetching:
+class ContentFetch:
     """The contents that the slice of a page waits for which is to be merged next."""
 
     def __init__(self, store: Store, exchange: int, missing: Iterable[Content]) -> None:
         self.exchange = exchange
         self._store = store
-        self._missing = deque({one.sha256: one for one in missing}.values())
+        self._missing = deque({content.sha256: content for content in missing}.values())
         self._upload = store.attachments.upload()
         self._number = 0
         self._ahead: dict[int, Piece] = {}
@@ -69,6 +69,6 @@ class Fetching:
         return not self.done()
 
     def stop(self) -> None:
-        """Let go of what came of a content that isn't whole."""
+        """Discard what came of a content that isn't whole."""
         if self._number:
             self._store.attachments.discard(self._upload)
