@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import crdtdb
-from crdtdb.causality import EMPTY, DotSet
+from crdtdb.causality import EMPTY
 from crdtdb.couchdb import Checkpoints, put_local, seq_now
 from crdtdb.database.pull import pull
 from crdtdb.documents import Write, delete, put, view
 from crdtdb.documents.garbage import collect as collect_state
-from crdtdb.store import Store
+from crdtdb.store import ClientsRead, Record, Store, Transaction
 from crdtdb.store.layout import keys
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.codec import parcel_in
@@ -24,7 +25,7 @@ def size_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
-def collect(store: Store, told: DotSet | None = None, grace: float = 0) -> None:
+def collect(store: Store, told: ClientsRead | None = None, grace: float = 0) -> None:
     store.collector.reach_cut(store.root.clock)
     again = True
     while store.collector.collect(lambda _: told, again, grace):
@@ -63,11 +64,12 @@ def test_a_young_checkpoint_holds_its_tombstones() -> None:
         notes.put("seen", {"v": 1})
         notes.put("unseen", {"v": 1})
         notes.delete("seen", notes.get("seen").rev)
-        put_local(store, "notes", "_local/pouch", {"last_seq": seq_now(store, "notes")})
-        put_local(store, "notes", "_local/push", {"last_seq": 17})
+        record = {"last_seq": seq_now(store, "notes")}
+        put_local(store, "notes", "_local/pouch", record)
+        put_local(store, "notes", "_local/settings", {"last": 17})
         notes.delete("unseen", notes.get("unseen").rev)
         checkpoints = Checkpoints(store, 3600, lambda: now[0])
-        store._wall = lambda: now[0]
+        store._wall = store.collector._wall = lambda: now[0]
         now[0] = (
             max(
                 leaf.stamp
@@ -77,15 +79,75 @@ def test_a_young_checkpoint_holds_its_tombstones() -> None:
             >> 16
         )
         ((name, _, _),) = checkpoints.young("notes")
-        assert name == "_local/pouch", "how far a client has pushed says nothing of what it has read"
+        assert name == "_local/pouch"
         collect(store, checkpoints.told("notes"))
-        assert store.read("notes", "seen") is None
+        assert store.read("notes", "seen") is not None, "who comes for the first time has to hear of it"
         assert store.read("notes", "unseen") is not None
-        assert store.collector.waiting(9) == (0, 1)
+        assert store.collector.waiting(9) == (0, 2)
+        now[0] += 3_000_000
+        put_local(store, "notes", "_local/pouch", {"last_seq": record["last_seq"], "_rev": "0-1"})
+        now[0] += 1_000_000
+        collect(store, checkpoints.told("notes"))
+        assert store.read("notes", "seen") is None, "too old for who comes first, and read by who came"
+        assert store.read("notes", "unseen") is not None
         now[0] += 3_700_000
         assert checkpoints.told("notes") is None
         collect(store, None)
         assert store.read("notes", "unseen") is None
+
+
+@pytest.mark.parametrize("said", [{"source_last_seq": "12-g1AAAACTeJzLYWBgYMpgTmEQ"}, {"last_seq": 17}])
+def test_who_replicated_to_a_collection_finds_its_tombstones(said: dict[str, Any]) -> None:
+    """Brought from CouchDB, deleted here: the first replication back, days later, has to tell of it."""
+    now = [1_700_000_000_000]
+    with crdtdb.open("memory:") as db:
+        store, notes = db.store, db["notes"]
+        store.collector._wall = lambda: now[0]
+        for name in ("old", "young"):
+            notes.put(name, {"v": 1})
+        put_local(store, "notes", "_local/push", said)
+        notes.delete("old", notes.get("old").rev)
+        notes.delete("young", notes.get("young").rev)
+        checkpoints = Checkpoints(store, 3600, lambda: now[0])
+        made = {
+            name: max(leaf.stamp for leaf in store.read("notes", name).state.leaves.values()) >> 16  # type: ignore[union-attr]
+            for name in ("old", "young")
+        }
+        now[0] = made["young"] + 1_000_000
+        collect(store, checkpoints.told("notes"), grace=300)
+        assert store.read("notes", "old") is not None
+        assert store.collector.waiting(9) == (0, 2)
+        now[0] = made["young"] + 3_601_000
+        assert Checkpoints(store, 3600, lambda: now[0]).told("notes") is None
+        collect(store, checkpoints.told("notes"), grace=300)
+        assert store.read("notes", "old") is None
+        assert store.read("notes", "young") is None
+
+
+def test_a_pass_leaves_out_what_is_too_young(monkeypatch: pytest.MonkeyPatch) -> None:
+    with crdtdb.open("memory:") as db:
+        now = [db.store._wall()]
+        db.store.collector._wall = lambda: now[0]
+        for n in range(60):
+            db["notes"].put(f"d{n:02}", {"v": 1})
+            db["notes"].delete(f"d{n:02}", db["notes"].get(f"d{n:02}").rev)
+        hold = ClientsRead(None, 3_600_000)
+        collect(db.store, hold)
+        assert db.store.collector.waiting(99) == (0, 60)
+        loaded = list[str]()
+        load = Transaction.load
+
+        def noted(self: Transaction, name: str, doc_id: str) -> Record:
+            loaded.append(doc_id)
+            return load(self, name, doc_id)
+
+        monkeypatch.setattr(Transaction, "load", noted)
+        collect(db.store, hold)
+        assert loaded == [], "none of them was looked at again"
+        now[0] += 3_700_000
+        collect(db.store, hold)
+        assert len(loaded) >= 60
+        assert db.store.read("notes", "d00") is None
 
 
 def test_a_young_tombstone_stays() -> None:

@@ -31,8 +31,11 @@ _LARGE_WARNED = 5
 class Checkpoints(Protocol):
     """What clients of CouchDB's protocol have still to read."""
 
-    def young(self, name: str) -> Iterator[tuple[str, DotSet, float]]:
-        """Yield the id, what was read, and the age in seconds of each checkpoint that holds something back."""
+    def young(self, name: str) -> Iterator[tuple[str, DotSet | None, float]]:
+        """Yield the id, what was read, and the age in seconds of each checkpoint that holds something back.
+
+        None was read of what a client has only written to.
+        """
         ...
 
 
@@ -177,7 +180,7 @@ class ClusterStatus:
                 {"collection": name, "checkpoint": doc_id, "seconds": age}
                 for name in sorted(held.names)
                 for doc_id, seen, age in self._checkpoints.young(name)
-                if not seen >= held.stable
+                if seen is None or not seen >= held.stable
             ]
             if self._checkpoints is not None
             else [],

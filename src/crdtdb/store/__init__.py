@@ -5,7 +5,7 @@ Built on a backend and the pure core; knows nothing of networks.
 
 from crdtdb.store.commit.ledger import SYSTEM
 from crdtdb.store.commit.transaction import Transaction, Written
-from crdtdb.store.gc.tombstones import Told
+from crdtdb.store.gc.tombstones import ClientsRead, Told
 from crdtdb.store.identity import Identity
 from crdtdb.store.layout.contents import PIECE_BYTES, ContentMissingError, Upload
 from crdtdb.store.layout.history import MissingAncestorError
@@ -32,6 +32,7 @@ __all__ = [
     "PIECE_BYTES",
     "SYSTEM",
     "Bucket",
+    "ClientsRead",
     "CollectionStats",
     "Committed",
     "Comparing",

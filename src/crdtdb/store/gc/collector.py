@@ -8,11 +8,10 @@ from crdtdb.causality import EMPTY, DotSet
 from crdtdb.clock import WallClock
 from crdtdb.store.commit.core import StoreCore
 from crdtdb.store.gc.compaction import let_go, look
-from crdtdb.store.gc.tombstones import Told, collect_slice
+from crdtdb.store.gc.tombstones import Resting, Rules, Told, collect_slice
 from crdtdb.store.layout import keys
 
 _RECLAIM_DOCUMENTS = 10_000
-_NEVER = 1 << 62
 
 
 class Collector:
@@ -27,7 +26,8 @@ class Collector:
             wall,
         )
         self._collect_from: bytes | None = b""
-        self._passes = self._reclaimed_at = 0
+        self._cuts = self._reclaimed_at = 0
+        self._resting = Resting()
         self.unheld = EMPTY
         """What documents that wait for collection have seen, and the store didn't hold when they were looked at."""
         self.collected = 0
@@ -37,7 +37,9 @@ class Collector:
         """Take note of what every member of the cluster has, durably."""
         if not self._core.root.stable >= cut:
             self._submit(lambda transaction: transaction.reach_cut(cut))
-            self._collect_from, self._passes = b"", self._passes + 1
+            self._cuts += 1
+            if self._collect_from is None:
+                self._collect_from = b""
 
     def lose(self, dots: DotSet) -> None:
         """Count dots as held that nobody holds, and that nobody will ever write again. Rule 10."""
@@ -51,15 +53,17 @@ class Collector:
         """
         if again and self._collect_from is None:
             self._collect_from = b""
-        start, this_pass = self._collect_from, self._passes
+        start = self._collect_from
         if start is None:
             return False
-        since = self._wall() - int(grace * 1000) if grace else _NEVER
-        done = self._submit(
-            lambda transaction: collect_slice(transaction, self._rows, self._tables, told, since, start)
-        )
-        if self._passes == this_pass:  # else the cut has moved meanwhile, and a pass begins anew
-            self._collect_from = done.after
+        if start == b"":
+            self._cuts = 0
+        rules = Rules(told, int(grace * 1000), self._wall(), self._resting)
+        done = self._submit(lambda transaction: collect_slice(transaction, self._rows, self._tables, rules, start))
+        self._collect_from = done.after
+        if done.after is None:
+            self._resting.end_pass(rules.now)
+            self._collect_from = b"" if self._cuts else None  # the cut has moved meanwhile
         self.collected += done.collected
         self.unheld |= done.unheld
         return self._collect_from is not None

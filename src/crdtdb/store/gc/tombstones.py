@@ -14,6 +14,7 @@ from crdtdb.backends import Reader
 from crdtdb.causality import EMPTY, DotSet
 from crdtdb.documents.garbage import collect
 from crdtdb.documents.stamps import milliseconds
+from crdtdb.documents.state import State
 from crdtdb.limits import STAMP_AHEAD_MILLISECONDS_MAX
 from crdtdb.store.commit.transaction import Transaction, uncovered
 from crdtdb.store.layout import keys
@@ -22,8 +23,60 @@ from crdtdb.store.layout.records import StoreTables
 _SLICE_DOCUMENTS = 25
 """Writers wait for a slice: so many are three milliseconds, and share an fsync that is a fraction of one."""
 
-Told = Callable[[str], DotSet | None]
-"""Given a collection's name, returns what all clients that may come back have read of it, None if there are none."""
+_REST_MILLISECONDS_MAX = 3_600_000
+
+
+class ClientsRead(NamedTuple):
+    """What the clients of a collection that may come back have read of it."""
+
+    clock: DotSet | None
+    """What all those have read that say so, None if none does."""
+    hold_milliseconds: int = 0
+    """How old a tombstone must be to go, since a client may come for the first time."""
+
+
+Told = Callable[[str], ClientsRead | None]
+"""Given a collection's name, returns what its clients have read, None if no client is expected back."""
+
+
+class Resting:
+    """Collections of which every document that is lined up is too young to go: until when they needn't be looked at.
+
+    Without it each pass would read again what stays for weeks.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[int, int] = {}
+        self._found: dict[int, int] = {}
+
+    def rests(self, number: int, now: int) -> bool:
+        """Whether a collection needn't be looked at."""
+        return self._until.get(number, 0) > now
+
+    def found(self, number: int, until: int) -> None:
+        """Note until when a document stays that was looked at."""
+        self._found[number] = min(until, self._found.get(number, until))
+
+    def end_pass(self, now: int) -> None:
+        """Put what a pass has found in the place of what was known of the collections that it looked at."""
+        latest = now + _REST_MILLISECONDS_MAX
+        kept = {number: until for number, until in self._until.items() if until > now}
+        self._until = {
+            number: min(latest, self._found.get(number, latest), kept.get(number, latest))
+            for number in kept.keys() | self._found.keys()
+        }
+        self._found = {}
+
+
+class Rules(NamedTuple):
+    """What a pass goes by."""
+
+    told: Told
+    grace_milliseconds: int
+    """How old a tombstone of any collection must be to go."""
+    now: int
+    """In milliseconds since 1970."""
+    resting: Resting
 
 
 class Slice(NamedTuple):
@@ -36,14 +89,9 @@ class Slice(NamedTuple):
     """What documents have seen and this store doesn't hold, so that they have to wait."""
 
 
-def collect_slice(
-    transaction: Transaction, rows: Reader, tables: StoreTables, told: Told, since: int, after: bytes
-) -> Slice:
-    """Let some documents give up what is stable, from the key `after` on.
-
-    Tombstones that were made after `since`, in milliseconds since 1970, stay.
-    """
-    found = list(islice(_lined_up(transaction, rows, tables, after), _SLICE_DOCUMENTS))
+def collect_slice(transaction: Transaction, rows: Reader, tables: StoreTables, rules: Rules, after: bytes) -> Slice:
+    """Let some documents give up what is stable, from the key `after` on."""
+    found = list(islice(_lined_up(transaction, rows, tables, rules, after), _SLICE_DOCUMENTS))
     names = {collection.number: name for name, collection in transaction.root.collections.items()}
     collected = held_back = 0
     unheld = EMPTY
@@ -54,10 +102,7 @@ def collect_slice(
             continue
         record = transaction.load(name, raw.decode())
         stable = transaction.root.stable
-        read = told(name)
-        younger = (milliseconds(leaf.stamp) - since for leaf in record.state.leaves.values() if leaf.deleted)
-        if any(0 < ahead < STAMP_AHEAD_MILLISECONDS_MAX for ahead in younger):
-            read = EMPTY
+        until, read = _stays_until(record.state, rules.told(name), rules)
         state = collect(record.state, stable, stable if read is None else stable & read)
         beyond = uncovered(record.residue, transaction.root.clock)
         if beyond:
@@ -68,17 +113,37 @@ def collect_slice(
             transaction.shrink(name, raw.decode(), record, state)
             collected += 1
         transaction.await_collection(number, raw, state)
-        held_back += transaction.rows.get(keys.due(number, raw)) is not None
+        if transaction.rows.get(keys.due(number, raw)) is not None:
+            held_back += 1
+            rules.resting.found(number, until)
     return Slice(found[-1][0] + b"\0" if len(found) == _SLICE_DOCUMENTS else None, collected, held_back, unheld)
 
 
+def _stays_until(state: State, clients: ClientsRead | None, rules: Rules) -> tuple[int, DotSet | None]:
+    """Return until when a document is too young to go, and what of it clients have read, None if that doesn't matter."""
+    hold = max(rules.grace_milliseconds, clients.hold_milliseconds if clients is not None else 0)
+    made = [milliseconds(leaf.stamp) for leaf in state.leaves.values() if leaf.deleted]
+    until = max((stamp + hold for stamp in made if stamp < rules.now + STAMP_AHEAD_MILLISECONDS_MAX), default=0)
+    if hold and until > rules.now:
+        return until, EMPTY
+    return 0, clients.clock if clients is not None else None
+
+
 def _lined_up(
-    transaction: Transaction, rows: Reader, tables: StoreTables, after: bytes
+    transaction: Transaction, rows: Reader, tables: StoreTables, rules: Rules, after: bytes
 ) -> Iterator[tuple[bytes, int, bytes]]:
     """Yield the key, collection and id of each document that waits for nothing but clients, or for what is stable now."""
+    names = {collection.number: name for name, collection in transaction.root.collections.items()}
     start, stop = keys.rest(b"G")
-    for key, _ in rows.scan(max(start, after), stop):
-        yield key, int.from_bytes(key[1:5], "big"), key[5:]
+    place = max(start, after)
+    while place < stop and (row := next(iter(rows.scan(place, stop)), None)) is not None:
+        collection = int.from_bytes(row[0][1:5], "big")
+        _, end = keys.rest(keys.due(collection, b""))
+        name = names.get(collection)
+        if name is None or rules.told(name) is None or not rules.resting.rests(collection, rules.now):
+            for key, _ in rows.scan(place, end):
+                yield key, collection, key[5:]
+        place = end
     numbered = sorted(
         (tables.known_actor_number(actor) or 0, ranges) for actor, ranges in transaction.root.stable.items()
     )
