@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import count, permutations
 from pathlib import Path
 from random import Random
@@ -340,6 +340,29 @@ def test_one_content_of_two_lives() -> None:
         ada["notes"].attach("d", "file", b"bytes")
         crdtdb.sync(bob, ada)
         assert bob["notes"].attachment("d", "file") == b"bytes"
+        check_store(bob.store)
+
+
+@pytest.mark.parametrize("url", ["memory:", "leveldb", "sqlite"])
+def test_one_page_gives_up_an_attachment_and_needs_it(url: str, tmp_path: Path) -> None:
+    """Of a collection that was made anew the first document has lost its attachment, and the second has the same bytes.
+
+    They were gone when the second was looked at, so the page waited for them, and for ever: the first took what was fetched.
+    """
+    where = {"memory:": "memory:", "leveldb": str(tmp_path / "bob"), "sqlite": f"sqlite:{tmp_path}/bob.db"}[url]
+    with crdtdb.open("memory:") as ada, crdtdb.open(where) as bob:
+        ada["notes"].put("a", {"n": 1})
+        ada["notes"].attach("a", "file", b"bytes")
+        crdtdb.sync(ada, bob)
+        ada.drop("notes")
+        ada["notes"].put("a", {"n": 2})
+        ada["notes"].put("b", {"n": 3})
+        ada["notes"].attach("b", "file", b"bytes")
+        with closing(ada.store.replication.outgoing(bob.store.root.clock)) as outgoing:
+            page = outgoing.next_page()
+            assert page.last
+            bob.store.replication.receive(DeltaBatch(page.parcel), True, lineages=outgoing.lineages)
+        assert bob["notes"].attachment("b", "file") == b"bytes"
         check_store(bob.store)
 
 

@@ -265,6 +265,8 @@ class Store:
 
     def _finish(self, transaction: Transaction) -> None:
         transaction.index()
+        if transaction.released:
+            transaction.contents.remove_unreferred()
         core, session = self._core, self._session
         # What was begun before the store took another actor may end after it.
         is_current = transaction.actor == session.identity.actor

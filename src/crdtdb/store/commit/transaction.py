@@ -93,6 +93,8 @@ class Transaction(Ledger):
         """The numbers of collections whose schema was written."""
         self.opened: Texts | None = None
         """The texts and lists that were opened or grew; None if no document had one."""
+        self.released: set[bytes] = set()
+        """The contents of attachments that lost a reference."""
         self.designed: set[int] = set()
         """The numbers of collections whose design documents changed."""
 
@@ -106,7 +108,7 @@ class Transaction(Ledger):
     @property
     def contents(self) -> Contents:
         """The contents of attachments as this transaction sees and changes them."""
-        return Contents(self.get, self.scan, lambda: self.rows, self._origin.draw)
+        return Contents(self.get, self.scan, lambda: self.rows, self._origin.draw, self.released)
 
     def end(self) -> None:
         """Let go of the documents: their paths read through this transaction, and would keep it and its rows for ever.

@@ -93,9 +93,12 @@ def content_of(data: bytes) -> Content:
 class Contents:
     """Contents and references as one transaction sees and changes them."""
 
-    def __init__(self, get: Get, scan: Scan, rows: Callable[[], Rows], draw: Callable[[int], bytes]) -> None:
-        """`rows` returns the rows that the transaction is to write."""
+    def __init__(
+        self, get: Get, scan: Scan, rows: Callable[[], Rows], draw: Callable[[int], bytes], released: set[bytes]
+    ) -> None:
+        """`rows` returns the rows that the transaction is to write. `released` are the contents that lost a reference in it."""
         self._get, self._scan, self._rows, self._draw = get, scan, rows, draw
+        self._released = released
 
     def add(self, data: bytes) -> Content:
         """Keep some bytes, unless they are here already."""
@@ -122,7 +125,7 @@ class Contents:
         kept = find(self._get, content_of(data).sha256)
         if kept is not None:
             self._rows()[keys.upload(kept.blob)] = None
-            self._release(kept.content.sha256)
+            self._released.add(kept.content.sha256)
 
     def unless_referred(self, blob: bytes, content: Content) -> None:
         """Let go of an upload that nobody refers to."""
@@ -131,7 +134,7 @@ class Contents:
             self.discard(blob)
         elif self._get(keys.upload(blob)) is not None:
             self._rows()[keys.upload(blob)] = None
-            self._release(content.sha256)
+            self._released.add(content.sha256)
 
     def discard(self, blob: bytes) -> None:
         """Remove the pieces of an upload."""
@@ -156,7 +159,7 @@ class Contents:
             raise ContentMissingError(missing)
 
     def keep_only(self, number: int, raw: bytes, texts: Iterable[bytes]) -> None:
-        """Note that a document has the contents of these bodies and no others; let go of what nobody has any more."""
+        """Note that a document has the contents of these bodies and no others."""
         wanted = {content.sha256 for text in texts for content in contents_in(text)}
         beginning = keys.references(number, raw)
         for key, _ in list(self._scan(*keys.rest(beginning))):
@@ -164,14 +167,20 @@ class Contents:
             if sha256 not in wanted:
                 self._rows()[key] = None
                 self._rows()[keys.reference(sha256, number, raw)] = None
-                self._release(sha256)
+                self._released.add(sha256)
 
-    def _release(self, sha256: bytes) -> None:
-        if next(self._scan(*keys.rest(keys.referring(sha256))), None) is None:
+    def remove_unreferred(self) -> None:
+        """Remove the contents that lost their last reference in this transaction, and that no other document has got since.
+
+        At its end: of the documents of a page one may give up a content that a later one has. Were it gone by then, it would be
+        missing each time that the page is merged, however often it is fetched.
+        """
+        for sha256 in sorted(self._released):
             kept = find(self._get, sha256)
-            if kept is not None:
+            if kept is not None and next(self._scan(*keys.rest(keys.referring(sha256))), None) is None:
                 self._rows()[keys.content(sha256)] = None
                 self.discard(kept.blob)
+        self._released.clear()
 
     def sweep(self) -> None:
         """Remove the uploads to which nobody refers: what an earlier process left unfinished."""
@@ -180,7 +189,7 @@ class Contents:
             if not sha256:
                 self.discard(key[1:])
             else:
-                self._release(sha256)
+                self._released.add(sha256)
 
 
 class Upload:
