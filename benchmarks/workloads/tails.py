@@ -12,6 +12,7 @@ from benchmarks.results import Result, Series, percentiles
 from benchmarks.runner import Plan, fill
 from benchmarks.targets.embedded import EmbeddedSession
 from crdtdb.database.pull import pull
+from crdtdb.store import ClientsRead
 
 _SECONDS = 2.0
 _PAUSE = 0.001
@@ -40,7 +41,7 @@ def tails(result: Result, plan: Plan, tell: Callable[[str], None]) -> None:
 
         def collection(stop: threading.Event) -> None:
             store.collector.reach_cut(store.root.clock)
-            while not stop.is_set() and store.collector.collect(lambda name: store.root.clock):  # noqa: ARG005
+            while not stop.is_set() and store.collector.collect(lambda _: ClientsRead(store.root.clock)):
                 pass
 
         beside: dict[str, Callable[[threading.Event], None]] = {
