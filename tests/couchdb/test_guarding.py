@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 import crdtdb
 from crdtdb.couchdb import CouchError, Writes, incoming
 from crdtdb.couchdb.validation import Author, DocumentValidator
-from crdtdb.documents import put, resolve
+from crdtdb.database.collection import Collection
+from crdtdb.database.commands import Put, Resolve
 from crdtdb.javascript import Function, Refusal
 
 
@@ -42,7 +44,7 @@ def test_what_changed_in_between_is_looked_at_again(asked: Asked) -> None:
         notes = db["notes"]
         notes.put("a", {"n": 1})
         asked.meanwhile = [lambda: notes.upsert("a", lambda _: {"n": 2})]
-        guard(db, asked).write("notes", "a", lambda state, write: resolve(state, write, b'{"n":3}'))
+        guard(db, asked).submit(Resolve("notes", "a", b'{"n":3}').apply)
         assert asked.seen == [(3, 1), (3, 2)]
         assert notes.get("a") == {"n": 3}
 
@@ -65,5 +67,36 @@ def test_a_refusal_leaves_nothing(asked: Asked) -> None:
         before = db.store.root
         asked.refused = ["a"]
         with pytest.raises(CouchError, match="no"):
-            guard(db, asked).write("notes", "a", lambda state, write: put(state, write, None, b"{}"))
+            guard(db, asked).submit(Put("notes", "a", b"{}").apply)
         assert db.store.root is before
+
+
+def test_every_write_of_a_collection_is_validated(asked: Asked) -> None:
+    with crdtdb.open("memory:") as db:
+        plain = db["notes"]
+        for doc_id in ("a", "b"):
+            plain.put(doc_id, {"n": 1, "likes": crdtdb.Counter(1)})
+        asked.refused = ["a"]
+        notes = Collection(db.store, "notes", guard(db, asked))
+        before = db.store.root
+        rev = plain.get("a").rev
+        writes: list[Callable[[], object]] = [
+            lambda: notes.put("a", {"n": 2}, rev),
+            lambda: notes.delete("a", rev),
+            lambda: notes.upsert("a", lambda body: {**body, "n": 2}),
+            lambda: notes.patch("a", {"n": 2}),
+            lambda: notes.resolve("a", {"n": 2}),
+            lambda: notes.attach("a", "f", b"x"),
+        ]
+        for write in writes:
+            with pytest.raises(CouchError, match="no"):
+                write()
+        with pytest.raises(CouchError, match="no"), notes.edit("a") as edit:
+            edit["likes"].increment(1)
+        assert db.store.root is before
+        refused, written = notes.bulk([{"_id": "a", "_rev": rev}, {"_id": "b", "_rev": plain.get("b").rev, "n": 3}])
+        assert isinstance(refused, CouchError), "one that is refused stops no other"
+        assert written == {"n": 3}
+        revisions = {"start": 2, "ids": ["f" * 32, rev.split("-")[1]]}
+        assert isinstance(notes.take([{"_id": "a", "_rev": "2-" + "f" * 32, "_revisions": revisions}])[0], CouchError)
+        assert plain.get("a").rev == rev

@@ -10,8 +10,8 @@ import pytest
 import crdtdb
 from crdtdb.couchdb import ChangesFeed, Options, Trees, Wanted, Writes, get_local, incoming, put_local, seq_now
 from crdtdb.couchdb.errors import CouchError
-from crdtdb.couchdb.parsing import Data
 from crdtdb.database import Database
+from crdtdb.database.commands import Data
 from crdtdb.store import ContentMissingError
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.delta_batch import DeltaBatch

@@ -15,6 +15,7 @@ from crdtdb.couchdb.errors import (
     checked_rev,
     checked_revisions,
 )
+from crdtdb.database.commands import Data, Uploaded
 from crdtdb.documents import Rev
 from crdtdb.documents.attachments import Stub
 from crdtdb.documents.content_encoding import GZIP, GzipEncoder, is_compressible
@@ -29,25 +30,6 @@ _IGNORED = frozenset(
     }
 )
 _KNOWN = frozenset({"_id", "_rev", "_deleted", "_revisions", "_attachments"})
-
-
-class Data(NamedTuple):
-    """An attachment that came with its bytes."""
-
-    content_type: str
-    data: bytes
-    revpos: int | None = None
-    decoded_length: int | None = None
-    """Its length before it was compressed, if it is."""
-
-
-class Uploaded(NamedTuple):
-    """An attachment that was uploaded: the name of the upload, and what it is."""
-
-    content_type: str
-    upload: Any
-    revpos: int | None = None
-    decoded_length: int | None = None
 
 
 class Follows(NamedTuple):
@@ -74,7 +56,7 @@ class ParsedDocument(NamedTuple):
     text: bytes
     attachments: Mapping[str, Attachment]
 
-    def foreign(self) -> ExternalRevision:
+    def external(self) -> ExternalRevision:
         """Return it as a revision that was made elsewhere. Raises CouchError if it doesn't say which."""
         if self.rev is None:
             raise bad_request("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")

@@ -7,19 +7,20 @@ tried anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from crdtdb.causality import Dot
 from crdtdb.couchdb.design_documents import told
 from crdtdb.couchdb.errors import CouchError
-from crdtdb.documents import State, Write, view
+from crdtdb.database.commands import Command, Committer, Outcome, apply_each
+from crdtdb.documents import view
 from crdtdb.documents.local import LOCAL
 from crdtdb.errors import CrdtdbError
 from crdtdb.javascript import Function, Scripts
 from crdtdb.query.definitions import DESIGN
-from crdtdb.store import Store, Transaction, Written
+from crdtdb.store import Store, Transaction
 from crdtdb.store.layout import keys
 
 T = TypeVar("T")
@@ -56,11 +57,12 @@ class _StaleError(Exception):
     """What a write was tried on isn't there any more."""
 
 
-class DocumentValidator:
+class DocumentValidator(Committer):
     """The writes of one author to one collection."""
 
     def __init__(self, store: Store, name: str, validators: list[Function], scripts: Scripts, author: Author) -> None:
-        self._store, self._name = store, name
+        super().__init__(store)
+        self._name = name
         self._validators, self._scripts, self._author = validators, scripts, author
 
     def submit(self, work: Callable[[Transaction], T]) -> T:
@@ -79,19 +81,14 @@ class DocumentValidator:
             except _StaleError:
                 continue
 
-    def write(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> Written:
-        """Apply one write to a document, as `Store.write` does."""
-        return self.submit(lambda transaction: transaction.write(name, doc_id, change))
-
-    def bulk(self, documents: list[D], work: Callable[[list[D | CrdtdbError]], Callable[[Transaction], T]]) -> T:
-        """Do `work` with those of the documents that aren't refused, and with the refusals in the place of the others."""
+    def submit_each(self, commands: Sequence[Command | CrdtdbError]) -> list[Outcome]:
+        """Apply commands in one commit; the outcome of one whose document is refused is the refusal. Raises ScriptError."""
         while True:
-            chosen: list[D | CrdtdbError] = list(documents)
-            proposals = self._tried(work(chosen))
+            proposals = self._tried(partial(apply_each, commands))
             refusals = {one.doc_id: refused for one in proposals if (refused := self.refusal(one)) is not None}
-            chosen = [refusals.get(getattr(one, "doc_id", "")) or one for one in documents]
+            chosen = [one if isinstance(one, CrdtdbError) else refusals.get(one.doc_id, one) for one in commands]
             try:
-                return self._store.submit(partial(_unless_stale, proposals, work(chosen)))
+                return self._store.submit(partial(_unless_stale, proposals, partial(apply_each, chosen)))
             except _StaleError:
                 continue
 
@@ -135,17 +132,6 @@ class DocumentValidator:
         after, opener = transaction.load(self._name, doc_id).state, transaction.reader(self._name, doc_id)
         new = [leaf for leaf in view(after).leaves if leaf.dot not in known]
         return [Proposal(doc_id, told(doc_id, after, leaf, opener), before, key, row) for leaf in new]
-
-
-class ValidatingStore:
-    """A store whose writes pass a guard. Everything else is the store's own."""
-
-    def __init__(self, store: Store, guard: DocumentValidator) -> None:
-        self._store = store
-        self.submit, self.write = guard.submit, guard.write
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
 
 def _unless_stale(proposals: list[Proposal], work: Callable[[Transaction], T], transaction: Transaction) -> T:

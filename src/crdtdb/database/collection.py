@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Collection as Some
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
 from crdtdb import forks
 from crdtdb.crdts import GapError
+from crdtdb.database.commands import (
+    Attach,
+    Command,
+    Committer,
+    Data,
+    Delete,
+    Edit,
+    ImportRevision,
+    MergePatch,
+    Put,
+    PutIfAbsent,
+)
 from crdtdb.database.document import Change, Document, Revision, Seen, Sibling
 from crdtdb.database.editing import DocumentEdit, Session
 from crdtdb.database.explain import explain
@@ -25,24 +36,20 @@ from crdtdb.database.validation import (
     check_body,
     check_id,
     check_name,
+    check_patch,
     check_rev,
     check_whole,
     read_revisions,
 )
-from crdtdb.documents import NO_BODY, Put, Rev, State, Write, view
-from crdtdb.documents import delete as delete_leaf
-from crdtdb.documents import edit as edit_leaf
-from crdtdb.documents import put as put_leaf
-from crdtdb.documents.attachment_edits import attach_to
+from crdtdb.documents import NO_BODY, Rev, view
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
-from crdtdb.documents.attachments import New, is_encoded
+from crdtdb.documents.attachments import is_encoded
 from crdtdb.documents.content_encoding import decoded
 from crdtdb.documents.external_revisions import ExternalRevision
 from crdtdb.documents.schema import SCHEMA_ID, as_tree, check_agrees, check_schema, declare_in
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError, StoreClosedError
 from crdtdb.limits import BULK_DOCUMENTS_MAX
-from crdtdb.store import Store, Transaction, Written
-from crdtdb.store.commit.imports import grouped, import_revisions
+from crdtdb.store import Store, Transaction
 
 _D = TypeVar("_D")
 
@@ -50,9 +57,10 @@ _D = TypeVar("_D")
 class Collection(Querying):
     """Documents under one name. It is made by its first write; until then it reads as empty."""
 
-    def __init__(self, store: Store, name: str) -> None:
-        """Use `Database.collection`. Raises InvalidIdError for a name that isn't allowed."""
+    def __init__(self, store: Store, name: str, committer: Committer | None = None) -> None:
+        """Use `Database.collection`. Writes go through `committer`. Raises InvalidIdError for a name that isn't allowed."""
         self._store = store
+        self._committer = committer or Committer(store)
         self.name = check_name(name)
         self._reader = DocumentReader(store, name)
         forks.own(self)
@@ -72,7 +80,7 @@ class Collection(Querying):
         """
         check_id(doc_id)
         (text, given), named = check_whole(body), check_rev(rev if rev is not None else body.get("_rev"))
-        return self._write(doc_id, Put(named, text, given))
+        return self._write(Put(self.name, doc_id, text, named, given))
 
     def delete(self, doc_id: str, rev: str | None = None) -> Document:
         """Delete the sibling `rev` of a document, and return the tombstone. Other siblings stay.
@@ -80,8 +88,7 @@ class Collection(Querying):
         Raises ConflictError if `rev` isn't one of the siblings, or isn't given; NotFoundError if there is none.
         """
         check_id(doc_id)
-        named = check_rev(rev)
-        return self._write(doc_id, lambda state, write: delete_leaf(state, write, named))
+        return self._write(Delete(self.name, doc_id, check_rev(rev)))
 
     def upsert(self, doc_id: str, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]) -> Document | None:
         """Replace a document by what `change` makes of its body ({} if it is missing), however often others come first.
@@ -102,12 +109,7 @@ class Collection(Querying):
     def put_if_absent(self, doc_id: str, body: Mapping[str, Any]) -> Document:
         """Write a document unless there is one, and return the one that is there now."""
         check_id(doc_id)
-        text, given = check_whole(body)
-
-        def put_unless(state: State, write: Write) -> State:
-            return put_leaf(state, write, None, text, given) if view(state).deleted else state
-
-        return self._reader.written(doc_id, self._store.write(self.name, doc_id, put_unless))
+        return self._write(PutIfAbsent(self.name, doc_id, *check_whole(body)))
 
     def resolve(
         self,
@@ -129,7 +131,7 @@ class Collection(Querying):
         """
         check_id(doc_id)
         if not callable(body):
-            return self._write(doc_id, resolution(doc_id, body, rev, seen))
+            return self._write(resolution(self.name, doc_id, body, rev, seen))
         if rev is not None or seen is not None:
             raise InvalidInputError(
                 "a function sees the siblings that it is given: give no `rev` and no `seen` with it"
@@ -139,8 +141,9 @@ class Collection(Querying):
             chosen = body(siblings)
             if chosen is None:
                 return self.get(doc_id)
-            change = resolution_of_all(chosen, [Rev.parse(one.rev) for one in siblings], all_listed)
-            written = self._store.write(self.name, doc_id, change)
+            revs = [Rev.parse(sibling.rev) for sibling in siblings]
+            command = resolution_of_all(self.name, doc_id, chosen, revs, all_listed)
+            written = self._committer.submit(command.apply)
             if written.dot is not None:
                 return self._reader.written(doc_id, written)
 
@@ -158,19 +161,13 @@ class Collection(Querying):
         ConflictError if a `rev` is given that isn't current, InvalidInputError for a name that isn't allowed.
         """
         check_id(doc_id)
-        named = check_rev(rev)
-        check_attachment_name(name)
-
-        def work(transaction: Transaction) -> Written:
-            new = New(content_type, transaction.contents.add(data))
-            return transaction.write(self.name, doc_id, partial(attach_to, name, new, named))
-
-        return self._reader.written(doc_id, self._store.submit(work))
+        attachment = Data(content_type, data)
+        return self._write(Attach(self.name, doc_id, check_attachment_name(name), attachment, check_rev(rev)))
 
     def detach(self, doc_id: str, name: str, rev: str | None = None) -> Document:
         """Take a file out of a document, and return the document. Raises NotFoundError, ConflictError."""
         check_id(doc_id)
-        return self._write(doc_id, partial(attach_to, name, None, check_rev(rev)))
+        return self._write(Attach(self.name, doc_id, name, None, check_rev(rev)))
 
     def attachment(self, doc_id: str, name: str, rev: str | None = None) -> bytes:
         """Return the bytes of a document's file. Raises NotFoundError."""
@@ -204,13 +201,20 @@ class Collection(Querying):
         editing = DocumentEdit(session, doc_id)
         yield editing
         try:
-            written = self._store.write(
-                self.name, doc_id, lambda state, write: edit_leaf(state, write, session.play, named)
-            )
+            written = self._committer.submit(Edit(self.name, doc_id, session.play, named).apply)
         except GapError as error:  # so much was typed meanwhile that nobody knows any more where the positions were
             raise ConflictError(doc_id, str(target.rev), ("many edits later",)) from error
         self._fold()
         editing.written = self._reader.written(doc_id, written)
+
+    def patch(self, doc_id: str, patch: Mapping[str, Any], rev: str | None = None) -> Document:
+        """Change some values of a document by a JSON merge patch (RFC 7396), in which null removes; return the document.
+
+        Without `rev` the patch applies to the winner at the time of the write. Raises NotFoundError, ConflictError if `rev`
+        isn't a sibling, InvalidDocumentError.
+        """
+        check_id(doc_id)
+        return self._write(MergePatch(self.name, doc_id, check_patch(patch), check_rev(rev)))
 
     def declare(self, schema: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
         """Say which fields the documents have, and return all that is declared.
@@ -234,7 +238,7 @@ class Collection(Querying):
 
         if not replace and all(self._store.schema(self.name).get(path) == kind for path, kind in wanted.items()):
             return self.schema()
-        return self._store.submit(work)
+        return self._committer.submit(work)
 
     def schema(self) -> dict[str, Any]:
         """Return what is declared: the names of types, as objects within objects; "?" where two types were at the same time."""
@@ -259,18 +263,8 @@ class Collection(Querying):
         `{"start": 3, "ids": ["c…", "b…", "a…"]}`. One that is known changes nothing. Returns, in the same order, None or the
         error that refused it.
         """
-        prepared = [_external(one) for one in documents]
-
-        def work(transaction: Transaction) -> list[CrdtdbError | None]:
-            outcomes: list[CrdtdbError | None] = [one if isinstance(one, CrdtdbError) else None for one in prepared]
-            read = {place: one for place, one in enumerate(prepared) if not isinstance(one, CrdtdbError)}
-            for doc_id, places in grouped((place, doc_id) for place, (doc_id, _) in read.items()):
-                taken = import_revisions(transaction, self.name, doc_id, [read[place][1] for place in places])
-                for place, outcome in zip(places, taken, strict=True):
-                    outcomes[place] = outcome if isinstance(outcome, CrdtdbError) else None
-            return outcomes
-
-        return self._store.submit(work)
+        outcomes = self._committer.submit_each([self._external(document) for document in documents])
+        return [outcome if isinstance(outcome, CrdtdbError) else None for outcome in outcomes]
 
     def bulk(self, documents: Iterable[Mapping[str, Any]]) -> list[Document | CrdtdbError]:
         """Write many documents in one commit, each named by its `_id`, with `_rev` and `_deleted` as CouchDB has them.
@@ -280,12 +274,12 @@ class Collection(Querying):
         wanted = list(documents)
         if len(wanted) > BULK_DOCUMENTS_MAX:
             raise InvalidInputError(f"{len(wanted):,} documents at once, the limit is {BULK_DOCUMENTS_MAX:,}")
-        prepared = [self._prepared(one) for one in wanted]
-
-        def work(transaction: Transaction) -> list[Document | CrdtdbError]:
-            return [self._bulk_one(transaction, one) for one in prepared]
-
-        return self._store.submit(work)
+        outcomes = self._committer.submit_each([self._command(document) for document in wanted])
+        ids = (document["_id"] if isinstance(document, Mapping) else "" for document in wanted)
+        return [
+            outcome if isinstance(outcome, CrdtdbError) else self._reader.written(doc_id, outcome)
+            for doc_id, outcome in zip(ids, outcomes, strict=True)
+        ]
 
     # Reading
 
@@ -411,8 +405,8 @@ class Collection(Querying):
 
     # Inside
 
-    def _write(self, doc_id: str, change: Callable[[State, Write], State]) -> Document:
-        written = self._reader.written(doc_id, self._store.write(self.name, doc_id, change))
+    def _write(self, command: Command) -> Document:
+        written = self._reader.written(command.doc_id, self._committer.submit(command.apply))
         self._fold()
         return written
 
@@ -421,28 +415,33 @@ class Collection(Querying):
         while self._store.sweeper.grown:
             self._store.sweeper.fold()
 
-    def _prepared(self, body: Mapping[str, Any]) -> tuple[str, Callable[[State, Write], State]] | CrdtdbError:
+    def _command(self, body: Mapping[str, Any]) -> Command | CrdtdbError:
+        """Return the write that a document of a bulk asks for, or the error that refuses it."""
         try:
             if not isinstance(body, Mapping):
                 raise InvalidInputError(f"a document is an object (a dict), not {type(body).__name__}")
             rest = dict(body)
             doc_id, rev = check_id(rest.pop("_id", None)), check_rev(rest.pop("_rev", None))
             if rest.pop("_deleted", False):
-                return doc_id, lambda state, write: delete_leaf(state, write, rev)
+                return Delete(self.name, doc_id, rev)
             text, given = check_whole(rest)
-            return doc_id, Put(rev, text, given)
+            return Put(self.name, doc_id, text, rev, given)
         except CrdtdbError as error:
             return error
 
-    def _bulk_one(
-        self, transaction: Transaction, prepared: tuple[str, Callable[[State, Write], State]] | CrdtdbError
-    ) -> Document | CrdtdbError:
-        if isinstance(prepared, CrdtdbError):
-            return prepared
-        doc_id, change = prepared
+    def _external(self, body: Mapping[str, Any]) -> ImportRevision | CrdtdbError:
+        """Return the import of a revision made elsewhere, or the error that refuses it."""
         try:
-            return self._reader.written(doc_id, transaction.write(self.name, doc_id, change))
-        except (ConflictError, NotFoundError, InvalidInputError) as error:
+            if not isinstance(body, Mapping):
+                raise InvalidInputError(f"a document is an object (a dict), not {type(body).__name__}")
+            doc_id, rev = check_id(body.get("_id")), check_rev(body.get("_rev"))
+            if rev is None:
+                raise InvalidInputError(f"document {doc_id!r} comes without its _rev")
+            _, ancestors = read_revisions(body.get("_revisions"), rev)
+            text, deleted = check_body(body), bool(body.get("_deleted"))
+            revision = ExternalRevision(rev, ancestors, text if not deleted else None, deleted)
+            return ImportRevision(self.name, doc_id, revision)
+        except CrdtdbError as error:
             return error
 
     def _settle_one(self, doc_id: str, resolver: Resolver) -> bool:
@@ -455,20 +454,6 @@ class Collection(Querying):
         chosen = resolver(Conflict(doc_id, siblings, ancestor))
         if chosen is None:
             return False
-        change = resolution_of_all(chosen, [one.rev for one in shown.siblings], bodies_listed)
-        return self._store.write(self.name, doc_id, change).dot is not None
-
-
-def _external(body: Mapping[str, Any]) -> tuple[str, ExternalRevision] | CrdtdbError:
-    """Return the id of a revision made elsewhere, and the revision; or the error that refuses it."""
-    try:
-        if not isinstance(body, Mapping):
-            raise InvalidInputError(f"a document is an object (a dict), not {type(body).__name__}")
-        doc_id, rev = check_id(body.get("_id")), check_rev(body.get("_rev"))
-        if rev is None:
-            raise InvalidInputError(f"document {doc_id!r} comes without its _rev")
-        _, ancestors = read_revisions(body.get("_revisions"), rev)
-        text, deleted = check_body(body), bool(body.get("_deleted"))
-        return doc_id, ExternalRevision(rev, ancestors, text if not deleted else None, deleted)
-    except CrdtdbError as error:
-        return error
+        revs = [sibling.rev for sibling in shown.siblings]
+        command = resolution_of_all(self.name, doc_id, chosen, revs, bodies_listed)
+        return self._committer.submit(command.apply).dot is not None

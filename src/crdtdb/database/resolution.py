@@ -1,25 +1,24 @@
-"""Resolving: a body takes the place of the siblings that its author saw, and of no others."""
+"""Resolutions: a body replaces the siblings that its author has read, and no others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from crdtdb.database.commands import Resolve, ResolveUnchanged
 from crdtdb.database.document import Document, Seen, Sibling
 from crdtdb.database.validation import check_rev, check_whole
-from crdtdb.documents import NO_BODY, Rev, Sight, State, Write, resolve, view
+from crdtdb.documents import NO_BODY, Rev, Sight, State, view
 from crdtdb.documents.alternatives import alternatives
 from crdtdb.documents.fields import reading
 from crdtdb.errors import InvalidInputError
 
 Choice = Callable[[list[Sibling]], Mapping[str, Any] | None]
-"""Makes one body of the siblings; None leaves them."""
-
-Change = Callable[[State, Write], State]
+"""Makes one body of the siblings; None leaves them as they are."""
 
 
-def resolution(doc_id: str, body: Mapping[str, Any], rev: str | None, seen: Seen | None) -> Change:
-    """Return the write that puts a body in the place of what was seen. Raises InvalidInputError and what bad input raises."""
+def resolution(collection: str, doc_id: str, body: Mapping[str, Any], rev: str | None, seen: Seen | None) -> Resolve:
+    """Return the command that replaces what was seen by a body. Raises InvalidInputError, InvalidDocumentError."""
     if rev is not None and seen is not None:
         raise InvalidInputError(
             f"document {doc_id!r}: give `rev`, for one sibling, or `seen`, for several, and not both"
@@ -27,34 +26,29 @@ def resolution(doc_id: str, body: Mapping[str, Any], rev: str | None, seen: Seen
     if rev is None and seen is None and isinstance(body, Document) and body.id == doc_id:
         seen = body
     (text, given), named = check_whole(body), check_rev(rev)
-    sight = check_seen(doc_id, seen) if seen is not None else None
-    return lambda state, write: resolve(state, write, text, given, rev=named, seen=sight)
+    return Resolve(collection, doc_id, text, given, named, check_seen(doc_id, seen) if seen is not None else None)
 
 
-def resolution_of_all(body: Mapping[str, Any], siblings: list[Rev], listed: Callable[[State], list[Rev]]) -> Change:
-    """Return the write that puts a body in the place of all siblings, and does nothing if others are `listed` by then."""
-    text, given = check_whole(body)
-
-    def unless_changed(state: State, write: Write) -> State:
-        if listed(state) != siblings:
-            return state
-        return resolve(state, write, text, given, seen=Sight(siblings))
-
-    return unless_changed
+def resolution_of_all(
+    collection: str, doc_id: str, body: Mapping[str, Any], siblings: list[Rev], listed: Callable[[State], list[Rev]]
+) -> ResolveUnchanged:
+    """Return the command that replaces all siblings by a body, and writes nothing if `listed` returns others by then."""
+    return ResolveUnchanged(collection, doc_id, *check_whole(body), siblings, listed)
 
 
 def bodies_listed(state: State) -> list[Rev]:
-    """Return the names of the siblings that have bodies of their own."""
-    return [one.rev for one in view(state).siblings]
+    """Return the revisions of the siblings that have bodies of their own."""
+    return [sibling.rev for sibling in view(state).siblings]
 
 
 def all_listed(state: State) -> list[Rev]:
-    """Return the names of all siblings, those for what is kept beside fields included."""
+    """Return the revisions of all siblings, including those of the values that fields hide."""
     shown = view(state)
     if shown.deleted or not state.fields:
         return bodies_listed(state)
-    draft, bodies = reading(state.fields, state.journals), [one.text or NO_BODY for one in shown.siblings]
-    return [*bodies_listed(state), *(one.rev for one in alternatives(draft, bodies[0], bodies))]
+    bodies = [sibling.text or NO_BODY for sibling in shown.siblings]
+    hidden = alternatives(reading(state.fields, state.journals), bodies[0], bodies)
+    return [*bodies_listed(state), *(alternative.rev for alternative in hidden)]
 
 
 def check_seen(doc_id: str, seen: Seen) -> Sight:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from crdtdb.canonical_json import whole_document_text
 from crdtdb.documents import NOTHING_GIVEN, Given, Rev
@@ -117,6 +118,16 @@ def check_body(body: object) -> bytes:
     if reserved or type(body) is not dict:
         return whole_document_text({key: value for key, value in body.items() if key not in reserved})
     return whole_document_text(body)
+
+
+def check_patch(patch: object) -> dict[str, Any]:
+    """Return a merge patch for a document. Raises InvalidDocumentError."""
+    if not isinstance(patch, Mapping):
+        raise InvalidDocumentError(f"a patch is an object (a dict), not {type(patch).__name__}")
+    for key in patch:
+        if not isinstance(key, str) or key.startswith("_"):
+            raise InvalidDocumentError(f"{str(key)[:80]!r} can't be patched: a name that doesn't begin with '_' can")
+    return dict(patch)
 
 
 def read_revisions(revisions: object, rev: Rev | None) -> tuple[Rev | None, tuple[str, ...]]:

@@ -15,8 +15,9 @@ from starlette.responses import StreamingResponse
 from crdtdb.canonical_json import dump, parse
 from crdtdb.couchdb import ParsedDocument
 from crdtdb.couchdb.errors import bad_request
-from crdtdb.couchdb.parsing import Follows, Uploaded, incoming_at
+from crdtdb.couchdb.parsing import Follows, incoming_at
 from crdtdb.couchdb.revision_trees import SOURCE, read_source
+from crdtdb.database.commands import Uploaded
 from crdtdb.documents.content_encoding import GzipDecoder, GzipEncoder, is_compressible
 from crdtdb.errors import CrdtdbError, TooLargeError
 from crdtdb.http.bodies import share_of

@@ -20,8 +20,8 @@ from random import Random
 from crdtdb.canonical_json import canonical
 from crdtdb.cluster.engine.reconciliation import Finding
 from crdtdb.couchdb import Trees, Writes, incoming, put_local
-from crdtdb.couchdb.parsing import Data
 from crdtdb.database import Database
+from crdtdb.database.commands import Data
 from crdtdb.documents import Rev
 from crdtdb.errors import ConflictError, NotFoundError, StoreError
 from crdtdb.gossip import GossipConfig

@@ -15,12 +15,11 @@ from crdtdb.database.queries.update_many import (
     ChangedMany,
     changed_by,
     check_limit,
-    check_patch,
     in_slices,
-    merge_patch,
 )
 from crdtdb.database.queries.views import PythonMapper, PythonView, ViewIndex, reducer_named
-from crdtdb.errors import ConflictError, CrdtdbError
+from crdtdb.database.validation import check_patch
+from crdtdb.errors import CrdtdbError
 from crdtdb.query.definitions import IndexDefinition, check_definition
 from crdtdb.store import Store
 
@@ -133,21 +132,6 @@ class Querying(ABC):
         return PythonView(ViewIndex(self._store, self.name, mapper, reducer_named(reduce)))
 
     # Changes
-
-    def patch(self, doc_id: str, patch: Mapping[str, Any], rev: str | None = None) -> Document:
-        """Change some values of a document: a JSON merge patch (RFC 7396), in which null removes. Return the document.
-
-        Without `rev` it applies to what is there, however often others come first. Raises NotFoundError, ConflictError,
-        InvalidDocumentError.
-        """
-        wanted = check_patch(patch)
-        while True:
-            before = self.get(doc_id, rev)
-            try:
-                return self.put(doc_id, {**merge_patch(dict(before), wanted), "_rev": None}, before.rev)
-            except ConflictError:
-                if rev is not None:
-                    raise
 
     def update_many(
         self,

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
+from crdtdb.database.commands import merge_patch
 from crdtdb.database.document import Document
 from crdtdb.database.queries.cursor import QueryCursor
-from crdtdb.errors import CrdtdbError, InvalidDocumentError, InvalidInputError
+from crdtdb.errors import CrdtdbError, InvalidInputError
 from crdtdb.limits import CHANGE_MANY_MAX
 
 T = TypeVar("T")
@@ -42,29 +43,6 @@ def check_limit(limit: object) -> int:
             f"`limit` is from 1 to {CHANGE_MANY_MAX:,}, not {limit!r:.40}: go on with the bookmark of the answer"
         )
     return limit
-
-
-def check_patch(patch: object) -> dict[str, Any]:
-    """Return a merge patch for a document. Raises InvalidDocumentError."""
-    if not isinstance(patch, Mapping):
-        raise InvalidDocumentError(f"a patch is an object (a dict), not {type(patch).__name__}")
-    for key in patch:
-        if not isinstance(key, str) or key.startswith("_"):
-            raise InvalidDocumentError(f"{str(key)[:80]!r} can't be patched: a name that doesn't begin with '_' can")
-    return dict(patch)
-
-
-def merge_patch(value: Any, patch: Any) -> Any:
-    """Return a value with a patch applied: objects are merged, null removes, everything else replaces. RFC 7396."""
-    if not isinstance(patch, Mapping):
-        return patch
-    merged = dict(value) if isinstance(value, Mapping) else {}
-    for key, one in patch.items():
-        if one is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = merge_patch(merged.get(key), one)
-    return merged
 
 
 def in_slices(finder: QueryCursor, limit: int, act: Callable[[list[Document]], list[T]]) -> tuple[list[T], str | None]:

@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from crdtdb.couchdb import CouchError, Trees
 from crdtdb.couchdb.errors import bad_request, checked_attachment_name, checked_id, checked_rev
-from crdtdb.couchdb.parsing import Uploaded
 from crdtdb.couchdb.revision_trees import read_source, source_of
+from crdtdb.database.commands import Uploaded
 from crdtdb.documents.attachments import is_encoded
 from crdtdb.documents.content_encoding import GZIP
 from crdtdb.errors import CrdtdbError

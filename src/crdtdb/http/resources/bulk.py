@@ -272,7 +272,7 @@ def _read(document: Any, new_edits: bool, attachment_bytes_max: int) -> ParsedDo
     except (InvalidDocumentError, TooLargeError) as error:
         return error
     if not new_edits:
-        found.foreign()
+        found.external()
     return found
 
 

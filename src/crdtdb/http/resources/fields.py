@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from starlette.requests import Request
 from starlette.routing import Route
 
 from crdtdb.cluster_port import ClusterPort
-from crdtdb.couchdb.validation import ValidatingStore
 from crdtdb.database.collection import Collection
 from crdtdb.database.document import Document
 from crdtdb.errors import InvalidInputError
 from crdtdb.http.context import cluster_of, collection_of, database_of, guard_of, ready
 from crdtdb.http.json_io import JSONAnswer, flag, read_object
 from crdtdb.http.paths import id_of
-from crdtdb.store import Store
 from crdtdb.threads import COMMITS, READS, VALIDATION
 
 _OF_DOCUMENTS = frozenset({"body", "value", "kept_beside", "shown_instead"})
@@ -31,7 +29,7 @@ async def edit(request: Request) -> JSONAnswer:
         raise InvalidInputError("the body is an object with an array `operations` and, if it is to be checked, a `rev`")
     guard = guard_of(request)
     if guard is not None:
-        collection = Collection(cast("Store", ValidatingStore(database_of(request).store, guard)), collection.name)
+        collection = Collection(database_of(request).store, collection.name, guard)
     written = await (COMMITS if guard is None else VALIDATION).run(_edit, collection, doc_id, operations, rev)
     return JSONAnswer({"ok": True, "id": doc_id, "rev": written.rev}, 201, {"etag": f'"{written.rev}"'})
 

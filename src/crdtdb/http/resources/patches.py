@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.routing import Route
 
 from crdtdb.couchdb import CouchError, ParsedDocument, Trees, Writes, incoming
-from crdtdb.couchdb.errors import checked_id, missing
+from crdtdb.couchdb.errors import checked_id
+from crdtdb.database.commands import merge_patch
 from crdtdb.database.document import Document
-from crdtdb.database.queries.update_many import check_limit, check_patch, in_slices, merge_patch
-from crdtdb.documents import Rev
-from crdtdb.errors import ConflictError, CrdtdbError
+from crdtdb.database.queries.update_many import check_limit, in_slices
+from crdtdb.database.validation import check_patch
+from crdtdb.errors import CrdtdbError
 from crdtdb.http.context import commit, trees_of, writes_of
 from crdtdb.http.errors import as_result
 from crdtdb.http.json_io import JSONAnswer, read_object
@@ -30,22 +31,8 @@ async def patch(request: Request) -> JSONAnswer:
     """PATCH /{db}/{id} : a JSON merge patch, on the revision that is named, or on what is there."""
     trees, writes, doc_id = trees_of(request), writes_of(request), checked_id(id_of(request))
     wanted, named = check_patch(await read_object(request)), named_rev(request)
-    while True:
-        document = await READS.run(_patched, trees, doc_id, named, wanted)
-        try:
-            return written(request, doc_id, await commit(request, writes, writes.writing(document)))
-        except ConflictError:
-            if named is not None:
-                raise
-
-
-def _patched(trees: Trees, doc_id: str, rev: Rev | None, wanted: Mapping[str, Any]) -> ParsedDocument:
-    tree = trees.get(doc_id)
-    if tree.deleted:
-        raise missing(deleted=True)
-    if rev is not None and tree.leaf(rev) is None:
-        raise ConflictError(doc_id, str(rev), tuple(str(one.leaf.rev) for one in tree.leaves))
-    return incoming(merge_patch(tree.document(rev), wanted))
+    await READS.run(trees.get, doc_id)  # publishes it, as clients of CouchDB must have read what they patch
+    return written(request, doc_id, await commit(request, writes, writes.patching(doc_id, wanted, named)))
 
 
 async def update_many(request: Request) -> JSONAnswer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from crdtdb.documents import State, Write
@@ -64,11 +64,3 @@ def _outcome(importing: Import, foreign: ExternalRevision) -> Taken:
         return importing.take(foreign)
     except (InvalidInputError, NotFoundError) as error:
         return error
-
-
-def grouped(doc_ids: Iterable[tuple[int, str]]) -> Iterator[tuple[str, list[int]]]:
-    """Yield each document's id, in the order of their first appearance, with the places at which it stands."""
-    places: dict[str, list[int]] = {}
-    for place, doc_id in doc_ids:
-        places.setdefault(doc_id, []).append(place)
-    yield from places.items()

@@ -60,6 +60,8 @@ class Written(Struct, frozen=True, gc=False):
 
     record: Record
     dot: Dot | None
+    external: Rev | None = None
+    """The revision that was made elsewhere, if the write added one: it may have been known before."""
 
     @property
     def state(self) -> State:
@@ -68,7 +70,9 @@ class Written(Struct, frozen=True, gc=False):
 
     @property
     def rev(self) -> Rev:
-        """The revision that the write made. Not to be asked of one that changed nothing."""
+        """The revision that the write made, or added. A write that changed nothing made none."""
+        if self.external is not None:
+            return self.external
         single = self.record.single
         if single is not None:
             return Rev(single.generation, single.digest)
