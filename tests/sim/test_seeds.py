@@ -508,6 +508,20 @@ def test_a_broken_rule_of_which_few_histories_tell_is_found(
         simulate(seed, **short)
 
 
+def keep_what_was_dropped_of_a_text(patch: pytest.MonkeyPatch) -> None:
+    """Strands of journals off: a text of several creations lives whole as long as one of them does."""
+    living = Journal.living
+    patch.setattr(Journal, "living", lambda journal, alive: None if living(journal, alive) is None else journal)
+
+
+def test_a_text_that_keeps_what_was_dropped_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which store met both beginnings before it heard of the drop decides what it shows: few histories have that."""
+    simulate(121, nodes=3, seconds=4.0, heal_seconds=25)
+    keep_what_was_dropped_of_a_text(monkeypatch)
+    with pytest.raises(SimulationError, match="equal clocks, but 'essays' differs"):
+        simulate(121, nodes=3, seconds=4.0, heal_seconds=25)
+
+
 @pytest.mark.parametrize("broken", [leave_indexes_behind, keep_old_entries])
 def test_an_index_that_lies_is_found(
     broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
