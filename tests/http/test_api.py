@@ -160,7 +160,7 @@ def db_of(client: httpx.AsyncClient) -> crdtdb.Database:
 async def test_who_answers(client: httpx.AsyncClient) -> None:
     welcome = (await client.get("/")).json()
     assert (welcome["couchdb"], welcome["uuid"]) == ("Welcome", "c1")
-    assert (await client.get("/_up")).json() == {"status": "ok"}
+    assert (await client.get("/_up")).json() == {"status": "ok", "seeds": {}}
     assert (await client.get("/_cluster")).json() == {"cluster": "c1"}
     assert (await client.get("/_all_dbs")).json() == ["notes"]
 

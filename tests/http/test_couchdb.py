@@ -60,7 +60,7 @@ async def test_a_later_path_tells_that_a_leaf_is_an_ancestor(client: httpx.Async
     await push(client, "a", ["b", "a"], n=2)
     answer = {"_id": "a", "_rev": "4-d", "_revisions": {"start": 4, "ids": ["d", "c"]}, "n": 4}
     await client.post("/notes/_bulk_docs", json={"docs": [answer], "new_edits": False})
-    assert await revs(client, "a") == ["4-d", "2-b"]
+    assert await revs(client, "a") == ["2-b", "4-d"]
     await push(client, "a", ["d", "c", "b", "a"], n=4)
     assert await revs(client, "a") == ["4-d"]
     diff = (await client.post("/notes/_revs_diff", json={"a": ["2-b", "1-a", "9-z"], "new": ["1-q"]})).json()
@@ -91,10 +91,10 @@ async def test_a_tombstone_may_have_a_body(client: httpx.AsyncClient) -> None:
 async def test_a_write_replaces_the_leaf_that_it_names_alone(client: httpx.AsyncClient) -> None:
     await push(client, "a", ["b", "a"], title="same")
     await push(client, "a", ["c", "a"], title="same")
-    assert await revs(client, "a") == ["2-c", "2-b"]
+    assert await revs(client, "a") == ["2-b", "2-c"]
     assert not db_of(client)["notes"].get("a").conflicts  # equal bodies are one to the library
     new = (await client.put("/notes/a", json={"_rev": "2-c", "title": "new"})).json()["rev"]
-    assert await revs(client, "a") == [new, "2-b"]
+    assert await revs(client, "a") == ["2-b", new]
 
 
 async def test_what_merged_by_itself_is_published_once_and_is_no_conflict(client: httpx.AsyncClient) -> None:
@@ -652,3 +652,50 @@ async def test_an_offset_counts_what_comes_before(client: httpx.AsyncClient) -> 
     assert (designs["total_rows"], designs["offset"], len(designs["rows"])) == (2, 1, 1)
     for query in ("group=true", "reduce=true", "stale=x", "update=x", "sorted=x", 'key="a"&keys=["a"]'):
         assert (await client.get(f"/notes/_all_docs?{query}")).status_code == 400, query
+
+
+async def test_leaves_and_attachments_are_listed_in_the_order_of_the_tree(client: httpx.AsyncClient) -> None:
+    await push(client, "a", ["z", "b", "r"], n=1)
+    await push(client, "a", ["a", "r"], n=2)
+    await push(client, "a", ["c", "r"], n=3)
+    found = (await client.get("/notes/a?open_revs=all")).json()
+    assert [one["ok"]["_rev"] for one in found] == ["2-a", "3-z", "2-c"]
+    latest = (await client.get('/notes/a?open_revs=["1-r"]&latest=true')).json()
+    assert [one["ok"]["_rev"] for one in latest] == ["2-a", "3-z", "2-c"]
+    got = (await client.post("/notes/_bulk_get", json={"docs": [{"id": "a"}]})).json()["results"][0]["docs"]
+    assert [one["ok"]["_rev"] for one in got] == ["2-a", "3-z", "2-c"]
+    assert (await client.get("/notes/a?open_revs=[]")).json()["_rev"] == "3-z"
+    lacking = (await client.post("/notes/_revs_diff", json={"a": ["9-x", "4-y"]})).json()["a"]
+    assert lacking == {"missing": ["4-y", "9-x"], "possible_ancestors": ["3-z", "2-c", "2-a"]}
+
+
+async def test_design_documents_that_are_none_are_refused(client: httpx.AsyncClient) -> None:
+    plain = {"map": "function (doc) {}"}
+    refused: list[dict[str, Any]] = [
+        {"language": 5},
+        {"views": None},
+        {"views": {"v": 5}},
+        {"views": {"v": {}}},
+        {"views": {"v": {"map": {"fields": {}}}}},
+        {"views": {"v": {**plain, "reduce": 5}}},
+        {"views": {"v": {**plain, "reduce": "_nope"}}},
+        {"filters": {"f": 5}},
+        {"updates": []},
+        {"rewrites": 5},
+        {"validate_doc_update": {}},
+        {"options": {"partitioned": True}},
+    ]
+    for body in refused:
+        answer = await client.put("/notes/_design/d", json=body)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_design_doc"), body
+    for body in (
+        {},
+        {"views": {}},
+        {"views": {"lib": {"x": "1"}}},
+        {"language": "cobol", "views": {"v": {"map": "x"}}},
+    ):
+        rev = (await client.get("/notes/_design/d")).json().get("_rev")
+        answer = await client.put("/notes/_design/d", json={**body, **({"_rev": rev} if rev else {})})
+        assert answer.status_code == 201, body
+    assert (await client.get("/_membership")).json() == {"all_nodes": [], "cluster_nodes": []}
+    assert (await client.get("/notes")).json()["sizes"].keys() == {"file", "external", "active"}

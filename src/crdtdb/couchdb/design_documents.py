@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
@@ -15,14 +16,15 @@ from crdtdb.documents import State, VisibleLeaf, view
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
 from crdtdb.documents.attachments import as_read
 from crdtdb.documents.fields import read_all
-from crdtdb.errors import InvalidInputError, NotFoundError
+from crdtdb.errors import InvalidInputError, NotFoundError, ScriptError
 from crdtdb.javascript import Emission, Function, Scripts
 from crdtdb.query.definitions import DESIGN
-from crdtdb.query.reducing import BUILT_IN
+from crdtdb.query.reducing import BUILT_IN, Reducer
 from crdtdb.store import Record, Store
 from crdtdb.store.layout.index_rows import shown, shown_leaf
 
 _LANGUAGE = "javascript"
+_log = logging.getLogger("crdtdb.scripts")
 _SIGNATURE_BYTES = 16
 _REDUCED_ROWS = 200
 _REDUCED_AGAIN = 50
@@ -65,6 +67,12 @@ class Design:
                 reduce = Function(f"{where} (reduce)", reduce, modules)
             found[name] = ViewFunctions(Function(where, source, modules), reduce or None)
         return found
+
+    @property
+    def signature(self) -> str:
+        """A name that changes when one of its views does."""
+        named = canonical({name: one.signature.hex() for name, one in self.views.items()})
+        return blake2b(named, digest_size=_SIGNATURE_BYTES).hexdigest()
 
     def view(self, name: str) -> ViewFunctions:
         """Return a view. Raises NotFoundError."""
@@ -140,8 +148,9 @@ class Designs:
         if isinstance(reduce, str):
             if reduce not in BUILT_IN:
                 raise InvalidInputError(f"{reduce[:80]!r} is no reduce that is built in: one of {', '.join(BUILT_IN)}")
-            return BUILT_IN[reduce]
-        return lambda: _ScriptReducer(self._scripts, reduce)
+            built_in = BUILT_IN[reduce]
+            return lambda: _GroupReducer(built_in())
+        return lambda: _GroupReducer(_ScriptReducer(self._scripts, reduce))
 
 
 class _ScriptMapper:
@@ -158,6 +167,37 @@ class _ScriptMapper:
             winner = view(record.state).siblings[0]
             seen.append(told(doc_id, record.state, winner, store.opener(name, doc_id)))
         return self._scripts.map(self._function, seen)
+
+
+class _GroupReducer:
+    """A reduce of one group, which can fail without the others.
+
+    Its value is null then if a function threw, and else an object that says what is wrong.
+    """
+
+    def __init__(self, reducer: Reducer) -> None:
+        self._reducer = reducer
+        self._failed: InvalidInputError | ScriptError | None = None
+
+    def add(self, key: Any, doc_id: str, value: Any) -> None:
+        """Take a row."""
+        if self._failed is None:
+            try:
+                self._reducer.add(key, doc_id, value)
+            except (InvalidInputError, ScriptError) as error:
+                self._failed = error
+
+    def result(self) -> Any:
+        """Return what the rows come to."""
+        try:
+            if self._failed is None:
+                return self._reducer.result()
+        except (InvalidInputError, ScriptError) as error:
+            self._failed = error
+        if isinstance(self._failed, InvalidInputError):
+            return {"error": "builtin_reduce_error", "reason": str(self._failed)}
+        _log.warning("the value of a group is null: %s", self._failed)
+        return None
 
 
 class _ScriptReducer:

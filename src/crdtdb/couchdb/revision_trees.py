@@ -44,6 +44,12 @@ class Options(NamedTuple):
     """If there is one, it stands with the content's `source` in the place of an attachment's bytes, which are written later."""
 
 
+def _attached_at(entry: tuple[str, dict[str, Any]]) -> int:
+    """Return by what attachments are listed: the generation that attached each, as in CouchDB."""
+    revpos: int = entry[1]["revpos"]
+    return revpos
+
+
 class Tree:
     """One document's revisions. Everything in it is published."""
 
@@ -72,6 +78,12 @@ class Tree:
     def _by_rev(self) -> dict[Rev, VisibleLeaf]:
         return {one.leaf.rev: one for one in self.leaves}
 
+    def branches(self, leaves: Iterable[VisibleLeaf]) -> list[VisibleLeaf]:
+        """Return leaves in the order of the tree's branches, from its root on: as CouchDB lists them."""
+        return sorted(
+            leaves, key=lambda one: [*(step.digest for step in one.leaf.path.all()[::-1]), one.leaf.rev.digest]
+        )
+
     def descendants(self, rev: Rev) -> list[VisibleLeaf]:
         """Return the leaves that descend from a revision, or are it: from a leaf that is shown none descends."""
         leaf = self.leaf(rev)
@@ -99,7 +111,9 @@ class Tree:
         attachments = value.pop(KEY, None)
         found.update(value)
         if attachments:
-            found[KEY] = {name: self._attachment(one, rev, options) for name, one in sorted(attachments.items())}
+            found[KEY] = {
+                name: self._attachment(one, rev, options) for name, one in sorted(attachments.items(), key=_attached_at)
+            }
         self._add(found, rev, leaf, options)
         return found
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from crdtdb.canonical_json import load
+from crdtdb.couchdb.design_rules import check_design
 from crdtdb.couchdb.errors import CouchError
 from crdtdb.couchdb.parsing import Attachment, Follows, ParsedDocument, compressed
 from crdtdb.couchdb.validation import DocumentValidator
@@ -119,6 +121,8 @@ class Writes:
         """Return the write of a document. Raises CouchError, InvalidInputError."""
         self._check(document.doc_id)
         doc_id, text, rev, attachments = document.doc_id, document.text, document.rev, _brought(document.attachments)
+        if doc_id.startswith(DESIGN) and not document.deleted:
+            check_design(load(text))
         if document.deleted:
             return Delete(self._name, doc_id, rev, text, attachments, document.ancestors, exact=True)
         return Put(self._name, doc_id, text, rev, attachments=attachments, ancestors=document.ancestors, exact=True)

@@ -71,6 +71,8 @@ NEEDS: dict[str, Need] = {
     "GET /_cluster/backup": Need.CERTIFICATE,
     "POST /_replicate": Need.ADMINISTRATOR,
     "GET /_scheduler/jobs": Need.ADMINISTRATOR,
+    "GET /_active_tasks": Need.ADMINISTRATOR,
+    "GET /_membership": Need.CERTIFICATE,
     "GET /_replicator": Need.ADMINISTRATOR,
     "POST /_replicator": Need.ADMINISTRATOR,
     "GET /_replicator/{id}": Need.ADMINISTRATOR,

@@ -44,6 +44,22 @@ def sort_key(value: Any) -> bytes:
     raise TypeError(f"a {type(value).__name__} is not JSON")
 
 
+def term_order(value: Any) -> tuple[int, Any]:
+    """Return by what CouchDB orders the values of rows with one key and one document: the order of Erlang's terms.
+
+    Numbers, then false, null and true, objects, arrays and strings.
+    """
+    if value is None or isinstance(value, bool):
+        return 1, {None: "null", False: "false", True: "true"}[value]
+    if isinstance(value, (int, float)):
+        return 0, value
+    if isinstance(value, Mapping):
+        return 2, [(key.encode(), term_order(one)) for key, one in value.items()]
+    if isinstance(value, (list, tuple)):
+        return 3, [term_order(one) for one in value]
+    return 4, value.encode("utf-8", "surrogatepass")
+
+
 def text_range(beginning: str) -> tuple[bytes, bytes]:
     """Return the keys between which lie all strings that begin so: the first, and what comes after the last."""
     first = STRING + _text(beginning)[: -len(END)]

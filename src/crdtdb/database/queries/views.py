@@ -152,6 +152,23 @@ class ViewIndex:
         finally:
             snapshot.close()
 
+    def count_before(self, query: ViewQuery, count_max: int) -> int:
+        """Return how many rows of the view come before those of a query, at most one more than `count_max`."""
+        ranges = query.ranges()
+        snapshot, moment = self._store.snapshot()
+        try:
+            collection = moment.root.collections.get(self._name)
+            if collection is None or not ranges:
+                return 0
+            state = read_view(moment.rows.get, collection.number, self._mapper.signature)
+            if state is None:
+                return 0
+            start, stop = (ranges[0][1], LAST) if query.descending else (b"", ranges[0][0])
+            before = scan_view(moment.rows, state.number, start, stop, query.descending)
+            return sum(1 for _ in islice(before, count_max + 1)) if start < stop else 0
+        finally:
+            snapshot.close()
+
     def reduced(self, query: ViewQuery = ViewQuery()) -> Iterator[Reduced]:
         """Yield groups of rows, reduced. Raises InvalidInputError if the view has no reduce, or a row can't be reduced."""
         if self._fold is None:

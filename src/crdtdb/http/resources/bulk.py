@@ -310,10 +310,11 @@ def _rows_got(trees: Trees, asked: Any, options: Options, latest: bool) -> tuple
         since = asked.get("atts_since")
         if isinstance(since, list) and since:  # it goes before `attachments=false`, and an empty one says nothing
             options = options._replace(attachments=True, atts_since=frozenset(map(checked_rev, since)))
-        if rev is None:
-            found: Iterator[dict[str, Any]] = iter([{"ok": trees.get(named).document(None, options)}])
-        else:
-            found = open_revs(trees, named, [checked_rev(rev) and rev], options, latest)
+        if not isinstance(since, (list, type(None))):
+            raise bad_request("att_since value must be array of revs.")
+        # Without a revision all leaves are meant.
+        revs = None if rev is None else [rev] if checked_rev(rev) else []
+        found = open_revs(trees, named, revs, options, latest)
         first = next(found)
     except CrdtdbError as error:
         _, word, reason = words(error)
@@ -351,9 +352,9 @@ def _missing(trees: Trees, doc_id: str, revs: Any) -> dict[str, Any] | None:
     lacking = [rev for rev in wanted if not known(rev)]
     if not lacking:
         return None
-    found: dict[str, Any] = {"missing": [str(rev) for rev in lacking]}
+    found: dict[str, Any] = {"missing": [str(rev) for rev in sorted(lacking)]}
     highest = max(rev.generation for rev in lacking)
-    before = sorted({rev for rev in known.leaves if rev.generation < highest})
+    before = sorted({rev for rev in known.leaves if rev.generation < highest}, reverse=True)
     if before:
         found["possible_ancestors"] = [str(rev) for rev in before]
     return found

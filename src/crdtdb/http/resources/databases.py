@@ -47,6 +47,7 @@ async def welcome(request: Request) -> JSONAnswer:
         {
             "couchdb": "Welcome",
             "version": __version__,
+            "git_sha": "",
             "uuid": cluster_of(request).cluster,
             "features": [],
             "vendor": {"name": "crdtdb", "version": __version__},
@@ -58,7 +59,7 @@ async def up(request: Request) -> JSONAnswer:
     """GET /_up : whether writes are taken."""
     why_not = cluster_of(request).why_not_ready
     if why_not is None:
-        return JSONAnswer({"status": "ok"})
+        return JSONAnswer({"status": "ok", "seeds": {}})
     return JSONAnswer({"status": "starting", "reason": why_not}, 404)
 
 
@@ -82,7 +83,10 @@ async def all_databases(request: Request) -> JSONAnswer:
 
 def _names(request: Request) -> list[str]:
     names = sorted(database_of(request).collections(), reverse=flag(request, "descending"))
-    low, high = text(request, "startkey", "start_key"), text(request, "endkey", "end_key")
+    key = text(request, "key")
+    low, high = (
+        (key, key) if key is not None else (text(request, "startkey", "start_key"), text(request, "endkey", "end_key"))
+    )
     if flag(request, "descending"):
         low, high = high, low
     may_read = reader(permissions_of(request), who_in(request))
@@ -99,7 +103,7 @@ async def all_information(request: Request) -> JSONAnswer:
         names = _names(request)
     else:
         names = (await read_object(request)).get("keys")  # type: ignore[assignment]
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        if not isinstance(names, list):
             raise bad_request("`keys` member must exist.")
     if len(names) > _INFOS_MAX:
         raise bad_request(f"at most {_INFOS_MAX} databases at once")
@@ -107,7 +111,7 @@ async def all_information(request: Request) -> JSONAnswer:
     return JSONAnswer(
         [
             {"key": name, "info": _information(database, name)}
-            if name in database and may_read(name)
+            if isinstance(name, str) and name in database and may_read(name)
             else {"key": name, "error": "not_found"}
             for name in names
         ]
@@ -138,6 +142,8 @@ def _information(database: Database, name: str) -> dict[str, Any]:
         "purge_seq": 0,
         "instance_start_time": life_of(database.store, name),
         "compact_running": name in database.compacting,
+        "sizes": dict.fromkeys(("file", "external", "active"), counts.size),
+        "cluster": {"q": 1, "n": 1, "w": 1, "r": 1},
         "disk_format_version": 1,
         "props": {},
     }
@@ -218,6 +224,12 @@ async def set_security(request: Request) -> JSONAnswer:
     return JSONAnswer({"ok": True})
 
 
+async def membership(request: Request) -> JSONAnswer:
+    """GET /_membership : the names of the members."""
+    names = sorted(cluster_of(request).status().get("members", {}))
+    return JSONAnswer({"all_nodes": names, "cluster_nodes": names})
+
+
 async def digest(request: Request) -> JSONAnswer:
     """GET /{db}/_digest : equal on two nodes if they hold the same."""
     collection = collection_of(request)
@@ -229,6 +241,7 @@ ROUTES = [
     Route("/", welcome, methods=["GET"]),
     Route("/_up", up, methods=["GET"]),
     Route("/_cluster", cluster, methods=["GET"]),
+    Route("/_membership", membership, methods=["GET"]),
     Route("/_uuids", uuids, methods=["GET"]),
     Route("/_all_dbs", all_databases, methods=["GET"]),
     Route("/_dbs_info", all_information, methods=["GET", "POST"]),

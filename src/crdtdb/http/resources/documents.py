@@ -58,7 +58,7 @@ def readable_id(doc_id: str) -> str:
 async def get(request: Request) -> Response:
     """GET /{db}/{id} : the winner, or the revision `rev`, or several by `open_revs`."""
     trees, doc_id, options = trees_of(request), readable_id(id_of(request)), options_of(request)
-    if "open_revs" in request.query_params:
+    if request.query_params.get("open_revs", "[]") != "[]":  # of no revisions the winner is meant, as in CouchDB
         return await _open_revs(request, trees, doc_id, options)
     rev = checked_rev(request.query_params["rev"]) if "rev" in request.query_params else None
     latest = flag(request, "latest")
@@ -116,11 +116,11 @@ def open_revs(
     if revs is None:
         if tree is None:
             raise missing()
-        yield from ({"ok": tree.document(one.leaf.rev, options)} for one in tree.leaves)
+        yield from ({"ok": tree.document(one.leaf.rev, options)} for one in tree.branches(tree.leaves))
         return
     told: set[Rev] = set()
     for text, rev in [(text, checked_rev(text)) for text in revs]:
-        chosen = [one.leaf.rev for one in tree.descendants(rev)] if tree is not None and latest else []
+        chosen = [one.leaf.rev for one in tree.branches(tree.descendants(rev))] if tree is not None and latest else []
         for one in chosen or [rev]:
             row = _revision(tree, one, options)
             if row is not None and one in told:

@@ -66,6 +66,11 @@ async def jobs(request: Request) -> JSONAnswer:
     return JSONAnswer({"total_rows": len(found), "offset": 0, "jobs": found})
 
 
+async def tasks(request: Request) -> JSONAnswer:
+    """GET /_active_tasks : what is under way at this node: its replications."""
+    return JSONAnswer([{"type": "replication", **one.told()} for one in _replicator(request).jobs.values()])
+
+
 async def described(request: Request) -> JSONAnswer:
     """GET /_replicator : the replications that are described, of which each is run by one node."""
     found = await READS.run(_replicator(request).documents)
@@ -99,6 +104,7 @@ async def delete(request: Request) -> JSONAnswer:
 ROUTES = [
     Route("/_replicate", replicate, methods=["POST"]),
     Route("/_scheduler/jobs", jobs, methods=["GET"]),
+    Route("/_active_tasks", tasks, methods=["GET"]),
     Route("/_replicator", described, methods=["GET"]),
     Route("/_replicator", put, methods=["POST"]),
     Route("/_replicator/{id}", get, methods=["GET"]),

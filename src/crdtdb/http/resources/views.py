@@ -47,6 +47,11 @@ _KNOWN = (
 )
 
 
+_RANGE = ("key", "startkey", "start_key", "endkey", "end_key")
+_COUNTED_MAX = 10_000
+"""How many rows are counted at most for an `offset`, which is null beyond: counting costs as much as reading."""
+
+
 async def view(request: Request) -> Response:
     """GET or POST /{db}/_design/{design}/_view/{view} : rows in the order of their keys, or what they are reduced to."""
     body = await read_optional_object(request) if request.method == "POST" else {}
@@ -55,7 +60,8 @@ async def view(request: Request) -> Response:
     if answer.fresh:
         await VIEWS.run(answer.index.update)
     rows = answer.rows()
-    return await streamed(answer.duty, between(_opened(answer.head()), rows, lambda: b"\n]}\n"))
+    head = await VIEWS.run(answer.head)
+    return await streamed(answer.duty, between(_opened(head), rows, lambda: b"\n]}\n"))
 
 
 def _opened(head: dict[str, Any]) -> bytes:
@@ -100,6 +106,10 @@ class _Answer:
             raise query_parse_error("Invalid use of grouping on a map view.")
         if self._reduced and asked.get("keys") is not None and not self._flag("group"):
             raise query_parse_error("Multi-key fetches for reduce views must use `group=true`")
+        if asked.get("keys") is not None and asked.keys() & {*_RANGE}:
+            raise query_parse_error("`keys` is incompatible with `key`, `start_key` and `end_key`")
+        if "group" in asked and not self._flag("group") and (self._number("group_level") or 0) > 0:
+            raise query_parse_error("Can't specify group=false and group_level>0 at the same time")
         try:
             self.query = self._query()
         except InvalidInputError as error:
@@ -138,8 +148,8 @@ class _Answer:
 
     def _flag(self, name: str, default: bool = False) -> bool:
         value = self._asked.get(name, default)
-        if value in ("true", "false"):
-            return bool(value == "true")
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
         if not isinstance(value, bool):
             raise query_parse_error(f"`{name}` is true or false")
         return value
@@ -156,10 +166,17 @@ class _Answer:
         state = self.index.state
         told: dict[str, Any] = {}
         if not self._reduced:
-            told = {"total_rows": state.rows if state is not None else 0, "offset": self.query.skip}
+            total = state.rows if state is not None else 0
+            told = {"total_rows": total, "offset": self._offset(total)}
         if self._flag("update_seq"):
             told["update_seq"] = seq_now(self._trees.store, self._trees.name)
         return told
+
+    def _offset(self, total: int) -> int | None:
+        if self.query.keys is not None:
+            return self.query.skip
+        before = self.index.count_before(self.query, _COUNTED_MAX)
+        return min(total, before + self.query.skip) if before <= _COUNTED_MAX else None
 
     def rows(self) -> Iterator[Iterable[bytes]]:
         """Yield the rows as JSON, each in pieces."""
@@ -187,15 +204,31 @@ async def design_info(request: Request) -> JSONAnswer:
     """GET /{db}/_design/{design}/_info : which views a design document has, and how far each has come."""
     trees, doc_id = trees_of(request), DESIGN + part(request, "design")
     design = designs_of(request).get(trees.name, doc_id)
-    shown = {}
+    shown, pending = {}, 0
     for name, functions in design.views.items():
         state = trees.store.derived.view(trees.name, functions.signature)
+        behind = trees.store.collection(trees.name).seq - (state.seq if state is not None else 0)
+        pending += behind
         shown[name] = {
             "signature": functions.signature.hex(),
             "rows": state.rows if state is not None else 0,
-            "behind": trees.store.collection(trees.name).seq - (state.seq if state is not None else 0),
+            "behind": behind,
         }
-    return JSONAnswer({"name": part(request, "design"), "view_index": {"language": "javascript", "views": shown}})
+    about = {
+        "signature": design.signature,
+        "language": "javascript",
+        "sizes": {"file": 0, "external": 0, "active": 0},
+        "updates_pending": {"minimum": pending, "preferred": 0, "total": pending},
+        "waiting_commit": False,
+        "waiting_clients": 0,
+        "updater_running": False,
+        "update_seq": seq_now(trees.store, trees.name),
+        "purge_seq": 0,
+        "compact_running": False,
+        "collator_versions": [],
+        "views": shown,
+    }
+    return JSONAnswer({"name": part(request, "design"), "view_index": about})
 
 
 ROUTES = [

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from crdtdb.backends import Reader
-from crdtdb.query.collation import sort_key
+from crdtdb.query.collation import sort_key, term_order
 from crdtdb.store.layout import keys
 from crdtdb.store.layout.batch import RowBatch
 from crdtdb.store.layout.rows import decode_row, encode_row
@@ -91,5 +91,7 @@ def scan_view(rows: Reader, number: int, start: bytes, stop: bytes, reverse: boo
     for key, value in rows.scan(prefix + start, prefix + stop, reverse=reverse):
         place, raw = keys.read_entry(key)
         emissions: list[Emission] = decode_row(value)
-        for emission in reversed(emissions) if reverse else emissions:
+        if len(emissions) > 1:  # in this order whichever way the keys go, as in CouchDB
+            emissions.sort(key=lambda one: term_order(one[1]))
+        for emission in emissions:
             yield place, ViewRow(raw.decode(), *emission)
