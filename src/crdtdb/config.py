@@ -50,6 +50,10 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     advertise: str = ""
     """The address that others are to dial; empty for `listen`."""
     http: str = "127.0.0.1:7101"
+    health: str = ""
+    """Where `/_up` is answered without TLS and without a certificate; empty for nowhere."""
+    health_metrics: bool = False
+    """Answer `/_metrics` there too."""
     join: tuple[str, ...] = ()
     reach: dict[str, str] = {}
     durability: Durability = "sync"
@@ -102,6 +106,10 @@ def check(config: NodeConfig) -> NodeConfig:
     host_and_port("--http", config.http)
     if config.advertise:
         host_and_port("--advertise", config.advertise)
+    if config.health:
+        host_and_port("--health", config.health)
+    elif config.health_metrics:
+        raise ConfigurationError("--health-metrics needs a listener: --health HOST:PORT, such as 127.0.0.1:7201")
     for address in config.join:
         host_and_port("--join", address)
     for name, address in config.reach.items():

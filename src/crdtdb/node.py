@@ -32,6 +32,7 @@ try:
     from crdtdb.cluster.status import ClusterStatus
     from crdtdb.couchdb.replication.scheduler import Replicator
     from crdtdb.http.app import make_app
+    from crdtdb.http.health import health_app
     from crdtdb.http.server import HTTPServer
     from crdtdb.security.admission import raise_descriptor_limit
     from crdtdb.security.certificates import cluster_of
@@ -53,12 +54,16 @@ Started = Callable[[str, str], None]
 class Node:
     """A node that runs in this process. Use `serving`."""
 
-    def __init__(self, database: Database, status: ClusterStatus, address: str, url: str) -> None:
+    def __init__(
+        self, database: Database, status: ClusterStatus, address: str, url: str, health_port: int | None
+    ) -> None:
         self.database = aio.Database(database)
         """Its collections, for `await`."""
         self.cluster = status
         """What it says of its cluster."""
         self.address, self.url = address, url
+        self.health_port = health_port
+        """The port of the health listener, None if there is none."""
         forks.own(self)
 
     @asynccontextmanager
@@ -186,6 +191,13 @@ async def _serving(config: NodeConfig, credentials: Credentials, database: Datab
     )
     replicator = app.state.replicator = Replicator(database, cluster, config.name, app, lambda who: {WHO: who})
     server = HTTPServer(app, http_host, http_port, credentials.http_server, certified_by)
+    health = None
+    if config.health:
+        health = HTTPServer(
+            health_app(status, with_metrics=config.health_metrics), *host_and_port("--health", config.health)
+        )
+        _log.info("health on port %d, without a certificate", health.port)
+    servers = [server] if health is None else [server, health]
     status.also_measured += [runtime.measured, server.measured]
     url = f"https://{_bracketed(http_host)}:{server.port}"
     _log.info("node %s of cluster %s: gossip on %s, HTTP on %s", config.name, cluster, address, url)
@@ -194,26 +206,30 @@ async def _serving(config: NodeConfig, credentials: Credentials, database: Datab
     async with anyio.create_task_group() as tasks:
         stopped = anyio.Event()
         tasks.start_soon(runtime.run, listener)
-        tasks.start_soon(_serve_http, server, stopped)
+        tasks.start_soon(_serve_http, servers, stopped)
         tasks.start_soon(_watch_certificates, credentials, access, server)
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        while not all(one.started for one in servers):  # noqa: ASYNC110 - uvicorn has no event for it
             await anyio.sleep(0.005)
-        node = Node(database, status, address, url)
+        node = Node(database, status, address, url, health.port if health is not None else None)
         tasks.start_soon(replicator.run, lambda name: node.lock(name, _REPLICATION_TTL, wait=_REPLICATION_TTL))
         try:
             yield node
         finally:
             if store.failure is None:
                 with anyio.move_on_after(SHUTDOWN_SECONDS_MAX - 1, shield=True):
-                    server.stop()
+                    app.state.bell.stop()
+                    for one in servers:
+                        one.stop()
                     await runtime.stop()
                     await stopped.wait()
             scripts.close()
             tasks.cancel_scope.cancel()  # whatever didn't end by itself
 
 
-async def _serve_http(server: HTTPServer, stopped: anyio.Event) -> None:
-    await server.serve()
+async def _serve_http(servers: list[HTTPServer], stopped: anyio.Event) -> None:
+    async with anyio.create_task_group() as tasks:
+        for server in servers:
+            tasks.start_soon(server.serve)
     stopped.set()
 
 

@@ -66,16 +66,12 @@ class Listener:
                 Route("/large", large),
             ]
         )
-        app.state.bell = self
         credentials = Credentials(certs, "n1")
         self.server = HTTPServer(app, "127.0.0.1", 0, credentials.http_server, certified_by)
         self._thread = Thread(target=lambda: asyncio.run(self.server.serve()))
         self._thread.start()
         while not self.server.started:
             time.sleep(0.01)
-
-    def stop(self) -> None:
-        """Do nothing: there is no bell."""
 
     def connect(self) -> Any:
         """Connect by TLS."""

@@ -22,6 +22,8 @@ from crdtdb.errors import ConfigurationError
 @click.option("--listen", help="HOST:PORT for the other nodes.  [default: 127.0.0.1:7001]")
 @click.option("--advertise", help="HOST:PORT that the others are to dial, if it isn't --listen.")
 @click.option("--http", help="HOST:PORT for clients.  [default: 127.0.0.1:7101]")
+@click.option("--health", help="HOST:PORT for /_up without a certificate, for load balancers.  [default: none]")
+@click.option("--health-metrics", is_flag=True, default=None, help="Answer /_metrics at --health too.")
 @click.option("--join", multiple=True, help="HOST:PORT of any node of the cluster. May be repeated.")
 @click.option("--reach", multiple=True, help="NAME=HOST:PORT: dial this member there. May be repeated.")
 @click.option(

@@ -1,4 +1,7 @@
-"""uvicorn inside the node's own task group: no signal handlers, and the client's certificate in every scope."""
+"""uvicorn inside the node's own task group: no signal handlers, and the client's certificate in every scope.
+
+A listener without TLS has no certificates, and answers nobody but those who ask for health.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +34,25 @@ _SOCKET_BYTES_MAX = 1024 * 1024
 _log = logging.getLogger("crdtdb.http")
 
 
-class HTTPServer:
-    """One HTTPS listener."""
+def _nobody(ssl_object: object) -> None:
+    """Say of a connection without TLS that nobody is certified at its other end."""
 
-    def __init__(self, app: Starlette, host: str, port: int, make_context: Callable[[], Any], peer_of: PeerOf) -> None:
-        """Bind the port, 0 for any that is free. `make_context` returns its SSL context.
+
+class HTTPServer:
+    """One listener: HTTPS, or HTTP without a context."""
+
+    def __init__(
+        self,
+        app: Starlette,
+        host: str,
+        port: int,
+        make_context: Callable[[], Any] | None = None,
+        peer_of: PeerOf = _nobody,
+    ) -> None:
+        """Bind the port, 0 for any that is free. `make_context` returns its SSL context; without one there is no TLS.
 
         Raises ConfigurationError if the port can't be had.
         """
-        self._app = app
         self._socket = _bind(host, port)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
@@ -54,7 +67,7 @@ class HTTPServer:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=int(SHUTDOWN_SECONDS_MAX) - 2,
-            ssl_context_factory=lambda config, default: make_context(),  # noqa: ARG005
+            ssl_context_factory=None if make_context is None else lambda config, default: make_context(),  # noqa: ARG005
         )
         log = logging.getLogger("uvicorn.error")
         log.setLevel(logging.WARNING)
@@ -91,8 +104,7 @@ class HTTPServer:
         forks.drop_socket(self._socket.fileno())
 
     def stop(self) -> None:
-        """Finish what is being answered, and end."""
-        self._app.state.bell.stop()
+        """Finish what is being answered, and end. Feeds that wait are ended by whoever stops their notifier."""
         self._server.should_exit = True
 
 
@@ -180,8 +192,8 @@ class _Server(uvicorn.Server):
                 ),
                 connected,
                 ssl=self.config.ssl,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS_MAX,
-                ssl_shutdown_timeout=CLOSE_SECONDS_MAX,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS_MAX if self.config.ssl is not None else None,
+                ssl_shutdown_timeout=CLOSE_SECONDS_MAX if self.config.ssl is not None else None,
             )
             admitted.close = transport.abort
         except OSError as error:  # TLS's own errors, and timeouts, are some
