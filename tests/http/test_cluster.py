@@ -88,8 +88,8 @@ async def test_the_databases_of_the_database_can_only_be_read() -> None:
     with crdtdb.open("memory:") as db:
 
         def seed(transaction: Transaction) -> None:
-            with transaction.seeding():
-                transaction.create("system.nodes")
+            with transaction.ledger.seeding():
+                transaction.ledger.create("system.nodes")
 
         db.store.submit(seed)
         async with as_role(make_app(db, Cluster()), "admin") as admin:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def store() -> Iterator[Store]:
     store = Store(open_backend("memory:"))
-    store.submit(lambda transaction: transaction.create("notes"))
+    store.submit(lambda transaction: transaction.ledger.create("notes"))
     yield store
     store.close()
 

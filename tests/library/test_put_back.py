@@ -321,7 +321,7 @@ def lose(db: crdtdb.Database, doc_id: str) -> None:
     def work(transaction: crdtdb.store.Transaction) -> None:
         record = transaction.load("notes", doc_id)
         empty = crdtdb.documents.State({}, {}, {}, record.state.context)
-        transaction.save("notes", doc_id, record, empty, record.residue)
+        transaction.documents.save("notes", doc_id, record, empty, record.residue)
 
     db.store.submit(work)
 

@@ -440,7 +440,7 @@ def test_work_that_fails_leaves_nothing_in_an_index(db: crdtdb.Database) -> None
         transaction.write(
             "people", "p0001", lambda state, write: put(state, write, Rev.parse(before.rev), b'{"age":2000}')
         )
-        transaction.drop("people")
+        transaction.ledger.drop("people")
         raise RuntimeError("on purpose")
 
     rev = notes.get("p0002").rev
@@ -501,7 +501,7 @@ def test_an_index_of_a_collection_that_is_dropped_in_the_same_commit_leaves_noth
     def write(transaction: Transaction) -> None:
         transaction.write("people", "_design/d", lambda state, write: put(state, write, None, body))
 
-    db.store.submit_all([write, lambda transaction: transaction.drop("people")])
+    db.store.submit_all([write, lambda transaction: transaction.ledger.drop("people")])
     while db.store.sweeper.sweep():
         pass
     for kind in (b"i", b"I", b"j", b"X"):

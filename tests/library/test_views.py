@@ -17,7 +17,7 @@ import crdtdb
 from crdtdb.errors import InvalidInputError
 from crdtdb.query.collation import sort_key
 from crdtdb.query.reducing import Distinct
-from crdtdb.store import scan_view
+from crdtdb.store import ViewKey, scan_view
 from crdtdb.store.layout import keys
 from crdtdb.testing.invariants import check_store
 from tests.examples import examples
@@ -241,9 +241,10 @@ def test_who_comes_late_with_older_rows_changes_nothing(db: crdtdb.Database) -> 
     """Two asked at the same time; the slower one's function saw the document as it was before."""
     db["notes"].put("a", {"n": 1})
     number, store, signature = db.store.collection("notes").number, db.store.derived, b"s" * 16
-    assert store.put_emissions("notes", number, signature, 0, 5, [(b"a", [(2, None)])]) is not None
-    assert store.put_emissions("notes", number, signature, 0, 4, [(b"a", [(1, None)])]) is None
-    assert store.put_emissions("notes", number + 1, signature, 5, 6, []) is None, (
+    key = ViewKey("notes", number, signature)
+    assert store.put_emissions(key, 0, 5, [(b"a", [(2, None)])]) is not None
+    assert store.put_emissions(key, 0, 4, [(b"a", [(1, None)])]) is None
+    assert store.put_emissions(key._replace(collection=number + 1), 5, 6, []) is None, (
         "of a collection that was dropped since"
     )
     state = store.view("notes", signature)

@@ -31,7 +31,7 @@ from crdtdb.documents import delta_states as successors
 from crdtdb.documents.garbage import collect
 from crdtdb.gossip import Membership, Stability, membership
 from crdtdb.store import identity
-from crdtdb.store.commit import transaction
+from crdtdb.store.commit import document_rows, transaction
 from crdtdb.store.commit.core import StoreCore
 from crdtdb.store.gc import tombstones as collecting
 from crdtdb.store.identity import Identity
@@ -175,7 +175,7 @@ def advance_with_every_slice(patch: pytest.MonkeyPatch) -> None:
 
 def forget_the_context(patch: pytest.MonkeyPatch) -> None:
     """Context at rest off: what a document had seen beyond the clock isn't kept."""
-    patch.setattr(transaction, "uncovered", lambda context, clock: EMPTY)
+    patch.setattr(document_rows, "uncovered", lambda context, clock: EMPTY)
 
 
 def ship_no_context(patch: pytest.MonkeyPatch) -> None:
@@ -486,7 +486,7 @@ def take_what_lives_under_unknown_creations(patch: pytest.MonkeyPatch) -> None:
     learn = exchange._learn
 
     def careless(transaction: transaction.Transaction, name: str, state: Any, clock: DotSet) -> None:
-        known = transaction.root.names.get(name, frozenset())
+        known = transaction.ledger.root.names.get(name, frozenset())
         if all(known.isdisjoint(one) for one in exchange._creations(state)):
             learn(transaction, name, state, clock)
 

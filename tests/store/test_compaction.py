@@ -87,7 +87,7 @@ def test_a_collection_that_was_dropped_and_made_again_meanwhile_is_left_alone(db
     rewritten(db, documents=1, times=3)
     store, number = db.store, db.store.collection("notes").number
     due = look(store._backend, store._core.tables, number, store.root.stable, b"")
-    store.submit(lambda transaction: transaction.drop("notes"))  # its rows wait for the sweep
+    store.submit(lambda transaction: transaction.ledger.drop("notes"))  # its rows wait for the sweep
     rewritten(db, documents=1, times=3)
     batches = watched(db)
     store.submit(lambda transaction: let_go(transaction, store._core.tables, "notes", number, due))

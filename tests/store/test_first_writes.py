@@ -74,7 +74,7 @@ def play(store: Store, step: Any, way: Callable[[Put], Callable[[State, Write], 
             schema = check_schema({"likes": Counter})
             store.write(name, "_schema", lambda state, write: declare_in(state, write, schema, {}, False))
         case ("drop", name):
-            store.submit(lambda one: one.drop(name))
+            store.submit(lambda one: one.ledger.drop(name))
         case ("renew",):
             store.replication.renew_actor()
 

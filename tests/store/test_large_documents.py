@@ -19,7 +19,7 @@ from crdtdb.couchdb.writes import Writes
 from crdtdb.documents import Rev
 from crdtdb.documents.revisions import Path
 from crdtdb.store import Store
-from crdtdb.store.commit import transaction as transactions
+from crdtdb.store.commit import document_rows as transactions
 from crdtdb.store.layout import records
 from crdtdb.store.layout.places import RecentPlaces
 from crdtdb.testing.invariants import check_store

@@ -40,7 +40,7 @@ class Node:
         self.store.write(name, doc_id, lambda state, write: resolve(state, write, canonical(body)))
 
     def drop(self, name: str = "notes") -> None:
-        self.store.submit(lambda transaction: transaction.drop(name))
+        self.store.submit(lambda transaction: transaction.ledger.drop(name))
         self.sweep()
 
     def sweep(self) -> None:

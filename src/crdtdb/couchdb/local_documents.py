@@ -75,8 +75,8 @@ def local_ids(store: Store, name: str) -> Iterator[tuple[str, str]]:
 
 def _write(store: Store, name: str, doc_id: str, generation: int, value: dict[str, Any] | None) -> None:
     def work(transaction: Transaction) -> None:
-        transaction.collection(name)
-        clock = transaction.root.clock
+        transaction.ledger.collection(name)
+        clock = transaction.ledger.root.clock
         transaction.write(name, doc_id, lambda state, write: write_local(state, write, generation, value, clock))
 
     store.submit(work)

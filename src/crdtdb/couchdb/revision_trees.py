@@ -344,7 +344,7 @@ class Trees:
 
         def work(transaction: Transaction) -> None:
             for doc_id in doc_ids:
-                if self.name in transaction.root.collections:
+                if self.name in transaction.ledger.root.collections:
                     self._publish(transaction, doc_id)
 
         self.store.submit(work)

@@ -120,8 +120,8 @@ class DocumentValidator(Committer):
 
     def _proposals(self, transaction: Transaction, doc_id: str) -> list[Proposal]:
         """Return what a write would leave that wasn't there: the leaves that are new."""
-        key = keys.document(transaction.root.collections[self._name].number, doc_id.encode())
-        row = transaction.committed.get(key)
+        key = keys.document(transaction.ledger.root.collections[self._name].number, doc_id.encode())
+        row = transaction.rows.committed.get(key)
         record = self._store.read(self._name, doc_id)
         before, known = None, set[Dot]()
         if record is not None:
@@ -135,7 +135,7 @@ class DocumentValidator(Committer):
 
 
 def _unless_stale(proposals: list[Proposal], work: Callable[[Transaction], T], transaction: Transaction) -> T:
-    if any(transaction.get(one.key) != one.row for one in proposals):
+    if any(transaction.rows.get(one.key) != one.row for one in proposals):
         raise _StaleError
     return work(transaction)
 

@@ -226,7 +226,7 @@ class Collection(Querying):
         wanted = check_schema(schema)
 
         def work(transaction: Transaction) -> dict[str, Any]:
-            transaction.create(self.name)
+            transaction.ledger.create(self.name)
             known = transaction.schema(self.name)
             others = {path: kind for path, kind in known.items() if not (replace and path in wanted)}
             check_agrees(others, wanted)

@@ -75,7 +75,7 @@ class Database:
     def create(self, name: str) -> bool:
         """Make an empty collection; return whether it wasn't there."""
         check_name(name)
-        return self.store.submit(lambda transaction: transaction.create(name))
+        return self.store.submit(lambda transaction: transaction.ledger.create(name))
 
     def drop(self, name: str) -> None:
         """Drop a collection with all its documents, here and, by replication, everywhere.
@@ -84,7 +84,7 @@ class Database:
         Raises NotFoundError.
         """
         check_name(name)
-        self.store.submit(lambda transaction: transaction.drop(name))
+        self.store.submit(lambda transaction: transaction.ledger.drop(name))
         self.sweep()
 
     def compact(self, name: str) -> None:

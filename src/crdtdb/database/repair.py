@@ -65,7 +65,7 @@ def _keep_both(store: Store, other: Comparing, twice: Documents) -> tuple[str, .
     parcels = list(_parcels(other, dots))
 
     def work(transaction: Transaction) -> list[tuple[str, str]]:
-        clock = transaction.root.clock
+        clock = transaction.ledger.root.clock
         for (name, doc_id), some in twice.items():
             discard(transaction, name, doc_id, some, clock - DotSet.of(some), clock)
         for parcel in parcels:
@@ -74,7 +74,7 @@ def _keep_both(store: Store, other: Comparing, twice: Documents) -> tuple[str, .
                 state, _ = parcel.state(shipped, transaction.older(shipped.name, shipped.doc_id))
                 back = DotSet.of(dot for dot in state.dots() if dot in dots)
                 mine = replace(record.state, context=record.state.context - back)
-                transaction.save(shipped.name, shipped.doc_id, record, merge(mine, state), record.residue)
+                transaction.documents.save(shipped.name, shipped.doc_id, record, merge(mine, state), record.residue)
         return list(twice)
 
     return tuple("/".join(where) for where in store.submit(work))

@@ -87,7 +87,7 @@ class SystemCollection:
         text = canonical(body)
 
         def work(transaction: Transaction) -> bool:
-            with transaction.seeding():
+            with transaction.ledger.seeding():
                 return (
                     transaction.write(self.name, doc_id, lambda state, write: _say(state, write, text)).dot is not None
                 )
@@ -98,7 +98,7 @@ class SystemCollection:
         """Delete a document; return whether it was there."""
 
         def work(transaction: Transaction) -> bool:
-            with transaction.seeding():
+            with transaction.ledger.seeding():
                 return transaction.write(self.name, doc_id, _unsay).dot is not None
 
         return self.name in self._store.root.names and self._store.submit(work)

@@ -3,6 +3,7 @@
 Built on a backend and the pure core; knows nothing of networks.
 """
 
+from crdtdb.store.commit.derived_rows import ViewKey
 from crdtdb.store.commit.ledger import SYSTEM
 from crdtdb.store.commit.transaction import Transaction, Written
 from crdtdb.store.gc.tombstones import ClientsRead, Told
@@ -57,6 +58,7 @@ __all__ = [
     "Told",
     "Transaction",
     "Upload",
+    "ViewKey",
     "ViewRow",
     "ViewState",
     "Written",

@@ -23,7 +23,7 @@ class Attachments:
         """Return a content on its way in: add to it, then adopt or discard it."""
 
         def write(rows: Rows) -> None:
-            self._submit(lambda transaction: transaction.rows.update(rows))
+            self._submit(lambda transaction: transaction.rows.changes.update(rows))
 
         return Upload(write, self._draw)
 

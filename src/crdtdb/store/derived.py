@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Set
 
 from crdtdb.store.commit.core import StoreCore
-from crdtdb.store.commit.transaction import Emitted, Transaction
+from crdtdb.store.commit.derived_rows import Emitted, ViewKey, build_slice, drop_views, move_view
+from crdtdb.store.commit.transaction import Transaction
 from crdtdb.store.layout.index_rows import Index, Indexes, drop_slice, pending_drops, read_indexes
 from crdtdb.store.layout.view_rows import ViewState, read_view
 
@@ -22,8 +23,8 @@ class Derived:
 
     def committed(self, transaction: Transaction) -> None:
         """Take over what a commit did, while the next one waits."""
-        self.all = transaction.indexing.indexes
-        self._drops += [number for number in transaction.indexing.dropped if number not in self._drops]
+        self.all = transaction.ledger.indexing.indexes
+        self._drops += [number for number in transaction.ledger.indexing.dropped if number not in self._drops]
         for number in transaction.designed:
             self._designs[number] = self._designs.get(number, 0) + 1
 
@@ -44,7 +45,7 @@ class Derived:
         if not self._drops:
             return self.build()
         number = self._drops[0]
-        if self._submit(lambda transaction: drop_slice(transaction, self._rows, number)) and number in self._drops:
+        if self._submit(lambda transaction: drop_slice(transaction.rows, self._rows, number)) and number in self._drops:
             self._drops.remove(number)
         return self.waits
 
@@ -52,7 +53,7 @@ class Derived:
         """Build a slice of an index, of any collection or this one; return whether there is more to build."""
         unbuilt = self._unbuilt(name)
         if unbuilt is not None:
-            self._submit(lambda transaction: transaction.build(*unbuilt))
+            self._submit(lambda transaction: build_slice(transaction, *unbuilt))
         return self._unbuilt(name) is not None
 
     @property
@@ -77,12 +78,13 @@ class Derived:
         collection = self._core.root.collections.get(name)
         return read_view(self._rows.get, collection.number, signature) if collection is not None else None
 
-    def put_emissions(
-        self, name: str, collection: int, signature: bytes, since: int, seq: int, emitted: Emitted
-    ) -> ViewState | None:
-        """Put what documents emit in a view, if nobody else has done so meanwhile. See `Transaction.put_emissions`."""
-        return self._submit(lambda one: one.put_emissions(name, collection, signature, since, seq, emitted))
+    def put_emissions(self, view: ViewKey, since: int, seq: int, emitted: Emitted) -> ViewState | None:
+        """Put what documents emit in a view, and move it from the seq `since` to `seq`.
+
+        None, and nothing is written, if the collection was dropped meanwhile, or another thread has moved the view.
+        """
+        return self._submit(lambda transaction: move_view(transaction, view, since, seq, emitted))
 
     def drop_views(self, name: str, keep: Set[bytes] = frozenset()) -> None:
         """Drop the views of a collection, but for those of these signatures."""
-        self._submit(lambda transaction: transaction.drop_views(name, keep))
+        self._submit(lambda transaction: drop_views(transaction, name, keep))

@@ -16,7 +16,7 @@ class MetaRows:
 
     def put_roster(self, encoded: bytes) -> None:
         """Keep what gossip knows of the members, as `encoded` by the cluster."""
-        self._core.submit(lambda transaction: transaction.rows.update({keys.ROSTER: encoded}))
+        self._core.submit(lambda transaction: transaction.rows.changes.update({keys.ROSTER: encoded}))
 
     def roster(self) -> bytes | None:
         """Return the row of `put_roster`, None if there is none."""

@@ -47,7 +47,7 @@ def _indexed(backend: Backend) -> dict[bytes, bytes | None]:
                 batch, one.number, raw.decode(), shown(raw.decode(), record, open_at_hand), lambda: next(numbers)
             )
     after = replace(root, next_number=next(numbers))
-    return {**batch.all_rows(), **root_rows(root, after, tables)} if batch.rows else {}
+    return {**batch.all_rows(), **root_rows(root, after, tables)} if batch.changes else {}
 
 
 def _untold(backend: Backend) -> dict[bytes, bytes]:

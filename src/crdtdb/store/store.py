@@ -29,6 +29,7 @@ from crdtdb.limits import LINEAGE_SESSIONS_MAX
 from crdtdb.store.attachments import Attachments
 from crdtdb.store.backup import write_backup
 from crdtdb.store.commit.core import StoreCore
+from crdtdb.store.commit.derived_rows import update_indexes
 from crdtdb.store.commit.ledger import Origin
 from crdtdb.store.commit.schemas import Schemas
 from crdtdb.store.commit.transaction import Transaction, Written
@@ -264,15 +265,15 @@ class Store:
         return Transaction(self._backend, core.root, core.tables, self._origin, self.derived.all)
 
     def _finish(self, transaction: Transaction) -> None:
-        transaction.index()
-        if transaction.released:
+        update_indexes(transaction)
+        if transaction.documents.released:
             transaction.contents.remove_unreferred()
         core, session = self._core, self._session
         # What was begun before the store took another actor may end after it.
-        is_current = transaction.actor == session.identity.actor
-        begun = (session.begun and is_current) or transaction.begin_session()
-        rows = transaction.all_rows()
-        rows.update(root_rows(core.root, transaction.root, core.tables))
+        is_current = transaction.ledger.actor == session.identity.actor
+        begun = (session.begun and is_current) or transaction.ledger.begin_session()
+        rows = transaction.rows.all_rows()
+        rows.update(root_rows(core.root, transaction.ledger.root, core.tables))
         if not rows:
             return
         if core.tables.unsaved:
@@ -291,22 +292,24 @@ class Store:
             session.begun = begun
         if core.tables.unsaved:
             core.tables.unsaved = {}
-        core.root = transaction.root
+        core.root = transaction.ledger.root
         self._publish(transaction)
 
     def _publish(self, transaction: Transaction) -> None:
         """Let each part of the store follow a commit, then notify."""
         self.derived.committed(transaction)
-        if transaction.swept or transaction.opened is not None:
+        if transaction.ledger.swept or transaction.documents.opened is not None:
             self.sweeper.committed(transaction)
-        if transaction.opened is not None:
-            for slot, opened in transaction.opened.opened.items():
+        if transaction.documents.opened is not None:
+            for slot, opened in transaction.documents.opened.opened.items():
                 self._sequences.keep(slot, opened)
-        if transaction.declared:
-            self._schemas.forget(transaction.declared)
+        if transaction.documents.declared:
+            self._schemas.forget(transaction.documents.declared)
         notifier = self.notifier
         notifier.notify()
         if notifier.listeners:
-            committed = Committed(frozenset(transaction.touched), tuple(transaction.written), transaction.named)
+            committed = Committed(
+                frozenset(transaction.ledger.touched), tuple(transaction.written), transaction.ledger.named
+            )
             for listener in notifier.listeners:
                 listener(committed)

@@ -51,7 +51,7 @@ class Graves:
 
         def watched() -> Transaction:
             transaction = begin()
-            shrink = transaction.shrink
+            shrink = transaction.documents.shrink
 
             def bury(name: str, doc_id: str, before: Record, after: State) -> None:
                 for dot, leaf in before.state.leaves.items():
@@ -60,7 +60,7 @@ class Graves:
                         self.revs.setdefault((name, doc_id), set()).update([leaf.rev, *line])
                 shrink(name, doc_id, before, after)
 
-            transaction.shrink = bury  # type: ignore[method-assign]
+            transaction.documents.shrink = bury  # type: ignore[method-assign]
             return transaction
 
         store._committer._begin = watched
@@ -82,7 +82,7 @@ class Origins:
 
         def watched() -> Transaction:
             transaction = begin()
-            save = transaction.save
+            save = transaction.documents.save
 
             def note(name: str, doc_id: str, before: Record, after: State, residue: DotSet) -> None:
                 for dot, leaf in after.leaves.items():
@@ -90,7 +90,7 @@ class Origins:
                         self.creations[name, doc_id, str(leaf.rev)] = leaf.creations
                 save(name, doc_id, before, after, residue)
 
-            transaction.save = note  # type: ignore[method-assign]
+            transaction.documents.save = note  # type: ignore[method-assign]
             return transaction
 
         store._committer._begin = watched

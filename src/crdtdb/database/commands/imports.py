@@ -39,7 +39,7 @@ class ImportRevision(Struct, frozen=True, gc=False):
 
     def apply(self, transaction: Transaction) -> Written:
         """Add the revision; nothing, if it is known. Raises InvalidInputError, NotFoundError for a missing stub."""
-        transaction.create(self.collection)
+        transaction.ledger.create(self.collection)
         history = transaction.history(self.collection, self.doc_id)
         read = partial(transaction.read_then, self.collection, self.doc_id)
         revision = self.revision
@@ -56,7 +56,7 @@ class ImportRevision(Struct, frozen=True, gc=False):
         if written.dot is not None:
             return Written(written.record, written.dot, revision.rev)
         if revision.text is not None and not revision.deleted and not self.attachments:
-            transaction.rows.update(history.filled(revision.rev, revision.text))
+            transaction.rows.changes.update(history.filled(revision.rev, revision.text))
         discard(transaction, self)
         return Written(written.record, None, revision.rev)
 

@@ -20,7 +20,7 @@ from crdtdb.errors import InvalidInputError
 from crdtdb.query.collation import LAST, sort_key
 from crdtdb.query.reducing import BUILT_IN, Reducer
 from crdtdb.query.selectors import ABSENT
-from crdtdb.store import Emission, Record, Store, StoreSnapshot, ViewRow, ViewState, read_view, scan_view
+from crdtdb.store import Emission, Record, Store, StoreSnapshot, ViewKey, ViewRow, ViewState, read_view, scan_view
 from crdtdb.store.layout import keys
 from crdtdb.store.layout.index_rows import is_indexed
 
@@ -128,9 +128,8 @@ class ViewIndex:
             batch = list(islice(self._store.live_view().changes(self._name, since), _BATCH_DOCUMENTS))
             seq = batch[-1][0] if len(batch) == _BATCH_DOCUMENTS else max(collection.seq, batch[-1][0] if batch else 0)
             emitted = self._emitted([(doc_id, record) for _, doc_id, record in batch])
-            moved = self._store.derived.put_emissions(
-                self._name, collection.number, self._mapper.signature, since, seq, emitted
-            )
+            key = ViewKey(self._name, collection.number, self._mapper.signature)
+            moved = self._store.derived.put_emissions(key, since, seq, emitted)
             if moved is None and self._store.root.collections.get(self._name, collection).number != collection.number:
                 return  # dropped, and made anew: whoever asks now doesn't mean what was before
 

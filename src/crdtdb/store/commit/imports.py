@@ -21,7 +21,7 @@ def import_revisions(
 
     One that is refused leaves nothing, and stops no other.
     """
-    transaction.create(name)
+    transaction.ledger.create(name)
     outcomes: list[Taken] = []
     while len(outcomes) < len(revisions):
         try:
@@ -46,16 +46,16 @@ def _import_some(
             return importing.state() if outcomes[0] else state
         for foreign in revisions:
             if outcomes:
-                write.stamp = transaction.stamp()
+                write.stamp = transaction.ledger.stamp()
             outcomes.append(_outcome(importing, foreign))
         after = importing.state() if write.dot is not None else state
-        transaction.rows.update(history.kept_in_passing(importing.passed, state, after))
+        transaction.rows.changes.update(history.kept_in_passing(importing.passed, state, after))
         return after
 
     transaction.write(name, doc_id, change)
     for foreign, outcome in zip(revisions, outcomes, strict=False):
         if outcome is False and not foreign.deleted and foreign.text is not None:
-            transaction.rows.update(history.filled(foreign.rev, foreign.text))
+            transaction.rows.changes.update(history.filled(foreign.rev, foreign.text))
     return outcomes
 
 

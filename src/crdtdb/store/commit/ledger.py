@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from crdtdb.backends import Backend
 from crdtdb.causality import Actor, Dot, DotSet, Lineages, Session
 from crdtdb.documents import State
 from crdtdb.documents.catalogue import Catalogue
+from crdtdb.documents.garbage import has_garbage
 from crdtdb.documents.local import LOCAL
 from crdtdb.errors import NotFoundError, SystemCollectionError
 from crdtdb.limits import SWEEP_MAX
@@ -42,13 +42,11 @@ class Origin(NamedTuple):
     large: LargeDocuments
 
 
-class Ledger(RowBatch):
-    """Collections and what is held, over the rows of one commit."""
+class Ledger:
+    """The root of a store as a commit changes it: node clock, catalogue, counts; and the log of live dots in its rows."""
 
-    def __init__(
-        self, backend: Backend, root: StoreRoot, tables: StoreTables, origin: Origin, indexes: Indexes
-    ) -> None:
-        super().__init__(backend)
+    def __init__(self, rows: RowBatch, root: StoreRoot, tables: StoreTables, origin: Origin, indexes: Indexes) -> None:
+        self.rows = rows
         self.indexing = Indexing(indexes)
         self._tables, self._origin = tables, origin
         self.root = root
@@ -59,6 +57,17 @@ class Ledger(RowBatch):
         self.named = False
         """Whether a collection was made or dropped here, not received."""
         self._seeding = False
+
+    def savepoint(self) -> Callable[[], None]:
+        """Return what undoes all that comes, but for the rows."""
+        root, touched, named, indexes = self.root, set(self.touched), self.named, self.indexing.indexes
+        swept, dropped = len(self.swept), len(self.indexing.dropped)
+
+        def rollback() -> None:
+            self.root, self.touched, self.named, self.indexing.indexes = root, touched, named, indexes
+            del self.swept[swept:], self.indexing.dropped[dropped:]
+
+        return rollback
 
     # Collections
 
@@ -71,7 +80,8 @@ class Ledger(RowBatch):
         finally:
             self._seeding = False
 
-    def _check_writable(self, name: str, doc_id: str = "") -> None:
+    def check_writable(self, name: str, doc_id: str = "") -> None:
+        """Raise SystemCollectionError for a document that the database alone writes."""
         if name.startswith(SYSTEM) and not self._seeding and not doc_id.startswith(LOCAL):
             raise SystemCollectionError(f"{name!r} is written by the database alone: it can be read, and nothing else")
 
@@ -86,7 +96,7 @@ class Ledger(RowBatch):
         """Make a collection if it doesn't exist; return whether it didn't. Raises SystemCollectionError."""
         if name in self.root.names:
             return False
-        self._check_writable(name)
+        self.check_writable(name)
         dot = self._next_dot()
         self.advance(DotSet.of([dot]))
         self.set_catalogue(self.root.catalogue.created(name, dot))
@@ -96,7 +106,7 @@ class Ledger(RowBatch):
     def drop(self, name: str) -> None:
         """Drop a collection with all its documents. Raises NotFoundError, SystemCollectionError."""
         self.collection(name)
-        self._check_writable(name)
+        self.check_writable(name)
         dot = self._next_dot()
         self.advance(DotSet.of([dot]))
         self.set_catalogue(self.root.catalogue.dropped(name, dot))
@@ -110,9 +120,9 @@ class Ledger(RowBatch):
             now = catalogue.names.get(name)
             if now is None:
                 number = collections.pop(name).number
-                self.rows[keys.counts(number)] = None
+                self.rows.changes[keys.counts(number)] = None
                 self._sweep(number, None)
-                self.indexing.drop_all(self, number)
+                self.indexing.drop_all(self.rows, number)
             elif creations - now:
                 self._sweep(collections[name].number, name)
         for name in catalogue.names:
@@ -121,8 +131,8 @@ class Ledger(RowBatch):
                 next_number += 1
                 self.touched.add(name)
         gone, new = set(before.catalogue.dots()), set(catalogue.dots())
-        self._log(gone - new, None)
-        self._log(new - gone, b"")
+        self.log(gone - new, None)
+        self.log(new - gone, b"")
         clock = before.clock | DotSet.of(sorted(new))  # in one order: a clock travels as it was put together
         self.root = StoreRoot(
             clock,
@@ -136,10 +146,11 @@ class Ledger(RowBatch):
         )
 
     def _sweep(self, number: int, name: str | None) -> None:
-        self.rows[keys.sweep(number)] = encode_sweep(name, b"")
+        self.rows.changes[keys.sweep(number)] = encode_sweep(name, b"")
         self.swept.append(number)
 
-    def _next_index(self) -> int:
+    def next_index(self) -> int:
+        """Return a number for a new index or view."""
         number = self.root.next_number
         self.root = replace(self.root, next_number=number + 1)
         return number
@@ -188,16 +199,28 @@ class Ledger(RowBatch):
         """Count these dots as held: their effect is here."""
         self.root = self.root.at(self.root.clock | dots)
 
-    def _log_changed(self, before: State, after: State, place: bytes) -> None:
+    def await_collection(self, number: int, raw: bytes, state: State) -> None:
+        """Line a document up for collection, if it has something to give up once that is stable."""
+        if not has_garbage(state):
+            return
+        newest = sorted(state.leaves, key=lambda dot: (state.leaves[dot].stamp, dot), reverse=True)
+        dot = next((dot for dot in (*newest, *state.dots()) if dot not in self.root.stable), None)
+        if dot is None:
+            self.rows.changes[keys.due(number, raw)] = b""
+        else:
+            self.rows.changes[keys.waiting(self._tables.actor_number(dot.actor), dot.counter)] = keys.place(number, raw)
+
+    def log_changed(self, before: State, after: State, place: bytes) -> None:
         """Log what lives now and didn't, and remove from the log what doesn't live any more."""
         root, living = before.dots(), set(after.dots())
         if root:
-            self._log(set(root) - living, None)
+            self.log(set(root) - living, None)
             living.difference_update(root)
-        self._log(living, place)
+        self.log(living, place)
 
-    def _log(self, dots: Iterable[Dot], value: bytes | None) -> None:
-        rows, number = self.rows, self._tables.actor_number
+    def log(self, dots: Iterable[Dot], value: bytes | None) -> None:
+        """Put the places of dots in the log; None removes them."""
+        rows, number = self.rows.changes, self._tables.actor_number
         for actor, counter in sorted(dots):
             rows[keys.log(number(actor), counter)] = value
 

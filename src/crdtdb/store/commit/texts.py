@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from crdtdb.crdts import Address, GapError, Journal, Sequence, join_vectors, kind_of, within
+from msgspec.structs import replace
+
+from crdtdb.crdts import EMPTY_JOURNAL, Address, GapError, Journal, Sequence, join_vectors, kind_of, within
 from crdtdb.documents import State, Write
 from crdtdb.errors import TooLargeError
 from crdtdb.limits import SEQUENCE_BYTES_MAX
 from crdtdb.store.layout import keys
 from crdtdb.store.layout.batch import Rows
-from crdtdb.store.layout.journals import JournalRows, Scan, is_to_fold
+from crdtdb.store.layout.journals import JournalRows, Scan, at_rest, is_to_fold
 from crdtdb.store.layout.records import StoreTables
 from crdtdb.store.open_sequences import Open, OpenSequences, Slot
 
@@ -65,6 +67,17 @@ class Texts:
         if not journal.snapshots:
             self._follow(slot, before, journal)
         return self.journal(*slot).write(journal)
+
+    def put_updates(self, rows: Rows, name: str, place: tuple[int, bytes], before: State, after: State) -> State:
+        """Put the updates of a document's texts and lists in rows of their own; return what stays in the document's row.
+
+        `place` is the collection's number and the document's id.
+        """
+        for address, journal in after.journals.items():
+            if journal.updates or journal.snapshots:
+                known = before.journals.get(address, EMPTY_JOURNAL)
+                rows.update(self.keep((*place, address), name, known, journal))
+        return replace(after, journals={address: at_rest(journal) for address, journal in after.journals.items()})
 
     def leave(self, number: int, raw: bytes, after: State, write: Write) -> None:
         """Take note of those that a write opened, as it leaves them."""

@@ -36,14 +36,14 @@ class Collector:
     def reach_cut(self, cut: DotSet) -> None:
         """Take note of what every member of the cluster has, durably."""
         if not self._core.root.stable >= cut:
-            self._submit(lambda transaction: transaction.reach_cut(cut))
+            self._submit(lambda transaction: transaction.ledger.reach_cut(cut))
             self._cuts += 1
             if self._collect_from is None:
                 self._collect_from = b""
 
     def lose(self, dots: DotSet) -> None:
         """Count dots as held that nobody holds, and that nobody will ever write again. Rule 10."""
-        self._submit(lambda transaction: transaction.advance(dots))
+        self._submit(lambda transaction: transaction.ledger.advance(dots))
         self.unheld -= dots
 
     def collect(self, told: Told, again: bool = False, grace: float = 0.0) -> bool:

@@ -84,19 +84,21 @@ def _is_old(past: Past, stable: DotSet, before: int) -> bool:
 
 def let_go(transaction: Transaction, tables: StoreTables, name: str, collection: int, due: Due) -> None:
     """Let go of what a look found, if the collection is still the one that was looked at."""
-    now = transaction.root.collections.get(name)
+    now = transaction.ledger.root.collections.get(name)
     if now is None or now.number != collection:
         return
     for raw, found in due.revisions.items():
         leaves = {leaf.rev for leaf in transaction.load(name, raw.decode()).state.leaves.values()}
         history = keys.history(collection, raw)
         for key in found:
-            value = transaction.get(key)
+            value = transaction.rows.get(key)
             past = decode_past(key, value, history, tables) if value is not None else None
             if past is not None and past.text is not None and past.rev not in leaves:
-                transaction.rows[key] = encode_past(past.parent, tables, past.deleted, past.stamp, past.dot)
+                transaction.rows.changes[key] = encode_past(past.parent, tables, past.deleted, past.stamp, past.dot)
     for raw in due.attached:
         texts = [body.text for body in transaction.load(name, raw.decode()).state.bodies.values()]
         history = keys.history(collection, raw)
-        older = (decode_past(key, value, history, tables).text for key, value in transaction.scan(*keys.rest(history)))
+        older = (
+            decode_past(key, value, history, tables).text for key, value in transaction.rows.scan(*keys.rest(history))
+        )
         transaction.contents.keep_only(collection, raw, [*texts, *(text for text in older if text is not None)])

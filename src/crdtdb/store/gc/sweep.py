@@ -65,10 +65,10 @@ class Sweeper:
 
     def committed(self, transaction: Transaction) -> None:
         """Queue the work that a commit left, while the next commit waits."""
-        if transaction.swept:
-            self._pending += [number for number in transaction.swept if number not in self._pending]
-        if transaction.opened is not None:
-            self.grown += [place for place in transaction.opened.grown if place not in self.grown]
+        if transaction.ledger.swept:
+            self._pending += [number for number in transaction.ledger.swept if number not in self._pending]
+        if transaction.documents.opened is not None:
+            self.grown += [place for place in transaction.documents.opened.grown if place not in self.grown]
 
     def _done(self, number: int) -> None:
         if number in self._pending:  # another thread may have swept the last slice as well
@@ -82,7 +82,7 @@ def pending(rows: Reader) -> list[int]:
 
 def sweep_slice(transaction: Transaction, rows: Reader, tables: StoreTables, number: int) -> bool:
     """Sweep some documents of a collection; return whether it is done."""
-    value = transaction.get(keys.sweep(number))
+    value = transaction.rows.get(keys.sweep(number))
     if value is None:
         return True
     name, cursor = decode_sweep(value)
@@ -91,12 +91,12 @@ def sweep_slice(transaction: Transaction, rows: Reader, tables: StoreTables, num
         if name is None:
             _remove(transaction, rows, number, raw, record, tables)
         else:
-            living = transaction.root.living(name, record.state)
+            living = transaction.ledger.root.living(name, record.state)
             if living is not record.state:
                 known = Record.of(record.seq, living, record.residue, record.stored)
-                transaction.save(name, raw.decode(), known, living, record.residue)
+                transaction.documents.save(name, raw.decode(), known, living, record.residue)
     done = len(slice_) < _SLICE_DOCUMENTS
-    transaction.rows[keys.sweep(number)] = None if done else encode_sweep(name, slice_[-1][0] + b"\0")
+    transaction.rows.changes[keys.sweep(number)] = None if done else encode_sweep(name, slice_[-1][0] + b"\0")
     return done
 
 
@@ -105,12 +105,12 @@ def _documents(
 ) -> Iterator[tuple[bytes, Record]]:
     start, stop = keys.document(number, cursor), keys.after(keys.document(number, b""))
     for key, _ in rows.scan(start, stop):
-        value = transaction.get(key)
+        value = transaction.rows.get(key)
         if value is not None:
             raw = key[5:]
             yield (
                 raw,
-                decode_record(value, transaction.root.clock, tables, transaction.get, key),
+                decode_record(value, transaction.ledger.root.clock, tables, transaction.rows.get, key),
             )
 
 
@@ -118,10 +118,10 @@ def _remove(
     transaction: Transaction, rows: Reader, number: int, raw: bytes, record: Record, tables: StoreTables
 ) -> None:
     transaction.contents.keep_only(number, raw, ())
-    transaction.rows[keys.document(number, raw)] = None
-    transaction.rows[keys.change(number, record.seq)] = None
+    transaction.rows.changes[keys.document(number, raw)] = None
+    transaction.rows.changes[keys.change(number, record.seq)] = None
     for dot in record.state.dots():
-        transaction.rows[keys.log(tables.actor_number(dot.actor), dot.counter)] = None
+        transaction.rows.changes[keys.log(tables.actor_number(dot.actor), dot.counter)] = None
     for beginning in (keys.history(number, raw), keys.journals(number, raw)):
         for key, _ in rows.scan(*keys.rest(beginning)):
-            transaction.rows[key] = None
+            transaction.rows.changes[key] = None

@@ -16,7 +16,8 @@ from crdtdb.documents.garbage import collect
 from crdtdb.documents.stamps import milliseconds
 from crdtdb.documents.state import State
 from crdtdb.limits import STAMP_AHEAD_MILLISECONDS_MAX
-from crdtdb.store.commit.transaction import Transaction, uncovered
+from crdtdb.store.commit.document_rows import uncovered
+from crdtdb.store.commit.transaction import Transaction
 from crdtdb.store.layout import keys
 from crdtdb.store.layout.records import StoreTables
 
@@ -92,28 +93,28 @@ class Slice(NamedTuple):
 def collect_slice(transaction: Transaction, rows: Reader, tables: StoreTables, rules: Rules, after: bytes) -> Slice:
     """Let some documents give up what is stable, from the key `after` on."""
     found = list(islice(_lined_up(transaction, rows, tables, rules, after), _SLICE_DOCUMENTS))
-    names = {collection.number: name for name, collection in transaction.root.collections.items()}
+    names = {collection.number: name for name, collection in transaction.ledger.root.collections.items()}
     collected = held_back = 0
     unheld = EMPTY
     for key, number, raw in found:
-        transaction.rows[key] = None
+        transaction.rows.changes[key] = None
         name = names.get(number)
         if name is None:
             continue
         record = transaction.load(name, raw.decode())
-        stable = transaction.root.stable
+        stable = transaction.ledger.root.stable
         until, read = _stays_until(record.state, rules.told(name), rules)
         state = collect(record.state, stable, stable if read is None else stable & read)
-        beyond = uncovered(record.residue, transaction.root.clock)
+        beyond = uncovered(record.residue, transaction.ledger.root.clock)
         if beyond:
             unheld |= beyond
-            transaction.rows[keys.due(number, raw)] = b""  # it has seen what the node clock doesn't cover yet
+            transaction.rows.changes[keys.due(number, raw)] = b""  # it has seen what the node clock doesn't cover yet
             continue
         if state is not record.state:
-            transaction.shrink(name, raw.decode(), record, state)
+            transaction.documents.shrink(name, raw.decode(), record, state)
             collected += 1
-        transaction.await_collection(number, raw, state)
-        if transaction.rows.get(keys.due(number, raw)) is not None:
+        transaction.ledger.await_collection(number, raw, state)
+        if transaction.rows.changes.get(keys.due(number, raw)) is not None:
             held_back += 1
             rules.resting.found(number, until)
     return Slice(found[-1][0] + b"\0" if len(found) == _SLICE_DOCUMENTS else None, collected, held_back, unheld)
@@ -133,7 +134,7 @@ def _lined_up(
     transaction: Transaction, rows: Reader, tables: StoreTables, rules: Rules, after: bytes
 ) -> Iterator[tuple[bytes, int, bytes]]:
     """Yield the key, collection and id of each document that waits for nothing but clients, or for what is stable now."""
-    names = {collection.number: name for name, collection in transaction.root.collections.items()}
+    names = {collection.number: name for name, collection in transaction.ledger.root.collections.items()}
     start, stop = keys.rest(b"G")
     place = max(start, after)
     while place < stop and (row := next(iter(rows.scan(place, stop)), None)) is not None:
@@ -145,7 +146,7 @@ def _lined_up(
                 yield key, collection, key[5:]
         place = end
     numbered = sorted(
-        (tables.known_actor_number(actor) or 0, ranges) for actor, ranges in transaction.root.stable.items()
+        (tables.known_actor_number(actor) or 0, ranges) for actor, ranges in transaction.ledger.root.stable.items()
     )
     for number, ranges in numbered:
         for first, last in ranges:

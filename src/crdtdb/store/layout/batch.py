@@ -15,12 +15,12 @@ Rows = dict[bytes, bytes | None]
 
 
 class RowBatch:
-    """Reads see what was written. Nothing reaches the backend until somebody writes `all_rows`."""
+    """Reads see earlier writes of the batch. Nothing reaches the backend until `all_rows` is written to it."""
 
     def __init__(self, backend: Reader) -> None:
         self._backend = backend
-        self.rows: Rows = {}
-        """Those since the last mark."""
+        self.changes: Rows = {}
+        """Rows written since the last mark."""
         self._kept: Rows = {}
         self._present: dict[bytes, bool] = {}
 
@@ -31,8 +31,8 @@ class RowBatch:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key."""
-        if key in self.rows:
-            return self.rows[key]
+        if key in self.changes:
+            return self.changes[key]
         if key in self._kept:
             return self._kept[key]
         return self._backend.get(key)
@@ -40,7 +40,7 @@ class RowBatch:
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield a range."""
         rows: Rows = dict(self._backend.scan(start, stop))
-        for written in (self._kept, self.rows):
+        for written in (self._kept, self.changes):
             rows.update((key, value) for key, value in written.items() if start <= key < stop)
         for key in sorted(rows):
             value = rows[key]
@@ -48,27 +48,27 @@ class RowBatch:
                 yield key, value
 
     def mark(self) -> None:
-        """Keep what was written so far, whatever becomes of what comes."""
-        self._kept.update(self.rows)
-        self.rows = {}
+        """Set the place to which `rollback` returns."""
+        self._kept.update(self.changes)
+        self.changes = {}
 
     def rollback(self) -> None:
-        """Forget what was written since the last mark."""
-        self.rows = {}
+        """Discard what was written since the last mark."""
+        self.changes = {}
 
     def all_rows(self) -> Rows:
         """Return every row."""
         if not self._kept:
-            return self.rows
+            return self.changes
         self.mark()
         return self._kept
 
     def remove(self, beginning: bytes) -> None:
         """Remove all rows whose keys begin so."""
         for key, _ in self._backend.scan(*keys.rest(beginning)):
-            self.rows[key] = None
-        for key in [key for key in self.rows if key.startswith(beginning)]:
-            self.rows[key] = None
+            self.changes[key] = None
+        for key in [key for key in self.changes if key.startswith(beginning)]:
+            self.changes[key] = None
 
     def has_any(self, beginning: bytes) -> bool:
         """Whether there is any row that begins so, asked once: to look for rows among many that were removed costs much."""

@@ -6,7 +6,7 @@ gets one too when fields have changed since it was written: its name goes on to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from crdtdb.causality import EMPTY, Dot, DotSet
@@ -14,6 +14,7 @@ from crdtdb.crdts import Address, heads
 from crdtdb.documents import Ancestor, Leaf, Rev, State, view
 from crdtdb.documents.alternatives import covered_places
 from crdtdb.documents.fields import reading, sequences_shown, value_without_sequences
+from crdtdb.documents.local import locals_in, read_local
 from crdtdb.documents.purging import is_mark, purged_by
 from crdtdb.documents.revisions import NO_PATH
 from crdtdb.errors import CrdtdbError
@@ -21,6 +22,8 @@ from crdtdb.store.layout import keys
 from crdtdb.store.layout.batch import Rows
 from crdtdb.store.layout.records import Past, StoreTables, decode_past, encode_past
 from crdtdb.wire.delta_batch import Closed
+
+Scan = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 
 
 class MissingAncestorError(CrdtdbError):
@@ -181,3 +184,17 @@ def _value_of(before: State, leaf: Leaf, text: bytes | None) -> tuple[bytes | No
     value = value_without_sequences(text, draft)
     draft.covered = covered
     return value, leaf.clock | before.fields_seen(), sequences_shown(draft)
+
+
+def superseded(history: HistoryRows, scan: Scan, clock: DotSet, after: State) -> Rows:
+    """Return the removal of older versions of a local record: the newest that is served stays, and those after it."""
+    rows: Rows = {}
+    is_found = any(local.clock <= clock for local in locals_in(after))
+    for key, value in sorted(scan(*keys.rest(history.beginning)), reverse=True):
+        if is_found:
+            rows[key] = None
+        else:
+            past = decode_past(key, value, history.beginning, history.tables)
+            local = read_local(past.rev, past.text) if past.text is not None else None
+            is_found = local is not None and local.clock <= clock
+    return rows

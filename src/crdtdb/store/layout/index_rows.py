@@ -116,7 +116,7 @@ class Indexing:
                 self._drop(batch, index)
         for definition in wanted.values():
             index = Index(next_number(), collection, definition)
-            batch.rows[keys.index(collection, index.number)] = index.row()
+            batch.changes[keys.index(collection, index.number)] = index.row()
             kept.append(index)
         self._set(collection, kept)
 
@@ -131,13 +131,13 @@ class Indexing:
         """Drop the views of a collection, but for those of these signatures."""
         for signature, view_state in list(views_of(batch.committed, collection)):
             if signature not in keep:
-                batch.rows[keys.view(collection, signature)] = None
-                batch.rows[keys.leftover(view_state.number)] = b""
+                batch.changes[keys.view(collection, signature)] = None
+                batch.changes[keys.leftover(view_state.number)] = b""
                 self.dropped.append(view_state.number)
 
     def _drop(self, batch: RowBatch, index: Index) -> None:
-        batch.rows[keys.index(index.collection, index.number)] = None
-        batch.rows[keys.leftover(index.number)] = b""
+        batch.changes[keys.index(index.collection, index.number)] = None
+        batch.changes[keys.leftover(index.number)] = b""
         self.dropped.append(index.number)
 
     def _set(self, collection: int, indexes: Iterable[Index]) -> None:
@@ -157,10 +157,10 @@ class Indexing:
         if before == after:
             return
         for one in before:
-            batch.rows[keys.entry(index.number, one, raw)] = None
+            batch.changes[keys.entry(index.number, one, raw)] = None
         for one in after:
-            batch.rows[keys.entry(index.number, one, raw)] = b""
-        batch.rows[place] = encode_row(after) if after else None
+            batch.changes[keys.entry(index.number, one, raw)] = b""
+        batch.changes[place] = encode_row(after) if after else None
 
     def build(self, batch: RowBatch, index: Index, documents: Iterable[tuple[bytes, Mapping[str, Any] | None]]) -> None:
         """Enter the documents of a slice, given in the order of their ids, and take note of how far the index has come."""
@@ -169,7 +169,7 @@ class Indexing:
             self._enter(batch, index, raw, document)
             last, seen = raw, seen + 1
         further = replace(index, cursor=last + b"\0" if seen == _SLICE_DOCUMENTS else None)
-        batch.rows[keys.index(index.collection, index.number)] = further.row()
+        batch.changes[keys.index(index.collection, index.number)] = further.row()
         self._set(
             index.collection, [further if one.number == index.number else one for one in self.indexes[index.collection]]
         )
@@ -196,10 +196,10 @@ def drop_slice(batch: RowBatch, rows: Reader, number: int) -> bool:
     left = _SLICE_ROWS
     for beginning in (keys.entries(number), keys.entered(number, b"")):
         for key, _ in islice(rows.scan(*keys.rest(beginning)), left):
-            batch.rows[key] = None
+            batch.changes[key] = None
             left -= 1
     if left:
-        batch.rows[keys.leftover(number)] = None
+        batch.changes[keys.leftover(number)] = None
     return bool(left)
 
 

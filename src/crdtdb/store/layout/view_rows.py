@@ -63,7 +63,7 @@ def put_emissions(
     for raw, emissions in emitted:
         rows += _put(batch, before.number, raw, emissions)
     after = ViewState(before.number, seq, rows)
-    batch.rows[keys.view(collection, signature)] = encode_row([after.number, after.seq, after.rows])
+    batch.changes[keys.view(collection, signature)] = encode_row([after.number, after.seq, after.rows])
     return after
 
 
@@ -77,11 +77,11 @@ def _put(batch: RowBatch, number: int, raw: bytes, emissions: list[Emission]) ->
         entries.setdefault(sort_key(emission[0]), []).append(emission)
     for key, _ in before:
         if key not in entries:
-            batch.rows[keys.entry(number, key, raw)] = None
+            batch.changes[keys.entry(number, key, raw)] = None
     for key, together in entries.items():
-        batch.rows[keys.entry(number, key, raw)] = encode_row(together)
+        batch.changes[keys.entry(number, key, raw)] = encode_row(together)
     if before or entries:
-        batch.rows[place] = encode_row([[key, len(one)] for key, one in entries.items()]) if entries else None
+        batch.changes[place] = encode_row([[key, len(one)] for key, one in entries.items()]) if entries else None
     return len(emissions) - sum(count for _, count in before)
 
 

@@ -31,8 +31,9 @@ from crdtdb.limits import (
     PAGE_DOCUMENTS_MAX,
     REVS_LIMIT,
 )
+from crdtdb.store.commit.document_rows import uncovered
 from crdtdb.store.commit.ledger import SYSTEM
-from crdtdb.store.commit.transaction import Transaction, uncovered
+from crdtdb.store.commit.transaction import Transaction
 from crdtdb.store.layout import keys
 from crdtdb.store.layout.contents import ContentMissingError
 from crdtdb.store.layout.history import MissingAncestorError
@@ -320,14 +321,14 @@ def receive(
     the parcel's documents refer to and that aren't here, HistoryForkedError, DotCollisionError, EncodingError; then nothing of
     the parcel is kept. However large a document becomes, it is merged: see `crdtdb.documents.bounds`.
     """
-    learn(transaction, parcel.clock, lineages if lineages is not None else unknown(parcel.clock))
-    own = transaction.root.clock.highest(transaction.actor)
+    learn(transaction.ledger, parcel.clock, lineages if lineages is not None else unknown(parcel.clock))
+    own = transaction.ledger.root.clock.highest(transaction.ledger.actor)
     if parcel.catalogue is not None:
         names, marks, residue, sweeps = parcel.catalogue
         theirs = Catalogue(names, marks, parcel.clock | residue)
-        transaction.set_catalogue(merge_catalogues(transaction.root.catalogue, theirs))
+        transaction.ledger.set_catalogue(merge_catalogues(transaction.ledger.root.catalogue, theirs))
         for name, sweep in sweeps.items():
-            transaction.learn_sweep(name, sweep)
+            transaction.ledger.learn_sweep(name, sweep)
     news = []
     beyond: dict[Actor, DotSet] = {}
     missing: dict[bytes, Content] = {}
@@ -340,10 +341,10 @@ def receive(
     if missing:
         raise ContentMissingError(list(missing.values()))
     if advance:
-        transaction.advance(parcel.clock)
-    if transaction.root.clock.highest(transaction.actor) > own:
+        transaction.ledger.advance(parcel.clock)
+    if transaction.ledger.root.clock.highest(transaction.ledger.actor) > own:
         raise EncodingError("it names writes of this store that the sender's own clock doesn't cover")
-    _check_size(transaction.root.clock)
+    _check_size(transaction.ledger.root.clock)
     return Received(len(parcel.documents), news)
 
 
@@ -389,19 +390,19 @@ def _receive_document(
         inspect(shipped.name, shipped.doc_id, state)
     _learn(transaction, shipped.name, state, parcel.clock)
     try:
-        merged = merge(record.state, transaction.root.living(shipped.name, state))
+        merged = merge(record.state, transaction.ledger.root.living(shipped.name, state))
     except GapError as error:
         raise MissingAncestorError(f"document {shipped.doc_id!r}: {error}") from error
     _count_as_held(transaction, state)
-    transaction.observe(max((leaf.stamp for leaf in state.leaves.values()), default=0))
+    transaction.ledger.observe(max((leaf.stamp for leaf in state.leaves.values()), default=0))
     changed = _differ(record.state, merged)
     if changed:
         seen = uncovered(context, parcel.clock) if advance else context
-        transaction.save(shipped.name, shipped.doc_id, record, merged, record.residue | seen)
-        transaction.note_size(shipped.name, shipped.doc_id, merged, began)
-        transaction.learn_sweep(shipped.name, _swept(record.state, merged))
-    if shipped.closed and shipped.name in transaction.root.collections:
-        transaction.rows.update(transaction.history(shipped.name, shipped.doc_id).named(shipped.closed, merged))
+        transaction.documents.save(shipped.name, shipped.doc_id, record, merged, record.residue | seen)
+        transaction.documents.note_size(shipped.name, shipped.doc_id, merged, began)
+        transaction.ledger.learn_sweep(shipped.name, _swept(record.state, merged))
+    if shipped.closed and shipped.name in transaction.ledger.root.collections:
+        transaction.rows.changes.update(transaction.history(shipped.name, shipped.doc_id).named(shipped.closed, merged))
     return changed
 
 
@@ -428,14 +429,14 @@ def _learn(transaction: Transaction, name: str, state: State, clock: DotSet) -> 
     the catalogue first. A drop here sees what is known here, and would take a document that lives on under the others;
     and their author may have dropped what is known here, so that a text of a dropped document would go on in a new one.
     """
-    known, catalogue = transaction.root.names.get(name, NOBODY), transaction.root.catalogue
+    known, catalogue = transaction.ledger.root.names.get(name, NOBODY), transaction.ledger.root.catalogue
     strange = [one for one in _creations(state) if one != known and any(dot not in catalogue.context for dot in one)]
     if not strange:
         return
     unknown = frozenset(dot for one in strange for dot in one if dot not in catalogue.context)
     if known and (any(dot in clock for dot in unknown) or any(known.isdisjoint(one) for one in strange)):
         raise MissingAncestorError(f"{name!r} was also made by {sorted(unknown)}, of which nothing is known here yet")
-    transaction.set_catalogue(catalogue.learned(name, unknown))
+    transaction.ledger.set_catalogue(catalogue.learned(name, unknown))
 
 
 def _creations(state: State) -> set[Creations]:
@@ -451,13 +452,13 @@ def _count_as_held(transaction: Transaction, state: State) -> None:
 
     An actor with too many gaps gets no further ones: its dots wait in the context of their documents.
     """
-    clock = transaction.root.clock
+    clock = transaction.ledger.root.clock
     news = {dot for dot in state.dots() if dot not in clock}
     full = {dot.actor for dot in news if len(clock.ranges(dot.actor)) >= AHEAD_RANGES_MAX}
     if len(news) == 1 and not full:
-        transaction.root = transaction.root.at(clock.add(news.pop()))
+        transaction.ledger.root = transaction.ledger.root.at(clock.add(news.pop()))
     elif news:
-        transaction.advance(DotSet.of(dot for dot in news if dot.actor not in full))
+        transaction.ledger.advance(DotSet.of(dot for dot in news if dot.actor not in full))
 
 
 def _differ(mine: State, merged: State) -> bool:

@@ -12,12 +12,12 @@ def unknown(clock: DotSet) -> Lineages:
     return Lineages({actor: Lineage((), 0) for actor in clock.actors})
 
 
-def learn(transaction: Ledger, clock: DotSet, lineages: Lineages) -> None:
+def learn(ledger: Ledger, clock: DotSet, lineages: Lineages) -> None:
     """Take over what a store of this clock knows of the sessions in which its actors wrote, before anything of it is merged.
 
     Raises HistoryForkedError if it contradicts what is known here, or covers writes of this store's actor that aren't here.
     """
-    held, actor = transaction.root, transaction.actor
+    held, actor = ledger.root, ledger.actor
     if clock.highest(actor) > held.clock.highest(actor):
         raise HistoryForkedError(
             f"the other side knows {clock.highest(actor)} writes of this store, and here are "
@@ -29,4 +29,4 @@ def learn(transaction: Ledger, clock: DotSet, lineages: Lineages) -> None:
             f"the two sides hold different writes of {(here or there)[0]}: a store was put back from a backup and written "
             "again. One side must rename its writes first"
         )
-    transaction.learn_lineages(held.lineages.joined(held.clock, lineages, clock))
+    ledger.learn_lineages(held.lineages.joined(held.clock, lineages, clock))

@@ -54,16 +54,16 @@ class ReplicationStore:
         """Take over in which sessions the actors of a peer's clock wrote. Raises HistoryForkedError."""
         root = self._core.root
         if root.lineages.joined(root.clock, lineages, clock) is not root.lineages:
-            self._core.submit(lambda transaction: learn(transaction, clock, lineages))
+            self._core.submit(lambda transaction: learn(transaction.ledger, clock, lineages))
 
     def rename(self, fork: Fork) -> None:
         """Give the writes of a session other dots: another store holds different writes under theirs. Reads the whole store."""
 
         def work(transaction: Transaction) -> bool:
-            if transaction.all_rows():
+            if transaction.rows.all_rows():
                 return False  # others have written in this commit, and what they wrote isn't in the backend yet
-            rows, transaction.root = rename(self._core.backend, transaction.root, self._core.tables, fork)
-            transaction.rows.update(rows)
+            rows, transaction.ledger.root = rename(self._core.backend, transaction.ledger.root, self._core.tables, fork)
+            transaction.rows.changes.update(rows)
             return True
 
         while not self._core.submit(work):
@@ -79,7 +79,7 @@ class ReplicationStore:
 
     def advance(self, clock: DotSet) -> None:
         """Count all dots of a clock as held: their effect is here."""
-        self._core.submit(lambda transaction: transaction.advance(clock))
+        self._core.submit(lambda transaction: transaction.ledger.advance(clock))
 
     def outgoing(self, theirs: DotSet, whole: bool = False, closed: bool = False, brief: bool = False) -> Outgoing:
         """Return the answer to a clock: all that it lacks, from one snapshot, durable before it is read. Close it afterwards.
@@ -150,7 +150,7 @@ class ReplicationStore:
             return [
                 (name, doc_id)
                 for (name, doc_id), dots in documents
-                if name in transaction.root.collections
+                if name in transaction.ledger.root.collections
                 and discard(transaction, name, doc_id, dots, clock, self._entry_clock)
             ]
 

@@ -35,8 +35,9 @@ from crdtdb.documents.groups import is_ancestor
 from crdtdb.documents.hashing import HASH_MASK, hashes
 from crdtdb.documents.local import LOCAL
 from crdtdb.errors import DotCollisionError
+from crdtdb.store.commit.document_rows import uncovered
 from crdtdb.store.commit.ledger import SYSTEM
-from crdtdb.store.commit.transaction import Transaction, uncovered
+from crdtdb.store.commit.transaction import Transaction
 from crdtdb.store.layout import keys
 from crdtdb.store.layout.contents import ContentMissingError
 from crdtdb.store.layout.records import decode_record
@@ -264,7 +265,9 @@ def discard(
     if strays:
         going |= unseen
     residue = record.residue | DotSet.of(going)
-    transaction.save(name, doc_id, record, _without(before, going), uncovered(residue, transaction.root.clock))
+    transaction.documents.save(
+        name, doc_id, record, _without(before, going), uncovered(residue, transaction.ledger.root.clock)
+    )
     for stray in strays:
         transaction.rewrite(name, doc_id, partial(_taken, stray))
     return True
@@ -350,7 +353,7 @@ def restore_lost(transaction: Transaction, parcel: DeltaBatch, wanted: Iterable[
     missing: dict[bytes, Content] = {}
     for shipped in parcel.documents:
         where = (shipped.name, shipped.doc_id)
-        if shipped.name not in transaction.root.collections:
+        if shipped.name not in transaction.ledger.root.collections:
             taken.contradictory.append(where)
             continue
         record = transaction.load(shipped.name, shipped.doc_id)
@@ -370,7 +373,7 @@ def restore_lost(transaction: Transaction, parcel: DeltaBatch, wanted: Iterable[
             continue
         mine = replace(record.state, context=record.state.context - DotSet.of(back))
         try:
-            transaction.save(shipped.name, shipped.doc_id, record, merge(mine, state), record.residue)
+            transaction.documents.save(shipped.name, shipped.doc_id, record, merge(mine, state), record.residue)
         except ContentMissingError as error:
             missing.update((content.sha256, content) for content in error.missing)
         taken.mended.append(where)
