@@ -16,7 +16,7 @@ from crdtdb.errors import InvalidInputError
 
 
 def seen(watch: Watch) -> list[tuple[str, str, str]]:
-    return [(one.kind, one.collection, one.id) for one in watch.take()]
+    return [(one.kind, one.collection, one.id) for one in watch.poll()]
 
 
 def put(db: Database, name: str, doc_id: str, n: int) -> None:
@@ -39,7 +39,7 @@ def test_every_kind_of_change_is_told_once() -> None:
         put(db, "notes", "a", 3)
         put(other, "notes", "a", 4)
         crdtdb.sync(db, other)
-        (notice,) = watch.take()
+        (notice,) = watch.poll()
         assert (notice.kind, len(notice.conflicts)) == ("conflict", 1)
         db["notes"].resolve("a", {"n": 5})
         db["tasks"].delete("b", db["tasks"].get("b").rev)
@@ -133,7 +133,7 @@ def test_a_place_goes_on_exactly_where_it_was_taken() -> None:
 
 def _some(db: Database, place: str | None, most: int, told: dict[tuple[str, str], list[int | None]]) -> str:
     watch = db.watch(since=place)
-    for _, notice in zip(range(most), watch.take(), strict=False):
+    for _, notice in zip(range(most), watch.poll(), strict=False):
         value = None if notice.doc is None or notice.doc.deleted else notice.doc["n"]
         told.setdefault((notice.collection, notice.id), []).append(value)
     return watch.place

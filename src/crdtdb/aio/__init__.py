@@ -35,7 +35,7 @@ from crdtdb.store import Durability
 from crdtdb.threads import ATTACHMENTS, COMMITS, QUERIES, WAITING
 
 _T = TypeVar("_T")
-_Told = TypeVar("_Told", covariant=True)
+_Event = TypeVar("_Event", covariant=True)
 _WAIT_SECONDS = 0.5
 
 
@@ -199,7 +199,7 @@ class Collection:
         where: Callable[[Document], bool] | None = None,
     ) -> AsyncIterator[Change]:
         """Yield the changes after `since`; with `live` wait for more, until cancelled or the database is closed."""
-        return _Following(self.blocking.feed(since, ids=ids, where=where), live)
+        return _FeedIterator(self.blocking.feed(since, ids=ids, where=where), live)
 
     def watch(self, ids: str = "*", kinds: Iterable[str] = KINDS, since: str | None = None) -> _Notices:
         """Follow what changes in this collection, as `crdtdb.Collection.watch` does, by `async for`."""
@@ -207,7 +207,7 @@ class Collection:
 
 
 class _Steps(AsyncIterator[_T]):
-    """An iterator to go through with `async for`. Unlike an async generator it may be left at any point."""
+    """An iterator for `async for`, which may be abandoned at any point, unlike an async generator."""
 
     def __init__(self, steps: Iterator[_T]) -> None:
         self._steps = steps
@@ -221,7 +221,7 @@ class _Steps(AsyncIterator[_T]):
 
 
 class _Found(AsyncIterator[Document]):
-    """What a query finds: each step in a worker thread, as a query without an index may read for long."""
+    """The documents of a query, each read in a worker thread: a query without an index may read for long."""
 
     def __init__(self, finder: QueryCursor) -> None:
         self._finder, self._found = finder, iter(finder)
@@ -229,12 +229,12 @@ class _Found(AsyncIterator[Document]):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What could be better about the query."""
+        """Advice on how the query could be faster."""
         return self._finder.warnings
 
     @property
     def bookmark(self) -> str | None:
-        """Where a query begins that goes on behind the last document."""
+        """The `bookmark` for a query that continues after the last document."""
         return self._finder.bookmark
 
     async def __anext__(self) -> Document:
@@ -244,25 +244,25 @@ class _Found(AsyncIterator[Document]):
         return found
 
 
-class _Followed(Protocol[_Told]):
-    """A place in what changes: `crdtdb.database.feeds.changes.Feed`, `crdtdb.database.feeds.watch.Watch`."""
+class _Feed(Protocol[_Event]):
+    """A feed: `crdtdb.database.feeds.changes.Feed` or `crdtdb.database.feeds.watch.Watch`."""
 
-    def take(self) -> Iterator[_Told]: ...
+    def poll(self) -> Iterator[_Event]: ...
 
     def wait(self, timeout: float | None) -> bool: ...
 
 
-class _Following(AsyncIterator[_T]):
-    def __init__(self, source: _Followed[_T], live: bool) -> None:
+class _FeedIterator(AsyncIterator[_T]):
+    def __init__(self, source: _Feed[_T], live: bool) -> None:
         self._source, self._live = source, live
-        self._taken: Iterator[_T] = source.take()
+        self._events: Iterator[_T] = source.poll()
         forks.own(self)
 
     async def __anext__(self) -> _T:
         await lowlevel.checkpoint()
         while True:
-            for one in self._taken:
-                return one
+            for event in self._events:
+                return event
             if not self._live:
                 raise StopAsyncIteration
             try:
@@ -271,17 +271,17 @@ class _Following(AsyncIterator[_T]):
                     pass
             except StoreClosedError:
                 raise StopAsyncIteration from None
-            self._taken = self._source.take()
+            self._events = self._source.poll()
 
 
-class _Notices(_Following[Notice]):
+class _Notices(_FeedIterator[Notice]):
     def __init__(self, watch: Watch) -> None:
         super().__init__(watch, live=True)
         self._watch = watch
 
     @property
     def place(self) -> str:
-        """The place behind the last notice that was taken."""
+        """The place behind the last notice that was read, as text."""
         return self._watch.place
 
 

@@ -27,7 +27,7 @@ from crdtdb.database.editing import DocumentEdit, Session
 from crdtdb.database.explain import explain
 from crdtdb.database.feeds.changes import Feed
 from crdtdb.database.feeds.watch import KINDS, Pattern, Watch, escape
-from crdtdb.database.queries.querying import Querying
+from crdtdb.database.queries.collection_queries import CollectionQueries
 from crdtdb.database.reader import DocumentReader, IdRange
 from crdtdb.database.resolution import Choice, all_listed, bodies_listed, resolution, resolution_of_all
 from crdtdb.database.resolvers import Conflict, Resolver
@@ -54,7 +54,7 @@ from crdtdb.store import Store, Transaction
 _D = TypeVar("_D")
 
 
-class Collection(Querying):
+class Collection(CollectionQueries):
     """Documents under one name. It is made by its first write; until then it reads as empty."""
 
     def __init__(self, store: Store, name: str, committer: Committer | None = None) -> None:
@@ -360,7 +360,7 @@ class Collection(Querying):
         """
         feed = self.feed(since, ids=ids, where=where)
         while True:
-            yield from feed.take()
+            yield from feed.poll()
             try:
                 if not live or not feed.wait(timeout):
                     return

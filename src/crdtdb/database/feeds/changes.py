@@ -1,7 +1,4 @@
-"""The changes feed of a collection, followed from a place in it: a log with a bell.
-
-The log says what changed; the bell only wakes who waits. Each document is in it once, at its last change.
-"""
+"""The changes feed of one collection: each document once, at its last change, in the order of the changes."""
 
 from __future__ import annotations
 
@@ -9,9 +6,9 @@ from collections.abc import Callable, Iterator
 from collections.abc import Collection as Some
 
 from crdtdb.database.document import Change, Document
+from crdtdb.database.feeds.cursor import FeedCursor
 from crdtdb.database.reader import DocumentReader
 from crdtdb.documents import view
-from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.store import Record, Store
 
 
@@ -26,27 +23,23 @@ class Feed:
         ids: Some[str] | None = None,
         where: Callable[[Document], bool] | None = None,
     ) -> None:
-        """Begin after the seq `since`; `ids` and `where` choose what is taken."""
-        self._store, self._name, self._ids, self._where = store, name, ids, where
-        self._reader = DocumentReader(store, name)
-        self._number = self._number_now()
-        self.since = since
+        """Begin after the seq `since`; `ids` and `where` choose the changes."""
+        self._ids, self._where = ids, where
+        self._reader, self._cursor = DocumentReader(store, name), FeedCursor.here(store, name, since)
 
-    def take(self) -> Iterator[Change]:
-        """Yield what changed after the place where the feed stands, and move it along."""
-        if self._number_now() != self._number:
-            self._number, self.since = self._number_now(), 0  # dropped, and perhaps made anew: its seqs begin again
-        if self._number is None:
-            return
-        top = self._store.collection(self._name).seq
-        for seq, doc_id, record in self._store.live_view().changes(self._name, self.since):
-            self.since = seq
-            if doc_id == SCHEMA_ID or (self._ids is not None and doc_id not in self._ids):
+    @property
+    def since(self) -> int:
+        """The seq of the last change that was read."""
+        return self._cursor.seq
+
+    def poll(self) -> Iterator[Change]:
+        """Yield the changes up to now, and move along."""
+        for seq, doc_id, record in self._cursor.read():
+            if self._ids is not None and doc_id not in self._ids:
                 continue
             change = self._change(seq, doc_id, record)
             if change is not None and (self._where is None or self._where(change.doc)):
                 yield change
-        self.since = max(self.since, top)
 
     def _change(self, seq: int, doc_id: str, record: Record) -> Change | None:
         shown = view(record.state) if record.single is None else None
@@ -57,12 +50,8 @@ class Feed:
         return Change(seq, doc_id, document.rev, document.deleted, leaves, document)
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until there may be more to take; False if `timeout` seconds passed without.
+        """Wait until there may be changes; return False if `timeout` seconds passed without.
 
         Raises StoreClosedError when the database is closed.
         """
-        return self._store.notifier.wait_for_change(self._name, self._number, self.since, timeout)
-
-    def _number_now(self) -> int | None:
-        found = self._store.root.collections.get(self._name)
-        return found.number if found is not None else None
+        return self._cursor.wait(timeout)

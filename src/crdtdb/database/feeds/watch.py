@@ -1,7 +1,7 @@
-"""Notices: what changes in any collection, chosen by patterns, each change once, from a place that can be kept.
+"""Notices of changes in all collections, chosen by patterns, from a place that a client can keep.
 
-A place is opaque text. At the store that gave it, it is a number for each collection; at another it is the node clock of when
-the watcher had read everything, so that it goes on there without missing anything, and may be told some changes again.
+A place is opaque text. At the store that made it, it is a seq for each collection. At another store it is the node clock of the
+last complete read: the watch goes on there without missing a change, and may yield some again.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from crdtdb.causality import EMPTY, DotSet
 from crdtdb.database.document import Document
+from crdtdb.database.feeds.cursor import FeedCursor
 from crdtdb.database.reader import DocumentReader
 from crdtdb.documents import totals, view
-from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.errors import EncodingError, InvalidInputError, StoreClosedError
 from crdtdb.store import SYSTEM, Record, Store, StoreRoot
 from crdtdb.wire.cbor import decode, encode
@@ -26,24 +26,26 @@ _PLACE_BYTES_MAX = 1024 * 1024
 
 
 class Pattern(NamedTuple):
-    """What somebody wants to hear of. `collection` and `id` are patterns as a shell has them: `*`, `?`, `[abc]`.
+    """Which changes to watch. `collection` and `id` are patterns as a shell has them: `*`, `?`, `[abc]`.
 
-    The database's own collections are meant only where the pattern begins with `system.`.
+    The database's own collections match only patterns that begin with `system.`.
     """
 
     collection: str = "*"
     id: str = "*"
     kinds: frozenset[str] = frozenset(KINDS)
 
-    def means(self, name: str) -> bool:
-        """Whether it is about a collection."""
+    def matches_collection(self, name: str) -> bool:
+        """Whether it matches a collection."""
         if name.startswith(SYSTEM) and not self.collection.startswith(SYSTEM):
             return False
         return fnmatchcase(name, self.collection)
 
-    def takes(self, name: str, doc_id: str, kind: str) -> bool:
-        """Whether it is about a change."""
-        return kind in self.kinds and self.means(name) and (kind == "dropped" or fnmatchcase(doc_id, self.id))
+    def matches(self, name: str, doc_id: str, kind: str) -> bool:
+        """Whether it matches a change."""
+        return (
+            kind in self.kinds and self.matches_collection(name) and (kind == "dropped" or fnmatchcase(doc_id, self.id))
+        )
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> Pattern:
@@ -61,10 +63,10 @@ class Pattern(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """One change. A document is told of at its last change; what lay between two looks is one change.
+    """One change of a document, its last one: changes between two polls are one notice.
 
-    `kind` is "deleted", "conflict" if there is more than one body or a conflict of a field, "created" if nothing was before it,
-    else "updated"; "dropped" tells of a whole collection, and then `id` and `rev` are empty and `doc` is None.
+    `kind` is "deleted", "conflict" if there is more than one body or a conflict of a field, "created" for a first revision,
+    else "updated"; "dropped" is about a whole collection, and then `id` and `rev` are empty and `doc` is None.
     """
 
     kind: str
@@ -83,56 +85,60 @@ class _Place(NamedTuple):
 
 
 class Watch(Iterator[Notice]):
-    """A place in the changes of all collections that some patterns mean. For one thread at a time.
+    """A place in the changes of all collections that some patterns match. For one thread at a time.
 
-    Iterating waits for what is to come, until the database is closed.
+    Iterating waits for further changes, until the database is closed.
     """
 
     def __init__(self, store: Store, patterns: Iterable[Pattern], since: str | None = None) -> None:
-        """Begin after the place `since`: None for now, "0" for the beginning. Raises InvalidInputError for what is no place."""
+        """Begin after the place `since`: None for now, "0" for the beginning. Raises InvalidInputError if it isn't a place."""
         self._store, self._patterns = store, tuple(patterns)
         if not 0 < len(self._patterns) <= PATTERNS_MAX:
             raise InvalidInputError(f"{len(self._patterns)} patterns: from 1 to {PATTERNS_MAX}")
         self._mark = store.identity.store_id + store.actor
         self._floor = EMPTY
         self._clock = EMPTY
-        self._seqs: dict[str, tuple[int, int]] = {}
+        self._cursors: dict[str, FeedCursor] = {}
         self._seen: StoreRoot | None = None
-        self._taken: Iterator[Notice] = iter(())
+        self._notices: Iterator[Notice] = iter(())
         if since is None:
             self._clock = store.root.clock
-            self._seqs = {
-                name: (one.number, one.seq) for name, one in store.root.collections.items() if self._means(name)
+            self._cursors = {
+                name: FeedCursor.here(store, name) for name in store.root.collections if self._matches(name)
             }
         elif since != "0":
             place = _decoded(since)
             self._clock = place.clock
             if place.mark == self._mark:
-                self._seqs = place.seqs
+                self._cursors = {name: FeedCursor(store, name, *seq) for name, seq in place.seqs.items()}
             else:
                 self._floor = place.clock
 
     @property
     def place(self) -> str:
-        """The place behind the last notice that was taken."""
+        """The place behind the last notice that was read, as text."""
         clock = [[actor, *(bound for pair in ranges for bound in pair)] for actor, ranges in self._clock.items()]
-        seqs = [[name, number, seq] for name, (number, seq) in self._seqs.items()]
+        cursors = [(name, cursor) for name, cursor in self._cursors.items() if cursor.number is not None]
+        seqs = [[name, cursor.number, cursor.seq] for name, cursor in cursors]
         return urlsafe_b64encode(encode([self._mark, clock, seqs])).decode().rstrip("=")
 
-    def take(self) -> Iterator[Notice]:
-        """Yield what has changed by now, and move along: whoever stops in the middle goes on from there."""
-        self._seen = held = self._store.root
-        for name in [one for one in self._seqs if one not in held.names]:
-            del self._seqs[name]
-            if any(one.takes(name, "", "dropped") for one in self._patterns):
+    def poll(self) -> Iterator[Notice]:
+        """Yield the changes up to now, and move along: a reader that stops in the middle goes on from there."""
+        self._seen = root = self._store.root
+        for name in [name for name in self._cursors if name not in root.names]:
+            del self._cursors[name]
+            if any(pattern.matches(name, "", "dropped") for pattern in self._patterns):
                 yield Notice("dropped", name, "", "", (), None)
-        for name in sorted(held.names):
-            if self._means(name):
-                yield from self._of_collection(name)
-        self._clock, self._floor = held.clock, EMPTY
+        for name in sorted(root.names):
+            if self._matches(name) and name in self._store.root.collections:
+                yield from self._poll_collection(name)
+        self._clock, self._floor = root.clock, EMPTY
+
+    take = poll
+    """The former name of `poll`."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until something was committed since the last look; False if `timeout` seconds passed without.
+        """Wait until something was committed since the last poll; return False if `timeout` seconds passed without.
 
         Raises StoreClosedError when the database is closed.
         """
@@ -140,36 +146,28 @@ class Watch(Iterator[Notice]):
 
     def __next__(self) -> Notice:
         while True:
-            for notice in self._taken:
+            for notice in self._notices:
                 return notice
             try:
                 self.wait()
             except StoreClosedError:
                 raise StopIteration from None
-            self._taken = self.take()
+            self._notices = self.poll()
 
-    def _means(self, name: str) -> bool:
-        return any(one.means(name) for one in self._patterns)
+    def _matches(self, name: str) -> bool:
+        return any(pattern.matches_collection(name) for pattern in self._patterns)
 
-    def _of_collection(self, name: str) -> Iterator[Notice]:
-        collection = self._store.root.collections.get(name)
-        if collection is None:
-            return
-        number, since = self._seqs.get(name, (collection.number, 0))
-        if number != collection.number:
-            number, since = collection.number, 0  # dropped, and made anew
-        if collection.seq > since or name not in self._seqs:
-            for seq, doc_id, record in self._store.live_view().changes(name, since):
-                notice = self._notice(name, doc_id, record)
-                self._seqs[name] = (number, seq)
-                if notice is not None:
-                    yield notice
-            last = self._seqs.get(name, (number, since))[1]
-            self._seqs[name] = (number, max(collection.seq, last))
+    def _poll_collection(self, name: str) -> Iterator[Notice]:
+        if name not in self._cursors:
+            self._cursors[name] = FeedCursor.here(self._store, name, 0)
+        for _, doc_id, record in self._cursors[name].read():
+            notice = self._notice(name, doc_id, record)
+            if notice is not None:
+                yield notice
 
     def _notice(self, name: str, doc_id: str, record: Record) -> Notice | None:
         shown = view(record.state)
-        if shown.winner is None or doc_id == SCHEMA_ID or all(dot in self._floor for dot in record.state.dots()):
+        if shown.winner is None or all(dot in self._floor for dot in record.state.dots()):
             return None
         if shown.deleted:
             kind = "deleted"
@@ -177,7 +175,7 @@ class Watch(Iterator[Notice]):
             kind = "conflict"
         else:
             kind = "created" if shown.winner.rev.generation == 1 else "updated"
-        if not any(one.takes(name, doc_id, kind) for one in self._patterns):
+        if not any(pattern.matches(name, doc_id, kind) for pattern in self._patterns):
             return None
         doc = DocumentReader(self._store, name).latest(doc_id, record, shown)
         assert doc is not None
@@ -185,8 +183,8 @@ class Watch(Iterator[Notice]):
 
 
 def escape(name: str) -> str:
-    """Return the pattern that means one collection alone."""
-    return "".join(f"[{one}]" if one in "*?[" else one for one in name)
+    """Return the pattern that matches one collection alone."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
 
 
 def _decoded(text: str) -> _Place:

@@ -58,7 +58,7 @@ class Subscription:
         return await QUERIES.run(self._take)
 
     def _take(self) -> list[dict[str, Any]]:
-        chosen = (notice for notice in self._watch.take() if self._may_read(notice.collection))
+        chosen = (notice for notice in self._watch.poll() if self._may_read(notice.collection))
         return [self._told(notice) for notice in islice(chosen, _SLICE)]
 
     def _told(self, notice: Notice) -> dict[str, Any]:
