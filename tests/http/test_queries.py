@@ -9,6 +9,9 @@ import httpx
 import pytest
 
 import crdtdb
+from crdtdb.couchdb import Options, Trees
+from crdtdb.database.queries.cursor import QueryCursor, check_query
+from crdtdb.http.resources.queries import found_documents
 from tests.http.test_api import anyio_backend, client, db_of
 
 __all__ = ["anyio_backend", "client"]
@@ -248,3 +251,31 @@ async def test_ids_are_above_every_number_and_every_array(client: httpx.AsyncCli
     ):
         found = await ask(client, "_find", selector={"_id": "x", **selector})
         assert bool(found["docs"]) == meant, selector
+
+
+def test_a_query_over_http_answers_from_what_it_searched() -> None:
+    with crdtdb.open("memory:") as db:
+        notes = db["notes"]
+        for doc_id in ("a", "b", "c"):
+            notes.put(doc_id, {"n": 1})
+        cursor = QueryCursor(db.store, "notes", check_query({"n": 1}))
+        found = found_documents(Trees(db.store, "notes"), cursor, Options())
+        assert next(found)["_id"] == "a"
+        first = notes.get("b").rev
+        notes.put("b", {"n": 2}, first)
+        notes.delete("c", notes.get("c").rev)
+        assert [(one["_id"], one["n"]) for one in found] == [("b", 1), ("c", 1)]
+
+
+def test_what_is_published_while_a_query_reads_is_tested_again() -> None:
+    with crdtdb.open("memory:") as db:
+        posts = db.collection("posts", schema={"likes": crdtdb.Counter})
+        for doc_id in ("a", "b", "c"):
+            posts.put(doc_id, {"n": 1, "likes": 0})
+            with posts.edit(doc_id) as edit:
+                edit["likes"].increment(1)
+        cursor = QueryCursor(db.store, "posts", check_query({"n": 1}))
+        found = found_documents(Trees(db.store, "posts"), cursor, Options())
+        assert next(found)["likes"] == 1
+        posts.patch("b", {"n": 2})
+        assert [one["_id"] for one in found] == ["c"]

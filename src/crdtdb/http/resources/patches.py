@@ -20,7 +20,7 @@ from crdtdb.http.errors import as_result
 from crdtdb.http.json_io import JSONAnswer, read_object
 from crdtdb.http.paths import id_of
 from crdtdb.http.resources.documents import named_rev, written
-from crdtdb.http.resources.queries import as_told, finder_for
+from crdtdb.http.resources.queries import as_found, finder_for
 from crdtdb.threads import QUERIES, READS, VALIDATION
 
 _KNOWN = frozenset({"selector", "patch", "limit", "bookmark", "use_index", "allow_fallback"})
@@ -71,7 +71,7 @@ async def _change(
 def _changed(
     trees: Trees, writes: Writes, found: list[Document], change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    told = [one for one in (as_told(trees, document) for document in found) if one is not None]
+    told = [one[0] for one in (as_found(trees, document) for document in found) if one is not None]
     documents = [_incoming(change(one)) for one in told]
     outcomes = writes.bulk(documents, new_edits=True)
     return [

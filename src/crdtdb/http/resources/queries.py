@@ -23,6 +23,7 @@ from crdtdb.http.paths import part
 from crdtdb.http.streaming import between, streamed
 from crdtdb.limits import FIND_LIMIT
 from crdtdb.query.definitions import DESIGN, check_definition
+from crdtdb.store import Record
 from crdtdb.threads import COMMITS, QUERIES
 
 _IGNORED = frozenset({"r", "update", "stable", "stale", "partition"})
@@ -64,22 +65,36 @@ async def find(request: Request) -> Response:
     if counting:
         number = await QUERIES.run(lambda: sum(1 for _ in finder))
         return JSONAnswer({"count": number, **rest()})
-    found = ((_written(one, fields),) for one in _documents(trees, finder, options))
+    found = ((_written(one, fields),) for one in found_documents(trees, finder, options))
     return await streamed(QUERIES, between(b'{"docs":[\n', found, lambda: b"\n]," + dump(rest())[1:] + b"\n"))
 
 
-def _documents(trees: Trees, finder: QueryCursor, options: Options) -> Iterator[dict[str, Any]]:
-    """Yield what a query finds, as clients of CouchDB are told it: what was merged is published first."""
-    for one in finder:
-        shown = as_told(trees, one, options)
-        if shown is not None:
-            yield shown
+def found_documents(trees: Trees, cursor: QueryCursor, options: Options) -> Iterator[dict[str, Any]]:
+    """Yield the documents of a query as CouchDB has them, in the state in which they were found.
+
+    A document that must be published first is read again, and left out if it doesn't match any more.
+    """
+    for document in cursor:
+        found = as_found(trees, document, options)
+        if found is not None and (found[1] or cursor.query.selector(found[0])):
+            yield found[0]
 
 
-def as_told(trees: Trees, document: Document, options: Options = Options()) -> dict[str, Any] | None:  # noqa: B008
-    """Return a document as CouchDB has it, None if it is gone by now."""
-    tree = trees.find(document.id)
-    return tree.document(None, options) if tree is not None and not tree.deleted else None
+def as_found(
+    trees: Trees,
+    document: Document,
+    options: Options = Options(),  # noqa: B008 - a value
+) -> tuple[dict[str, Any], bool] | None:
+    """Return a document as CouchDB has it, and whether it is as it was found: else it was published, and read again.
+
+    None if it was deleted before it could be published, or its collection was dropped together with its texts.
+    """
+    try:
+        for tree in trees.trees([(document.id, Record.of(0, document.state))]):
+            return None if tree.deleted else (tree.document(None, options), tree.state is document.state)
+    except NotFoundError:
+        return None
+    return None
 
 
 def _written(document: dict[str, Any], fields: tuple[str, ...] | None) -> bytes:
