@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import crdtdb
-from crdtdb.couchdb import CouchError, Writes, incoming
+from crdtdb.couchdb import CouchError, Writes, parse_document
 from crdtdb.couchdb.validation import Author, DocumentValidator
 from crdtdb.database.collection import Collection
 from crdtdb.database.commands import Put, Resolve
@@ -54,7 +54,7 @@ def test_of_many_the_refused_ones_stay_away_also_after_a_change(asked: Asked) ->
         notes = db["notes"]
         notes.put("a", {"n": 1})
         asked.refused, asked.meanwhile = ["b"], [lambda: notes.put("b", {"n": 9})]
-        documents = [incoming({"_id": doc_id, "n": 5}) for doc_id in ("b", "c")]
+        documents = [parse_document({"_id": doc_id, "n": 5}) for doc_id in ("b", "c")]
         outcomes = Writes(db.store, "notes", guard(db, asked)).bulk(list(documents), new_edits=True)
         assert [type(one).__name__ for one in outcomes] == ["ConflictError", "tuple"], "it is there by now"
         assert notes.get("b") == {"n": 9}

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 import crdtdb
-from crdtdb.couchdb import ChangesFeed, Options, Trees, Wanted, Writes, get_local, incoming, put_local, seq_now
+from crdtdb.couchdb import ChangesFeed, Options, Trees, Wanted, Writes, get_local, parse_document, put_local, seq_now
 from crdtdb.couchdb.errors import CouchError
 from crdtdb.database import Database
 from crdtdb.database.commands import Data
@@ -84,7 +84,7 @@ def test_history_21_the_attachment_behind() -> None:
 
 def test_a_store_never_takes_a_document_without_its_contents(two: tuple[Database, Database]) -> None:
     here, there = two
-    document = incoming({"_id": "a", "_attachments": {"f": {"data": "aGVsbG8="}}})
+    document = parse_document({"_id": "a", "_attachments": {"f": {"data": "aGVsbG8="}}})
     here.store.submit(Writes(here.store, "notes").writing(document))
     outgoing = here.store.replication.outgoing(there.store.root.clock)
     page = outgoing.next_page()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import crdtdb
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.causality import EMPTY, DotSet
-from crdtdb.couchdb.parsing import incoming
+from crdtdb.couchdb.parsing import parse_document
 from crdtdb.couchdb.revision_trees import Options, Trees
 from crdtdb.couchdb.writes import Writes
 from crdtdb.documents import Rev
@@ -116,7 +116,7 @@ def test_many_revisions_of_a_document_are_one_write(monkeypatch: pytest.MonkeyPa
             assert encoded[0] <= 2
         writes = Writes(db.store, "more")
         with counted(monkeypatch, transactions, "encode_record") as encoded:
-            outcomes = writes.bulk([incoming(one) for one in (*conflicts, *children)], new_edits=False)
+            outcomes = writes.bulk([parse_document(one) for one in (*conflicts, *children)], new_edits=False)
         assert encoded[0] == 1
         assert outcomes == [("d", Rev.parse(one["_rev"])) for one in (*conflicts, *children)]
         for name in ("notes", "more"):

@@ -7,7 +7,7 @@ from crdtdb.couchdb.changes import ChangesFeed, Wanted
 from crdtdb.couchdb.checkpoints import Checkpoints
 from crdtdb.couchdb.errors import CouchError
 from crdtdb.couchdb.local_documents import delete_local, get_local, local_ids, put_local
-from crdtdb.couchdb.parsing import ParsedDocument, incoming
+from crdtdb.couchdb.parsing import ParsedDocument, parse_document
 from crdtdb.couchdb.revision_trees import Options, Tree, Trees
 from crdtdb.couchdb.update_seq import encode_seq, seq_now
 from crdtdb.couchdb.writes import Outcome, Writes
@@ -26,8 +26,8 @@ __all__ = [
     "delete_local",
     "encode_seq",
     "get_local",
-    "incoming",
     "local_ids",
+    "parse_document",
     "put_local",
     "seq_now",
 ]

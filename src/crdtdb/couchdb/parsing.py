@@ -71,7 +71,7 @@ class ParsedDocument(NamedTuple):
                 )
 
 
-def incoming(body: Any, doc_id: str | None = None) -> ParsedDocument:
+def parse_document(body: Any, doc_id: str | None = None) -> ParsedDocument:
     """Read a document; `doc_id` stands in for an `_id` that it doesn't have. Raises CouchError, InvalidDocumentError."""
     if not isinstance(body, Mapping):
         raise bad_request("Document must be a JSON object")
@@ -90,9 +90,9 @@ def incoming(body: Any, doc_id: str | None = None) -> ParsedDocument:
     return ParsedDocument(named, rev, ancestors, deleted, text, _attachments(body.get("_attachments", {})))
 
 
-def incoming_at(body: Any, doc_id: str) -> ParsedDocument:
+def parse_document_at(body: Any, doc_id: str) -> ParsedDocument:
     """Read a document that has a place: its id goes over that in the document, as in CouchDB."""
-    return incoming({**body, "_id": doc_id} if isinstance(body, Mapping) else body)
+    return parse_document({**body, "_id": doc_id} if isinstance(body, Mapping) else body)
 
 
 def _attachments(attachments: Any) -> dict[str, Attachment]:

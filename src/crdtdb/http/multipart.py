@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 from crdtdb.canonical_json import dump, parse
 from crdtdb.couchdb import ParsedDocument
 from crdtdb.couchdb.errors import bad_request
-from crdtdb.couchdb.parsing import Follows, incoming_at
+from crdtdb.couchdb.parsing import Follows, parse_document_at
 from crdtdb.couchdb.revision_trees import SOURCE, read_source
 from crdtdb.database.commands import Uploaded
 from crdtdb.documents.content_encoding import GzipDecoder, GzipEncoder, is_compressible
@@ -207,7 +207,7 @@ class _Related:
     def document(self) -> ParsedDocument:
         """The first part, which says what the others are. Raises RefusedError, InvalidDocumentError."""
         if self._document is None:
-            self._document = incoming_at(parse(bytes(self.text)), self._doc_id)
+            self._document = parse_document_at(parse(bytes(self.text)), self._doc_id)
             self._uploads.expect(self._document)
         return self._document
 

@@ -19,7 +19,7 @@ from random import Random
 
 from crdtdb.canonical_json import canonical
 from crdtdb.cluster.engine.reconciliation import Finding
-from crdtdb.couchdb import Trees, Writes, incoming, put_local
+from crdtdb.couchdb import Trees, Writes, parse_document, put_local
 from crdtdb.database import Database
 from crdtdb.database.commands import Data
 from crdtdb.documents import Rev
@@ -265,7 +265,7 @@ class Clients:
             steps = "".join(f"{rng.randrange(3)}" for _ in range(rng.randint(1, 4)))
             digests = [steps[: len(steps) - back] for back in range(len(steps))]  # one rev has one line of ancestors
             revisions = {"start": len(digests), "ids": digests}
-            document = incoming({"_id": doc_id, "_revisions": revisions, "of": "/".join(digests)})
+            document = parse_document({"_id": doc_id, "_revisions": revisions, "of": "/".join(digests)})
             database.store.submit(files.taking(document))
         else:
             database.create("files")

@@ -11,7 +11,7 @@ from hashlib import md5
 from typing import Any, NamedTuple
 
 from crdtdb.canonical_json import canonical
-from crdtdb.couchdb import Options, Trees, Writes, incoming
+from crdtdb.couchdb import Options, Trees, Writes, parse_document
 from crdtdb.documents import Rev
 from crdtdb.store import Store
 
@@ -73,7 +73,7 @@ class TreeClient:
                     line = [rev, *self._ancestors(doc_id, rev)]
                     body = {"_id": doc_id, "_revisions": {"start": rev.generation, "ids": [one.digest for one in line]}}
                     deleted = {"_deleted": True} if node.deleted else {}
-                    store.submit(Writes(store, name).taking(incoming({**node.value, **body, **deleted})))
+                    store.submit(Writes(store, name).taking(parse_document({**node.value, **body, **deleted})))
                     pushed.append(rev)
         return pushed
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crdtdb.canonical_json import canonical_merged, dump
-from crdtdb.couchdb import Options, Outcome, ParsedDocument, Tree, Trees, Writes, incoming, put_local, seq_now
+from crdtdb.couchdb import Options, Outcome, ParsedDocument, Tree, Trees, Writes, parse_document, put_local, seq_now
 from crdtdb.couchdb.errors import bad_request, checked_id, checked_rev, query_parse_error
 from crdtdb.couchdb.local_documents import local_rows
 from crdtdb.documents import Rev
@@ -267,7 +267,7 @@ def _read(document: Any, new_edits: bool, attachment_bytes_max: int) -> ParsedDo
     if isinstance(doc_id, str) and doc_id.startswith(LOCAL) and doc_id != LOCAL:
         return _Local(doc_id, document)
     try:
-        found = incoming(document, drawn_id() if new_edits else None)
+        found = parse_document(document, drawn_id() if new_edits else None)
         found.check_attachments(attachment_bytes_max)
     except (InvalidDocumentError, TooLargeError) as error:
         return error

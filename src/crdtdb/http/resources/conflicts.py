@@ -14,7 +14,7 @@ from starlette.routing import Route
 from crdtdb.canonical_json import dump
 from crdtdb.clock import iso
 from crdtdb.cluster_port import ClusterPort
-from crdtdb.couchdb import Trees, incoming
+from crdtdb.couchdb import Trees, parse_document
 from crdtdb.couchdb.errors import bad_request, checked_id, checked_rev
 from crdtdb.database.collection import Collection
 from crdtdb.database.reader import DocumentReader
@@ -59,7 +59,9 @@ async def resolve(request: Request) -> JSONAnswer:
     """POST /{db}/{id}/_resolve : replace the siblings that were `seen` by the body; the sibling `rev` alone; or all."""
     body, writes, doc_id = await read_object(request), writes_of(request), checked_id(id_of(request))
     rev, seen = _seen(request, body)
-    document = incoming({key: value for key, value in body.items() if key not in ("_seen", "_rev")} | {"_id": doc_id})
+    document = parse_document(
+        {key: value for key, value in body.items() if key not in ("_seen", "_rev")} | {"_id": doc_id}
+    )
     new = await duty_of(writes).run(writes.resolve, document, rev, seen)
     return written(request, doc_id, new)
 

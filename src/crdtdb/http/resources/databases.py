@@ -10,7 +10,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.routing import Route
 
-from crdtdb.couchdb import CouchError, incoming, seq_now
+from crdtdb.couchdb import CouchError, parse_document, seq_now
 from crdtdb.couchdb.errors import bad_request
 from crdtdb.couchdb.update_seq import life_of
 from crdtdb.database import Database
@@ -169,7 +169,7 @@ async def add(request: Request) -> JSONAnswer:
     if isinstance(doc_id, str) and doc_id.startswith(LOCAL):
         answer = await local_documents.write(request, name_of(request), doc_id, body)
     else:
-        answer = await write_document(request, incoming(body, drawn_id()))
+        answer = await write_document(request, parse_document(body, drawn_id()))
     if "etag" in answer.headers:
         del answer.headers["etag"]  # that of a document, which has another URL
     return answer

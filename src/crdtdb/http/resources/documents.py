@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crdtdb.canonical_json import whole_document_text
-from crdtdb.couchdb import CouchError, Options, ParsedDocument, Tree, Trees, incoming
+from crdtdb.couchdb import CouchError, Options, ParsedDocument, Tree, Trees, parse_document
 from crdtdb.couchdb.errors import bad_request, checked_id, checked_rev, missing
-from crdtdb.couchdb.parsing import compressed, incoming_at
+from crdtdb.couchdb.parsing import compressed, parse_document_at
 from crdtdb.documents import Rev
 from crdtdb.documents.attachments import KEY as ATTACHMENT_KEY
 from crdtdb.documents.local import LOCAL
@@ -149,7 +149,7 @@ async def put(request: Request) -> JSONAnswer:
     if request.headers.get("content-type", "").startswith("multipart/related"):
         document, uploads = await read_related(request, doc_id)
     else:
-        document, uploads = incoming_at(await read_body(request), doc_id), None
+        document, uploads = parse_document_at(await read_body(request), doc_id), None
     try:
         if uploads is not None:
             document = await ATTACHMENTS.run(uploads.fill, document)
@@ -186,7 +186,7 @@ async def delete(request: Request) -> JSONAnswer:
         raise missing(deleted=tree is not None)
     if rev is None:
         raise ConflictError(doc_id, None, ())
-    work = writes.writing(incoming({"_id": doc_id, "_deleted": True})._replace(rev=rev))
+    work = writes.writing(parse_document({"_id": doc_id, "_deleted": True})._replace(rev=rev))
     rev = await commit(request, writes, work)
     return JSONAnswer({"ok": True, "id": doc_id, "rev": str(rev)}, 200, {"etag": f'"{rev}"'})
 
@@ -227,7 +227,7 @@ async def put_copy(request: Request, target: str, over: str | None, value: Mappi
     if target.startswith(LOCAL):
         kept = {key: one for key, one in value.items() if key != ATTACHMENT_KEY}
         return await local_documents.write(request, name_of(request), target, kept)
-    document = incoming({"_id": checked_id(target)})._replace(
+    document = parse_document({"_id": checked_id(target)})._replace(
         text=whole_document_text(value), rev=checked_rev(over) if over is not None else None
     )
     writes = writes_of(request)

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
-from crdtdb.couchdb import CouchError, ParsedDocument, Trees, Writes, incoming
+from crdtdb.couchdb import CouchError, ParsedDocument, Trees, Writes, parse_document
 from crdtdb.couchdb.errors import checked_id
 from crdtdb.database.commands import merge_patch
 from crdtdb.database.document import Document
@@ -72,7 +72,7 @@ def _changed(
     trees: Trees, writes: Writes, found: list[Document], change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> list[dict[str, Any]]:
     told = [one[0] for one in (as_found(trees, document) for document in found) if one is not None]
-    documents = [_incoming(change(one)) for one in told]
+    documents = [_parsed(change(one)) for one in told]
     outcomes = writes.bulk(documents, new_edits=True)
     return [
         as_result(one["_id"], outcome)
@@ -82,9 +82,9 @@ def _changed(
     ]
 
 
-def _incoming(body: dict[str, Any]) -> ParsedDocument | CrdtdbError:
+def _parsed(body: dict[str, Any]) -> ParsedDocument | CrdtdbError:
     try:
-        return incoming(body)
+        return parse_document(body)
     except CrdtdbError as error:
         return error
 
