@@ -76,7 +76,11 @@ def _credentials(request: Request, data: bytes) -> tuple[str, str]:
         given: Any = {key: values[0] for key, values in form.items()}
     else:
         given = parse(data)
-    name, password = (given.get(key) if isinstance(given, dict) else None for key in ("name", "password"))
+    said = given if isinstance(given, dict) else {}
+    name, password = (
+        said.get("name", said.get("username")),
+        said.get("password"),
+    )  # as CouchDB: some clients say `username`
     if not isinstance(name, str) or not isinstance(password, str):
         raise bad_request("the body has a `name` and a `password`, as JSON or as a form")
     return name, password
