@@ -91,7 +91,7 @@ def dump(value: Any) -> bytes:
     except TypeError:
         try:
             return _dumped_long(value, sort=False)
-        except UnicodeEncodeError:  # a lone surrogate, which is repeated to whoever sent it
+        except UnicodeEncodeError:  # a lone surrogate, which is repeated to its sender
             return json.dumps(value).encode()
 
 

@@ -12,7 +12,7 @@ from crdtdb.security.peer import PeerIdentity
 PEER = "crdtdb.peer"
 """The key in the ASGI scope under which the server puts what the client's certificate says, a `PeerIdentity`, or None."""
 WHO = "crdtdb.who"
-"""The key in the ASGI scope under which the routes find who asks, a `Principal`; None for nobody, at `/_session` alone."""
+"""The key in the ASGI scope under which the routes find the `Principal` of the request; None at `/_session` without one."""
 
 
 class LocksPort(Protocol):

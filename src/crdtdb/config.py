@@ -41,7 +41,7 @@ class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that a node is told when it starts."""
+    """The settings of a node."""
 
     name: str = ""
     data: str = ""
@@ -67,7 +67,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_ttl: float = 30 * 86_400.0
     """Seconds for which the checkpoint of a client of CouchDB's protocol holds tombstones that it hasn't read."""
     history_retention: float = 0.0
-    """Seconds after which the values of replaced revisions go; 0: when somebody compacts."""
+    """Seconds after which the values of replaced revisions go; 0: at a compaction."""
     audit_interval: float = 86_400.0
     """Seconds between comparisons with a random member, in the background; 0: none."""
     log: str = "info"

@@ -75,7 +75,7 @@ CLOSE_SECONDS_MAX: Final = 2.0
 """So long the other side may take to take part in closing."""
 HANDSHAKE_SECONDS_MAX: Final = 10.0
 CONNECT_SECONDS_MAX: Final = 3.0
-"""For the TCP connection alone: the kernel repeats its first packet ever more seldom, and a new attempt begins anew."""
+"""For the TCP connection alone: the kernel repeats its first packet ever more seldom, and a new attempt begins again."""
 UNACKNOWLEDGED_SECONDS_MAX: Final = 4.0
 """So long a sent byte may stay unacknowledged by the peer's kernel: then the way is broken, and a new one is looked for."""
 LINKS_PER_PEER_MAX: Final = 4
@@ -134,7 +134,7 @@ SLOW_SECONDS_MAX: Final = 15.0
 """In so long at least `SLOW_BYTES_MIN` of a request's body must come, and of an answer be read."""
 SLOW_BYTES_MIN: Final = 1_024
 SESSION_REQUEST_BYTES_MAX: Final = 16 * 1024
-"""Of a request to log in: whoever sends it isn't known yet."""
+"""Of a request to log in, whose sender isn't known yet."""
 REQUEST_BYTES_MAX: Final = 128 * 1024 * 1024
 """Unless a node's configuration says otherwise. PouchDB pushes 100 documents at a time, with their photos inline."""
 BODY_MEMORY_BYTES_MAX: Final = 320 * 1024 * 1024

@@ -73,7 +73,7 @@ class Node:
         It is waited for `wait` seconds at most, and renewed until the block ends. If this process is gone, others may
         have it `ttl` seconds later, from 1 to 300. If it is lost the block is cancelled, and LockError raised; also if it isn't
         to be had in time. What the block does elsewhere should carry the lease's `token`, and be refused there if a higher
-        one was seen: nobody can stop a write that is on its way. Raises InvalidInputError.
+        one was seen: a write that is on its way can't be stopped. Raises InvalidInputError.
         """
         desk, waiter = self.cluster.locks, Waiter()
         lease = desk.want(name, ttl, wait, self.cluster.name, True, ringing(waiter))

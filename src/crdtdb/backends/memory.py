@@ -15,7 +15,7 @@ _CAPABILITIES = Capabilities("memory", durable=False, place=None)
 
 
 class _Rows:
-    """Key -> value with the keys in order, put in order when somebody scans."""
+    """Key -> value with the keys in order, sorted at the next scan."""
 
     def __init__(self, values: dict[bytes, bytes] | None = None) -> None:
         self.values = values if values is not None else {}

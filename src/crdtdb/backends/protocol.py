@@ -47,7 +47,7 @@ class Snapshot(Reader, Protocol):
     """The backend as it was at one moment. Holds resources until it is closed."""
 
     def close(self) -> None:
-        """Let go of the snapshot. Closing twice does no harm."""
+        """Release the snapshot. Closing twice does no harm."""
         ...
 
 

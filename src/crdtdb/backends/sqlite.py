@@ -66,7 +66,7 @@ class _Reads:
         return row[0] if row is not None else None
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        """Yield keys and values in the range, a page at a time, so that a slow reader holds nobody up."""
+        """Yield keys and values in the range, a page at a time, so that a slow reader blocks no writer."""
         order = "DESC" if reverse else "ASC"
         page: list[tuple[bytes, bytes]] = []
         while start < stop:

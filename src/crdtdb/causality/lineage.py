@@ -95,7 +95,7 @@ _NO_SESSIONS = Lineage()
 
 
 class Fork(NamedTuple):
-    """A session of an actor that contradicts what somebody else holds: its writes are to be renamed."""
+    """A session of an actor that contradicts what another store holds: its writes are to be renamed."""
 
     actor: Actor
     session: Session
@@ -121,7 +121,7 @@ class Fork(NamedTuple):
 
 
 class Lineages:
-    """The lineage of every actor, as far as somebody knows it. Immutable."""
+    """The lineage of every actor, as far as one store knows it. Immutable."""
 
     __slots__ = ("_of",)
 
@@ -200,7 +200,7 @@ class Lineages:
         return here, there
 
     def is_renamed(self, actor: Actor) -> bool:
-        """Whether an actor was a session of another, before somebody met a contradiction: nobody writes as it."""
+        """Whether an actor was a session of another, before a store met a contradiction: no store writes as it."""
         sessions = self.of(actor).sessions
         return bool(sessions) and sessions[0].tag == actor
 

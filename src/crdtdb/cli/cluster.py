@@ -54,7 +54,7 @@ def _ago(seconds: float) -> str:
 @click.option("--force", is_flag=True, help="Also if the member is alive and connected.")
 @with_node
 def retire(client: NodeClient, name: str, force: bool, as_json: bool) -> None:
-    """Take the member NAME out of the cluster for good: nobody waits for it any more.
+    """Take the member NAME out of the cluster for good: nothing waits for it any more.
 
     If it comes back it is refused, until it is started once with --rejoin. What it alone had is kept then. Needs an
     administrator's certificate.

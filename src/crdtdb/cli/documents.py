@@ -146,7 +146,7 @@ def make_collection(client: NodeClient, name: str) -> None:
         try:
             client.ask("PUT", name)
         except InvalidInputError:
-            if name not in client.ask("GET", "_all_dbs"):  # somebody else was faster
+            if name not in client.ask("GET", "_all_dbs"):  # another client was faster
                 raise
 
 

@@ -60,7 +60,7 @@ def why(client: NodeClient, collection: str, doc_id: str, as_json: bool) -> None
 @click.command()
 @click.argument("collection")
 @click.argument("declaration", metavar="[SCHEMA]", required=False)
-@click.option("--replace", is_flag=True, help="Declare anew what is declared otherwise, or was declared twice.")
+@click.option("--replace", is_flag=True, help="Replace declarations that differ, or were made twice.")
 @click.option("--create", is_flag=True, help="Make the collection if it doesn't exist.")
 @with_node
 def schema(

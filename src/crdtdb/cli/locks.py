@@ -49,7 +49,7 @@ def locks(client: NodeClient, as_json: bool) -> None:
 def lock(client: NodeClient, name: str, command: tuple[str, ...], ttl: float, wait: float, as_json: bool) -> None:
     """Run COMMAND while holding the lock NAME, which at most one holder has in the cluster.
 
-    COMMAND finds the token in CRDTDB_LOCK_TOKEN: whoever it writes to should refuse one smaller than any it has seen. If
+    COMMAND finds the token in CRDTDB_LOCK_TOKEN: the services it writes to should refuse one smaller than any seen before. If
     the lock is lost, COMMAND is terminated. Exit code: that of COMMAND, or 7 without the lock.
 
     \b
@@ -100,7 +100,7 @@ def _watch(lines: Iterator[bytes], process: subprocess.Popen[bytes], lost: list[
         for line in lines:
             if line.strip():
                 why = json.loads(line).get("reason", why)
-    except Exception as error:  # noqa: BLE001 - whatever it is, nobody holds the lock for us any more
+    except Exception as error:  # noqa: BLE001 - whatever it is, the lock isn't renewed any more
         why = str(error)
     if process.poll() is None:
         lost.append(why)

@@ -53,7 +53,7 @@ from crdtdb.errors import ConfigurationError
 )
 @click.option("--log-json", is_flag=True, default=None, help="Logs as JSON, a line each.")
 def node(file: Path | None, reach: tuple[str, ...], **flags: Any) -> None:
-    """Run a node until it is told to stop (Ctrl-C or SIGTERM).
+    """Run a node until Ctrl-C or SIGTERM.
 
     The first node of a cluster starts without --join; the others name any that runs. Every flag can stand in the environment,
     as CRDTDB_NODE_LISTEN and so on.

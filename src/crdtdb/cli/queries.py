@@ -180,7 +180,7 @@ def patch(client: NodeClient, collection: str, doc_id: str, patch: str, rev: str
 def update_many(client: NodeClient, collection: str, selector: str, patch: str, as_json: bool) -> None:
     """Apply PATCH, a JSON merge patch, to every document that SELECTOR means.
 
-    What somebody else writes meanwhile is left as that and counted: run the command again for it.
+    What another client writes meanwhile is left as it is and counted: run the command again for it.
 
     \b
     Example:  crdtdb update-many people '{"city": "Rome"}' '{"in": "Italy"}' \\

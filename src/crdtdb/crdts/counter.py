@@ -6,8 +6,8 @@
 
 An actor replaces its own run of this session, so a counter is as large as it has actors, and each some sessions, however often
 it is used: see `crdtdb.causality.lineage`. If the field is
-removed and made anew while somebody goes on with an old run, the removal knows how much of that run it had seen: only the rest
-counts.
+removed and made again while another actor goes on with an old run, the removal knows how much of that run it had
+seen: only the rest counts.
 
 Source: Baquero, Almeida, Lerche, "The Problem with Embedded CRDT Counters and a Solution" (2016), for the problem; the
 solution here is a baseline for each run instead of a new dot after each.
@@ -226,7 +226,7 @@ def renamed_baseline(content: bytes, renamed: Callable[[Dot], Dot]) -> bytes:
 def unneeded_baselines(fields: Fields) -> list[tuple[Address, Dot]]:
     """Return the baselines of which no run that is here needs to know, and that name no origin.
 
-    Once such a one is stable nobody can come with a run that does.
+    Once such a run is stable, none that does can arrive.
     """
     found = []
     for address, deltas in fields.items():

@@ -24,8 +24,8 @@ _NO_KINDS: Mapping[str, dict[Address, None]] = {}
 class Signature(NamedTuple):
     """Who makes an edit, when, and under which creations of the collection.
 
-    `origin` is the revision made elsewhere that the edit derives from. Whoever derives the same from the same revision signs
-    with the same origin, and it counts once.
+    `origin` is the revision made elsewhere that the edit derives from. Every store that derives the same from the same revision
+    signs with the same origin, and it counts once.
     """
 
     dot: Dot

@@ -7,7 +7,7 @@
 
 `path` leads through objects to the field, `kind` is the name of its type, `part` tells apart what one field holds: the
 elements of a set, the texts of several lives. The empty part of the empty path, of kind "map", is the
-document itself: its *heads* are the dots of the edits of fields that no later edit had seen. So whoever knows the heads
+document itself: its *heads* are the dots of the edits of fields that no later edit had seen. So a store that knows the heads
 knows whether a state has an edit that another hasn't. At kind "life" of the empty path stands which of its *lives* the
 document is in (`crdtdb.crdts.lives`).
 

@@ -5,7 +5,7 @@
     snapshots  (vector, content)     many updates folded into one, at hand likewise
     strands    creations -> Strand   if they were written under several sets of creations: how far each goes
 
-Updates are never removed by a context: they carry causality of their own, and whoever took one away could no longer read
+Updates are never removed by a context: they carry causality of their own, and without one of them a store could no longer read
 those that build on it. What says whether a text is there are the dots of its field; the journal says what stands in it.
 
 An update names the counter of the one before it by the same actor. So a journal knows whether what arrives connects with

@@ -3,7 +3,7 @@
     LIFE   dot -> ordinal ":" digest      the removals, and the returns from deletion, that no later one had seen
 
 A text or list is found by its path, its type and its *life*, never by the write that made it: two nodes that begin one before
-they have met begin the same. Whoever removes a text begins the document's next life, so that what is made there afterwards is
+they have met begin the same. Removing a text begins the document's next life, so that what is made there afterwards is
 another text: the removed one may be gone from some nodes already, and still be held by others. The digest follows from what the
 remover had seen, so two who remove the same, and make it again, make the same. Of several lives the document is in the highest.
 

@@ -3,7 +3,7 @@
     ""     dot -> nothing      the map is there, though it may be empty; every edit below it puts its dot here
     keys   what stands at them are fields at the path of the map and one key more; plain JSON is a register
 
-A remove takes away what it had seen below the key. So a key that somebody updates meanwhile stays, with that update alone.
+A remove takes away what it had seen below the key. So a key that is updated meanwhile stays, with that update alone.
 
 Source: Brown, Cribbs, Meiklejohn, Elliott, "Riak DT Map: A Composable, Convergent Replicated Dictionary" (2014).
 """

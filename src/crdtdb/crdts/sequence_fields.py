@@ -3,8 +3,8 @@
     part of the field   dot -> nothing     one part for each life, named by it; the edits that no later one had seen
     journal at the part                    the updates themselves
 
-A text at a path is one text, whoever made it first, as the root types of Yjs and Loro are: two who begin one before they
-have met find the words of both in it. A whole value that is written where nothing was ever typed is *planted*: inserted under
+A text at a path is one text, whichever actor made it first, as the root types of Yjs and Loro are: two actors that begin one before
+they have met find the words of both in it. A whole value that is written where nothing was ever typed is *planted*: inserted under
 a Yrs client id that follows from the value. So those who begin with the same words have them once.
 
 Texts of two lives (`crdtdb.crdts.lives`) are two: the newest shows, the other is a conflict of the field. So are texts under
@@ -92,7 +92,7 @@ class SequenceField(Field):
 
     @classmethod
     def join(cls, spot: Spot) -> None:
-        """Bring what older versions made beside the text that shows into it: planted, so it counts once, whoever does so.
+        """Bring what older versions made beside the text that shows into it: planted, so it counts once on all stores.
 
         What the text begins with is in it already.
         """

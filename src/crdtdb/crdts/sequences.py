@@ -90,8 +90,8 @@ class Sequence:
     def plant(self, value: Any, planter: bytes) -> bytes | None:
         """Insert a whole value as the first thing that ever was inserted; return the update, None for an empty value.
 
-        The update follows from `planter` and the value alone, so whoever plants the same plants it once. It stands on nothing:
-        it can be applied to whatever the sequence holds by now.
+        The update follows from `planter` and the value alone, so stores that plant the same plant it once. It stands on
+        nothing: it can be applied to whatever the sequence holds by now.
         """
         planted = Sequence(self.kind, (), planter)
         with planted.editing() as step:
@@ -279,7 +279,7 @@ def _loaded(item: Any) -> JSON:
 
 
 def _guarded(call: Callable[[], _T], what: str) -> _T:
-    """Call into Yrs. Its panics are BaseExceptions, which nobody else would catch."""
+    """Call into Yrs. Its panics are BaseExceptions, which no caller would catch."""
     try:
         return call()
     except (KeyboardInterrupt, SystemExit):

@@ -1,7 +1,7 @@
 """Set: any JSON values, each once. Of an add and a remove at the same time the add wins.
 
     ""           dot -> nothing      the set is there, though it may be empty; every edit of it puts its dot here
-    "=" element  dot -> nothing      the adds of an element that nobody removed who had seen them; the element as JSON text
+    "=" element  dot -> nothing      the adds of an element that no remove has seen; the element as JSON text
 
 Two values are the same element if their canonical JSON is: 1 and 1.0 are two.
 

@@ -99,7 +99,7 @@ def make_app(
 
     Pages from `cors_origins` may use it with the browser's client certificate. An attachment has at most
     `attachment_bytes_max` bytes, and a request's JSON `request_bytes_max`. JavaScript of design documents runs by `scripts`,
-    which whoever gives them closes.
+    which the caller closes.
     With `logins` users may come by a password, without a certificate.
     """
     permissions = Permissions(database.store)

@@ -1,4 +1,4 @@
-"""Who asks: a certificate of the cluster; or, where a node lets users in, a session's cookie or a password. Nobody else.
+"""Who asks: a certificate of the cluster; or, where a node lets users in, a session's cookie or a password. No other way in.
 
 A browser sends a certificate or a cookie along for whatever page asks it to: a request that changes something and names the
 page it comes from is taken only from the node's own pages, and from those that the configuration allows.
@@ -39,7 +39,7 @@ class TurnedAwayError(Exception):
 
 
 class Authentication:
-    """Lets nobody in whom the node doesn't know, and tells the routes who it is."""
+    """Rejects requests without a known principal, and puts the principal into the scope."""
 
     def __init__(
         self, app: ASGIApp, cluster: ClusterPort, users: Users | None, origins: frozenset[str], same_site: str
@@ -118,7 +118,7 @@ class Authentication:
         return principal, users.session(principal.name) if left < SESSION_SECONDS / 2 else None
 
     def _check_origin(self, scope: Scope, who: Principal | None) -> None:
-        """Refuse what a page of somebody else's would change with this browser's certificate or cookie."""
+        """Refuse changes by a foreign page with this browser's certificate or cookie."""
         if scope["method"] in _SAFE or (who is not None and who.by == "password"):
             return
         headers = Headers(scope=scope)

@@ -175,7 +175,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # Its answer
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or for the rest of a body that nobody reads any more."""
+        """Wait for the next request, or for the rest of a body that isn't read any more."""
         super().on_response_complete()
         if self.transport.is_closing() or self._is_answering:
             return

@@ -121,7 +121,7 @@ def user_of(request: Request) -> dict[str, Any]:
 
 
 def _is_named(request: Request) -> bool:
-    """Whether who asks is an administrator, or a named admin of the collection: not just anybody, where nobody is named."""
+    """Whether who asks is an administrator, or a named admin of the collection: not just any principal where none is named."""
     who = who_in(request)
     admins = permissions_of(request).of(name_of(request))["admins"]
     return who.admin or who.name in admins["names"] or not who.roles.isdisjoint(admins["roles"])
@@ -133,7 +133,7 @@ def permissions_of(request: Request) -> Permissions:
 
 
 async def commit(request: Request, writes: Writes, work: Callable[[Transaction], T]) -> T:
-    """Commit one write of a request: together with those of others, or by itself if somebody must be asked first."""
+    """Commit one write of a request: together with those of others, or by itself if a validation function comes first."""
     if writes.guarded:
         return await VALIDATION.run(writes.submit, work)
     return await gathering_of(request).submit(work)

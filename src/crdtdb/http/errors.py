@@ -126,7 +126,7 @@ def _unserved(request: Request, error: HTTPException) -> JSONAnswer:
 
 
 async def answer_nobody(_request: Request, _error: Exception) -> Response:
-    """End a request whose client went away before its body was whole: nobody reads the answer."""
+    """End a request whose client went away before its body was whole: the answer has no reader."""
     return Response(status_code=400)
 
 

@@ -72,7 +72,7 @@ class Incoming:
     def finish(self, length: int | None = None) -> int | None:
         """End it; return the length that readers are told if it is kept compressed. Raises ValueError for half a gzip.
 
-        `length` is what its sender says it has when it is decoded: that is told on, as CouchDB does, whatever it really is.
+        `length` is what its sender says it has when it is decoded: that is passed on, as CouchDB does, whatever it really is.
         """
         if self._encoder is not None:
             self.upload.add(self._encoder.finish())
@@ -132,7 +132,7 @@ class Uploads:
         return document._replace(attachments=filled)
 
     def let_go(self) -> None:
-        """Let go of those that no document came to refer to."""
+        """Discard those that no document refers to."""
         for one in self._all:
             self._store.attachments.forget(one.upload)
 

@@ -30,7 +30,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Need(Enum):
-    """What somebody must be, or be allowed, for a request."""
+    """What a request needs: a role, or a right."""
 
     ANYBODY = "anybody"
     KNOWN = "a user, or a certificate"
@@ -216,7 +216,7 @@ def level_in(request: Request) -> Level:
 
 
 def who_in(request: Request) -> Principal:
-    """Return who asks. Raises RefusedError for nobody."""
+    """Return the principal of the request. Raises CouchError if there is none."""
     who: Principal | None = request.scope[WHO]
     if who is None:
         raise CouchError(401, "unauthorized", "You are not logged in.")
@@ -224,5 +224,5 @@ def who_in(request: Request) -> Principal:
 
 
 def reader(permissions: Permissions, who: Principal) -> MayRead:
-    """Return what tells whether somebody may read a collection, as often as it is asked."""
+    """Return a function that tells whether a principal may read a collection, at any time."""
     return lambda name: permissions.level(who, name) >= Level.READ

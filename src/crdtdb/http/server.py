@@ -1,6 +1,6 @@
 """uvicorn inside the node's own task group: no signal handlers, and the client's certificate in every scope.
 
-A listener without TLS has no certificates, and answers nobody but those who ask for health.
+A listener without TLS has no certificates, and serves health checks alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _log = logging.getLogger("crdtdb.http")
 
 
 def _nobody(ssl_object: object) -> None:
-    """Say of a connection without TLS that nobody is certified at its other end."""
+    """Return None: a connection without TLS has no certified peer."""
 
 
 class HTTPServer:
@@ -104,7 +104,7 @@ class HTTPServer:
         forks.drop_socket(self._socket.fileno())
 
     def stop(self) -> None:
-        """Finish what is being answered, and end. Feeds that wait are ended by whoever stops their notifier."""
+        """Finish what is being answered, and end. Waiting feeds end when their notifier is stopped."""
         self._server.should_exit = True
 
 

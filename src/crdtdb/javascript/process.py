@@ -144,7 +144,7 @@ class Process:
         return "its process ended: it held too much, or was killed"
 
     def kill(self) -> None:
-        """Kill it, whoever uses it: who waits for an answer gets a ScriptError."""
+        """Kill the process, though it may be in use: a caller that waits for an answer gets a ScriptError."""
         self._child.kill()
 
     def end(self) -> None:

@@ -39,7 +39,7 @@ def main(seconds: float, memory: int) -> None:
             return
         name, definition, what, *arguments = parts
         for argument in arguments:
-            # The signal kills, as nobody handles it: nothing in this process can hold it up.
+            # The signal kills, since it has no handler: nothing in this process can delay it.
             signal.setitimer(signal.ITIMER_PROF, seconds * _KILL_FACTOR + _KILL_SECONDS)
             try:
                 if name not in contexts:

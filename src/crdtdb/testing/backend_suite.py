@@ -1,4 +1,4 @@
-"""The acceptance suite of a backend: a set-up and one call, whoever wrote it.
+"""The acceptance suite of a backend: a set-up and one call, for any author's.
 
 def test_my_backend(tmp_path):
     check_backend(lambda: MyBackend.open(str(tmp_path / "data")))

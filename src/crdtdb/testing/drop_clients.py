@@ -1,6 +1,6 @@
 """People at a simulated cluster who create, drop and write one collection on several nodes at once.
 
-Its documents have a body, fields and attachments. What was written under a creation that nobody dropped is owed, whole; and
+Its documents have a body, fields and attachments. What was written under a creation that was never dropped is owed, whole; and
 whatever is there has its body.
 """
 

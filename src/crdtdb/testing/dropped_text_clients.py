@@ -1,7 +1,7 @@
 """People at a simulated cluster who type into texts of a collection that they create and drop on several nodes at once.
 
-One text may so have words of several creations. What was typed under a creation that nobody dropped is owed, in whatever order
-nodes hear of drops and of words.
+One text may so have words of several creations. What was typed under a creation that was never dropped is owed, in whatever
+order nodes hear of drops and of words.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class DroppedTextClients:
         with essays.edit(doc_id) as document:
             if name not in document:
                 document[name] = _FIELDS[name]()
-            if not hasattr(document[name], "kind"):  # who entered may have written plain values anew
+            if not hasattr(document[name], "kind"):  # a store that entered may have written plain values again
                 return
             at = self._rng.randint(0, len(document[name]))
             document[name].insert(at, letter if name == "words" else [letter])

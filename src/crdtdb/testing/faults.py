@@ -102,7 +102,7 @@ def _restart(world: World) -> None:
 
 
 def _retire(world: World) -> None:
-    """Retire a node that is there or not; it comes back, as one that enters anew.
+    """Retire a node that is there or not; it comes back, as a store that enters again.
 
     That happens once: two halves that retire each other are two clusters.
     """
@@ -191,7 +191,7 @@ def let_rogue_in(world: World, rogue: RogueMember, seconds: float) -> None:
 
 
 def put_rogue_out(world: World, rogue: RogueMember) -> None:
-    """Its certificate is revoked: nobody hears of it any more, and a member retires it, if it ever was one."""
+    """Its certificate is revoked: no member hears of it any more, and a member retires it, if it ever was one."""
     node = world.nodes[rogue.name]
     node.kill()
     del world.nodes[rogue.name]
@@ -209,7 +209,7 @@ def put_rogue_out(world: World, rogue: RogueMember) -> None:
 
 
 def _join(world: World) -> None:
-    """Somebody new joins, and is killed while its bootstrap is under way, or not."""
+    """A new node joins, and is killed while its bootstrap is under way, or not."""
     if len(world.nodes) >= 8:
         return
     name = f"n{len(world.nodes) + 1}"
@@ -229,7 +229,7 @@ def _join(world: World) -> None:
 
 
 def _exceed(world: World) -> None:
-    """Somebody brings what is beyond a bound: it is refused by name, or the connection closed, and the node lives on."""
+    """A client sends what is beyond a bound: it is refused by name, or the connection closed, and the node lives on."""
     node = world.rng.choice(list(world.nodes.values()))
     if node.engine is None or node.database is None or not node.engine.readiness.ready:
         return
@@ -254,7 +254,7 @@ def _exceed(world: World) -> None:
 
 
 def _jump(world: World) -> None:
-    """Somebody sets a clock, forth or back."""
+    """A clock is set, forth or back."""
     node = world.rng.choice(list(world.nodes.values()))
     node.skew += world.rng.choice([-3_600, -20, 20, 3_600]) * world.rng.random()
     world.note(f"{node.name}: its clock is set, and off by {node.skew:.1f} s now")

@@ -51,7 +51,9 @@ class FieldClients:
             ledger.put_if_absent(doc_id, {name: kind() for name, kind in _FIELDS.items()})
         chosen = rng.sample(["likes", "tags", "m", "body", "items"], rng.randint(1, 2))
         fields = ledger.get(doc_id).fields
-        chosen = [name for name in chosen if (name,) in fields]  # who entered may have written plain values anew
+        chosen = [
+            name for name in chosen if (name,) in fields
+        ]  # a store that entered may have written plain values again
         if not chosen:
             return
         with ledger.edit(doc_id) as document:
@@ -105,7 +107,7 @@ class FieldClients:
                 if name not in document:
                     document[name] = _FIELDS[name]()
                 field = document[name]
-                if not hasattr(field, "kind"):  # somebody put a plain value there
+                if not hasattr(field, "kind"):  # another client put a plain value there
                     continue
                 operation, arguments = catalogue.field_type(field.kind).sample(rng, field.value)
                 try:

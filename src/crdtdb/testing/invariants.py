@@ -23,7 +23,7 @@ from crdtdb.store.root import CollectionStats, is_counted
 def check_store(store: Store) -> None:
     """Raise AssertionError, saying which row is wrong, unless log, feed, clock, counts and history agree.
 
-    Sweeps must be done. Call it while nobody writes.
+    Sweeps must be done. Call it while there are no writes.
     """
     backend, tables, held = store._backend, store._core.tables, store.root
     log = {key: value for key, value in backend.scan(*keys.rest(b"l")) if value}

@@ -118,7 +118,7 @@ def check_nothing_rises(store: Store, graves: Graves) -> None:
                 for dot, leaf in record.state.leaves.items()
                 if not leaf.deleted and leaf.rev in buried and not lineages.is_renamed(dot.actor)
             ]
-            assert not risen, f"{name}/{doc_id}: {risen} live, and were deleted by somebody who had seen them"
+            assert not risen, f"{name}/{doc_id}: {risen} live, and were deleted by a write that had seen them"
 
 
 def check_nothing_lost(store: Store, acknowledged: list[Acknowledged], graves: Graves) -> None:

@@ -1,7 +1,7 @@
 """People at a simulated cluster who resolve conflicts by what they saw a while ago, perhaps on another node.
 
-Nobody deletes here, and every body is told from all others by a number. So what a resolution's author hadn't seen must be there
-after it, and every increment must be in the counter, whatever value of it was copied from a sibling.
+These clients never delete, and every body is told from all others by a number. So what a resolution's author hadn't seen
+must be there after it, and every increment must be in the counter, whatever value of it was copied from a sibling.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class ResolvingClients:
         elif what == "like":
             by = rng.randint(1, 9)
             with debates.edit(doc_id) as document:
-                if not hasattr(document["likes"], "increment"):  # who entered may have written plain values anew
+                if not hasattr(
+                    document["likes"], "increment"
+                ):  # a store that entered may have written plain values again
                     return
                 document["likes"].increment(by)
             effect = ("likes", by)

@@ -170,7 +170,7 @@ def _run(world: World, seed: int, size: int, seconds: float, heal_seconds: float
     if seed % 4 == 0:  # it takes a while
         _check_cost(world)
     strangers = {actor for clock in now for actor in clock.actors} - world.actors
-    assert not strangers, f"nobody but nodes writes as an actor: {[actor.hex()[:8] for actor in strangers]}"
+    assert not strangers, f"only nodes write as actors: {[actor.hex()[:8] for actor in strangers]}"
     odd = [line for line in world.schedule if re.search(r"a lock\w+ (after|before) the handshake", line)]
     assert not odd, f"a node sent what an older one doesn't know: {odd}"
     acks = sum(len(node.synced_acks) + len(node.unsynced_acks) for node in world.nodes.values())
@@ -296,7 +296,7 @@ def _agree(world: World) -> bool:
     # And all that is to be collected is: everything is stable. And all that is to be said of the collections is said.
     if not all(store.root.stable >= store.root.clock for store in stores):
         return False
-    # What has seen writes of a rogue that nobody else holds waits for it to come back, as for everybody who was retired.
+    # What has seen writes of a rogue that no member holds waits for it to come back, as for every retired member.
     if world.rogue is None and not all(store.collector.waiting(1) == (0, 0) for store in stores):
         return False
     return all(node.engine is not None and node.engine.showing.current for node in world.nodes.values())
@@ -345,7 +345,7 @@ def _check_audits(world: World) -> None:
     assert all(one.clean and one.failed is None for one in found), f"an audit at rest: {found}"
     if world.honest:
         wrong = [one for one in world.findings if not one.clean]
-        assert not wrong, f"an audit found what nobody lost: {wrong}"
+        assert not wrong, f"an audit found what wasn't lost: {wrong}"
 
 
 def _check(world: World) -> None:

@@ -1,9 +1,10 @@
-"""People at a simulated cluster who type into declared texts that nobody has made yet, on several nodes before these have met.
+"""People at a simulated cluster who type into declared texts that don't exist yet, on several nodes before these have met.
 
 Each second has a document of its own: who comes to it first on a node puts it, empty or with the words with which all begin.
 Whatever they typed must be in one text, once, on every node: what was typed by one and what all began with.
 
-Beside that some make a field of another type at one path, and some resolve what they see. What nobody saw must be listed.
+Beside that some make a field of another type at one path, and some resolve what they see. What no resolution saw must be
+listed.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class TextClients:
         with drafts.edit(doc_id) as document:
             for name in _SCHEMA:
                 field, letter = document[name], next(self._letters)
-                if not hasattr(field, "kind"):  # who entered may have written plain values anew
+                if not hasattr(field, "kind"):  # a store that entered may have written plain values again
                     continue
                 field.insert(rng.randint(0, len(field)), letter if name == "body" else [letter])
                 effects.append((name, letter))

@@ -85,7 +85,7 @@ class VirtualBackend:
 
     @classmethod
     def open(cls, location: str) -> VirtualBackend:  # noqa: ARG003
-        """Open one that nobody else has."""
+        """Open an exclusive one."""
         return VirtualDisk().open()
 
     @property

@@ -110,13 +110,13 @@ class SimulatedNode:
         self.world.drop_links(self.name)
 
     def rewind(self) -> None:
-        """Somebody puts an older copy of the disk in the place of the disk. What was acknowledged since is owed by nobody."""
+        """Put an older copy of the disk in its place. Writes acknowledged since need not survive."""
         at, disk = self.world.rng.choice(self.copies)
         self.kill()
         self.put_back(at, disk)
 
     def put_back(self, at: float, disk: VirtualDisk) -> None:
-        """Put a copy of the disk that was taken at some time in its place; what was acknowledged since is owed by nobody."""
+        """Put a copy of the disk that was taken at some time in its place; writes acknowledged since need not survive."""
         self.disk = disk.copy(self.name)
         self.synced_acks = [ack for ack in self.synced_acks if ack.at <= at]
         self.unsynced_acks = [(syncs, ack) for syncs, ack in self.unsynced_acks if ack.at <= at]
@@ -181,11 +181,11 @@ class SimulatedNode:
             self.world.timeline.after(1.0, self.world.reviver(self))
 
     def _check_faults(self) -> None:
-        """Whatever a node contains, an error that nobody expected is a fault in the code."""
+        """Whatever a node contains, an unexpected error is a fault in the code."""
         rogue = self.world.rogue
         honest = rogue is None or rogue.name != self.name
         faults = self.engine.boundary.faults if self.engine is not None and honest else []
-        assert not faults, f"{self.name} contained what nobody expected: {faults}"
+        assert not faults, f"{self.name} contained unexpected errors: {faults}"
 
     def _turn(self, act: Callable[[], T]) -> T:
         """Let the engine do one thing, and be busy for as long as that takes."""

@@ -216,9 +216,9 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on, below those that systems lend to connections going out.
+    """Return ports without a listener, below those that systems lend to connections going out.
 
-    A port of that range could be taken by somebody's connection before the node that is to have it has started.
+    A port of that range could be taken by another connection before the node that is to have it has started.
     """
     rng = SystemRandom()
     held: dict[int, socket.socket] = {}

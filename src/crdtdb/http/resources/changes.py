@@ -91,7 +91,7 @@ class _Waiting:
 
     @property
     def over(self) -> bool:
-        """Whether it has been long enough. Whoever wants heartbeats waits for ever."""
+        """Whether it has been long enough. A feed with heartbeats waits for ever."""
         return self.heartbeat is None and monotonic_seconds() >= self._until
 
     async def wait(self, waiter: Waiter) -> bool:
@@ -101,7 +101,7 @@ class _Waiting:
         return await waiter.wait(max(0.0, self._until - monotonic_seconds()))
 
     def heard(self) -> None:
-        """Something was sent: the time begins anew."""
+        """Note that something was sent: the time begins again."""
         self._until = monotonic_seconds() + self.seconds
 
 

@@ -1,4 +1,4 @@
-"""/_cluster/… : what keeps a cluster healthy. Whoever changes something for all of it needs a certificate of the role admin."""
+"""/_cluster/… : what keeps a cluster healthy. A change to all of it needs a certificate of the role admin."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ async def add(request: Request) -> JSONAnswer:
 
 
 async def compact(request: Request) -> JSONAnswer:
-    """POST /{db}/_compact : let go of the values of replaced revisions, in the background."""
+    """POST /{db}/_compact : discard the values of replaced revisions, in the background."""
     ready(request)
     database, name = database_of(request), collection_of(request).name
     answer = JSONAnswer({"ok": True}, 202)

@@ -91,7 +91,7 @@ def _own(request: Request, token: int) -> Lease:
     lease = cluster_of(request).locks.held(part(request, "lock"), token)
     who = who_in(request)
     if lease.who != who.name and not who.admin:
-        raise CouchError(403, "forbidden", f"The lease is {lease.who!r}'s: nobody else may renew or release it.")
+        raise CouchError(403, "forbidden", f"The lease is {lease.who!r}'s: no other client may renew or release it.")
     return lease
 
 
@@ -111,7 +111,7 @@ async def _decided(request: Request, lease: Lease, waiter: Waiter) -> None:
         if lease.stage in (Stage.HELD, Stage.OVER):
             return
         if await request.is_disconnected() or bell_of(request).stopping:
-            raise UnavailableError("nobody waits for the answer any more")
+            raise UnavailableError("no client waits for the answer any more")
         await waiter.wait(0.5)
 
 

@@ -17,7 +17,7 @@ from crdtdb.threads import HOUSEKEEPING
 
 
 class _Node(Collector):
-    """Asks the node when it is scraped: nothing is counted twice, and nobody pays for what isn't read."""
+    """Asks the node when it is scraped: nothing is counted twice, and what isn't read costs nothing."""
 
     def __init__(self, cluster: ClusterPort) -> None:
         self._cluster = cluster

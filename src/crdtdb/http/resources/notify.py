@@ -1,6 +1,6 @@
 """/_notify: what changes in any collection, chosen by patterns: as server-sent events, or over a WebSocket.
 
-Each change is told once to each subscriber, with a place from which another subscription goes on.
+Each change is sent once to each subscriber, with a place from which another subscription goes on.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ async def get(request: Request) -> JSONAnswer:
 
 
 async def put(request: Request) -> JSONAnswer:
-    """PUT /_replicator/{id}, or POST /_replicator : describe one, or describe it anew: then it begins again."""
+    """PUT /_replicator/{id}, or POST /_replicator : describe one, or replace its description: then it begins again."""
     spec, replicator = await read_object(request), _replicator(request)
     ready(request)
     doc_id = part(request, "id") if "id" in request.path_params else str(spec.get("_id") or drawn_id())
