@@ -3,9 +3,9 @@
     part of the field   dot -> nothing     one part for each life, named by it; the edits that no later one had seen
     journal at the part                    the updates themselves
 
-A text at a path is one text, whichever actor made it first, as the root types of Yjs and Loro are: two actors that begin one before
-they have met find the words of both in it. A whole value that is written where nothing was ever typed is *planted*: inserted under
-a Yrs client id that follows from the value. So those who begin with the same words have them once.
+A text at a path is one text, whichever actor made it first, as the root types of Yjs and Loro are: two actors that begin one
+before they have met find the words of both in it. A whole value that is written where nothing was ever typed is *planted*:
+inserted under a Yrs client id that follows from the value. So those who begin with the same words have them once.
 
 Texts of two lives (`crdtdb.crdts.lives`) are two: the newest shows, the other is a conflict of the field. So are texts under
 the names of the writes that made them, as older versions had them, until the next write joins them.
