@@ -208,3 +208,31 @@ async def test_replicators_get_bytes_or_stubs_as_couchdb_gives_them(client: http
         assert answer.headers["content-type"].startswith(kind)
         assert b'filename="new"' in there
         assert gone.lower().startswith(b'content-type: application/json; error="true"')
+        error = json.loads(gone.partition(b"\r\n\r\n")[2])
+        assert (error["id"], error["rev"], error["error"]) == ("never", "1-a", "not_found")
+
+
+async def test_base64_may_be_broken_into_lines_and_revpos_be_anything(client: httpx.AsyncClient) -> None:
+    lines = b64encode(bytes(range(100))).decode()
+    broken = "\r\n".join(lines[n : n + 20] for n in range(0, len(lines), 20)) + "\n"
+    for number, revpos in enumerate(("x", -1, 1 << 60, None, 1.5)):
+        attached = {"f": {"data": broken, "revpos": revpos}}
+        assert (await client.put(f"/notes/a{number}", json={"_attachments": attached})).status_code == 201
+        assert (await client.get(f"/notes/a{number}/f")).content == bytes(range(100))
+        found = (await client.get(f"/notes/a{number}")).json()
+        assert found["_attachments"]["f"]["revpos"] == 1
+    stub = {"f": {"stub": True, "revpos": "x"}}
+    assert (await client.put("/notes/a0", json={**found, "_id": "a0", "_attachments": stub})).status_code == 412
+    for wrong in ("YWJ", "YWJj==", "YW*j", "YWJjé"):
+        answer = await client.put("/notes/b", json={"_attachments": {"f": {"data": wrong}}})
+        assert (answer.status_code, answer.json()["error"]) == (400, "bad_request"), wrong
+
+
+async def test_ids_beyond_the_first_plane_are_utf_8_in_the_feed(client: httpx.AsyncClient) -> None:
+    """CouchDB's replicator ends over two escapes."""
+    name = "\N{GRINNING FACE}"
+    await client.put(f"/notes/{name}", json={"n": 2**70, "name": name})
+    for query in ("", "?include_docs=true", "?feed=continuous&timeout=1", "?feed=eventsource&timeout=1"):
+        answer = await client.get(f"/notes/_changes{query}")
+        assert name.encode() in answer.content
+        assert b"\\ud83d" not in answer.content

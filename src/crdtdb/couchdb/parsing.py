@@ -21,7 +21,9 @@ from crdtdb.documents.attachments import Stub
 from crdtdb.documents.content_encoding import GZIP, GzipEncoder, is_compressible
 from crdtdb.documents.external_revisions import ExternalRevision
 from crdtdb.errors import TooLargeError
+from crdtdb.limits import GENERATION_MAX
 
+_WITHOUT_BLANKS = str.maketrans("", "", " \t\r\n")
 _IGNORED = frozenset(
     {
         *("_conflicts", "_deleted_conflicts", "_local_seq", "_revs_info", "_crdt", "_access"),
@@ -108,10 +110,12 @@ def _attachment(name: str, one: Mapping[str, Any]) -> Attachment:
     revpos, digest = one.get("revpos"), one.get("digest")
     if not isinstance(content_type, str) or not content_type.isprintable() or len(content_type) > 1024:
         raise bad_request(f"Attachment '{name[:80]}' has no content_type that can be sent in a header")
-    if revpos is not None and (type(revpos) is not int or not 0 <= revpos < 1 << 53):
-        raise bad_request(f"Attachment '{name[:80]}' has a revpos that is no generation")
+    is_generation = type(revpos) is int and 0 <= revpos <= GENERATION_MAX
     if one.get("stub") is True:
-        return Stub(digest if isinstance(digest, str) else None, revpos)
+        kept = revpos if revpos is None or is_generation else -1  # no revision has it
+        return Stub(digest if isinstance(digest, str) else None, kept)
+    if not is_generation:
+        revpos = None  # it is the node's to set, so nothing depends on it
     if one.get("follows") is True:
         return _follows(name, content_type, revpos, one)
     data = one.get("data")
@@ -119,9 +123,17 @@ def _attachment(name: str, one: Mapping[str, Any]) -> Attachment:
         if not isinstance(data, str):
             raise TypeError("no data")
         # As CouchDB has it, `data` is never compressed, whatever `encoding` says of how it is kept.
-        return Data(content_type, b64decode(data.encode("ascii"), validate=True), revpos)
+        return Data(content_type, _decoded(data), revpos)
     except (TypeError, ValueError) as error:
         raise bad_request(f"Invalid attachment data for {name[:80]}") from error
+
+
+def _decoded(data: str) -> bytes:
+    """Return the bytes of base64, which may be broken into lines. Raises ValueError."""
+    text = data.translate(_WITHOUT_BLANKS)
+    if len(text) % 4:
+        raise ValueError("cut off, or padded too much")
+    return b64decode(text.encode("ascii"), validate=True)
 
 
 def _follows(name: str, content_type: str, revpos: int | None, one: Mapping[str, Any]) -> Follows:

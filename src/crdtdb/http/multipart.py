@@ -270,7 +270,7 @@ def mixed(store: Store, rows: Iterator[dict[str, Any]], boundary: str, kind: str
             if "ok" in row:
                 said, pieces = _in_parts(store, row["ok"], os.urandom(16).hex())
             else:
-                said, pieces = 'application/json; error="true"', iter([dump(row)])
+                said, pieces = 'application/json; error="true"', iter([dump(row.get("error", row))])
             yield f"--{boundary}\r\nContent-Type: {said}\r\n\r\n".encode()
             yield from pieces
             yield b"\r\n"
