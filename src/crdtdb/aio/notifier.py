@@ -1,4 +1,4 @@
-"""The bell of the changes feeds: whoever waits for a change sleeps until a commit wakes him. Nobody polls."""
+"""Wakes waiting feeds and gossip after each commit, without polling."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _ANY = ""
 
 
 class Waiter:
-    """Somebody who waits for changes of one collection."""
+    """Waits in an event loop for changes."""
 
     def __init__(self) -> None:
         self._rung = anyio.Event()
 
     def ring(self) -> None:
-        """Wake him."""
+        """Wake the task that waits."""
         self._rung.set()
 
     def arm(self) -> None:
-        """Get ready to be woken by what happens from now on: before looking whether there is something."""
+        """Reset, to be woken by what happens from now on: before looking whether there is something."""
         if self._rung.is_set():
             self._rung = anyio.Event()
 
@@ -36,7 +36,7 @@ class Waiter:
 
 
 def ringing(waiter: Waiter) -> Callable[[], None]:
-    """Return what wakes somebody who waits in this event loop, from any thread."""
+    """Return a callback that wakes a waiter of this event loop, from any thread."""
     loop = asyncio.get_running_loop()
 
     def ring() -> None:
@@ -47,14 +47,14 @@ def ringing(waiter: Waiter) -> Callable[[], None]:
 
 
 class ChangeNotifier:
-    """Rings for those who wait, in the event loop, when any thread has committed."""
+    """Wakes waiters, in the event loop, when any thread has committed."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiters: dict[str, set[Waiter]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.stopping = False
-        """Whether the node is about to end: whoever waits is to go."""
+        """Whether the node is about to end, so that waiters exit."""
 
     @contextmanager
     def waiting(self, name: str = _ANY) -> Iterator[Waiter]:
@@ -70,7 +70,7 @@ class ChangeNotifier:
                 del self._waiters[name]
 
     def stop(self) -> None:
-        """Send everybody home."""
+        """Wake all waiters so they can exit."""
         self.stopping = True
         self._ring(frozenset(self._waiters))
 

@@ -1,4 +1,4 @@
-"""What a node counts and measures of itself: read when somebody asks, from what the engine and the store keep anyway."""
+"""Metrics of a node, read on request from what the engine and the store keep anyway."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def measured(engine: Engine, store: Store, now: float) -> Iterator[Metric]:
     yield Metric("exchanges", "Exchanges that this node asked for and that came to an end.", finished, counts=True)
     again = engine.exchanges.asked_again
     yield Metric(
-        "asked_again", "Exchanges begun anew, since a document didn't follow on what was here.", again, counts=True
+        "asked_again",
+        "Exchanges repeated in full, since a document didn't follow on what was here.",
+        again,
+        counts=True,
     )
     yield Metric("received_documents", "Documents in pages of others.", received, counts=True)
     for kind, (messages, size) in sorted(engine.outbox.sent.items()):

@@ -62,7 +62,7 @@ class _Arrived(NamedTuple):
 
 
 _FOREIGN = PeerIdentity("", "foreign", "a stranger")
-"""Who has a certificate of the authority that names nobody of a cluster: it is refused as one of another role."""
+"""The identity of a certificate that names no member: refused as one of another role."""
 
 
 class Runtime:
@@ -130,7 +130,7 @@ class Runtime:
     def measured(self) -> list[Metric]:
         """Return what is counted of the connections."""
         connections = list(self._connections.values())
-        waiting = sum(one.waiting for one in connections)
+        waiting = sum(connection.waiting for connection in connections)
         return [
             Metric("gossip_sockets", "Open connections with nodes, greeted or not.", len(connections)),
             Metric("gossip_frames_waiting", "Frames that wait to be sent.", waiting),
@@ -239,9 +239,9 @@ class Runtime:
             def take(stream: SocketStream) -> None:
                 tasks.start_soon(self._accept, stream)
 
-            for one in listener.listeners if isinstance(listener, MultiListener) else (listener,):
-                assert isinstance(one, SocketListener)
-                tasks.start_soon(partial(accept_all, "gossip", one.accept, take))
+            for each in listener.listeners if isinstance(listener, MultiListener) else (listener,):
+                assert isinstance(each, SocketListener)
+                tasks.start_soon(partial(accept_all, "gossip", each.accept, take))
 
     async def _accept(self, stream: SocketStream) -> None:
         with anyio.CancelScope() as scope:
@@ -316,10 +316,10 @@ class Runtime:
                     if stranger is not None:
                         stranger.remove()
                 return
-            one = _Arrived(payload, anyio.Event())
-            await arrived.send(one)
+            frame = _Arrived(payload, anyio.Event())
+            await arrived.send(frame)
             if len(payload) > 2 * PART_BYTES_MIN:
-                await one.handled.wait()
+                await frame.handled.wait()
 
         try:
             await self._event(lambda now: self.engine.opened(number, address, certified, now))
@@ -344,11 +344,11 @@ class Runtime:
                 self._send(Send(number, answer, urgent=True))
 
     async def _handle(self, number: int, waiting: MemoryObjectReceiveStream[_Arrived]) -> None:
-        """Let the engine have the frames of a connection, in their order."""
+        """Hand the frames of a connection to the engine, in their order."""
         async with waiting:
-            async for one in waiting:
-                await self._event(partial(self.engine.received, number, one.payload))
-                one.handled.set()
+            async for frame in waiting:
+                await self._event(partial(self.engine.received, number, frame.payload))
+                frame.handled.set()
 
 
 def _notice_silence(stream: SocketStream) -> None:

@@ -1,6 +1,6 @@
 """Gossip without sockets: membership, rumors, dialing and the flow of exchanges. Events in, actions out.
 
-Owns no clock, no random source and no store: the time comes with each call, the dice at the start.
+Owns no clock, no random source and no store: the time comes with each call, the random source as an argument.
 """
 
 from crdtdb.gossip.config import GossipConfig

@@ -52,11 +52,11 @@ class GossipConfig:
     audit_documents_a_second: float = 20_000.0
     """So many documents a node reads for audits, its own and those of others: an audit must not be noticed."""
     history_retention: float | None = None
-    """After so many seconds the values of replaced revisions go, once they are stable. None: when somebody compacts."""
+    """After so many seconds the values of replaced revisions go, once they are stable. None: on compaction alone."""
     tombstone_grace: float = 300.0
     """How old a tombstone is at least when it is collected: long enough for a client of CouchDB's protocol that has begun to
     read to leave its first checkpoint, which then holds what it hasn't read. Nodes need no grace."""
     showing_interval: float = 10.0
     """How often `system.collections` is brought up to date, by one member, if something has changed."""
     confirm_timeout: float = 1.5
-    """How long a node that starts asks whether somebody knows more of its actor than it does itself."""
+    """How many seconds a node that starts asks whether a member knows more of its actor than it does itself."""

@@ -27,7 +27,7 @@ class Dialer:
     """One entry for each address that a connection is wanted to."""
 
     def __init__(self, config: GossipConfig, rng: Random) -> None:
-        self._config, self._dice = config, rng
+        self._config, self._rng = config, rng
         self._attempts: dict[str, _Attempt] = {}
 
     def want(self, addresses: set[str], now: float) -> None:
@@ -38,7 +38,7 @@ class Dialer:
             self._attempts[address] = _Attempt(now)
 
     def due(self, now: float) -> list[str]:
-        """Return the addresses to dial now, not too many at a time. Each is dialed once until it is told what became of it."""
+        """Return the addresses to dial now, not too many at a time. Each is dialed once until the outcome is reported."""
         found = []
         left = DIALS_AT_ONCE_MAX - sum(one.busy and not one.greeted for one in self._attempts.values())
         for address, attempt in self._attempts.items():
@@ -60,6 +60,6 @@ class Dialer:
         if attempt is None:
             return
         most = min(self._config.dial_most, self._config.dial_first * 2.0 ** min(attempt.failures, 30))
-        attempt.at = now + self._dice.uniform(most / 4, most)
+        attempt.at = now + self._rng.uniform(most / 4, most)
         attempt.failures += 1
         attempt.busy = attempt.greeted = False

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Sends = list[tuple[str, Message]]
 HEARSAY_SECONDS = 60.0
-"""How long a member is believed in that nobody but others has spoken of."""
+"""For how many seconds a member known from hearsay alone is kept."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Membership:
     def __init__(self, me: Member, known: Iterable[Member], config: GossipConfig, rng: Random, now: float) -> None:
         """Begin with the members that were known when the node last ran: each is suspect until it is heard."""
         self.me = me
-        self._config, self._dice = config, rng
+        self._config, self._rng = config, rng
         self.others: dict[str, Member] = {
             one.name: one._replace(status=max(one.status, Status.SUSPECT)) for one in known if one.name != me.name
         }
@@ -68,7 +68,7 @@ class Membership:
         self._numbers = 0
         self._relays: dict[int, tuple[Any, int, float]] = {}
         self.changed = False
-        """Whether the roster is to be kept anew."""
+        """Whether the roster is to be saved."""
 
     def alive(self) -> list[str]:
         """Return the others that aren't dead."""
@@ -94,9 +94,9 @@ class Membership:
             self._drop(name)
 
     def forget_hearsay(self, named: Set[str], now: float) -> None:
-        """Drop the members whom this node has never met and that the roster doesn't name, once they had time to appear.
+        """Drop the members that this node has never met and that the roster doesn't name, once they had time to appear.
 
-        `named` are the names in the replicated roster. Whoever exists greets, and is a member again.
+        `named` are the names in the replicated roster. A node that exists greets, and is a member again.
         """
         for name, since in list(self._heard_of.items()):
             if name in self._met or name in named:
@@ -154,7 +154,7 @@ class Membership:
             self._probing = None
 
     def acknowledged(self, number: int) -> tuple[Any, int] | None:
-        """Take note of an answer; return whom to pass it on to, and under which number, if it was asked for another."""
+        """Take note of an answer; return the link and number to pass it on to, if it was requested by another member."""
         if self._probing is not None and self._probing.number == number:
             name, self._probing = self._probing.name, None
             self.heard(name)
@@ -205,7 +205,7 @@ class Membership:
                 return []
         if now < self._next_probe:
             return []
-        self._next_probe = now + self._config.ping_interval * self._dice.uniform(0.8, 1.2)
+        self._next_probe = now + self._config.ping_interval * self._rng.uniform(0.8, 1.2)
         target = self._next_target()
         if target is None:
             return []
@@ -215,7 +215,7 @@ class Membership:
 
     def _ask_others(self, probing: _Probing) -> Sends:
         others = sorted(name for name in self.alive() if name != probing.name)
-        chosen = self._dice.sample(others, min(self._config.indirect_probes, len(others)))
+        chosen = self._rng.sample(others, min(self._config.indirect_probes, len(others)))
         return [(name, Probe(probing.number, probing.name, self.news())) for name in chosen]
 
     def _next_target(self) -> str | None:
@@ -226,7 +226,7 @@ class Membership:
             if name in living:
                 return name
         self._round = sorted(living)
-        self._dice.shuffle(self._round)
+        self._rng.shuffle(self._round)
         return self._round.pop() if self._round else None
 
     def _suspect(self, name: str, now: float) -> None:
@@ -240,7 +240,7 @@ class Membership:
                 self._set(self.others[name]._replace(status=Status.DEAD), now)
 
     def _hear_of_me(self, member: Member) -> None:
-        """Refute: whoever says that this node isn't alive hears a higher incarnation, if what they say is plausible."""
+        """Refute a claim that this node isn't alive by a higher incarnation, if the claim is plausible."""
         mine = member.store_id == self.me.store_id
         if mine and (member.status is not Status.ALIVE or member.incarnation > self.me.incarnation):
             if 0 <= member.incarnation - self.me.incarnation <= INCARNATION_JUMP_MAX:
@@ -254,7 +254,7 @@ class Membership:
         self.changed = True
 
     def _make_room(self) -> None:
-        """Drop a member of whom others alone have spoken, if there is one, for one who is here."""
+        """Drop a member known from hearsay, if there is one, to make room for one that greeted."""
         name = next((name for name in self._heard_of if name not in self._met), None)
         if name is not None:
             self._drop(name)

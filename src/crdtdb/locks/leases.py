@@ -57,9 +57,9 @@ class Lease:
     ticket: Ticket
     ttl: float
     who: str
-    """For whom: what is shown of it."""
+    """The holder's name, as it is published."""
     renewing: bool
-    """Whether it goes on until it is released, or ends after `ttl` unless somebody renews it."""
+    """Whether it goes on until it is released, or ends after `ttl` unless it is renewed."""
     give_up_at: float
     changed: Callable[[], None]
     """Called whenever the stage changes, by the engine."""
@@ -94,7 +94,7 @@ class Leases:
         self, me: str, send: Send, free: Callable[[str, Ticket, bool], None], rng: Random, numbers: Iterator[int]
     ) -> None:
         """`free` gives every member's vote back, `(lock, ticket, whether it still waits)`."""
-        self._me, self._send, self._free, self._dice, self._numbers = me, send, free, rng, numbers
+        self._me, self._send, self._free, self._rng, self._numbers = me, send, free, rng, numbers
         self._all: dict[Ticket, Lease] = {}
         self._by_number: dict[int, Lease] = {}
 
@@ -198,7 +198,7 @@ class Leases:
 
     def _fail(self, lease: Lease, why: str, now: float) -> None:
         lease.stage, lease.why, lease.token = Stage.WAITING, why, 0
-        pause = self._dice.uniform(*_AGAIN_SECONDS) * 2 ** min(lease.rounds_lost, 4)
+        pause = self._rng.uniform(*_AGAIN_SECONDS) * 2 ** min(lease.rounds_lost, 4)
         lease.next_round = now + min(pause, _AGAIN_SECONDS_MAX)
         lease.rounds_lost += 1
         self._by_number.pop(lease.number, None)

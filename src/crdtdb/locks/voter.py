@@ -29,7 +29,7 @@ ASKING_SECONDS = 5.0
 
 
 class Vote(NamedTuple):
-    """A promise: until then nobody else gets this voter's vote. `token` is 0 until the lease has begun."""
+    """A promise: until then no other ticket gets this voter's vote. `token` is 0 until the lease has begun."""
 
     ticket: Ticket
     token: int
@@ -58,7 +58,7 @@ class Voter:
     """One member's votes. `keep` is called before an answer is given, and returns when what it was given is durable."""
 
     def __init__(self, kept: Kept, keep: Callable[[Kept, str | None], None], now: float) -> None:
-        """Go on with what was kept: leases begin anew, since nobody knows how long the node was away.
+        """Go on with what was kept: leases start over, since it is unknown how long the node was away.
 
         `keep` is given all that is to be kept and the name of the lock that changed, None if it is something else.
         """
@@ -126,7 +126,7 @@ class Voter:
     # Requests
 
     def ask(self, name: str, ticket: Ticket, ttl: float, now: float) -> Answer:
-        """Somebody wants a lock."""
+        """Handle the request for a lock."""
         if self.held_off(now):
             return Answer(False, self.highest, "this member doesn't know yet what the others have promised")
         waiting = self._waiting.setdefault(name, {})
@@ -145,16 +145,16 @@ class Voter:
         return Answer(True, self.highest)
 
     def hold(self, name: str, ticket: Ticket, token: int, ttl: float, now: float) -> Answer:
-        """A lease begins, or goes on: also where this voter never promised it, or no longer does, while nobody else has it."""
+        """A lease begins or goes on: also where this voter never promised it, or no longer does, and no other ticket has it."""
         vote = self._vote(name, now)
         if vote is not None and vote.ticket != ticket:
             return Answer(False, self.highest, f"{HELD} {vote.ticket.node}")
         if name not in self.votes and len(self.votes) >= LOCKS_MAX:
             return Answer(False, self.highest, f"{LOCKS_MAX:,} locks are held already")
         self.highest = max(self.highest, token)
-        anew = vote is None or (vote.token, vote.ttl) != (token, ttl)
+        changed = vote is None or (vote.token, vote.ttl) != (token, ttl)
         held = Vote(ticket, token, ttl, now + ttl)
-        if anew:
+        if changed:
             self._set(name, held)
         else:
             self.votes[name] = held
@@ -162,7 +162,7 @@ class Voter:
         return Answer(True, self.highest)
 
     def check(self, name: str, token: int, now: float) -> Answer:
-        """Somebody wants to know whether a token is the current one."""
+        """Handle the question whether a token is the current one."""
         vote = self._vote(name, now)
         if vote is not None and vote.token == token > 0:
             return Answer(True, self.highest)

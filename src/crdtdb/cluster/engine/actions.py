@@ -1,4 +1,4 @@
-"""What the engine wants done: its actions, on their way to whoever performs them."""
+"""Actions of the engine: what the runtime, or the simulator, performs for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audits: comparing with the members, one after the other, because an operator asks, because a peer does, or now and then."""
+"""Audits: reconciles with the members, one after the other, on request of an operator or a peer, and now and then."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Audits:
     def __init__(
         self, exchanges: Exchanges, links: Links, config: GossipConfig, outbox: Outbox, rng: Random, now: float
     ) -> None:
-        self._exchanges, self._links, self._config, self._outbox, self._dice = exchanges, links, config, outbox, rng
+        self._exchanges, self._links, self._config, self._outbox, self._rng = exchanges, links, config, outbox, rng
         self._waiting: deque[_Asked] = deque()
         self._lock = Lock()
         self._running: _Asked | None = None
@@ -46,13 +46,13 @@ class Audits:
             self._waiting.extend(_Asked(peer, repair, found) for peer in peers)
 
     def asked_for(self, peer: str) -> None:
-        """A peer has found that this node lost something."""
+        """Audit with a peer, which found that this node has lost documents."""
         with self._lock:
             if len(self._waiting) < 100:
                 self._waiting.append(_Asked(peer, True, lambda finding: None))  # noqa: ARG005
 
     def found(self, finding: Finding) -> None:
-        """Take note of what an audit found."""
+        """Take the finding of an audit."""
         running, self._running = self._running, None
         if running is not None and finding.failed is not None and running.tries < _TRIES:
             with self._lock:
@@ -75,9 +75,9 @@ class Audits:
     def tick(self, joining: bool, now: float) -> None:
         """Begin what waits, if nothing is under way. A node that is `joining` is compared anyway, and asks for no audit."""
         if self._config.audit_interval and now >= self._next:
-            self._next = now + self._config.audit_interval * self._dice.uniform(0.5, 1.5)
+            self._next = now + self._config.audit_interval * self._rng.uniform(0.5, 1.5)
             if self._links.ways:
-                self.ask([self._dice.choice(sorted(self._links.ways))], False, lambda finding: None)  # noqa: ARG005
+                self.ask([self._rng.choice(sorted(self._links.ways))], False, lambda finding: None)  # noqa: ARG005
         with self._lock:
             if self._running is not None or not self._waiting:
                 return

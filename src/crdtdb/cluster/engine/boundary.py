@@ -42,7 +42,7 @@ class Boundary:
         self.refused: dict[str, int] = {}
         """Frames that were refused for what they said, by the name of the peer."""
         self.faults: list[str] = []
-        """Errors that nothing in the code expected, the newest last: each of them is a fault of crdtdb."""
+        """Unexpected errors, the newest last: each of them is a fault of crdtdb."""
 
     def frame(self, link: Link, act: Callable[[], None], now: float) -> None:
         """Handle what came over a link, or what is due on it; on an error close the link, and keep the peer out for a while.
@@ -102,7 +102,7 @@ class Boundary:
                 self._links.close(other, now)
 
     def _said(self, error: Exception) -> str:
-        """Return an error in words. One that nobody expected comes with its place in the code, and is kept as a fault."""
+        """Return an error in words. An unexpected one comes with its place in the code, and is kept as a fault."""
         if isinstance(error, CrdtdbError):
             return str(error)[:REASON_CHARACTERS_MAX]
         said = f"{type(error).__name__}: {error}"[:REASON_CHARACTERS_MAX] + f" (at {_place(error.__traceback__)})"

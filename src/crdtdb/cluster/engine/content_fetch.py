@@ -18,7 +18,7 @@ _PIECES_AT_ONCE = 8
 
 
 class ContentFetch:
-    """The contents that the slice of a page waits for which is to be merged next."""
+    """Fetches the contents that the next slice of a page refers to."""
 
     def __init__(self, store: Store, exchange: int, missing: Iterable[Content]) -> None:
         self.exchange = exchange

@@ -92,7 +92,7 @@ class Engine:
         self.membership = Membership(me, saved.members, config, rng, now)
         self.readiness = readiness_at_start(identity, self.store, saved, now + config.confirm_timeout)
         if self.store.identity.entering and not self.readiness.joining:
-            self.store.replication.end_entry()  # there is nobody to be compared with
+            self.store.replication.end_entry()  # there is no member to reconcile with
         self.upkeep = Upkeep(self.store, self.membership, config, self.outbox, host.read_clock, now)
         self.links = Links(Dialer(config, rng), config, self.outbox, self._link_ended, identity.minor)
         self.boundary = Boundary(self.links, self.outbox)
@@ -253,7 +253,7 @@ class Engine:
         self.store.collector.reclaim()
 
     def stop(self, now: float) -> None:
-        """Say goodbye: nobody needs to suspect a node that stops cleanly."""
+        """Say goodbye, so that no member suspects a node that stops cleanly."""
         self.stopping = True
         if self.store.failure is None:
             self.boundary.duty("releasing locks", lambda: self.locks.stop(now), now)

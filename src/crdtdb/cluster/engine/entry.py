@@ -120,7 +120,7 @@ class Entry:
         others = [member.store_id for name, member in self._membership.others.items() if name in ways]
         first = all(me.store_id < store_id for store_id in others)
         required = set(ways)
-        if entering:  # nobody is left who could know better
+        if entering:  # no member is left that could know more
             required |= self._upkeep.roster.members().keys() - {me.name}
         may_begin = first and (entering or not self._store.root.clock)
         if self._readiness.peer_is_joining(peer, required, may_begin):

@@ -22,7 +22,7 @@ _PING_KIND = encode_message(Ping(0, ()))[:2]
 
 
 class Heartbeats:
-    """What tells others that this node lives, and this node that others do, whatever the engine is busy with."""
+    """Answers pings and notes arrivals while the engine is busy."""
 
     def __init__(self, links: Links, heard: Callable[[str], None]) -> None:
         """`heard` takes note of a sign of life of a member; it is called by the engine's own thread."""

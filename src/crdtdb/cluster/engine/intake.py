@@ -36,7 +36,7 @@ class Intake:
     def _inspection(self, link: Link, batch: DeltaBatch) -> Inspection:
         """Return what inspects the documents of a batch. Raises ProtocolError if the batch knows writes that can't exist.
 
-        Where this node drew its actor since it started, nobody can know more of its writes: that is no store that was put back.
+        Where this node drew its actor since it started, no peer can know more of its writes: its store wasn't put back.
         """
         mine = self._store.actor
         if batch.clock.highest(mine) > self._store.root.clock.highest(mine):

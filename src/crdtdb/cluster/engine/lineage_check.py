@@ -28,7 +28,7 @@ class Agreement(NamedTuple):
 
 
 class Histories:
-    """What this node and its peers know of the sessions in which actors wrote."""
+    """The histories of this node and its peers: in which sessions each actor wrote."""
 
     def __init__(
         self,
@@ -39,14 +39,14 @@ class Histories:
         forked: Callable[[str, float], None],
         renamed: Callable[[], None],
     ) -> None:
-        """`check_possible` raises EncodingError if nobody can know other writes of this node.
+        """`check_possible` raises ProtocolError if no peer can know other writes of this node.
 
-        `forked` is told why this node must enter as a new store, `renamed` that dots here have other names now.
+        `forked` is called with the reason why this node must enter as a new store, `renamed` when dots here have new names.
         """
         self._store, self._links, self._outbox = store, links, outbox
         self._check_possible, self._forked, self._renamed = check_possible, forked, renamed
         self._heard: dict[int, Lineages] = {}
-        """What the peer at the other end of a link has told."""
+        """The lineages that the peer of a link has sent."""
         self._told_at: dict[int, float] = {}
         self._spread: Lineages | None = None
         self._unchanged: dict[str, tuple[bytes, bytes]] = {}
@@ -72,7 +72,7 @@ class Histories:
         return Agreement(False, None)
 
     def ask(self, link: Link, now: float) -> None:
-        """Tell a peer what is known here, and ask what it knows."""
+        """Send this node's lineages to a peer, and ask for its own."""
         if link.minor >= LINEAGES_SINCE and now - self._told_at.get(link.number, -_AGAIN_SECONDS) >= _AGAIN_SECONDS:
             self._told_at[link.number] = now
             self._tell(link, wants=True)

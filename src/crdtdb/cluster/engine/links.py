@@ -29,7 +29,7 @@ class Link:
     peer: str | None = None
     """The member's name, once greeted."""
     greeting: Greeting | None = None
-    """What it said of itself."""
+    """The greeting that it sent."""
     minor: int = 0
     """The minor version of the protocol that both sides speak."""
     assembly: Assembly = field(default_factory=Assembly)
@@ -53,7 +53,7 @@ class Links:
         forgotten: Callable[[Link], None],
         minor: int = MINOR,
     ) -> None:
-        """`forgotten` is told of each link that is gone; `minor` is the version of the protocol that this node speaks."""
+        """`forgotten` is called with each link that is gone; `minor` is the version of the protocol that this node speaks."""
         self._minor = minor
         self.dialer, self._config, self._outbox, self._forgotten = dialer, config, outbox, forgotten
         self._links: dict[int, Link] = {}
@@ -66,7 +66,7 @@ class Links:
         """How often a link was greeted or is gone: as long as it stays, `greetings` does."""
 
     def opened(self, number: int, address: str | None, certified: PeerIdentity | None, now: float) -> Link:
-        """Take note of a new connection."""
+        """Add a new connection."""
         link = self._links[number] = Link(number, address, certified, now)
         return link
 
@@ -88,7 +88,7 @@ class Links:
         self.greeted_or_gone += 1
 
     def is_connected(self, name: str) -> bool:
-        """Whether a peer has greeted over a link that is there, whoever dialed."""
+        """Whether a peer has greeted over a link that is there, whichever side dialed."""
         return name in self.ways or any(link.peer == name for link in self._links.values())
 
     def close_older(self, name: str, now: float) -> None:
@@ -98,7 +98,7 @@ class Links:
             self.close(link, now, f"closing an older connection with {link}: it has more than {LINKS_PER_PEER_MAX}")
 
     def peers(self) -> list[str]:
-        """Return the names of all who are connected, whoever dialed."""
+        """Return the names of all connected peers, whichever side dialed."""
         return sorted({link.peer for link in self._links.values() if link.peer is not None})
 
     def all(self) -> list[Link]:
@@ -110,18 +110,18 @@ class Links:
         return [link for link in list(self._links.values()) if link.peer is not None]
 
     def greetings(self) -> dict[str, Greeting]:
-        """Return what each peer said of itself, but for one that is just becoming another: of that two connections are left."""
-        found: dict[str, Greeting] = {}
+        """Return each peer's greeting, except for a peer that is changing its identity: it has connections under both."""
+        greetings: dict[str, Greeting] = {}
         unclear = set()
         for link in self._links.values():
             if link.greeting is not None:
-                other = found.setdefault(link.greeting.name, link.greeting)
+                other = greetings.setdefault(link.greeting.name, link.greeting)
                 if (other.store_id, other.actor) != (link.greeting.store_id, link.greeting.actor):
                     unclear.add(other.name)
-        return {name: greeting for name, greeting in sorted(found.items()) if name not in unclear}
+        return {name: greeting for name, greeting in sorted(greetings.items()) if name not in unclear}
 
     def start_over(self, now: float) -> None:
-        """Close every link: this node greets anew."""
+        """Close every link, so that this node greets again."""
         self._ignored.clear()
         for link in list(self._links.values()):
             self.close(link, now)
@@ -165,7 +165,7 @@ class Links:
         self._outbox.send(link.number, message)
 
     def keep_alive(self, news: Callable[[], tuple[Member, ...]], now: float) -> None:
-        """Close what is stuck: half a handshake, or a line through which nothing comes; ping where it is quiet."""
+        """Close links with an unfinished handshake or without traffic; ping quiet ones."""
         for link in list(self._links.values()):
             silent = now - link.heard
             if link.assembly.waiting and now - link.assembly.heard > self._config.exchange_timeout:

@@ -1,6 +1,6 @@
 """Locks: leases that a majority of the roster grants. This joins the voter and the leases of a node to its store and its links.
 
-`system.locks` shows who holds what. It is told after the fact, by replication; what counts is what a majority has promised.
+`system.locks` shows who holds what. It is replicated after the fact; what counts is what a majority has promised.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class Locks:
         self._voter = Voter(Kept(), self._keep, now)
 
     def stop(self, now: float) -> None:
-        """Give back what is held: nobody has to wait for a node that stops cleanly."""
+        """Release all leases: no other node has to wait for one that stops cleanly."""
         self._now = now
         for lease in self._leases.all():
             self._leases.release(lease, "the node is stopping")
@@ -371,7 +371,7 @@ class Locks:
     # For people
 
     def _show(self, now: float) -> None:
-        """Let `system.locks` say what is held through this node, and no more what nobody holds."""
+        """Publish in `system.locks` what is held through this node, and remove what isn't any more."""
         mine = {
             one.name: {"for": one.who, "token": one.token, "ttl": one.ttl}
             for one in self._leases.all()

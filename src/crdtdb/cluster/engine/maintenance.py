@@ -1,4 +1,4 @@
-"""What keeps a cluster healthy for years: the roster is kept, acknowledgements are counted, and what is stable is collected."""
+"""Periodic maintenance: keeps the roster, counts acknowledgements, and collects what is stable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXPIRY_SECONDS_MAX = 3_600.0
 
 
 class Upkeep:
-    """One node's duties that nobody asks for."""
+    """Periodic maintenance of one node: acknowledgements, stability, expiry."""
 
     def __init__(
         self, store: Store, membership: Membership, config: GossipConfig, outbox: Outbox, told: Told, now: float
@@ -54,7 +54,7 @@ class Upkeep:
         self.stability.acknowledged(name, store_id, clock)
 
     def greeted(self, greeting: Greeting) -> None:
-        """Take note of who stands at the other end of a connection."""
+        """Take note of a peer's greeting."""
         self._actors.setdefault(greeting.name, set()).add(greeting.actor)
         self._greetings[greeting.name] = greeting
 
@@ -88,7 +88,7 @@ class Upkeep:
         return True
 
     def name_members(self, greetings: Mapping[str, Greeting]) -> list[str]:
-        """Write this node's own entry as it is now, and those of peers that have none; return whom it named.
+        """Write this node's own entry as it is now, and those of peers that have none; return the names that were new.
 
         `greetings` are what those said of themselves who are connected: gossip may be older.
         """
@@ -124,7 +124,7 @@ class Upkeep:
         return known is None or known.store_id != greeting.store_id
 
     def retire(self, name: str, force: bool = False, peers: Iterable[str] = ()) -> None:
-        """Take a member out for good: nobody waits for it any more, and it is refused until it enters anew.
+        """Take a member out for good: no member waits for it any more, and it is refused until it enters as a new store.
 
         Raises NotFoundError if there is no such member, InvalidInputError if it is this node, or is there, unless by `force`.
         """
@@ -179,7 +179,7 @@ class Upkeep:
             self._store.collector.reach_cut(cut)
         if cut is not before or cut >= mine:
             self.cut_since = now
-        self._lose_what_nobody_holds(cut, mine)
+        self._count_lost_writes(cut, mine)
 
     def _look_who_returns(self) -> None:
         entries = self.roster.entries()
@@ -204,7 +204,7 @@ class Upkeep:
         self._returning.difference_update(complete)
         return complete
 
-    def _lose_what_nobody_holds(self, cut: DotSet, mine: DotSet) -> None:
+    def _count_lost_writes(self, cut: DotSet, mine: DotSet) -> None:
         """Count as held what actors that write no more took with them: counters that were used and lost before they were told.
 
         What lies below a dot that every member has acknowledged is held by the actor itself, if that still writes: its own
@@ -213,7 +213,7 @@ class Upkeep:
         former, may_return = set[Actor](), set[Actor]()
         for one in self.roster.entries().values():
             if one.retired:
-                # with what nobody else has: see `crdtdb.store.replication.reconciliation`
+                # with what no other member has: see `crdtdb.store.replication.reconciliation`
                 may_return.update((one.actor, *one.former, *one.siblings, *self._actors.get(one.name, ())))
             elif one.dot is not None and one.dot in cut:
                 former.update(one.former)
@@ -222,7 +222,9 @@ class Upkeep:
         few = [actor for actor in missing.actors if len(mine.ranges(actor)) < AHEAD_RANGES_MAX]
         lost = self.stability.held_by_nobody(missing.restrict(few))
         if lost:
-            self._outbox.log("WARNING", f"{len_of(lost)} writes are lost: nobody holds them, and who made them is gone")
+            self._outbox.log(
+                "WARNING", f"{len_of(lost)} writes are lost: no member holds them, and their author is gone"
+            )
             self._store.collector.lose(lost)
 
     def work(self) -> bool:
@@ -231,7 +233,7 @@ class Upkeep:
         return self._store.collector.collect(self._told, again, self._config.tombstone_grace) | self._expire()
 
     def _expire(self) -> bool:
-        """Let go of a slice of the replaced revisions that are too old; return whether there is more."""
+        """Discard a slice of the replaced revisions that are too old; return whether there is more."""
         retention = self._config.history_retention
         if retention is None or not self._expiring:
             return False

@@ -16,7 +16,7 @@ from crdtdb.wire.messages import PageMessage
 
 
 class Merging:
-    """What has come over one link, and isn't merged yet."""
+    """The pages of one exchange that wait to be merged."""
 
     def __init__(self, link: Link, updates_max: int) -> None:
         """`updates_max` is how many documents of a slice may have more than their first revision."""

@@ -11,7 +11,7 @@ A store that enters takes over what the others know; an audit finds what was los
     want(dots that were lost here) ───▶
               ◀─────────────────────── those documents, whole: the last page
 
-The clock of a store that enters advances when all is mended, in one step at the end: what is cut off begins anew.
+The clock of a store that enters advances when all is mended, at once: what is cut off starts over.
 """
 
 from __future__ import annotations

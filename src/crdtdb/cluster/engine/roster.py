@@ -1,8 +1,8 @@
 """The roster as documents: `system.nodes` names every member, and is replicated like any other collection.
 
-So the naming of a member has a dot, and who has that dot knows of the member. That is what stability rests on: a joiner has
-bootstrapped when what it received includes its own naming, and whoever counts the acknowledgements of others has, with each
-of them, learned of every member that was named before it (rules 8 and 11).
+So the naming of a member has a dot, and a node that has the dot knows of the member. Stability rests on that: a joiner has
+bootstrapped when what it received includes its own naming, and a node that counts acknowledgements has, with each of them,
+learned of every member that was named before it (rules 8 and 11).
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class SystemDocument:
         self._gone: dict[str, float] = {}
 
     def bodies(self) -> dict[str, dict[str, Any]]:
-        """Return what everybody says."""
+        """Return the documents of all nodes."""
         return dict(self._kept.bodies())
 
     def show(
