@@ -24,7 +24,7 @@ MB = 1024 * 1024
 
 def pid_of(cluster: DemoCluster, name: str) -> int:
     """Return the process id of a node."""
-    return cluster._processes[name].pid
+    return cluster.pid(name)
 
 
 def resident_bytes(pid: int, peak: bool = False) -> int:

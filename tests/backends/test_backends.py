@@ -14,6 +14,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from tests.examples import examples
+from tests.inside import connection_of
 
 from crdtdb.backends import Backend, Snapshot, open_backend
 from crdtdb.backends.sqlite import SQLiteBackend
@@ -114,16 +115,16 @@ def test_an_unknown_backend_is_named() -> None:
 
 
 def test_a_backend_of_another_package_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
     from importlib.metadata import EntryPoint
 
-    import crdtdb.backends as module
     from crdtdb.backends.memory import MemoryBackend
 
     def points(*, group: str, name: str) -> list[EntryPoint]:
         assert (group, name) == ("crdtdb.backends", "other")
         return [EntryPoint("other", "crdtdb.backends.memory:MemoryBackend", group)]
 
-    monkeypatch.setattr(module, "entry_points", points)
+    monkeypatch.setattr(importlib.metadata, "entry_points", points)
     backend: Backend = open_backend("other:somewhere")
     assert isinstance(backend, MemoryBackend)
 
@@ -212,7 +213,7 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
     def limit(backend: Backend) -> None:
         if isinstance(backend, SQLiteBackend):
-            backend._connection.execute("PRAGMA max_page_count=2000")
+            connection_of(backend).execute("PRAGMA max_page_count=2000")
         else:
             resource.setrlimit(resource.RLIMIT_FSIZE, (8_000_000, hard))
 

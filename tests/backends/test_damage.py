@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.inside import backend_of
 
 import crdtdb
 from crdtdb.backends import Backend, open_backend
@@ -188,7 +189,7 @@ def test_a_database_says_the_same(kind: str, tmp_path: Path) -> None:
     place = tmp_path / "level"
     with crdtdb.open(str(place)) as db:
         db["notes"].bulk([{"_id": f"{n}", "text": os.urandom(150).hex()} for n in range(ROWS)])
-        db.store._backend.reclaim()  # type: ignore[attr-defined]
+        backend_of(db.store).reclaim()
     LEVELDB[kind](place)
     with pytest.raises(StoreCorruptedError, match=ADVICE), crdtdb.open(str(place)) as db:
         for n in range(ROWS):

@@ -66,6 +66,7 @@ from crdtdb.wire.messages import (
     UpToDate,
     Welcome,
 )
+from tests.inside import roster_digest
 from tests.store.worlds import Node
 
 CONFIG = GossipConfig(showing_interval=1.0, tombstone_grace=0.0)
@@ -347,7 +348,7 @@ class Rogue:
                 ]
             )
         )
-        sha256, roster = content_of(FILE).sha256, victim.locks._digest or bytes(8)
+        sha256, roster = content_of(FILE).sha256, roster_digest(victim.locks) or bytes(8)
         ticket = Ticket(rng.choice([1, 2**50, 2**63 - 1]), self.name, 1)
         token = rng.choice([0, 1, 7, 2**53, 2**62 - 1])
         dots = tuple((mine, counter, rng.getrandbits(64)) for counter in range(1, 4))

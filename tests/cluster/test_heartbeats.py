@@ -23,6 +23,7 @@ from crdtdb.node import Node, serving
 from crdtdb.security.authority import create_authority, issue
 from crdtdb.wire.codec import decode_message, encode_message
 from crdtdb.wire.messages import Ack, Member, Ping, Status, SyncHint
+from tests.inside import engine_of
 
 MEMBER = Member("n2", bytes(16), bytes(16), "127.0.0.1:1", 1, Status.ALIVE)
 
@@ -80,7 +81,7 @@ class Running:
         self._thread = threading.Thread(target=anyio.run, args=(self._serve,), daemon=True)
         self._thread.start()
         self.node = self._node.result(20)
-        self.engine = self.node.cluster._engine
+        self.engine = engine_of(self.node.cluster)
 
     async def _serve(self) -> None:
         async with serving(self._config) as node:
@@ -115,7 +116,7 @@ def two(certs: Path) -> Iterator[tuple[Running, Running]]:
 def statuses_while_busy(two: tuple[Running, Running], seconds: float) -> set[tuple[str, str]]:
     """Let the first node do one thing for so long; return what the two believed of each other meanwhile and after."""
     first, second = two
-    first.engine.reclaim = lambda: None  # type: ignore[method-assign]
+    first.engine.reclaim = lambda: None
     tick = first.engine.tick
     busy = threading.Event()
 
@@ -125,7 +126,7 @@ def statuses_while_busy(two: tuple[Running, Running], seconds: float) -> set[tup
             time.sleep(seconds)
         tick(now)
 
-    first.engine.tick = slow  # type: ignore[method-assign]
+    first.engine.tick = slow
     assert busy.wait(10)
     end, seen = time.monotonic() + seconds + 1, set()
     while time.monotonic() < end:

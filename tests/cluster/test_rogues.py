@@ -38,6 +38,7 @@ from crdtdb.wire.messages import (
     Welcome,
 )
 from tests.cluster.rogue import Peer, check, furnish, meet
+from tests.inside import attempts_of, ids_of, roster_digest, voter_of
 
 MAD = b"mad".ljust(16)
 (CREATOR,) = {dot.actor for dot in CREATION}
@@ -461,7 +462,7 @@ def test_one_peer_has_no_connections_without_end() -> None:
 
 def test_a_token_that_cannot_be_one() -> None:
     victim, _ = pair()
-    roster = victim.engine.locks._digest
+    roster = roster_digest(victim.engine.locks)
     assert roster
     for message in (
         LockHold(1, roster, "x", Ticket(1, "mad", 1), 2**63 - 1, 1_000),
@@ -470,13 +471,13 @@ def test_a_token_that_cannot_be_one() -> None:
         LockTold(roster, 1, (("x", Ticket(1, "mad", 1), 2**63 - 1, 1),)),
     ):
         link = accepted(victim)
-        victim.engine.locks._ids["mad"] = MAD
+        ids_of(victim.engine.locks)["mad"] = MAD
         victim.hear(link, encode_message(message))
         assert is_closed(victim, link), message
         victim.pass_time(200)
     victim.hear(accepted(victim), encode_message(LockHold(1, roster, "x", Ticket(1, "mad", 1), 2**60, 1_000)))
-    assert "x" not in victim.engine.locks._voter.votes
-    assert 0 < victim.engine.locks._voter.highest < 2**40, "a step towards it, in case that others believe it"
+    assert "x" not in voter_of(victim.engine.locks).votes
+    assert 0 < voter_of(victim.engine.locks).highest < 2**40, "a step towards it, in case that others believe it"
 
 
 # The boundary
@@ -496,7 +497,7 @@ def test_a_peer_whose_frames_are_refused_is_kept_out_for_longer_each_time() -> N
         assert refused.code == Refusal.HELD_OFF
         assert is_closed(victim, again)
         victim.engine.dial(victim.now)
-        assert "mad:1" not in victim.engine.links.dialer._attempts
+        assert "mad:1" not in attempts_of(victim.engine.links.dialer)
         victim.now += pauses[-1]
     assert list(map(round, pauses)) == [1, 2, 4, 8, 16, 32, *([HOLD_OFF_SECONDS_MAX] * 3)]
     victim.now += 2 * HOLD_OFF_SECONDS_MAX

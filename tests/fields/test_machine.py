@@ -22,6 +22,7 @@ from crdtdb.wire.delta_batch import DeltaBatch
 from tests.examples import examples
 from tests.fields import model
 from tests.fields.model import Event
+from tests.inside import session_of
 
 IDS = ("a", "b")
 
@@ -266,7 +267,9 @@ class Machine:
 
     def restart(self, node: int) -> None:
         if self.rng.random() < 0.5:
-            self.stores[node]._session.identity.stopped(self.backends[node])  # a clean stop goes on as the same actor
+            session_of(self.stores[node]).identity.stopped(
+                self.backends[node]
+            )  # a clean stop goes on as the same actor
         self.stores[node] = self.open(node)
 
     # Checking

@@ -26,6 +26,7 @@ from crdtdb.testing.virtual import VirtualDisk
 from crdtdb.wire.codec import encode_message
 from crdtdb.wire.delta_batch import DeltaBatch
 from crdtdb.wire.messages import PageMessage
+from tests.inside import backend_of, fold_texts, sequences_of, store_of
 from tests.store.worlds import Node
 
 
@@ -60,14 +61,14 @@ def test_a_keystroke_stores_and_ships_tens_of_bytes_however_long_the_text_is(len
     keystroke(people.notes, length // 2)
     people.bob.hear(people.ada)
     batches: list[Batch] = []
-    backend = people.ada.store._backend
+    backend = backend_of(people.ada.store)
     write = backend.write
 
     def spy(batch: Batch, *, durable: bool) -> None:
         batches.append(dict(batch))
         write(batch, durable=durable)
 
-    backend.write = spy  # type: ignore[method-assign]
+    backend.write = spy
     keystroke(people.notes, length // 2 + 1)
     (batch,) = batches
     updates = [len(key) + len(value) for key, value in batch.items() if key.startswith(b"t") and value is not None]
@@ -103,7 +104,7 @@ def test_reading_another_field_does_not_open_the_text(monkeypatch: pytest.Monkey
 
 
 def rows_of_updates(store: Store) -> int:
-    return sum(1 for key, _ in store._backend.scan(*keys.rest(b"t")) if len(key) > 20 and key[-13:-12] == b"1")
+    return sum(1 for key, _ in backend_of(store).scan(*keys.rest(b"t")) if len(key) > 20 and key[-13:-12] == b"1")
 
 
 def test_updates_fold_into_a_snapshot_and_a_peer_that_lacks_a_few_gets_those_alone() -> None:
@@ -113,10 +114,10 @@ def test_updates_fold_into_a_snapshot_and_a_peer_that_lacks_a_few_gets_those_alo
     assert rows_of_updates(people.ada.store) < 2 * JOURNAL_UPDATES_MAX
     people.bob.hear(people.ada)  # who lacks much gets the snapshot
     assert len(people.same()) == 6 + 3 * JOURNAL_UPDATES_MAX
-    people.notes._store.sweeper.grown.append(("notes", "a", next(iter(_state(people.ada).journals))))
+    store_of(people.notes).sweeper.grown.append(("notes", "a", next(iter(_state(people.ada).journals))))
     before = people.bob.store.root.clock
     keystroke(people.notes, 0, "!")
-    people.notes._fold()
+    fold_texts(people.notes)
     parcel = DeltaBatch(people.ada.store.replication.outgoing(before).next_page().parcel)
     (journal,) = parcel.state(parcel.documents[0], lambda _: lambda: ())[0].journals.values()
     assert journal.snapshots == ()
@@ -325,7 +326,7 @@ def test_a_thousand_texts_can_be_open_in_turn() -> None:
     for n in range(200):
         with notes.edit(f"d{n}") as document:
             document["body"].append("!")
-    assert len(node.store._sequences) <= 64
+    assert len(sequences_of(node.store)) <= 64
     assert notes.get("d17")["body"] == "text 17!"
     check_store(node.store)
 
@@ -379,7 +380,7 @@ def test_a_dropped_collection_leaves_no_row_of_its_texts() -> None:
     people.ada.drop()
     people.bob.hear(people.ada)
     for node in (people.ada, people.bob):
-        assert list(node.store._backend.scan(*keys.rest(b"t"))) == []
+        assert list(backend_of(node.store).scan(*keys.rest(b"t"))) == []
         check_store(node.store)
 
 

@@ -17,6 +17,7 @@ from crdtdb.node import Node, serving
 from crdtdb.security.authority import create_authority, issue
 from crdtdb.security.tls import Credentials
 from tests.forks.children import SECONDS_MAX, in_child, refused
+from tests.inside import engine_of
 
 
 def main(folder: Path) -> None:
@@ -47,7 +48,7 @@ def main(folder: Path) -> None:
             serving(config("n2", "127.0.0.1:0", "127.0.0.1:0", first.address)) as second,
         ):
             await met(first, second)
-            links, engine, status = dict(first.cluster._engine.links.ways), first.cluster._engine, first.cluster
+            links, engine, status = dict(engine_of(first.cluster).links.ways), engine_of(first.cluster), first.cluster
 
             def child() -> None:
                 refused("lock", lambda: first.lock("x"), me)

@@ -28,6 +28,7 @@ from crdtdb.limits import PATTERN_LARGE_TEXT_BYTES
 from crdtdb.store import Store
 from crdtdb.testing.invariants import check_store
 from tests.forks.children import SECONDS_MAX, in_child, parent_is_whole, refused
+from tests.inside import backend_of, forget_the_fork, large_patterns
 
 
 def every_call(url: str) -> None:
@@ -52,7 +53,7 @@ def every_call(url: str) -> None:
         "find": iter(notes.find({"n": {"$gt": 3}})),
         "find all": iter(notes.find({"_id": {"$gt": "d"}})),
         "documents": store.live_view().documents("notes"),
-        "rows": store._backend.scan(b"", b"\xff"),
+        "rows": backend_of(store).scan(b"", b"\xff"),
         "backup": backup.__enter__(),
     }
     for name, rows in begun.items():
@@ -131,7 +132,7 @@ def thrown_away(url: str) -> None:
     """A child drops everything, collects garbage and ends as interpreters do: nothing of the parent's is closed or written."""
     held: dict[str, Any] = {"db": crdtdb.open(url)}
     held["db"]["notes"].bulk([{"_id": f"{n}", "x": "y" * 1000} for n in range(500)])
-    held["rows"] = held["db"].store._backend.scan(b"", b"\xff")
+    held["rows"] = backend_of(held["db"].store).scan(b"", b"\xff")
     next(held["rows"])
     held["snapshot"], _ = held["db"].store.snapshot()
 
@@ -380,7 +381,7 @@ def large_text(url: str) -> None:
     held, over = threading.Event(), threading.Event()
 
     def match() -> None:
-        with patterns._large:
+        with large_patterns(patterns):
             held.set()
             over.wait(SECONDS_MAX)
 
@@ -424,7 +425,7 @@ def no_copy(url: str) -> None:
         leveldb.load_copy = fails  # type: ignore[attr-defined]
         with pytest.raises(StoreError, match="spawn"):
             crdtdb.open(url)
-        leveldb._inherited = False  # another backend isn't concerned, nor is the lock kept
+        forget_the_fork()  # another backend isn't concerned, nor is the lock kept
         Store.open(url).close()
 
     in_child(child)()

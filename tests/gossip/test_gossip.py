@@ -8,6 +8,7 @@ from random import Random
 from crdtdb.gossip import Asking, Dialer, GossipConfig, Membership, PageFlow, Rumors
 from crdtdb.limits import RUMOR_DOCUMENTS_MAX
 from crdtdb.wire.messages import Member, Ping, Probe, Status
+from tests.inside import attempts_of
 
 CONFIG = GossipConfig()
 
@@ -127,7 +128,7 @@ def test_dialing_doubles_its_pauses_with_jitter_and_never_stops() -> None:
         assert dialer.due(now) == [], "once, until it is told what became of it"
         dialer.ended("bob:1", now)
         began = now
-        while not dialer._attempts["bob:1"].at <= now:
+        while not attempts_of(dialer)["bob:1"].at <= now:
             now += 0.01
         pauses.append(now - began)
     assert pauses[0] <= CONFIG.dial_first + 0.02

@@ -25,6 +25,7 @@ from crdtdb.security.addresses import block_of
 from crdtdb.security.peer import PeerIdentity
 from crdtdb.security.users import SESSION_SECONDS, Attempts, Users
 from tests.http.test_api import Cluster, anyio_backend
+from tests.inside import failed_of
 from tests.json_posts import ASYNC_HOOKS
 
 __all__ = ["anyio_backend"]
@@ -183,7 +184,7 @@ def test_attempts_are_forgotten_in_time_and_number() -> None:
     assert attempts.wait("a") == 0
     for n in range(20_000):
         attempts.begin(f"one of many {n}")
-    assert len(attempts._failed) == 10_000
+    assert len(failed_of(attempts)) == 10_000
     for _ in range(50):
         assert attempts.begin("right") == 0
         attempts.succeeded("right")

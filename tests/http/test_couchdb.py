@@ -16,6 +16,7 @@ from crdtdb.http.app import make_app
 from crdtdb.limits import REQUEST_BYTES_MAX
 from crdtdb.store.layout import keys
 from tests.http.test_api import Cluster, anyio_backend, certified, client, db_of
+from tests.inside import backend_of
 from tests.json_posts import ASYNC_HOOKS
 
 __all__ = ["anyio_backend", "client"]
@@ -226,7 +227,7 @@ async def test_bad_attachments_leave_nothing_behind(client: httpx.AsyncClient) -
 
 
 def rows_of_contents(db: crdtdb.Database) -> list[bytes]:
-    backend = db.store._backend
+    backend = backend_of(db.store)
     return [key for prefix in (b"A", b"b", b"r", b"q", b"u") for key, _ in backend.scan(*keys.rest(prefix))]
 
 
@@ -348,7 +349,7 @@ async def test_a_purge_is_forgotten_everywhere(client: httpx.AsyncClient) -> Non
         crdtdb.sync(db_of(client), other)
         assert "a" not in other["notes"]
         for store in (db_of(client).store, other.store):
-            assert not [key for key, value in store._backend.scan(b"h", b"i") if b"secret" in value]
+            assert not [key for key, value in backend_of(store).scan(b"h", b"i") if b"secret" in value]
         assert (await client.post("/notes/_revs_diff", json={"a": [rev]})).json() == {"a": {"missing": [rev]}}
         await client.put("/notes/a", json={"n": 1})
         crdtdb.sync(db_of(client), other)

@@ -15,6 +15,7 @@ from crdtdb.backends import open_backend
 from crdtdb.documents import State, Write, put
 from crdtdb.errors import ConflictError, StoreClosedError, StoreFullError
 from crdtdb.store import Store, Transaction
+from tests.inside import backend_of, hand_over_by, hand_over_of, waiting_of
 
 pytestmark = pytest.mark.anyio
 
@@ -43,13 +44,13 @@ class Gate:
 
     def __init__(self, store: Store) -> None:
         self.open, self.entered = threading.Event(), threading.Event()
-        self._write = store._backend.write
-        store._backend.write = self.write  # type: ignore[method-assign]
+        self._write = backend_of(store).write
+        backend_of(store).write = self.write
 
     def write(self, batch: object, *, durable: bool) -> None:
         self.entered.set()
         assert self.open.wait(10)
-        self._write(batch, durable=durable)  # type: ignore[arg-type]
+        self._write(batch, durable=durable)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -70,7 +71,7 @@ async def test_writes_that_come_during_a_commit_share_the_next_one(store: Store)
         await until(gate.entered.is_set)
         for n in range(40):
             tasks.start_soon(write, f"n{n}")
-        await until(lambda: len(gathering._waiting) == 40)
+        await until(lambda: len(waiting_of(gathering)) == 40)
         gate.open.set()
     assert sorted(results) == sorted(["first", *(f"n{n}" for n in range(40))])
     assert store.metrics.commits - before == 2
@@ -92,7 +93,7 @@ async def test_one_that_is_refused_stops_no_other(store: Store) -> None:
         await until(gate.entered.is_set)
         for number, doc_id in enumerate(("b", "a", "b", "c"), 1):
             tasks.start_soon(write, number, doc_id)
-        await until(lambda: len(gathering._waiting) == 4)
+        await until(lambda: len(waiting_of(gathering)) == 4)
         gate.open.set()
     refused = {number for number, outcome in outcomes.items() if isinstance(outcome, ConflictError)}
     assert refused in ({1, 2}, {2, 3}), "a second time a, and one of the two that put b at the same time"
@@ -104,7 +105,7 @@ async def test_a_failing_disk_is_told_to_all_of_them(store: Store) -> None:
     def fail(batch: object, *, durable: bool) -> None:
         raise StoreFullError("the disk is full")
 
-    store._backend.write = fail  # type: ignore[method-assign]
+    backend_of(store).write = fail
 
     async def write(doc_id: str) -> None:
         with pytest.raises(StoreFullError):
@@ -130,12 +131,12 @@ async def test_whoever_is_cancelled_keeps_nobody_waiting_and_what_was_not_begun_
         tasks.start_soon(write, "leader", scopes["leader"])
         await until(gate.entered.is_set)
         tasks.start_soon(write, "next", scopes["next"])
-        await until(lambda: len(gathering._waiting) == 1)
+        await until(lambda: len(waiting_of(gathering)) == 1)
         tasks.start_soon(write, "other", scopes["other"])
-        await until(lambda: len(gathering._waiting) == 2)
+        await until(lambda: len(waiting_of(gathering)) == 2)
         scopes["leader"].cancel()  # its commit is under way: it is done all the same, and the lead is passed on
         scopes["next"].cancel()
-        await until(lambda: len(gathering._waiting) == 1)
+        await until(lambda: len(waiting_of(gathering)) == 1)
         gate.open.set()
     assert sorted(results) == ["leader", "other"]
     assert [store.read("notes", doc_id) is not None for doc_id in scopes] == [True, False, True]
@@ -149,14 +150,14 @@ async def test_one_that_was_to_lead_and_is_cancelled_lets_another_lead(store: St
     await until(gate.entered.is_set)
     chosen = asyncio.create_task(gathering.submit(writing("chosen")))
     other = asyncio.create_task(gathering.submit(writing("other")))
-    await until(lambda: len(gathering._waiting) == 2)
-    hand_over = gathering._hand_over
+    await until(lambda: len(waiting_of(gathering)) == 2)
+    hand_over = hand_over_of(gathering)
 
     def hand_over_and_cancel() -> None:
         hand_over()
         chosen.cancel()
 
-    gathering._hand_over = hand_over_and_cancel  # type: ignore[method-assign]
+    hand_over_by(gathering, hand_over_and_cancel)
     gate.open.set()
     with anyio.fail_after(10):
         assert [await first, await other] == ["first", "other"]

@@ -14,6 +14,7 @@ from crdtdb.http.app import make_app
 from crdtdb.javascript import Scripts
 from crdtdb.javascript.process import Process
 from tests.http.test_api import Cluster, anyio_backend, certified, db_of
+from tests.inside import backend_of
 from tests.json_posts import ASYNC_HOOKS
 
 __all__ = ["anyio_backend"]
@@ -195,7 +196,7 @@ async def test_views_are_shared_kept_and_cleaned(client: httpx.AsyncClient) -> N
     while db.store.sweeper.sweep():
         pass
     for kind in (b"v", b"I", b"j", b"X"):
-        assert list(db.store._backend.scan(kind, kind + b"\xff")) == []
+        assert list(backend_of(db.store).scan(kind, kind + b"\xff")) == []
 
 
 async def test_filters(client: httpx.AsyncClient) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import crdtdb.javascript
 from crdtdb.javascript import Function, Scripts
+from tests.inside import view_processes
 
 pytestmark = pytest.mark.processes
 FOLDER = Path(crdtdb.javascript.__file__).parent
@@ -106,7 +107,7 @@ def test_scripts_run_in_it() -> None:
     scripts = Scripts()
     try:
         assert scripts.map(Function("v", "doc => emit(doc._id)"), [{"_id": "a"}]) == [[("a", None)]]
-        (process,) = scripts._views.idle
+        (process,) = view_processes(scripts).idle
         assert "limits" in process.layers
         status = Path(f"/proc/{process.pid}/status").read_text()
         assert "NoNewPrivs:\t1" in status

@@ -16,6 +16,7 @@ from crdtdb.clock import monotonic_seconds
 from crdtdb.errors import ScriptError, ScriptingMissingError
 from crdtdb.javascript import Function, Refusal, Scripts
 from crdtdb.javascript.process import Process
+from tests.inside import child_of, view_processes
 
 pytestmark = pytest.mark.processes
 
@@ -248,9 +249,9 @@ def test_reduce_filter_and_validate(scripts: Scripts) -> None:
 
 def test_a_process_that_is_killed_is_replaced(scripts: Scripts) -> None:
     scripts.map(function("doc => emit(1)"), DOCS[:1])
-    (process,) = scripts._views.idle
+    (process,) = view_processes(scripts).idle
     os.kill(process.pid, signal.SIGKILL)
-    process._child.wait(10)
+    child_of(process).wait(10)
     assert scripts.map(function("doc => emit(1)"), DOCS[:1]) == [[(1, None)]]
 
 
@@ -311,7 +312,7 @@ def test_many_threads_share_few_processes(scripts: Scripts) -> None:
     for one in threads:
         one.join(60)
     assert found == [True] * 20
-    assert len(scripts._views.idle) <= 2
+    assert len(view_processes(scripts).idle) <= 2
 
 
 def test_without_the_engine_it_says_what_to_install(scripts: Scripts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +339,7 @@ def test_descriptors_may_have_high_numbers(scripts: Scripts) -> None:
 def test_closing_doesnt_wait_for_a_function_that_loops() -> None:
     patient = Scripts(start=lambda: Process(seconds=60))
     thread, failed = looping(patient)
-    while not any(one is not None for one in patient._views.busy):
+    while not any(one is not None for one in view_processes(patient).busy):
         pass
     begun = monotonic_seconds()
     patient.close()
@@ -346,4 +347,4 @@ def test_closing_doesnt_wait_for_a_function_that_loops() -> None:
     assert not thread.is_alive()
     assert monotonic_seconds() - begun < 10
     assert [type(one) for one in failed] == [ScriptError]
-    assert patient._views.idle == patient._views.busy == []
+    assert view_processes(patient).idle == view_processes(patient).busy == []

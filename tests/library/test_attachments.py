@@ -20,6 +20,7 @@ from crdtdb.errors import (
 from crdtdb.store import ContentMissingError
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.delta_batch import DeltaBatch
+from tests.inside import backend_of
 
 
 def test_a_file_is_part_of_its_document() -> None:
@@ -70,7 +71,7 @@ def test_what_is_refused_leaves_nothing() -> None:
         with pytest.raises(crdtdb.CrdtdbError):
             notes.put("b", {"_attachments": {"f": forged}})
         assert "b" not in notes
-        backend = db.store._backend
+        backend = backend_of(db.store)
         assert [key for key, _ in backend.scan(b"A", b"c") if key[:1] in (b"A", b"b")] == []
 
 
@@ -141,7 +142,7 @@ def test_a_page_names_all_contents_that_it_lacks_at_once() -> None:
 def test_a_spoiled_attachment_is_named_and_not_copied() -> None:
     with crdtdb.open("memory:") as db, crdtdb.open("memory:") as other:
         fill(db, "a", 1)
-        backend = db.store._backend
+        backend = backend_of(db.store)
         for key, _ in list(backend.scan(b"b", b"c")):
             backend.write({key: b"spoiled"}, durable=False)
         with pytest.raises(StoreCorruptedError, match="isn't what its digest says"):

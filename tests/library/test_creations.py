@@ -24,6 +24,7 @@ from crdtdb.store import MissingAncestorError
 from crdtdb.store.replication import exchange
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.delta_batch import DeltaBatch
+from tests.inside import store_of
 
 FIELDS: dict[str, Callable[[], Any]] = {
     "likes": crdtdb.Counter,
@@ -266,7 +267,7 @@ def put(notes: crdtdb.Collection) -> None:
 
 def publish(notes: crdtdb.Collection) -> None:
     edit(notes)
-    assert Trees(notes._store, "notes").find("d") is not None
+    assert Trees(store_of(notes), "notes").find("d") is not None
 
 
 WRITES = [(False, write) for write in (edit, type_on, publish, attach, put)] + [(True, attach), (True, put)]

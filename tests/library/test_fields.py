@@ -19,7 +19,7 @@ from crdtdb.errors import (
     SchemaError,
     TooLargeError,
 )
-from crdtdb.store.open_sequences import OpenSequences
+from tests.inside import backend_of, forget_sequences
 
 SCHEMA = {
     "likes": crdtdb.Counter,
@@ -406,7 +406,7 @@ def test_20_000_writes_to_two_keys_of_a_map_leave_a_document_that_is_small(db: c
     record = db.store.read("notes", "a")
     assert record is not None
     number = db.store.collection("notes").number
-    (row,) = [value for key, value in db.store._backend.scan(b"d", b"e") if key[1:5] == number.to_bytes(4, "big")]
+    (row,) = [value for key, value in backend_of(db.store).scan(b"d", b"e") if key[1:5] == number.to_bytes(4, "big")]
     assert len(row) < 400
 
 
@@ -463,7 +463,7 @@ def test_a_text_whose_document_was_dropped_since_it_was_read_is_not_shown_as_emp
     document = posts.put("p", {"body": "hello"})
     db.drop("posts")
     db.create("posts")
-    db.store._reader._sequences = OpenSequences()
+    forget_sequences(db.store)
     with pytest.raises(NotFoundError, match="was dropped since it was read"):
         document["body"]
 

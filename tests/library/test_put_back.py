@@ -13,6 +13,7 @@ from crdtdb.backends import Backend
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.backends.protocol import Capabilities
 from crdtdb.testing.invariants import check_store
+from tests.inside import backend_of, session_of
 from tests.store.test_collection import collect
 
 
@@ -284,13 +285,13 @@ def test_what_nobody_noticed_is_mended_where_clocks_are_equal() -> None:
     first["notes"].put("x", {"v": 0})
     bob = crdtdb.open("memory:")
     crdtdb.sync(first, bob)
-    first.store._session.identity.stopped(first.store._backend)
-    kept = rows_of(first.store._backend)
-    tag = first.store._session.tag
+    session_of(first.store).identity.stopped(backend_of(first.store))
+    kept = rows_of(backend_of(first.store))
+    tag = session_of(first.store).tag
     histories = []
     for word in ("first", "second"):
         db = reopened(dict(kept))
-        db.store._session.tag = tag
+        session_of(db.store).tag = tag
         db["notes"].put("x", {"v": word}, rev=db["notes"].get("x").rev)
         db["notes"].put(word, {})
         histories.append(db)

@@ -15,6 +15,7 @@ from crdtdb.backends.protocol import Capabilities
 from crdtdb.store import Store
 from crdtdb.testing.invariants import check_store
 from tests.examples import examples
+from tests.inside import backend_of, session_of
 
 NAMES = ("ada", "bob", "cy")
 IDS = ("a", "b")
@@ -46,8 +47,8 @@ class Person:
     def rows(self) -> Rows:
         """Return the files of the closed store."""
         store = self.db.store
-        store._session.identity.stopped(store._backend)
-        return dict(store._backend.scan(b"", b"\xff" * 8))
+        session_of(store).identity.stopped(backend_of(store))
+        return dict(backend_of(store).scan(b"", b"\xff" * 8))
 
     def copy(self) -> None:
         rows = self.rows()

@@ -35,6 +35,7 @@ from crdtdb.store import Transaction
 from crdtdb.store.layout import keys
 from crdtdb.testing.invariants import check_store
 from tests.examples import examples
+from tests.inside import backend_of
 from tests.library.machines import IDS, TwoDatabases
 
 VALUES = st.sampled_from([None, True, 1, 1.0, 2, 3, "", "x", "xy", "y\0", [], [1, "x"], {"in": 1}, {"in": 2}])
@@ -505,4 +506,4 @@ def test_an_index_of_a_collection_that_is_dropped_in_the_same_commit_leaves_noth
     while db.store.sweeper.sweep():
         pass
     for kind in (b"i", b"I", b"j", b"X"):
-        assert list(db.store._backend.scan(*keys.rest(kind))) == []
+        assert list(backend_of(db.store).scan(*keys.rest(kind))) == []

@@ -21,6 +21,7 @@ from crdtdb.store import ViewKey, scan_view
 from crdtdb.store.layout import keys
 from crdtdb.testing.invariants import check_store
 from tests.examples import examples
+from tests.inside import backend_of, index_of
 from tests.library.machines import IDS, TwoDatabases
 
 TAGS = st.lists(st.sampled_from(["x", "y", "xy", 1, None, ["x"]]), max_size=3)
@@ -62,7 +63,7 @@ class Views(TwoDatabases):
         expected = expected[::-1] if descending else expected
         wanted = expected[skip : None if limit is None else skip + limit]
         assert list(view.rows(descending=descending, skip=skip, limit=limit)) == wanted
-        state = view._index.state
+        state = index_of(view).state
         assert (state.rows if state is not None else 0) == len(expected)
         for level in (0, 1, 2):
             sums: Counter[bytes] = Counter()
@@ -81,7 +82,7 @@ class Views(TwoDatabases):
 
 def check_views(db: crdtdb.Database) -> None:
     """Look for rows of views that are gone."""
-    backend = db.store._backend
+    backend = backend_of(db.store)
     living = {
         db.store.derived.view(name, key[5:]).number  # type: ignore[union-attr]
         for name, one in db.store.root.collections.items()
@@ -193,7 +194,7 @@ def check_store_without_views(db: crdtdb.Database) -> None:
     while db.store.sweeper.sweep():
         pass
     check_store(db.store)
-    assert next(iter(db.store._backend.scan(*keys.rest(b"v"))), None) is None
+    assert next(iter(backend_of(db.store).scan(*keys.rest(b"v"))), None) is None
 
 
 def test_reduces(db: crdtdb.Database) -> None:
@@ -250,5 +251,5 @@ def test_who_comes_late_with_older_rows_changes_nothing(db: crdtdb.Database) -> 
     state = store.view("notes", signature)
     assert state is not None
     assert (state.seq, state.rows) == (5, 1)
-    rows = [row for _, row in scan_view(db.store._backend, state.number, b"", b"\xff", False)]
+    rows = [row for _, row in scan_view(backend_of(db.store), state.number, b"", b"\xff", False)]
     assert [(row.id, row.key) for row in rows] == [("a", 2)]

@@ -19,6 +19,7 @@ from crdtdb.testing.invariants import check_store
 from crdtdb.testing.world import SimulatedNode, World
 from crdtdb.wire.codec import decode_message
 from crdtdb.wire.messages import PageMessage, Rumor
+from tests.inside import deliver_all, deliver_by, deliver_of, set_synced, synced_of
 
 
 class Village:
@@ -71,7 +72,7 @@ class Village:
     ) -> list[bytes]:
         """Lose messages of a kind on their way to a node, all but the first few; return where the lost are kept."""
         lost: list[bytes] = []
-        deliver, seen = self.world._deliver, [0]
+        deliver, seen = deliver_of(self.world), [0]
 
         def perhaps(other: SimulatedNode, link: int, payload: bytes) -> None:
             message = decode_message(payload)
@@ -82,11 +83,11 @@ class Village:
                     return
             deliver(other, link, payload)
 
-        self.world._deliver = perhaps  # type: ignore[method-assign]
+        deliver_by(self.world, perhaps)
         return lost
 
     def lose_nothing(self) -> None:
-        del self.world._deliver
+        deliver_all(self.world)
 
 
 def test_history_8_the_half_exchange() -> None:
@@ -136,7 +137,7 @@ def test_history_9_the_late_frame() -> None:
     digest = village.notes("bob").digest()
     link = next(number for number, ends in village.world.links.items() if ends == ("ada", "bob"))
     for _ in range(2):
-        village.world._deliver(village.world.nodes["bob"], link, slow)
+        deliver_of(village.world)(village.world.nodes["bob"], link, slow)
         village.pass_time(3)
         assert village.notes("bob").digest() == digest
         with pytest.raises(NotFoundError):
@@ -171,7 +172,7 @@ def test_a_node_that_was_set_back_writes_as_a_new_actor() -> None:
     assert ada.database is not None
     actor = ada.database.store.actor
     ada.stop()
-    backup = dict(ada.disk._synced)
+    backup = dict(synced_of(ada.disk))
     village.start("ada")
     village.wait(lambda: village.engine("ada").readiness.ready)
     assert ada.database is not None
@@ -179,7 +180,7 @@ def test_a_node_that_was_set_back_writes_as_a_new_actor() -> None:
     village.notes("ada").put("b", {"v": "after the backup"})
     village.wait_equal()
     ada.stop()
-    ada.disk._synced = backup
+    set_synced(ada.disk, backup)
     village.start("ada")
     assert not village.engine("ada").readiness.ready, "it asks before it takes writes"
     village.wait(lambda: village.engine("ada").readiness.ready)

@@ -16,6 +16,7 @@ from crdtdb.store.layout import keys
 from crdtdb.testing.virtual import VirtualDisk
 from crdtdb.testing.world import SimulatedNode
 from crdtdb.wire.messages import BucketDots, PageMessage
+from tests.inside import backend_of
 from tests.sim.test_histories import Village
 
 
@@ -38,11 +39,11 @@ def wait_collected(village: Village, *names: str) -> None:
 def rows_of(store: Store, name: str) -> set[bytes]:
     """Return all keys that belong to a collection, but for its counts."""
     number = store.root.collections[name].number.to_bytes(4, "big")
-    own = {key for prefix in b"dhtsqG" for key, _ in store._backend.scan(*keys.rest(bytes([prefix]) + number))}
+    own = {key for prefix in b"dhtsqG" for key, _ in backend_of(store).scan(*keys.rest(bytes([prefix]) + number))}
     places = {
         key
         for prefix in b"lg"
-        for key, value in store._backend.scan(*keys.rest(bytes([prefix])))
+        for key, value in backend_of(store).scan(*keys.rest(bytes([prefix])))
         if value[:4] == number
     }
     return own | places
@@ -161,9 +162,9 @@ def test_history_11_the_rotten_bucket(with_its_log: bool) -> None:
     lost: dict[bytes, bytes | None] = {keys.document(number, b"x"): None}
     if with_its_log:
         lost.update(
-            {key: None for key, value in store._backend.scan(*keys.rest(b"l")) if value == keys.place(number, b"x")}
+            {key: None for key, value in backend_of(store).scan(*keys.rest(b"l")) if value == keys.place(number, b"x")}
         )
-    store._backend.write(lost, durable=True)
+    backend_of(store).write(lost, durable=True)
     assert "x" not in village.notes("ada")
 
     (seen,) = audit(village, "bob")
@@ -188,8 +189,8 @@ def test_an_audit_brings_attachments_back_with_their_documents() -> None:
         village.notes("ada").attach(doc_id, "f", doc_id.encode())
     wait_collected(village)
     store = store_of(village, "ada")
-    lost = [key for prefix in b"dArqub" for key, _ in store._backend.scan(*keys.rest(bytes([prefix])))]
-    store._backend.write({key: None for key in lost if key[:1] != b"d" or key[-1:] in b"xyz"}, durable=True)
+    lost = [key for prefix in b"dArqub" for key, _ in backend_of(store).scan(*keys.rest(bytes([prefix])))]
+    backend_of(store).write({key: None for key in lost if key[:1] != b"d" or key[-1:] in b"xyz"}, durable=True)
     assert not set("xyz") & {one.id for one in village.notes("ada").all()}
     audit(village, "bob", repair=True)
     village.wait(lambda: all(doc_id in village.notes("ada") for doc_id in "xyz"))

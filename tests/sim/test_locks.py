@@ -13,6 +13,7 @@ from crdtdb.locks import leases
 from crdtdb.locks import voter as voting
 from crdtdb.locks.leases import Lease, Stage
 from crdtdb.testing.world import SimulatedNode
+from tests.inside import voter_of
 from tests.sim.test_histories import Village
 
 NAMES = ("ada", "bob", "cy")
@@ -85,7 +86,7 @@ def test_those_who_ask_at_the_same_time_are_served_one_by_one() -> None:
         village.engine(holder.ticket.node).locks.release(holder)
         village.pass_time(0.2)
     village.pass_time(5)
-    assert all(not village.engine(name).locks._voter.votes for name in village.world.nodes)
+    assert all(not voter_of(village.engine(name).locks).votes for name in village.world.nodes)
 
 
 def test_a_lease_ends_by_itself_unless_it_is_renewed() -> None:

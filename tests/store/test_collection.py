@@ -19,6 +19,7 @@ from crdtdb.store.layout import keys
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.codec import parcel_in
 from crdtdb.wire.delta_batch import DeltaBatch
+from tests.inside import backend_of, set_wall, wall_of
 
 
 def size_of(folder: Path) -> int:
@@ -44,11 +45,11 @@ def test_disk_space_comes_back(tmp_path: Path) -> None:
         assert full > 4_000_000
         collect(db.store)
         db.store.collector.reclaim()
-        left = {key[:1] for key, _ in db.store._backend.scan(b"", b"\xff" * 8)}
+        left = {key[:1] for key, _ in backend_of(db.store).scan(b"", b"\xff" * 8)}
         assert left <= {b"!", b"a", b"e", b"k", b"y", b"z", b"c", b"n", b"l"}, (
             "names, clocks and counts are all that is left"
         )
-        assert not any(value for _, value in db.store._backend.scan(*keys.rest(b"l"))), (
+        assert not any(value for _, value in backend_of(db.store).scan(*keys.rest(b"l"))), (
             "of the log the collection's own dot"
         )
         assert size_of(tmp_path / "data") < full / 20
@@ -69,7 +70,7 @@ def test_a_young_checkpoint_holds_its_tombstones() -> None:
         put_local(store, "notes", "_local/settings", {"last": 17})
         notes.delete("unseen", notes.get("unseen").rev)
         checkpoints = Checkpoints(store, 3600, lambda: now[0])
-        store._wall = store.collector._wall = lambda: now[0]
+        set_wall(store, lambda: now[0])
         now[0] = (
             max(
                 leaf.stamp
@@ -102,7 +103,7 @@ def test_who_replicated_to_a_collection_finds_its_tombstones(said: dict[str, Any
     now = [1_700_000_000_000]
     with crdtdb.open("memory:") as db:
         store, notes = db.store, db["notes"]
-        store.collector._wall = lambda: now[0]
+        set_wall(store, lambda: now[0])
         for name in ("old", "young"):
             notes.put(name, {"v": 1})
         put_local(store, "notes", "_local/push", said)
@@ -126,8 +127,8 @@ def test_who_replicated_to_a_collection_finds_its_tombstones(said: dict[str, Any
 
 def test_a_pass_leaves_out_what_is_too_young(monkeypatch: pytest.MonkeyPatch) -> None:
     with crdtdb.open("memory:") as db:
-        now = [db.store._wall()]
-        db.store.collector._wall = lambda: now[0]
+        now = [wall_of(db.store)()]
+        set_wall(db.store, lambda: now[0])
         for n in range(60):
             db["notes"].put(f"d{n:02}", {"v": 1})
             db["notes"].delete(f"d{n:02}", db["notes"].get(f"d{n:02}").rev)
@@ -190,7 +191,7 @@ def test_the_cut_never_moves_back_and_outlives_a_restart(tmp_path: Path) -> None
         assert db.store.root.stable == cut
     with crdtdb.open(str(tmp_path / "data")) as db:
         assert db.store.root.stable == cut
-        assert next(iter(db.store._backend.scan(*keys.rest(b"y"))), None) is not None
+        assert next(iter(backend_of(db.store).scan(*keys.rest(b"y"))), None) is not None
 
 
 def test_a_document_made_anew_replaces_its_earlier_life_also_when_others_pass_it_on() -> None:

@@ -15,6 +15,7 @@ from crdtdb.backends.memory import MemoryBackend
 from crdtdb.documents import put
 from crdtdb.errors import NestedCommitError, StoreClosedError
 from crdtdb.store import Store, Transaction
+from tests.inside import committer_of, waiting_of
 
 
 class InterruptedWriterError(Exception):
@@ -40,7 +41,7 @@ def hold(store: Store, entered: threading.Event, leave: threading.Event) -> thre
 
 def wait_for_line(store: Store, length: int) -> None:
     deadline = time.monotonic() + 10
-    while len(store._committer._waiting) < length:
+    while len(waiting_of(committer_of(store))) < length:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 

@@ -27,6 +27,7 @@ from crdtdb.wire import delta_batch as parcels
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.delta_batch import DeltaBatch, FrameTables
 from crdtdb.wire.states import First, decode_state, encode_first, first_in
+from tests.inside import backend_of
 
 NAMES = st.sampled_from(["notes", "tasks"])
 IDS = st.sampled_from(["a", "b", "ä", "_design/d"])
@@ -82,7 +83,7 @@ def play(store: Store, step: Any, way: Callable[[Put], Callable[[State, Write], 
 @given(st.lists(STEPS, max_size=12))
 def test_the_rows_are_those_that_the_long_way_writes(steps: list[Any]) -> None:
     short, long = played(steps, lambda change: change), played(steps, long_way)
-    rows = [dict(store._backend.scan(b"", b"\xff" * 8)) for store in (short, long)]
+    rows = [dict(backend_of(store).scan(b"", b"\xff" * 8)) for store in (short, long)]
     assert rows[0] == rows[1]
     check_store(short)
 
@@ -121,7 +122,7 @@ def exchanged(one: list[Any], other: list[Any], later: list[Any], advance: bool)
         pass
     check_store(middle)
     digests = {name: middle.live_view().digest(name) for name in middle.root.names}
-    return [*sent, middle.stamp(), dict(middle._backend.scan(b"", b"\xff" * 8)), digests]
+    return [*sent, middle.stamp(), dict(backend_of(middle).scan(b"", b"\xff" * 8)), digests]
 
 
 @given(st.lists(STEPS, max_size=8), st.lists(STEPS, max_size=8), st.lists(STEPS, max_size=3), st.booleans())

@@ -24,6 +24,7 @@ from crdtdb.store.layout import records
 from crdtdb.store.layout.places import RecentPlaces
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.delta_batch import DeltaBatch
+from tests.inside import store_of
 
 
 def digest(number: int) -> str:
@@ -196,10 +197,10 @@ ACTS: dict[str, Callable[[crdtdb.Collection], object]] = {
     "delete": lambda notes: notes.delete("d", notes.get("d").rev),
     "resolve": lambda notes: notes.resolve("d", {"v": "x"}),
     "import": lambda notes: notes.take([revision(5_000 + number, 2_000, number) for number in range(9)]),
-    "page": lambda notes: pages(notes._store, EMPTY),
-    "known": lambda notes: [Trees(notes._store, "notes").known("d")(Rev(2, digest(n))) for n in range(5)],
+    "page": lambda notes: pages(store_of(notes), EMPTY),
+    "known": lambda notes: [Trees(store_of(notes), "notes").known("d")(Rev(2, digest(n))) for n in range(5)],
     "tree": lambda notes: [
-        Trees(notes._store, "notes").get("d").document(None, Options(conflicts=True, revs=True, revs_info=True))
+        Trees(store_of(notes), "notes").get("d").document(None, Options(conflicts=True, revs=True, revs_info=True))
     ],
 }
 

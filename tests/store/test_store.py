@@ -28,11 +28,12 @@ from crdtdb.store import MissingAncestorError, Store, Transaction
 from crdtdb.testing.invariants import check_store
 from crdtdb.testing.virtual import VirtualDisk
 from crdtdb.wire.delta_batch import DeltaBatch
+from tests.inside import backend_of
 from tests.store.worlds import Node
 
 
 def rows(store: Store) -> dict[bytes, bytes]:
-    return dict(store._backend.scan(b"", b"\xff" * 8))
+    return dict(backend_of(store).scan(b"", b"\xff" * 8))
 
 
 def log_rows(store: Store) -> int:
