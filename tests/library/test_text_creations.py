@@ -178,6 +178,26 @@ def test_who_goes_on_with_both_texts_keeps_both(three: list[Database]) -> None:
         check_store(one.store)
 
 
+@pytest.mark.xfail(
+    strict=True, reason="known: docs/explanation/replication.md, How it is proved, says how it comes about"
+)
+def test_who_drops_a_text_and_begins_another_loses_neither(three: list[Database]) -> None:
+    """Ada's first text lives on in cy's copy, and what she begins after her drop has the same names of Yrs."""
+    ada, bob, cy = three
+    begin(ada, "")
+    append(ada, "A")
+    crdtdb.sync(cy, ada)
+    begin(bob, "")
+    append(bob, "B")
+    ada.drop("notes")
+    crdtdb.sync(cy, bob)
+    append(cy, "!")
+    begin(ada, "")
+    append(ada, "C")
+    sync_all(three)
+    assert {"".join(sorted(one["notes"].get("k")["body"])) for one in three} == {"!ABC"}
+
+
 def test_a_text_is_copied_once_and_then_grows_by_what_is_typed(three: list[Database]) -> None:
     ada, bob, _ = three
     begin(ada, "A" * 10_000)
