@@ -103,6 +103,24 @@ def test_every_bound_and_test_of_the_threat_model_exists() -> None:
     assert named <= vars(limits).keys(), named - vars(limits).keys()
 
 
+def test_each_place_that_the_recipes_name_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    places = set(re.findall(r"`((?:src|tests|docs|requirements)/[\w./-]+)`", text))
+    assert len(places) > 25
+    for place in places - {"docs/decisions/NNNN-title.md"}:
+        assert (ROOT / place).exists(), place
+    for place, names in {
+        "src/crdtdb/query/selectors.py": ("_SIMPLE", "_NESTING", "_OPPOSITES"),
+        "src/crdtdb/http/permissions.py": ("NEEDS",),
+        "src/crdtdb/http/request_schemas.py": ("QUERIES", "BODIES"),
+        "src/crdtdb/wire/codec.py": ("_TABLE",),
+        "src/crdtdb/cli/main.py": ("_COMMANDS",),
+    }.items():
+        for name in names:
+            assert f"`{name}`" in text, name
+            assert re.search(rf"^{name}\b", (ROOT / place).read_text(), re.MULTILINE), f"{name} isn't in {place}"
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in (*DOCS.rglob("*.md"), *ROOT.glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
