@@ -40,7 +40,7 @@ from crdtdb.store.layout.contents import ContentMissingError, Contents
 from crdtdb.store.layout.index_rows import Index, Indexing
 from crdtdb.store.layout.places import RecentPlaces
 from crdtdb.store.layout.records import Past
-from crdtdb.store.replication import exchange
+from crdtdb.store.replication import exchange, receiving
 from crdtdb.store.replication import reconciliation as comparing
 from crdtdb.store.replication.port import ReplicationStore
 from crdtdb.testing.simulate import SimulationError, simulate
@@ -163,7 +163,7 @@ def rename_nothing(patch: pytest.MonkeyPatch) -> None:
 
 def advance_with_every_page(patch: pytest.MonkeyPatch) -> None:
     """Rules 4 and 5 off: the clock takes over the sender's before everything is here."""
-    receive = exchange.receive
+    receive = receiving.receive
     patch.setattr(
         "crdtdb.store.replication.port.receive",
         lambda transaction, parcel, advance, *rest: receive(transaction, parcel, True, *rest),
@@ -511,14 +511,14 @@ def find_a_body_under_any_name(patch: pytest.MonkeyPatch) -> None:
 
 def take_what_lives_under_unknown_creations(patch: pytest.MonkeyPatch) -> None:
     """Whole drops, off: a document is taken though it lives under a creation that a drop here couldn't see."""
-    learn = exchange._learn
+    learn = receiving._learn
 
     def careless(transaction: transaction.Transaction, name: str, state: Any, clock: DotSet) -> None:
         known = transaction.ledger.root.names.get(name, frozenset())
-        if all(known.isdisjoint(one) for one in exchange._creations(state)):
+        if all(known.isdisjoint(one) for one in receiving._creations(state)):
             learn(transaction, name, state, clock)
 
-    patch.setattr(exchange, "_learn", careless)
+    patch.setattr(receiving, "_learn", careless)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Pure. Built on `crdtdb.causality`; knows nothing of documents, stores or network
 from crdtdb.crdts import catalogue
 from crdtdb.crdts.contract import Field
 from crdtdb.crdts.counter import Counter, renamed_baseline
-from crdtdb.crdts.draft import REMNANT, Draft, OpenSequence, Outcome, Signature, Spot, kind_of, open_at_hand
+from crdtdb.crdts.draft import REMNANT, Draft, OpenSequence, Outcome, Spot, kind_of, open_at_hand
 from crdtdb.crdts.field_store import (
     HEADS,
     LIFE,
@@ -40,6 +40,7 @@ from crdtdb.crdts.register import MultiValue, Register
 from crdtdb.crdts.sequence_fields import List, Positional, SequenceField, Text
 from crdtdb.crdts.sequences import Sequence, Step, check_update
 from crdtdb.crdts.set import Set
+from crdtdb.crdts.signature import Signature
 
 catalogue.register_types(Map, Text, List, Set, MultiValue, Counter, Flag, Register)
 

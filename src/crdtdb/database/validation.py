@@ -14,7 +14,7 @@ from crdtdb.canonical_json import whole_document_text
 from crdtdb.documents import NOTHING_GIVEN, Given, Rev
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
 from crdtdb.documents.attachments import check_attachments
-from crdtdb.documents.fields import take_given
+from crdtdb.documents.given import take_given
 from crdtdb.errors import InvalidDocumentError, InvalidIdError, InvalidInputError
 from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, REVS_LIMIT
 

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from crdtdb.canonical_json import JSON, canonical, document_text, load
 from crdtdb.causality import Dot
 from crdtdb.crdts import REMNANT, Address, Draft, Field, Place, SequenceField, Spot, catalogue
-from crdtdb.documents.fields import Given, is_sequence, place, whole
+from crdtdb.documents.fields import is_sequence, whole
+from crdtdb.documents.given import Given, place
 from crdtdb.documents.revisions import DIGEST_BYTES, Rev
 from crdtdb.errors import UndecidedFieldError
 

@@ -10,7 +10,8 @@ from crdtdb.documents.fields import Plain
 from crdtdb.documents.revisions import Rev
 from crdtdb.documents.state import State
 from crdtdb.documents.view import NO_BODY, view
-from crdtdb.documents.writes import Write, edit, put
+from crdtdb.documents.write_context import Write
+from crdtdb.documents.writes import edit, put
 from crdtdb.errors import ConflictError, NotFoundError
 
 

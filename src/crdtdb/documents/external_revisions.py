@@ -21,10 +21,12 @@ from crdtdb.crdts import NO_FIELDS, Field, GapError, Place, Spot, catalogue
 from crdtdb.documents.alternatives import covered_places
 from crdtdb.documents.bounds import bodies_bytes, check_bodies, check_body, check_leaves
 from crdtdb.documents.fields import Schema, absorb, kind_declared, reading, remove_fields, whole, without_fields
+from crdtdb.documents.replacement import clock_of
 from crdtdb.documents.revisions import Ancestor, Ancestry, Path, Rev, is_merge
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, VisibleLeaf, view
-from crdtdb.documents.writes import Write, clock_of, drafted
+from crdtdb.documents.write_context import Write
+from crdtdb.documents.writes import drafted
 from crdtdb.errors import InvalidDocumentError
 
 

@@ -34,14 +34,13 @@ from crdtdb.crdts import (
     lives,
     open_at_hand,
 )
+from crdtdb.documents.given import Given, holder_of, place
 from crdtdb.errors import EncodingError, SchemaError, TooLargeError
 from crdtdb.limits import FIELD_ADDRESSES_MAX, FIELDS_BYTES_MAX
 
 Schema = Mapping[Place, str]
 """The kinds of fields that a collection's documents have, by their paths."""
 
-Given = Mapping[Place, Field]
-"""Values of field types that stand in what a client wrote, by their paths."""
 
 CONTRADICTION = "?"
 """In a schema, the kind of a path for which two types were declared at the same time."""
@@ -377,45 +376,12 @@ def check_received(fields: Fields, journals: Journals) -> None:
             check_update(kind_of(address), content)
 
 
-def take_given(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Given]:
-    """Return a document without the values of field types in it, and these by their paths."""
-    given: dict[Place, Field] = {}
-    rest = _taken(body, (), given)
-    return (rest if given else body), given
-
-
-def _taken(value: Any, path: Place, given: dict[Place, Field]) -> Any:
-    if isinstance(value, Mapping):
-        rest = {}
-        for key, one in value.items():
-            if isinstance(one, Field):
-                given[*path, key] = one
-            else:
-                rest[key] = _taken(one, (*path, key), given)
-        return rest
-    return value
-
-
 def _fields(spot: Spot) -> Iterator[Spot]:
     """Yield every field, outermost first; what stands in a map is a field too."""
     for child in spot.children():
         if catalogue.shown_kind(child) is not None:
             yield child
         yield from _fields(child)
-
-
-def place(body: dict[str, Any], path: Place, value: Any) -> None:
-    """Put a value into a body at a path, with the objects that lead there."""
-    for key in path[:-1]:
-        body = body.setdefault(key, {})
-    body[path[-1]] = value
-
-
-def holder_of(body: Any, path: Place) -> tuple[dict[str, Any] | None, str]:
-    """Return the object of a body that a path's last key would stand in, None if there is none."""
-    for key in path[:-1]:
-        body = body.get(key) if isinstance(body, dict) else None
-    return (body if isinstance(body, dict) else None), path[-1]
 
 
 _ABSENT: Any = object()

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from crdtdb.canonical_json import document_text, load
 from crdtdb.causality import ACTOR_BYTES, DotSet
+from crdtdb.documents.replacement import clock_of
 from crdtdb.documents.revisions import NO_PATH, Rev, child_digest
 from crdtdb.documents.state import Body, Leaf, State
-from crdtdb.documents.writes import Write, clock_of
+from crdtdb.documents.write_context import Write
 from crdtdb.errors import EncodingError
 from crdtdb.limits import LOCAL_GENERATION_MAX
 

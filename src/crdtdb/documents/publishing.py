@@ -22,10 +22,11 @@ from crdtdb.canonical_json import canonical_merged
 from crdtdb.causality import DotSet
 from crdtdb.documents.fields import reading, whole
 from crdtdb.documents.groups import is_ancestor
+from crdtdb.documents.replacement import clock_of, closing
 from crdtdb.documents.revisions import DIGEST_BYTES, Rev, merge_digest
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, DocumentView, VisibleLeaf, replaced_by, unreplaced, view
-from crdtdb.documents.writes import Write, clock_of, closing
+from crdtdb.documents.write_context import Write
 
 
 class Branch(NamedTuple):

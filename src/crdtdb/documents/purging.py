@@ -14,7 +14,7 @@ from crdtdb.documents.groups import is_ancestor
 from crdtdb.documents.revisions import Rev
 from crdtdb.documents.state import Body, State
 from crdtdb.documents.view import view
-from crdtdb.documents.writes import Write
+from crdtdb.documents.write_context import Write
 from crdtdb.limits import REVS_LIMIT
 
 _MARK = b'{"_purged":'

@@ -14,7 +14,8 @@ from crdtdb.crdts import Draft, Field, Place, Set, catalogue
 from crdtdb.documents.fields import CONTRADICTION, NO_SCHEMA, Schema, reading
 from crdtdb.documents.state import State
 from crdtdb.documents.view import NO_BODY
-from crdtdb.documents.writes import Write, edit, put
+from crdtdb.documents.write_context import Write
+from crdtdb.documents.writes import edit, put
 from crdtdb.errors import SchemaError
 from crdtdb.limits import FIELD_KEY_BYTES_MAX, FIELD_PATH_STEPS_MAX
 

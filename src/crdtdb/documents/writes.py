@@ -19,15 +19,13 @@ branch is closed, and two nodes that do the same write the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Sequence as Items
-from itertools import count
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from crdtdb.canonical_json import canonical_of, load
-from crdtdb.causality import EMPTY, Actor, Dot, DotSet, Session
-from crdtdb.crdts import Address, Creations, Draft, GapError, OpenSequence, Place, Sequence, Signature, open_at_hand
+from crdtdb.causality import EMPTY, Dot, DotSet
+from crdtdb.crdts import Address, Draft, GapError, Place
 from crdtdb.documents.alternatives import (
     Alternative,
     alternatives,
@@ -38,13 +36,9 @@ from crdtdb.documents.alternatives import (
     value_at,
     with_plain_of,
 )
-from crdtdb.documents.creations import body_again, shared
 from crdtdb.documents.fields import (
-    NO_SCHEMA,
     NOTHING_GIVEN,
-    Given,
     Plain,
-    Schema,
     absorb,
     absorb_mentioned,
     absorb_since,
@@ -54,106 +48,17 @@ from crdtdb.documents.fields import (
     reading,
     remove_fields,
 )
+from crdtdb.documents.given import Given
 from crdtdb.documents.groups import Sight, group, is_revived, seen_among, twins
-from crdtdb.documents.revisions import NO_PATH, Ancestry, Rev, child_digest, closing_digest, is_merge
+from crdtdb.documents.replacement import Child, clock_of, keeping, replace_leaves, without_bodies
+from crdtdb.documents.revisions import NO_PATH, Rev, child_digest
 from crdtdb.documents.state import Body, Leaf, State
 from crdtdb.documents.view import NO_BODY, DocumentView, VisibleLeaf, view
+from crdtdb.documents.write_context import Write
 from crdtdb.errors import ConflictError, NotFoundError
 
 Signed = list[tuple[Address, Dot, bytes]]
 """The deltas of a write, by which its revision is told from others."""
-
-
-NO_SESSION = Session(0, b"")
-
-
-class Write:
-    """What one write is signed with: who, when, and in which collection. Mints its dots.
-
-    `schema` says which types the collection's fields have, `open_sequence` opens the texts and lists that are edited.
-    `creations` are all that are known, until the write takes those of what it builds on.
-    """
-
-    __slots__ = (
-        "actor",
-        "counter",
-        "creations",
-        "derived",
-        "doc_id",
-        "dot",
-        "open_sequence",
-        "opened",
-        "schema",
-        "session",
-        "stamp",
-        "sweep",
-    )
-
-    def __init__(
-        self,
-        doc_id: str,
-        actor: Actor,
-        counter: int,
-        stamp: int,
-        creations: Creations,
-        sweep: int = 0,
-        schema: Schema = NO_SCHEMA,
-        open_sequence: OpenSequence = open_at_hand,
-        session: Session = NO_SESSION,
-    ) -> None:
-        """Sign for `actor`, whose last dot so far has this `counter`, in a session of its lineage."""
-        self.doc_id, self.actor, self.counter = doc_id, actor, counter
-        self.stamp, self.creations, self.sweep = stamp, creations, sweep
-        self.schema, self.open_sequence, self.session = schema, open_sequence, session
-        self.dot: Dot | None = None
-        """The dot of the leaf that the write made."""
-        self.opened: dict[Address, Sequence] = {}
-        """The texts and lists that the write opened, as it leaves them."""
-        self.derived: set[Address] = set()
-        """Those of them that are signed by another than the actor, so nobody can go on with them."""
-
-    def sign(self) -> Dot:
-        """Return the next dot of the actor, which is to be that of the leaf that the write makes."""
-        self.dot = self.mint()
-        return self.dot
-
-    @property
-    def writer(self) -> bytes:
-        """What the updates of texts and lists are signed with: no two histories of one actor may share it."""
-        return self.session.tag or self.actor
-
-    def mint(self) -> Dot:
-        """Return the next dot of the actor."""
-        self.counter += 1
-        return Dot(self.actor, self.counter)
-
-    def build_on(self, state: State) -> None:
-        """Take the creations of a document that the write keeps parts of, if all its parts carry the same."""
-        self.creations = shared(state, self.creations) or self.creations
-
-    def keep_body(self, state: State, leaf: Leaf) -> tuple[State, Dot]:
-        """Return a state with the body of a leaf as one that lives as long as the write, and its dot."""
-        bodies, dot = body_again(state.bodies, leaf.body_dot, self.creations, self.mint)
-        if dot == leaf.body_dot:
-            return state, dot
-        return replace(state, bodies=bodies, context=state.context.add(dot)), dot
-
-    def draft(
-        self,
-        state: State,
-        dot: Dot,
-        origin: str | None = None,
-        seen: DotSet | None = None,
-        made_from: Rev | None = None,
-    ) -> Draft:
-        """Return the fields of a state, to be changed under a dot; `origin` and `seen` as a `Signature` has them.
-
-        `made_from` is a revision that tells this document from earlier ones of its name, which may have been collected here and
-        not elsewhere; None for a document that is new.
-        """
-        root = "" if not self.sweep else str(made_from) if made_from is not None else f"after {self.sweep}"
-        signature = Signature(dot, self.stamp, self.creations, origin, seen, *self.session, self.doc_id, root)
-        return Draft(state.fields, state.journals, signature, self.open_sequence)
 
 
 class Put(Struct, frozen=True, gc=False):
@@ -191,7 +96,7 @@ def put(
     if state.fields and not shown.deleted:
         write.build_on(state)
     if not target.leaf.deleted:
-        state = _keeping(state, write, shown, [target])
+        state = keeping(state, write, shown, [target])
     replaced = twins(state, target) if target.leaf.deleted or exact else group(state, shown, target)
     adopted, _ = _adopted(state, write, target)
     dot, signed, removed = write.sign(), Signed(), EMPTY
@@ -213,14 +118,14 @@ def put(
         join_texts(draft)
         state, signed = drafted(adopted, write, draft)
         if signed and not target.leaf.deleted and canonical_of(text) == target.form:
-            return _replace(state, write, target, replaced, dot=dot, deltas=signed)
+            return replace_leaves(state, write, target, replaced, Child(dot=dot, deltas=signed))
     if target.leaf.deleted:
         # Putting on one deleted branch of a living document opens that branch again and nothing else.
         bodies: Mapping[Dot, Body] = {} if shown.deleted else state.bodies
     else:
-        bodies = _without_bodies(state, [target], replaced)
+        bodies = without_bodies(state, [target], replaced)
     fresh = State(state.leaves, bodies, state.fields, state.context, state.journals)
-    return _replace(fresh, write, target, replaced, text=text, dot=dot, deltas=signed, removed=removed)
+    return replace_leaves(fresh, write, target, replaced, Child(text=text, dot=dot, deltas=signed, removed=removed))
 
 
 def delete(state: State, write: Write, rev: Rev | None, text: bytes | None = None, *, exact: bool = False) -> State:
@@ -240,12 +145,12 @@ def delete(state: State, write: Write, rev: Rev | None, text: bytes | None = Non
         raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
     write.build_on(state)
     if not is_revived(state, target):
-        state = _keeping(state, write, shown, [target])
+        state = keeping(state, write, shown, [target])
         replaced = twins(state, target) if exact else group(state, shown, target)
-        return _replace(state, write, target, replaced, text=text, deleted=True)
+        return replace_leaves(state, write, target, replaced, Child(text=text, deleted=True))
     dot = write.sign()
     spent = replace(target, leaf=replace(target.leaf, body_dot=dot))  # or the tombstone would lend the body again
-    return _replace(state, write, spent, twins(state, target), text=text, deleted=True, dot=dot)
+    return replace_leaves(state, write, spent, twins(state, target), Child(text=text, deleted=True, dot=dot))
 
 
 def resolve(
@@ -277,9 +182,9 @@ def resolve(
     target = targets[0]
     if state.fields:
         write.build_on(state)
-    state = _keeping(state, write, shown, targets)
+    state = keeping(state, write, shown, targets)
     replaced = group(state, shown, *targets)
-    bodies = {} if len(targets) == len(shown.siblings) else _without_bodies(state, targets, replaced)
+    bodies = {} if len(targets) == len(shown.siblings) else without_bodies(state, targets, replaced)
     adopted, _ = _adopted(state, write, target)
     dot, signed = write.sign(), Signed()
     if state.fields or given or write.schema:
@@ -296,7 +201,9 @@ def resolve(
         else:
             text = _absorb_since(draft, write, text, given, seen)
         state, signed = drafted(adopted, write, draft)
-    return _replace(replace(state, bodies=bodies), write, target, replaced, text=text, dot=dot, deltas=signed)
+    return replace_leaves(
+        replace(state, bodies=bodies), write, target, replaced, Child(text=text, dot=dot, deltas=signed)
+    )
 
 
 def _cover(
@@ -374,7 +281,7 @@ def edit(
         raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
     if state.fields:
         write.build_on(state)
-    kept = _keeping(state, write, shown, [target])
+    kept = keeping(state, write, shown, [target])
     replaced = twins(kept, target) if exact else group(kept, shown, target)
     adopted, text = _adopted(kept, write, target)
     dot = write.sign()
@@ -387,9 +294,11 @@ def edit(
     if text == (target.text or NO_BODY):
         if not signed:
             return state
-        return _replace(after, write, target, replaced, dot=dot, deltas=signed, native=True)
-    bodies = _without_bodies(after, [target], replaced)
-    return _replace(replace(after, bodies=bodies), write, target, replaced, text=text, dot=dot, deltas=signed)
+        return replace_leaves(after, write, target, replaced, Child(dot=dot, deltas=signed, native=True))
+    bodies = without_bodies(after, [target], replaced)
+    return replace_leaves(
+        replace(after, bodies=bodies), write, target, replaced, Child(text=text, dot=dot, deltas=signed)
+    )
 
 
 def drafted(state: State, write: Write, draft: Draft) -> tuple[State, Signed]:
@@ -459,173 +368,3 @@ def _first(state: State, write: Write, text: bytes, given: Given) -> State:
     leaf = Leaf(rev, NO_PATH, clock_of((), (), dot, context), False, dot, rev, write.stamp, write.creations)
     bodies = {**state.bodies, dot: Body(text, write.creations)}
     return State({dot: leaf}, bodies, state.fields, context, state.journals)
-
-
-def _replace(
-    state: State,
-    write: Write,
-    target: VisibleLeaf,
-    replaced: Mapping[Dot, Leaf],
-    *,
-    text: bytes | None = None,
-    deleted: bool = False,
-    dot: Dot | None = None,
-    deltas: Iterable[tuple[Address, Dot, bytes]] = (),
-    native: bool = False,
-    removed: DotSet = EMPTY,
-) -> State:
-    """Put a child of `target` in the place of `replaced`, and close the branches that it doesn't continue.
-
-    `removed` are dots of fields that it removes: its clock names them, since the leaves that did may have been collected.
-    """
-    dot = dot or write.sign()
-    context = state.context.add(dot)
-    parent = target.leaf
-    form = canonical_of(text) if text is not None else None
-    rev = Rev(parent.rev.next_generation, child_digest(target.rev, deleted=deleted, body=form, deltas=deltas))
-    kept = {held: leaf for held, leaf in state.leaves.items() if held not in replaced}
-    own_body = text is not None
-    body_dot = dot
-    if not own_body:
-        state, body_dot = write.keep_body(state, parent) if not deleted else (state, parent.body_dot)
-        context |= state.context
-    child = Leaf(
-        rev,
-        parent.path.extended(parent.rev.digest, target.dot),
-        clock_of(
-            [*(leaf.clock for leaf in replaced.values()), removed], [leaf.clock for leaf in kept.values()], dot, context
-        ),
-        deleted,
-        body_dot,
-        rev if own_body else parent.body_rev,
-        write.stamp,
-        write.creations,
-        native,
-    )
-    bodies = {**state.bodies, dot: Body(text, write.creations)} if text is not None else state.bodies
-    kept[dot] = child
-    replacing = State(kept, bodies, state.fields, context, state.journals)
-    if len(replaced) == 1:  # the target alone: there is no other branch
-        return replacing
-    return closing(replacing, write, target, replaced)
-
-
-def closing(state: State, write: Write, target: VisibleLeaf | None, replaced: Mapping[Dot, Leaf]) -> State:
-    """Put a deleted leaf under every live rev among `replaced` that the successor of `target` doesn't continue."""
-    leaves, context = dict(state.leaves), state.context
-    # Of the leaves that stay the latest alone matters: the next is the one just made.
-    latest = max((leaf.clock for leaf in leaves.values()), key=lambda clock: clock.highest(write.actor), default=EMPTY)
-    for other_dot, other in _to_close(target, replaced, state):
-        dot = write.mint()
-        context = context.add(dot)
-        latest = clock_of([other.clock], [latest], dot, context)
-        leaves[dot] = Leaf(
-            Rev(other.rev.next_generation, closing_digest(other.rev)),
-            other.path.extended(other.rev.digest, other_dot),
-            latest,
-            True,
-            dot,  # it lends no body to anybody: the successor has one
-            other.body_rev,
-            write.stamp,
-            write.creations,
-        )
-    return replace(state, leaves=leaves, context=context)
-
-
-def _to_close(target: VisibleLeaf | None, replaced: Mapping[Dot, Leaf], state: State) -> list[tuple[Dot, Leaf]]:
-    """Return one leaf for each live rev that was replaced and that nothing else replaced, nor the target, continues.
-
-    Edits of fields aren't branches that clients were told of, and would leave one behind for each that met another. So they
-    are closed only if there is a merge revision or a put below them that no leaf of `state` continues.
-    """
-    by_rev = {leaf.rev: (dot, leaf) for dot, leaf in sorted(replaced.items()) if not leaf.deleted}
-    edits = [(dot, leaf) for dot, leaf in by_rev.values() if leaf.native]
-    for _, leaf in edits:
-        del by_rev[leaf.rev]
-    ends = Ancestry((leaf.rev, leaf.path, None) for _, leaf in by_rev.values())
-    if target is not None:
-        by_rev.pop(target.leaf.rev, None)
-        ends.add(target.leaf.rev, target.leaf.path, None)
-        edits = [(dot, leaf) for dot, leaf in edits if leaf.rev != target.leaf.rev and leaf.rev not in ends]
-    closed = [by_rev[rev] for rev in sorted(by_rev) if rev not in ends]
-    if edits:
-        open_ends = Ancestry(
-            (leaf.rev, leaf.path, None) for leaf in (*state.leaves.values(), *(one for _, one in closed))
-        )
-        closed += [(dot, leaf) for dot, leaf in edits if _continues_what_was_told(leaf, open_ends)]
-    return closed
-
-
-def _continues_what_was_told(edit: Leaf, ends: Ancestry[None]) -> bool:
-    """Whether an edit of fields descends from a merge revision or the write of its body, and none of `ends` does."""
-    for back in count():
-        step = edit.path.step(back)
-        if step is None:
-            return False
-        rev = Rev(edit.rev.generation - 1 - back, step.digest)
-        if rev in ends:
-            return False
-        if rev == edit.body_rev or is_merge(step.digest):
-            ends.add(edit.rev, edit.path, None)
-            return True
-    raise AssertionError
-
-
-def _keeping(state: State, write: Write, shown: DocumentView, targets: Items[VisibleLeaf]) -> State:
-    """Give a live leaf to each sibling that shows with the body of a deleted one, and isn't among `targets`.
-
-    They show only while no live leaf has a body, and the write that comes is to leave them as they are.
-    """
-    chosen = {one.leaf.rev for one in targets}
-    for one in shown.siblings:
-        if one.leaf.rev not in chosen and one.text is not None and (one.lender or is_revived(state, one)):
-            dot, replaced = write.mint(), twins(state, one)
-            kept = {held: leaf for held, leaf in state.leaves.items() if held not in replaced}
-            context = state.context.add(dot)
-            kept[dot] = Leaf(
-                Rev(one.leaf.rev.next_generation, child_digest(one.leaf.rev, deleted=False, body=one.form)),
-                one.leaf.path.extended(one.leaf.rev.digest, one.dot),
-                clock_of(
-                    [leaf.clock for leaf in replaced.values()], [leaf.clock for leaf in kept.values()], dot, context
-                ),
-                False,
-                dot,
-                one.leaf.body_rev,
-                write.stamp,
-                write.creations,
-            )
-            bodies = {**state.bodies, dot: Body(one.text, write.creations)}
-            state = replace(state, leaves=kept, bodies=bodies, context=context)
-    return state
-
-
-def _without_bodies(state: State, targets: Items[VisibleLeaf], replaced: Mapping[Dot, Leaf]) -> dict[Dot, Body]:
-    """Return the bodies but for those that the targets show, and those of the live leaves that are replaced."""
-    gone = {one.leaf.body_dot for one in targets}
-    gone.update(leaf.body_dot for leaf in replaced.values() if not leaf.deleted)
-    return {held: body for held, body in state.bodies.items() if held not in gone}
-
-
-def clock_of(replaced: Items[DotSet], kept: Items[DotSet], dot: Dot, context: DotSet) -> DotSet:
-    """Return the clock of a new leaf: all that it replaces, and itself.
-
-    Counters are node-wide, so between two dots of an actor lie its writes to other documents. They are counted in, to
-    keep one range, as far down as the context reaches without a gap; a leaf that stays is a sibling, and its dots of
-    this actor are left out by a gap.
-    """
-    actor, counter = dot
-    ranges = context.ranges(actor)
-    joined = EMPTY
-    for clock in replaced:
-        joined |= clock
-    if len(ranges) == 1 and ranges[0][1] == counter and not kept:
-        mine = joined.ranges(actor)
-        # As nearly always, no sibling was ever left out.
-        if not mine or (len(mine) == 1 and mine[0][0] == ranges[0][0]):
-            return DotSet({**dict(joined.items()), actor: ranges})
-    sibling = max((clock.highest(actor) for clock in kept), default=0)
-    if sibling >= counter:
-        return joined.add(dot)
-    seen_from = next(first for first, last in reversed(context.ranges(actor)) if first <= counter)
-    first = max(sibling + 1, joined.highest(actor) + 1, seen_from)
-    return joined | DotSet({actor: ((first, counter),)})

@@ -13,7 +13,8 @@ from crdtdb.store.layout.history import MissingAncestorError
 from crdtdb.store.layout.records import Past, Record
 from crdtdb.store.layout.view_rows import Emission, ViewRow, ViewState, read_view, scan_view
 from crdtdb.store.notifier import Committed
-from crdtdb.store.replication.exchange import Inspect, Outgoing, Page, Received, trust
+from crdtdb.store.replication.exchange import Outgoing, Page
+from crdtdb.store.replication.receiving import Inspect, Received, trust
 from crdtdb.store.replication.reconciliation import (
     Bucket,
     Comparing,

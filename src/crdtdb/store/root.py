@@ -22,7 +22,7 @@ from crdtdb.documents.schema import SCHEMA_ID
 from crdtdb.store.layout import keys
 from crdtdb.store.layout.records import StoreTables
 from crdtdb.store.layout.rows import decode_row, encode_row
-from crdtdb.wire.states import dots_in, dots_out
+from crdtdb.wire.elements import dots_in, dots_out
 
 NOBODY: Creations = frozenset()
 _LIVE_MASK = (1 << 64) - 1

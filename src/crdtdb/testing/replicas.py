@@ -30,7 +30,8 @@ from crdtdb.documents import (
     resolve,
     view,
 )
-from crdtdb.documents.fields import reading, take_given, whole
+from crdtdb.documents.fields import reading, whole
+from crdtdb.documents.given import take_given
 
 CREATION: Creations = frozenset({Dot(b"\0" * ACTOR_BYTES, 1)})
 

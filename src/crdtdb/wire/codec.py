@@ -20,6 +20,7 @@ from crdtdb.limits import (
 )
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.delta_batch import DeltaBatch
+from crdtdb.wire.elements import actor_in, check_clock
 from crdtdb.wire.messages import (
     MAGIC,
     MAJOR,
@@ -61,7 +62,6 @@ from crdtdb.wire.messages import (
     UpToDate,
     Welcome,
 )
-from crdtdb.wire.states import actor_in, check_clock
 
 
 def encode_message(message: Message) -> bytes:

@@ -32,24 +32,18 @@ from crdtdb.errors import CrdtdbError, EncodingError, InvalidDocumentError
 from crdtdb.limits import COLLECTION_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX, REVS_LIMIT
 from crdtdb.wire.cbor import decode, encode
 from crdtdb.wire.delta_states import decode_successor, encode_successor, is_successor
-from crdtdb.wire.states import (
+from crdtdb.wire.elements import (
     Encoded,
-    First,
-    Older,
     actor_in,
-    begins_with_first,
     check_clock,
     counter_in,
-    decode_state,
     digest_in,
     digest_out,
     dots_in,
     dots_out,
-    encode_first,
-    encode_state,
-    first_in,
     rev_in,
 )
+from crdtdb.wire.states import First, Older, begins_with_first, decode_state, encode_first, encode_state, first_in
 
 _COLLECTION_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*|system\.[a-z]{1,32}")
 _OWN_ID = re.compile(r"_schema|_(?:design|local)/.+", re.DOTALL)

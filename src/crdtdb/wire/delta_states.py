@@ -22,7 +22,7 @@ from crdtdb.documents import Ancestor
 from crdtdb.documents.delta_states import Successor
 from crdtdb.errors import EncodingError
 from crdtdb.limits import REVS_LIMIT
-from crdtdb.wire.states import (
+from crdtdb.wire.elements import (
     Encoded,
     Tables,
     address_in,

@@ -27,11 +27,11 @@ docs/reference/wire.md says all this for those who write a second implementation
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, final
+from typing import Any, final
 
 from msgspec import Struct
 
-from crdtdb.causality import ACTOR_BYTES, EMPTY, Actor, Dot, DotSet
+from crdtdb.causality import EMPTY, Actor, Dot, DotSet
 from crdtdb.crdts import (
     NO_FIELDS,
     NO_JOURNALS,
@@ -42,56 +42,37 @@ from crdtdb.crdts import (
     Snapshot,
     Strand,
     Update,
-    Vector,
     joined_vector,
 )
 from crdtdb.documents import NO_PATH, Ancestor, Body, Leaf, Path, Rev, State
 from crdtdb.errors import EncodingError
 from crdtdb.limits import (
-    CLOCK_ACTORS_MAX,
-    CLOCK_RANGES_MAX,
-    FIELD_ELEMENT_BYTES_MAX,
-    FIELD_KEY_BYTES_MAX,
-    FIELD_PATH_STEPS_MAX,
     GENERATION_MAX,
     REVS_LIMIT,
 )
+from crdtdb.wire.elements import (
+    COUNTER_MAX,
+    Encoded,
+    Tables,
+    address_in,
+    address_out,
+    bytes_in,
+    counter_in,
+    digest_in,
+    digest_out,
+    dot_in,
+    dot_out,
+    dots_in,
+    dots_out,
+    rev_in,
+    vector_in,
+    vector_out,
+)
 
-_COUNTER_MAX = 2**63 - 1
 _STAMP_MAX = 2**64 - 1
 _DELETED, _NATIVE = 1, 2
 
 _FIRST_TYPES = (int, int, int, bytes, int, int, int, bytes)
-
-_CREATION_BYTES = 8
-_KIND_BYTES_MAX = 32
-
-Encoded = list[Any]
-
-
-class Tables(Protocol):
-    """Numbers for what repeats: actors, and sets of creations."""
-
-    def actor_number(self, actor: Actor) -> int:
-        """Return the number of an actor, giving it one if need be."""
-        ...
-
-    def actor(self, number: int) -> Actor:
-        """Return the actor of a number. Raises LookupError."""
-        ...
-
-    def creations_number(self, creations: Creations) -> int:
-        """Return the number of a set of creations, giving it one if need be."""
-        ...
-
-    def creations(self, number: int) -> Creations:
-        """Return the creations of a number. Raises LookupError."""
-        ...
-
-    @property
-    def knows_strands(self) -> bool:
-        """Whether the reader knows that the updates of one journal may have several sets of creations."""
-        ...
 
 
 Older = Callable[[Rev], Callable[[], Iterable[Ancestor]]]
@@ -166,7 +147,7 @@ def first_in(encoded: Any, tables: Tables) -> First | None:
         or generation != 1
         or kind != 0
         or len(digest) != 16
-        or not 1 <= counter <= _COUNTER_MAX
+        or not 1 <= counter <= COUNTER_MAX
         or not 0 <= stamp <= _STAMP_MAX
     ):
         return None
@@ -252,80 +233,8 @@ def decode_state(encoded: Any, context: DotSet, tables: Tables, older: Older) ->
     return State(leaves, bodies, fields, context | residue if residue else context, journals), residue
 
 
-def dots_out(dots: DotSet, number: Callable[[Actor], int]) -> Encoded:
-    """Write a set of dots: an array for each actor, its number and then first, last, first, last, …"""
-    return [[number(actor), *(bound for pair in ranges for bound in pair)] for actor, ranges in dots.items()]
-
-
-def dots_in(encoded: Any, tables: Tables) -> DotSet:
-    """Read a set of dots. Raises EncodingError."""
-    try:
-        found = {}
-        for actor, *bounds in encoded:
-            if any(type(bound) is not int or bound > _COUNTER_MAX for bound in bounds) or len(bounds) % 2:
-                raise EncodingError("the ranges of an actor are pairs of counters")
-            found[tables.actor(actor)] = list(zip(bounds[::2], bounds[1::2], strict=True))
-        return DotSet.from_ranges(found)
-    except (TypeError, ValueError, LookupError) as error:
-        raise EncodingError(f"not a set of dots: {error}") from error
-
-
-def check_clock(encoded: Any) -> None:
-    """Raise EncodingError for the encoding of a node clock that is larger than one can be: a greeting has to hold it."""
-    bounds = sum(len(one) - 1 for one in encoded)
-    if len(encoded) > CLOCK_ACTORS_MAX or bounds > 2 * CLOCK_RANGES_MAX:
-        raise EncodingError(
-            f"a clock of {len(encoded):,} actors and {bounds // 2:,} ranges, the limits are {CLOCK_ACTORS_MAX:,} and "
-            f"{CLOCK_RANGES_MAX:,}"
-        )
-
-
-def actor_in(value: Any) -> Actor:
-    """Read an actor. Raises EncodingError."""
-    if type(value) is not bytes or len(value) != ACTOR_BYTES:
-        raise EncodingError(f"an actor is {ACTOR_BYTES} bytes")
-    return value
-
-
-def dot_out(dot: Dot | None, number: Callable[[Actor], int]) -> list[int | None]:
-    """Write a dot: two items."""
-    return [None, None] if dot is None else [number(dot[0]), dot[1]]
-
-
 def _clock_out(clock: DotSet, dot: Dot, number: Callable[[Actor], int]) -> Encoded | None:
     return None if clock.is_up_to(dot) else dots_out(clock, number)
-
-
-def digest_out(digest: str) -> bytes | str:
-    """Sixteen bytes for the digests that crdtdb and CouchDB make, text for what others may bring."""
-    if len(digest) == 32:
-        try:
-            raw = bytes.fromhex(digest)
-        except ValueError:
-            return digest
-        return raw if raw.hex() == digest else digest
-    return digest
-
-
-def digest_in(value: Any) -> str:
-    """Read the digest of a revision. Raises EncodingError."""
-    if type(value) is bytes and len(value) == 16:
-        return value.hex()
-    if type(value) is str and 1 <= len(value) <= 64 and value.isascii() and value.isprintable():
-        return value
-    raise EncodingError("a digest is 16 bytes, or a text of 1 to 64 characters")
-
-
-def rev_in(generation: Any, digest: Any) -> Rev:
-    """Read a revision. Raises EncodingError."""
-    if type(generation) is not int or not 1 <= generation <= GENERATION_MAX:
-        raise EncodingError("a generation is a number from 1")
-    return Rev(generation, digest_in(digest))
-
-
-def dot_in(encoded: Any, tables: Tables) -> Dot:
-    """Read a dot, the first two items of an array. Raises EncodingError, LookupError."""
-    return Dot(tables.actor(encoded[0]), counter_in(encoded[1], 1))
 
 
 def _leaf_out(dot: Dot, leaf: Leaf, tables: Tables, known: Sequence[Ancestor], more: bool) -> Encoded:
@@ -352,7 +261,7 @@ def _leaf_in(encoded: Any, tables: Tables, older: Older) -> tuple[Dot, Leaf]:
     usual = type(digest) is bytes and len(digest) == 16 and type(generation) is int and 0 < generation <= GENERATION_MAX
     rev = Rev(generation, digest.hex()) if usual else rev_in(generation, digest)
     actor = tables.actor(number)
-    if type(counter) is not int or not 1 <= counter <= _COUNTER_MAX:
+    if type(counter) is not int or not 1 <= counter <= COUNTER_MAX:
         raise EncodingError("a counter is a number from 1")
     if type(kind) is not int or not 0 <= kind <= _NATIVE or type(stamp) is not int or not 0 <= stamp <= _STAMP_MAX:
         raise EncodingError("a leaf has a kind and a stamp")
@@ -372,7 +281,7 @@ def _leaf_in(encoded: Any, tables: Tables, older: Older) -> tuple[Dot, Leaf]:
 
 def _body_in(encoded: Any, tables: Tables) -> tuple[Dot, Body]:
     number, counter, creations, text = encoded
-    if type(counter) is not int or not 1 <= counter <= _COUNTER_MAX or type(text) is not bytes:
+    if type(counter) is not int or not 1 <= counter <= COUNTER_MAX or type(text) is not bytes:
         raise EncodingError("a body has a counter, a number from 1, and its text as bytes")
     return Dot(tables.actor(number), counter), Body(text, tables.creations(creations))
 
@@ -383,50 +292,6 @@ def _path_in(encoded: Any, rev: Rev, tables: Tables, older: Older) -> Path:
         raise EncodingError("a path has at most one step for each generation before")
     steps = [Ancestor(digest_in(link[0]), None if link[1] is None else dot_in(link[1:], tables)) for link in links]
     return Path(steps, older(Rev(rev.generation - len(steps), steps[-1].digest)) if more else None)
-
-
-def address_out(address: Address) -> Encoded:
-    """Write the address of a field. The name of a creation, 16 hexadecimal digits, is written as bytes."""
-    return [address.kind, name_out(address.part), *address.path]
-
-
-def name_out(part: str) -> bytes | str:
-    """Write the part of an address: the name of a creation, 16 hexadecimal digits, as bytes."""
-    try:
-        raw = bytes.fromhex(part) if len(part) == 2 * _CREATION_BYTES else b""
-    except ValueError:
-        return part
-    return raw if raw and raw.hex() == part else part
-
-
-def address_in(encoded: Any) -> Address:
-    """Read the address of a field. Raises EncodingError."""
-    kind, part, *path = encoded
-    if type(part) is bytes and len(part) == _CREATION_BYTES:
-        part = part.hex()
-    if (
-        len(path) > FIELD_PATH_STEPS_MAX
-        or not _is_text(kind, _KIND_BYTES_MAX)
-        or not _is_text(part, FIELD_ELEMENT_BYTES_MAX + 1)
-        or not all(_is_text(key, FIELD_KEY_BYTES_MAX) for key in path)
-    ):
-        raise EncodingError("the address of a field is texts: a kind, a part, and the keys of a path")
-    return Address(tuple(path), kind, part)
-
-
-def _is_text(value: Any, bytes_max: int) -> bool:
-    # A character has at most four bytes, so nearly always nobody need count them.
-    return type(value) is str and (4 * len(value) <= bytes_max or len(value.encode()) <= bytes_max)
-
-
-def vector_out(vector: Vector, number: Callable[[Actor], int]) -> list[int]:
-    """Write the vector of a journal."""
-    return [part for actor, counter in vector.items() for part in (number(actor), counter)]
-
-
-def vector_in(encoded: Any, tables: Tables) -> Vector:
-    """Read the vector of a journal. Raises EncodingError."""
-    return dict(dot_in(pair, tables) for pair in zip(encoded[::2], encoded[1::2], strict=True))
 
 
 def _journal_out(journal: Journal, tables: Tables) -> Encoded:
@@ -489,17 +354,3 @@ def _update_in(encoded: Any, tables: Tables) -> tuple[Dot, Update]:
 def _snapshot_in(vector: Any, content: Any, creations: Any = None, *, tables: Tables) -> Snapshot:
     held = tables.creations(creations) if creations is not None else None
     return Snapshot(vector_in(vector, tables), bytes_in(content), held)
-
-
-def counter_in(value: Any, least: int) -> int:
-    """Read a counter. Raises EncodingError."""
-    if type(value) is not int or not least <= value <= _COUNTER_MAX:
-        raise EncodingError(f"a counter is a number from {least}")
-    return value
-
-
-def bytes_in(value: Any) -> bytes:
-    """Read bytes. Raises EncodingError."""
-    if type(value) is not bytes:
-        raise EncodingError("a content is bytes")
-    return value

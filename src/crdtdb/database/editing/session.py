@@ -31,7 +31,8 @@ from crdtdb.crdts import (
 )
 from crdtdb.database.editing.shadow import Shadow
 from crdtdb.documents import Plain, Schema
-from crdtdb.documents.fields import declared, kind_declared, take_given
+from crdtdb.documents.fields import declared, kind_declared
+from crdtdb.documents.given import take_given
 from crdtdb.errors import InvalidDocumentError, InvalidInputError, NotFoundError, TooLargeError
 from crdtdb.limits import OPERATIONS_MAX
 

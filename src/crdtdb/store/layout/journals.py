@@ -28,13 +28,13 @@ from crdtdb.crdts import (
     kind_of,
     within,
 )
-from crdtdb.documents.fields import place
+from crdtdb.documents.given import place
 from crdtdb.limits import JOURNAL_UPDATES_KEPT, JOURNAL_UPDATES_MAX
 from crdtdb.store.layout import keys
 from crdtdb.store.layout.batch import Rows
 from crdtdb.store.layout.records import Past, StoreTables
 from crdtdb.store.layout.rows import decode_row, encode_row
-from crdtdb.wire.states import vector_in, vector_out
+from crdtdb.wire.elements import vector_in, vector_out
 
 Scan = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 _FOLD_ONE_IN = 256

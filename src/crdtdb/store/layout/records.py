@@ -14,19 +14,8 @@ from crdtdb.documents import Ancestor, Leaf, Rev, State
 from crdtdb.limits import REVS_LIMIT
 from crdtdb.store.layout import keys
 from crdtdb.store.layout.rows import decode_row, encode_row
-from crdtdb.wire.states import (
-    First,
-    Single,
-    address_in,
-    address_out,
-    decode_state,
-    dots_in,
-    dots_out,
-    encode_first,
-    encode_state,
-    first_in,
-    single_in,
-)
+from crdtdb.wire.elements import address_in, address_out, dots_in, dots_out
+from crdtdb.wire.states import First, Single, decode_state, encode_first, encode_state, first_in, single_in
 
 Get = Callable[[bytes], bytes | None]
 

@@ -7,44 +7,30 @@ between pages but a place in the log; which documents were met last is, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from crdtdb.backends import Snapshot
-from crdtdb.causality import EMPTY, Actor, Dot, DotSet, Lineages
-from crdtdb.crdts import Creations, GapError, Journal, Journals, Strand, Vector
-from crdtdb.documents import Ancestor, Leaf, Rev, State, merge
-from crdtdb.documents.attachments import Content
+from crdtdb.causality import EMPTY, Dot, DotSet, Lineages
+from crdtdb.crdts import Journals
+from crdtdb.documents import Ancestor, Leaf, Rev, State
 from crdtdb.documents.bounds import bodies_bytes
-from crdtdb.documents.catalogue import Catalogue, merge_catalogues
 from crdtdb.documents.delta_states import Successor, successor_of
 from crdtdb.documents.fields import fields_bytes
-from crdtdb.documents.local import LOCAL
-from crdtdb.errors import EncodingError, TooLargeError
 from crdtdb.limits import (
-    AHEAD_RANGES_MAX,
-    CLOCK_ACTORS_MAX,
-    CLOCK_RANGES_MAX,
     PAGE_BYTES_TARGET,
     PAGE_DOCUMENTS_MAX,
     REVS_LIMIT,
 )
-from crdtdb.store.commit.document_rows import uncovered
-from crdtdb.store.commit.ledger import SYSTEM
-from crdtdb.store.commit.transaction import Transaction
 from crdtdb.store.layout import keys
-from crdtdb.store.layout.contents import ContentMissingError
-from crdtdb.store.layout.history import MissingAncestorError
 from crdtdb.store.layout.journals import JournalRows
 from crdtdb.store.layout.places import RecentPlaces
 from crdtdb.store.layout.records import StoreTables, decode_past, first_of, read_chain, record_of
 from crdtdb.store.layout.rows import decode_row
-from crdtdb.store.replication.lineage_check import learn, unknown
-from crdtdb.store.root import NOBODY, StoreRoot
-from crdtdb.wire.cbor import decode
-from crdtdb.wire.delta_batch import Closed, DeltaBatch, NotFollowingError, ParcelWriter, Shipped, Steps
+from crdtdb.store.root import StoreRoot
+from crdtdb.wire.delta_batch import Closed, ParcelWriter, Steps
 from crdtdb.wire.states import First
 
 
@@ -89,23 +75,28 @@ class _Found(NamedTuple):
             writer.add(self.name, self.doc_id, self.state, self.residue, self.steps, self.closed)
 
 
+class AnswerForm(NamedTuple):
+    """How documents are sent."""
+
+    whole: bool = False
+    """With whole paths and journals, whatever the clock says."""
+    closed: bool = False
+    """With the revisions of branches that were collected."""
+    brief: bool = False
+    """As deltas to what the clock covers, where that can be."""
+    catalogue: bool = False
+    """With the catalogue of collections, whether it is news or not."""
+
+
 class Outgoing:
     """The answer to one clock. Hold it no longer than needed, and close it: it holds a snapshot."""
 
     def __init__(
-        self,
-        snapshot: Snapshot,
-        root: StoreRoot,
-        tables: StoreTables,
-        theirs: DotSet,
-        whole: bool,
-        catalogue: bool = False,
-        closed: bool = False,
-        brief: bool = False,
+        self, snapshot: Snapshot, root: StoreRoot, tables: StoreTables, theirs: DotSet, form: AnswerForm
     ) -> None:
-        """`whole`, `closed` and `brief` as `Store.outgoing` has them; with `catalogue` that goes along in any case."""
+        """`snapshot` was taken under `root`; `theirs` is the clock that is answered."""
         self._snapshot, self._root, self._tables = snapshot, root, tables
-        self._theirs, self._whole, self._closed, self._brief = theirs, whole, closed, brief
+        self._theirs, self._whole, self._closed, self._brief = theirs, form.whole, form.closed, form.brief
         self.knows_strands = True
         """Whether the receiver knows that the updates of one journal may have several sets of creations: protocol 1.4."""
         self._missing = root.clock - theirs
@@ -115,7 +106,7 @@ class Outgoing:
         self._met = RecentPlaces()
         self._documents = self._walk()
         self._ahead: _Found | None = None
-        self._catalogue_due = catalogue or whole or any(dot in self._missing for dot in root.catalogue.dots())
+        self._catalogue_due = form.catalogue or form.whole or any(dot in self._missing for dot in root.catalogue.dots())
 
     @property
     def lineages(self) -> Lineages:
@@ -290,186 +281,5 @@ def path_until(enough: Callable[[Ancestor], bool], older: Callable[[Rev], Iterat
     return steps
 
 
-class Received(NamedTuple):
-    """What a parcel brought: how many documents, and those of them that told something new."""
-
-    documents: int
-    news: list[tuple[str, str]]
-
-
-Inspect = Callable[[str, str, State], None]
-"""Given the collection, the id and the state of a document that a peer sent, raises an error if the peer is to be refused."""
-
-
-def trust(name: str, doc_id: str, state: State) -> None:
-    """Inspect nothing."""
-
-
-def receive(
-    transaction: Transaction,
-    parcel: DeltaBatch,
-    advance: bool,
-    inspect: Inspect = trust,
-    lineages: Lineages | None = None,
-) -> Received:
-    """Merge a parcel into the store. With `advance` it is the last page: the clock takes over the sender's.
-
-    `inspect` looks at what comes for the database itself: system collections and local records. `lineages` are the sender's,
-    None if it is of a version that keeps none.
-
-    Raises MissingAncestorError if a path continues what isn't here, ContentMissingError with all contents of attachments that
-    the parcel's documents refer to and that aren't here, HistoryForkedError, DotCollisionError, EncodingError; then nothing of
-    the parcel is kept. However large a document becomes, it is merged: see `crdtdb.documents.bounds`.
-    """
-    learn(transaction.ledger, parcel.clock, lineages if lineages is not None else unknown(parcel.clock))
-    own = transaction.ledger.root.clock.highest(transaction.ledger.actor)
-    if parcel.catalogue is not None:
-        names, marks, residue, sweeps = parcel.catalogue
-        theirs = Catalogue(names, marks, parcel.clock | residue)
-        transaction.ledger.set_catalogue(merge_catalogues(transaction.ledger.root.catalogue, theirs))
-        for name, sweep in sweeps.items():
-            transaction.ledger.learn_sweep(name, sweep)
-    news = []
-    beyond: dict[Actor, DotSet] = {}
-    missing: dict[bytes, Content] = {}
-    for shipped in parcel.documents:
-        try:
-            if _receive_document(transaction, parcel, shipped, advance, beyond, inspect):
-                news.append((shipped.name, shipped.doc_id))
-        except ContentMissingError as error:  # all at once: a page has as many attachments as documents, or more
-            missing.update((content.sha256, content) for content in error.missing)
-    if missing:
-        raise ContentMissingError(list(missing.values()))
-    if advance:
-        transaction.ledger.advance(parcel.clock)
-    if transaction.ledger.root.clock.highest(transaction.ledger.actor) > own:
-        raise EncodingError("it names writes of this store that the sender's own clock doesn't cover")
-    _check_size(transaction.ledger.root.clock)
-    return Received(len(parcel.documents), news)
-
-
-def _check_size(clock: DotSet) -> None:
-    """Raise TooLargeError if no peer could be greeted any more with this clock."""
-    ranges = sum(len(of_actor) for _, of_actor in clock.items())
-    if len(clock.actors) > CLOCK_ACTORS_MAX or ranges > CLOCK_RANGES_MAX:
-        raise TooLargeError(
-            f"the node clock would have {len(clock.actors):,} actors and {ranges:,} ranges, the limits are "
-            f"{CLOCK_ACTORS_MAX:,} and {CLOCK_RANGES_MAX:,}"
-        )
-
-
-def _receive_document(
-    transaction: Transaction,
-    parcel: DeltaBatch,
-    shipped: Shipped,
-    advance: bool,
-    beyond: dict[Actor, DotSet],
-    inspect: Inspect,
-) -> bool:
-    """Merge one document of a parcel; return whether it brought something new.
-
-    `beyond` keeps, for the documents of one parcel, what its clock has of an actor.
-    """
-    read = parcel.first(shipped)
-    inspected = shipped.doc_id.startswith(LOCAL) or shipped.name.startswith(SYSTEM)
-    if type(read) is First and not inspected:
-        actor = read.dot.actor
-        if not advance and actor not in beyond:
-            beyond[actor] = parcel.clock.restrict([actor])
-        if transaction.take_first(shipped.name, shipped.doc_id, read, beyond.get(actor, EMPTY)):
-            return True
-    began = transaction.seconds
-    record = transaction.load(shipped.name, shipped.doc_id)
-    older = transaction.older(shipped.name, shipped.doc_id)
-    try:
-        encoded = decode(shipped.encoded) if type(read) is First else read
-        state, context = parcel.read(shipped, encoded, older, record.state)
-    except NotFollowingError as error:
-        raise MissingAncestorError(str(error)) from error
-    if inspected:
-        inspect(shipped.name, shipped.doc_id, state)
-    _learn(transaction, shipped.name, state, parcel.clock)
-    try:
-        merged = merge(record.state, transaction.ledger.root.living(shipped.name, state))
-    except GapError as error:
-        raise MissingAncestorError(f"document {shipped.doc_id!r}: {error}") from error
-    _count_as_held(transaction, state)
-    transaction.ledger.observe(max((leaf.stamp for leaf in state.leaves.values()), default=0))
-    changed = _differ(record.state, merged)
-    if changed:
-        seen = uncovered(context, parcel.clock) if advance else context
-        transaction.documents.save(shipped.name, shipped.doc_id, record, merged, record.residue | seen)
-        transaction.documents.note_size(shipped.name, shipped.doc_id, merged, began)
-        transaction.ledger.learn_sweep(shipped.name, _swept(record.state, merged))
-    if shipped.closed and shipped.name in transaction.ledger.root.collections:
-        transaction.rows.changes.update(transaction.history(shipped.name, shipped.doc_id).named(shipped.closed, merged))
-    return changed
-
-
-def _swept(before: State, merged: State) -> int:
-    """Return the newest stamp of a leaf that is gone and that nothing left names: its document was collected elsewhere, whole.
-
-    What is made here under its id must carry another name than what was known there as deleted.
-    """
-    if not before.leaves:
-        return 0
-    gone = before.leaves.keys() - merged.leaves.keys()
-    named = merged.actors() if gone else ()
-    return max((before.leaves[dot].stamp for dot in gone if dot.actor not in named), default=0)
-
-
 def _bytes_of(journals: Journals) -> int:
     return sum(len(content) for journal in journals.values() for content in journal.contents())
-
-
-def _learn(transaction: Transaction, name: str, state: State, clock: DotSet) -> None:
-    """Take note of creations that came with a document before the catalogue's own news, if the collection isn't here.
-
-    Raises MissingAncestorError if it is, and the sender, whose `clock` comes along, can tell more of them: an exchange brings
-    the catalogue first. A drop here sees what is known here, and would take a document that lives on under the others;
-    and their author may have dropped what is known here, so that a text of a dropped document would go on in a new one.
-    """
-    known, catalogue = transaction.ledger.root.names.get(name, NOBODY), transaction.ledger.root.catalogue
-    strange = [one for one in _creations(state) if one != known and any(dot not in catalogue.context for dot in one)]
-    if not strange:
-        return
-    unknown = frozenset(dot for one in strange for dot in one if dot not in catalogue.context)
-    if known and (any(dot in clock for dot in unknown) or any(known.isdisjoint(one) for one in strange)):
-        raise MissingAncestorError(f"{name!r} was also made by {sorted(unknown)}, of which nothing is known here yet")
-    transaction.ledger.set_catalogue(catalogue.learned(name, unknown))
-
-
-def _creations(state: State) -> set[Creations]:
-    found = {leaf.creations for leaf in state.leaves.values()}
-    found.update(body.creations for body in state.bodies.values())
-    found.update(delta.creations for deltas in state.fields.values() for delta in deltas.values())
-    found.update(held for journal in state.journals.values() for held in journal.all_strands())
-    return found
-
-
-def _count_as_held(transaction: Transaction, state: State) -> None:
-    """Add the live dots of a received state to the node clock, ahead of their turn if need be.
-
-    An actor with too many gaps gets no further ones: its dots wait in the context of their documents.
-    """
-    clock = transaction.ledger.root.clock
-    news = {dot for dot in state.dots() if dot not in clock}
-    full = {dot.actor for dot in news if len(clock.ranges(dot.actor)) >= AHEAD_RANGES_MAX}
-    if len(news) == 1 and not full:
-        transaction.ledger.root = transaction.ledger.root.at(clock.add(news.pop()))
-    elif news:
-        transaction.ledger.advance(DotSet.of(dot for dot in news if dot.actor not in full))
-
-
-def _differ(mine: State, merged: State) -> bool:
-    if mine.leaves.keys() != merged.leaves.keys() or mine.bodies.keys() != merged.bodies.keys():
-        return True
-    return {address: deltas.keys() for address, deltas in mine.fields.items()} != {
-        address: deltas.keys() for address, deltas in merged.fields.items()
-    } or {address: _reach(journal) for address, journal in mine.journals.items()} != {
-        address: _reach(journal) for address, journal in merged.journals.items()
-    }
-
-
-def _reach(journal: Journal) -> tuple[Vector, Creations, Mapping[Creations, Strand]]:
-    return journal.vector, journal.creations, journal.strands

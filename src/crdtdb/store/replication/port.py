@@ -8,8 +8,9 @@ from crdtdb.causality import Dot, DotSet, Fork, Lineages
 from crdtdb.store.commit.core import StoreCore
 from crdtdb.store.commit.transaction import Transaction
 from crdtdb.store.identity import ActorSession
-from crdtdb.store.replication.exchange import NO_SNAPSHOT, Inspect, Outgoing, Received, receive, trust
+from crdtdb.store.replication.exchange import NO_SNAPSHOT, AnswerForm, Outgoing
 from crdtdb.store.replication.lineage_check import learn
+from crdtdb.store.replication.receiving import Inspect, Received, receive, trust
 from crdtdb.store.replication.reconciliation import Comparing, Taken, Unclosed, discard, restore_lost, shows
 from crdtdb.store.replication.renaming import rename
 from crdtdb.store.replication.rumor import RumorWriter
@@ -89,9 +90,9 @@ class ReplicationStore:
         """
         core = self._core
         if core.root.clock <= theirs and core.sync:
-            return Outgoing(NO_SNAPSHOT, core.root, core.tables, theirs, whole, closed=closed)
+            return Outgoing(NO_SNAPSHOT, core.root, core.tables, theirs, AnswerForm(whole, closed))
         snapshot, root = core.durable_rows()
-        return Outgoing(snapshot, root, core.tables, theirs, whole, closed=closed, brief=brief)
+        return Outgoing(snapshot, root, core.tables, theirs, AnswerForm(whole, closed, brief))
 
     def receive(
         self,
@@ -103,7 +104,7 @@ class ReplicationStore:
         """Merge a batch in one commit; with `advance` also take over its clock, as at the end of an exchange.
 
         `inspect` may refuse a document of a system collection, or a local record, by raising: then nothing of the batch is
-        kept. `lineages` are the sender's, None if it sends none. Raises what `crdtdb.store.replication.exchange.receive` does.
+        kept. `lineages` are the sender's, None if it sends none. Raises what `crdtdb.store.replication.receiving.receive` does.
         """
         return self._core.submit(lambda transaction: receive(transaction, parcel, advance, inspect, lineages))
 
@@ -132,7 +133,8 @@ class ReplicationStore:
         """Return a snapshot to be compared with a store of this clock. Close it afterwards. `closed` as in `outgoing`."""
         snapshot, root = self._core.durable_rows()
         tables = self._core.tables
-        outgoing = Outgoing(Unclosed(snapshot), root, tables, theirs, whole=True, catalogue=True, closed=closed)
+        form = AnswerForm(whole=True, closed=closed, catalogue=True)
+        outgoing = Outgoing(Unclosed(snapshot), root, tables, theirs, form)
         return Comparing(StoreSnapshot(snapshot, root, tables), outgoing, snapshot)
 
     def still_shows(self, name: str, doc_id: str, dots: Iterable[Dot]) -> bool:

@@ -41,7 +41,7 @@ from crdtdb.store.commit.transaction import Transaction
 from crdtdb.store.layout import keys
 from crdtdb.store.layout.contents import ContentMissingError
 from crdtdb.store.layout.records import decode_record
-from crdtdb.store.replication.exchange import Outgoing
+from crdtdb.store.replication.exchange import AnswerForm, Outgoing
 from crdtdb.store.snapshot import StoreSnapshot
 from crdtdb.wire.delta_batch import DeltaBatch
 
@@ -122,7 +122,7 @@ class Comparing(NamedTuple):
         """Return the documents that hold some dots, whole."""
         root = self.moment.root
         lacking = root.clock - DotSet.of(dots)
-        return Outgoing(Unclosed(self.snapshot), root, self.moment.tables, lacking, whole=True)
+        return Outgoing(Unclosed(self.snapshot), root, self.moment.tables, lacking, AnswerForm(whole=True))
 
     def close(self) -> None:
         """Let go of the snapshot."""
