@@ -28,7 +28,7 @@ from crdtdb.limits import ATTACHMENT_BYTES_MAX, DOCUMENT_BYTES_MAX, REQUEST_BYTE
 from crdtdb.store import Durability
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+):([0-9]{1,5})")
-_ORIGIN = re.compile(r"https?://[^/\s*]+")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*]+")  # apps in a web view have schemes of their own
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _REQUEST_BYTES_MAX = 4 * 1024**3

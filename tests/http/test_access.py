@@ -437,6 +437,9 @@ async def test_a_page_of_somebody_elses_changes_nothing(filled: crdtdb.Database)
             assert (await client.post("/notes", json={}, headers=origin)).status_code == 201
         assert (await client.get("/notes/a", headers=evil)).status_code == 200
         assert "access-control-allow-origin" not in (await client.get("/notes/a", headers=evil)).headers
+    async with client_of(app, user="mia") as client:
+        assert (await client.post("/notes", json={}, headers=evil)).status_code == 403
+        assert (await client.post("/notes", json={}, headers=good)).status_code == 201
     async with client_of(app) as client:
         made = await client.post("/_session", json={"name": "mia", "password": "the password of mia"}, headers=good)
         assert made.headers["set-cookie"].endswith("SameSite=None")

@@ -666,8 +666,12 @@ async def test_leaves_and_attachments_are_listed_in_the_order_of_the_tree(client
     got = (await client.post("/notes/_bulk_get", json={"docs": [{"id": "a"}]})).json()["results"][0]["docs"]
     assert [one["ok"]["_rev"] for one in got] == ["2-a", "3-z", "2-c"]
     assert (await client.get("/notes/a?open_revs=[]")).json()["_rev"] == "3-z"
+    stemmed = {"_id": "a", "_revisions": {"start": 3, "ids": ["y", "b"]}, "_deleted": True}  # without its beginning
+    await client.post("/notes/_bulk_docs", json={"docs": [stemmed], "new_edits": False})
+    found = (await client.get("/notes/a?open_revs=all")).json()
+    assert [one["ok"]["_rev"] for one in found] == ["2-a", "3-y", "3-z", "2-c"]
     lacking = (await client.post("/notes/_revs_diff", json={"a": ["9-x", "4-y"]})).json()["a"]
-    assert lacking == {"missing": ["4-y", "9-x"], "possible_ancestors": ["3-z", "2-c", "2-a"]}
+    assert lacking == {"missing": ["4-y", "9-x"], "possible_ancestors": ["3-z", "3-y", "2-c", "2-a"]}
 
 
 async def test_design_documents_that_are_none_are_refused(client: httpx.AsyncClient) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from crdtdb.canonical_json import load
@@ -79,10 +80,22 @@ class Tree:
         return {one.leaf.rev: one for one in self.leaves}
 
     def branches(self, leaves: Iterable[VisibleLeaf]) -> list[VisibleLeaf]:
-        """Return leaves in the order of the tree's branches, from its root on: as CouchDB lists them."""
-        return sorted(
-            leaves, key=lambda one: [*(step.digest for step in one.leaf.path.all()[::-1]), one.leaf.rev.digest]
-        )
+        """Return leaves in the order of the tree's branches, from its root on: as CouchDB lists them.
+
+        A path that came without its beginning goes on with that of another leaf.
+        """
+        parents: dict[Rev, str] = {}
+        for one in self.leaves:
+            parents.update({child: parent.digest for child, parent in pairwise(self.line(one.leaf.rev))})
+
+        def branch(one: VisibleLeaf) -> list[str]:
+            rev, found = one.leaf.rev, [one.leaf.rev.digest]
+            while rev in parents:
+                rev = Rev(rev.generation - 1, parents[rev])
+                found.append(rev.digest)
+            return found[::-1]
+
+        return sorted(leaves, key=branch)
 
     def descendants(self, rev: Rev) -> list[VisibleLeaf]:
         """Return the leaves that descend from a revision, or are it: from a leaf that is shown none descends."""

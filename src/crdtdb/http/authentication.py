@@ -65,7 +65,7 @@ class Authentication:
         elif scope["type"] == "http":
             try:
                 who, renewed = await self._who(scope)
-                self._check_origin(scope, who)
+                self._check_origin(scope)
             except TurnedAwayError as error:
                 await error.answer(scope, receive, send)
                 return
@@ -117,9 +117,9 @@ class Authentication:
         principal, left = found
         return principal, users.session(principal.name) if left < SESSION_SECONDS / 2 else None
 
-    def _check_origin(self, scope: Scope, who: Principal | None) -> None:
-        """Refuse changes by a foreign page with this browser's certificate or cookie."""
-        if scope["method"] in _SAFE or (who is not None and who.by == "password"):
+    def _check_origin(self, scope: Scope) -> None:
+        """Refuse what a foreign page would change with this browser's certificate, cookie, or a password that it remembers."""
+        if scope["method"] in _SAFE:
             return
         headers = Headers(scope=scope)
         if not self._is_allowed(headers):
