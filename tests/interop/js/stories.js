@@ -1,6 +1,7 @@
 // Stories of PouchDB clients and crdtdb nodes: run as `node stories.js NAME`.
 'use strict'
 
+const { createHash } = require('crypto')
 const assert = require('assert')
 const { Agent } = require('undici')
 const { ask, leaves, local, refused, remote, setup, tell, tls, until } = require('./common')
@@ -267,7 +268,9 @@ const stories = {
     await server.putAttachment('a', 'small.txt', first.rev, Buffer.from('small'), 'text/plain')
     const doc = await server.get('a')
     assert.deepStrictEqual(Object.keys(doc._attachments), ['folder/large.bin', 'small.txt'])
-    assert.strictEqual(doc._attachments['small.txt'].digest, 'md5-61wTmahxIRx+ftcy0V46iw==')
+    assert.strictEqual(doc._attachments['folder/large.bin'].digest, 'md5-' + createHash('md5').update(large).digest('base64'))
+    assert.strictEqual(doc._attachments['small.txt'].length, 5)
+    assert.strictEqual((await server.getAttachment('a', 'small.txt')).toString(), 'small')
     assert.ok((await server.getAttachment('a', 'folder/large.bin')).equals(large))
     await ada.sync(server)
     assert.ok((await ada.getAttachment('a', 'folder/large.bin')).equals(large))
