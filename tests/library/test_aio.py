@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import anyio
 import pytest
 
 from crdtdb import ConflictError, NotFoundError, aio
+from crdtdb.store import Transaction
+from crdtdb.threads import COMMITS
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +64,26 @@ async def test_writers_share_commits_and_a_follower_sees_all() -> None:
                 for n in range(50):
                     tasks.start_soon(notes.put, f"d{n}", {"n": n})
         assert sorted(seen) == sorted(f"d{n}" for n in range(50))
+
+
+async def test_writes_that_arrive_during_a_commit_share_the_next_one() -> None:
+    async with aio.open("memory:") as db:
+        notes, store = db.collection("notes"), db.blocking.store
+        begun, go_on = threading.Event(), threading.Event()
+
+        def hold(_: Transaction) -> None:
+            begun.set()
+            assert go_on.wait(20)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, store.submit, hold)
+            await anyio.to_thread.run_sync(begun.wait)
+            for n in range(20):
+                tasks.start_soon(notes.put, f"d{n}", {"n": n})
+            await anyio.sleep(0.1)
+            assert COMMITS.waiting == 0, "one thread waits for all of them"
+            go_on.set()
+        assert len(notes.blocking) == 20
 
 
 async def test_a_follower_can_be_cancelled() -> None:

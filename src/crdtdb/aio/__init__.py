@@ -4,8 +4,8 @@ async with crdtdb.aio.open("./data") as db:
     notes = db.collection("notes")
     await notes.put("a", {"title": "x"})
 
-Reads run where they are called: LevelDB answers in microseconds. Writes wait for a disk, so they run in worker threads,
-where those that come together share one fsync.
+Reads run where they are called: LevelDB answers in microseconds. Writes wait for a disk, so they run in a worker thread, and
+those of tasks that write at the same time share one commit, and one fsync.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Any, Protocol, Self, TypeVar
 from anyio import lowlevel
 
 from crdtdb import database, forks
+from crdtdb.aio.group_commit import LoopGroupCommits
 from crdtdb.database.collection import Collection as Blocking
+from crdtdb.database.commands import Command
 from crdtdb.database.document import Change, Document, Revision, Seen, Sibling
 from crdtdb.database.editing import DocumentEdit
 from crdtdb.database.feeds.watch import KINDS, Notice, Pattern, Watch
@@ -42,19 +44,20 @@ _WAIT_SECONDS = 0.5
 class Collection:
     """As `crdtdb.database.collection.Collection`, with writes to await."""
 
-    def __init__(self, blocking: Blocking) -> None:
-        """Use `Database.collection`."""
+    def __init__(self, blocking: Blocking, commits: LoopGroupCommits | None = None) -> None:
+        """Use `Database.collection`. The collections of a database share its `commits`."""
         self.blocking = blocking
+        self._commits = commits or LoopGroupCommits(blocking.store)
         self.name = blocking.name
         forks.own(self)
 
     async def put(self, doc_id: str, body: Mapping[str, Any], rev: str | None = None) -> Document:
         """Write a document and return it. Raises ConflictError and what bad input raises."""
-        return await COMMITS.run(self.blocking.put, doc_id, body, rev)
+        return await self._write(self.blocking.commands.put(doc_id, body, rev))
 
     async def delete(self, doc_id: str, rev: str | None = None) -> Document:
         """Delete one sibling. Raises ConflictError, NotFoundError."""
-        return await COMMITS.run(self.blocking.delete, doc_id, rev)
+        return await self._write(self.blocking.commands.delete(doc_id, rev))
 
     async def upsert(
         self, doc_id: str, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]
@@ -64,7 +67,7 @@ class Collection:
 
     async def put_if_absent(self, doc_id: str, body: Mapping[str, Any]) -> Document:
         """Write a document unless there is one; return the one that is there now."""
-        return await COMMITS.run(self.blocking.put_if_absent, doc_id, body)
+        return await self._write(self.blocking.commands.put_if_absent(doc_id, body))
 
     async def resolve(
         self,
@@ -86,11 +89,11 @@ class Collection:
         rev: str | None = None,
     ) -> Document:
         """As `Collection.attach`."""
-        return await COMMITS.run(self.blocking.attach, doc_id, name, data, content_type, rev)
+        return await self._write(self.blocking.commands.attach(doc_id, name, data, content_type, rev))
 
     async def detach(self, doc_id: str, name: str, rev: str | None = None) -> Document:
         """As `Collection.detach`."""
-        return await COMMITS.run(self.blocking.detach, doc_id, name, rev)
+        return await self._write(self.blocking.commands.detach(doc_id, name, rev))
 
     async def attachment(self, doc_id: str, name: str, rev: str | None = None) -> bytes:
         """As `Collection.attachment`."""
@@ -99,6 +102,13 @@ class Collection:
     async def bulk(self, documents: Iterable[Mapping[str, Any]]) -> list[Document | CrdtdbError]:
         """Write many documents in one commit; each has its own result."""
         return await COMMITS.run(self.blocking.bulk, list(documents))
+
+    async def _write(self, command: Command) -> Document:
+        """Commit a command together with those of other tasks."""
+        written = await self._commits.here().submit(command.apply)
+        if self.blocking.grown:
+            await COMMITS.run(self.blocking.fold)
+        return self.blocking.written(command, written)
 
     @asynccontextmanager
     async def edit(self, doc_id: str, rev: str | None = None) -> AsyncIterator[DocumentEdit]:
@@ -180,7 +190,7 @@ class Collection:
 
     async def patch(self, doc_id: str, patch: Mapping[str, Any], rev: str | None = None) -> Document:
         """Change some values of a document. Raises NotFoundError, ConflictError."""
-        return await COMMITS.run(self.blocking.patch, doc_id, patch, rev)
+        return await self._write(self.blocking.commands.patch(doc_id, patch, rev))
 
     async def update_many(self, selector: Mapping[str, Any], change: Wanted, **options: Any) -> ChangedMany:
         """Change what a selector means, as `crdtdb.Collection.update_many` does."""
@@ -291,11 +301,12 @@ class Database:
     def __init__(self, blocking: database.Database) -> None:
         """Use `open`; or give a database that is open, which leaving the `async with` closes."""
         self.blocking = blocking
+        self._commits = LoopGroupCommits(blocking.store)
         forks.own(self)
 
     def collection(self, name: str) -> Collection:
-        """Return a collection, which its first write makes. Raises InvalidIdError."""
-        return Collection(self.blocking.collection(name))
+        """Return a collection, which its first write creates. Raises InvalidIdError."""
+        return Collection(self.blocking.collection(name), self._commits)
 
     async def set_resolver(self, name: str, resolver: str | Resolver) -> None:
         """Resolve a collection's conflicts from now on, those that are there first."""

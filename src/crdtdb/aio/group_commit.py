@@ -1,7 +1,7 @@
-"""The writes of requests, gathered: what comes while a commit is under way goes into the next one, all by one thread.
+"""Group commit for tasks: the writes that arrive during a commit go into the next one, all in one worker thread.
 
-Each request for itself would need a thread to wait in, and sixteen threads that wake for one commit spend more time on taking
-turns than on writing. As in `crdtdb.store.commit.group_commit`, whoever comes while nobody leads leads the others, once.
+A thread for each write would cost more than the writes: sixteen threads that wake after one commit spend their time on taking
+turns. As in `crdtdb.store.commit.group_commit`, a task that arrives while no other leads commits for all that wait, once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import anyio
+from anyio import lowlevel
 
 from crdtdb.store import Store, Transaction
 from crdtdb.threads import COMMITS
@@ -31,7 +32,7 @@ class AsyncGroupCommit:
     """Commits for the tasks of one event loop."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
         self._waiting: list[_Entry] = []
         self._led = False
 
@@ -51,7 +52,9 @@ class AsyncGroupCommit:
     async def _wait(self, entry: _Entry) -> None:
         try:
             await entry.woken.wait()
-        except BaseException:  # cancelled: what nobody has begun isn't written, and who was to lead lets another do it
+        except (
+            BaseException
+        ):  # cancelled: a write that no commit has begun isn't done, and another task leads in its place
             if entry in self._waiting:
                 self._waiting.remove(entry)
                 if entry.woken.is_set():
@@ -64,17 +67,36 @@ class AsyncGroupCommit:
         outcomes: list[Any] = []
         try:
             with anyio.CancelScope(shield=True):
-                outcomes = await COMMITS.run(self._store.submit_all, [one.work for one in group])
+                outcomes = await COMMITS.run(self.store.submit_all, [entry.work for entry in group])
         except Exception as error:  # noqa: BLE001 - it is raised in each of the tasks
             outcomes = [error] * len(group)
         finally:
-            for one, outcome in zip(group, outcomes, strict=False):
-                one.outcome = outcome
-                one.done = True
-                one.woken.set()
+            for entry, outcome in zip(group, outcomes, strict=False):
+                entry.outcome = outcome
+                entry.done = True
+                entry.woken.set()
             self._hand_over()
 
     def _hand_over(self) -> None:
         self._led = bool(self._waiting)
         if self._led:
             self._waiting[0].woken.set()
+
+
+class LoopGroupCommits:
+    """The group commit of the running event loop, for a database that several loops may use, one after another mostly.
+
+    Loops that use it at the same time take turns: they share fewer commits, and are right all the same.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._loop: object = None
+        self._group = AsyncGroupCommit(store)
+
+    def here(self) -> AsyncGroupCommit:
+        """Return the group commit of this event loop."""
+        loop = lowlevel.current_token()
+        if loop is not self._loop and loop != self._loop:
+            self._loop, self._group = loop, AsyncGroupCommit(self._store)
+        return self._group

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Some
 from contextlib import contextmanager
 from itertools import islice
@@ -11,16 +11,11 @@ from typing import Any, TypeVar
 from crdtdb import forks
 from crdtdb.crdts import GapError
 from crdtdb.database.commands import (
-    Attach,
     Command,
+    CommandFactory,
     Committer,
-    Data,
-    Delete,
     Edit,
-    ImportRevision,
-    MergePatch,
-    Put,
-    PutIfAbsent,
+    Outcome,
 )
 from crdtdb.database.document import Change, Document, Revision, Seen, Sibling
 from crdtdb.database.editing import DocumentEdit, Session
@@ -32,24 +27,18 @@ from crdtdb.database.reader import DocumentReader, IdRange
 from crdtdb.database.resolution import Choice, all_listed, bodies_listed, resolution, resolution_of_all
 from crdtdb.database.resolvers import Conflict, Resolver
 from crdtdb.database.validation import (
-    check_attachment_name,
-    check_body,
     check_id,
     check_name,
-    check_patch,
     check_rev,
-    check_whole,
-    read_revisions,
 )
 from crdtdb.documents import NO_BODY, Rev, view
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
 from crdtdb.documents.attachments import is_encoded
 from crdtdb.documents.content_encoding import decoded
-from crdtdb.documents.external_revisions import ExternalRevision
 from crdtdb.documents.schema import SCHEMA_ID, as_tree, check_agrees, check_schema, declare_in
 from crdtdb.errors import ConflictError, CrdtdbError, InvalidInputError, NotFoundError, StoreClosedError
 from crdtdb.limits import BULK_DOCUMENTS_MAX
-from crdtdb.store import Store, Transaction
+from crdtdb.store import Store, Transaction, Written
 
 _D = TypeVar("_D")
 
@@ -61,6 +50,8 @@ class Collection(CollectionQueries):
         """Use `Database.collection`. Writes go through `committer`. Raises InvalidIdError for a name that isn't allowed."""
         self._store = store
         self._committer = committer or Committer(store)
+        self.commands = CommandFactory(check_name(name))
+        """Makes the commands that the methods below write."""
         self.name = check_name(name)
         self._reader = DocumentReader(store, name)
         forks.own(self)
@@ -78,17 +69,14 @@ class Collection(CollectionQueries):
         operations, so two who each add 1 to what they read add 2. Raises ConflictError if `rev` isn't what is there,
         InvalidIdError, InvalidDocumentError, SchemaError, TooLargeError.
         """
-        check_id(doc_id)
-        (text, given), named = check_whole(body), check_rev(rev if rev is not None else body.get("_rev"))
-        return self._write(Put(self.name, doc_id, text, named, given))
+        return self._write(self.commands.put(doc_id, body, rev))
 
     def delete(self, doc_id: str, rev: str | None = None) -> Document:
         """Delete the sibling `rev` of a document, and return the tombstone. Other siblings stay.
 
         Raises ConflictError if `rev` isn't one of the siblings, or isn't given; NotFoundError if there is none.
         """
-        check_id(doc_id)
-        return self._write(Delete(self.name, doc_id, check_rev(rev)))
+        return self._write(self.commands.delete(doc_id, rev))
 
     def upsert(self, doc_id: str, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]) -> Document | None:
         """Replace a document by what `change` makes of its body ({} if it is missing), however often others come first.
@@ -108,8 +96,7 @@ class Collection(CollectionQueries):
 
     def put_if_absent(self, doc_id: str, body: Mapping[str, Any]) -> Document:
         """Write a document unless there is one, and return the one that is there now."""
-        check_id(doc_id)
-        return self._write(PutIfAbsent(self.name, doc_id, *check_whole(body)))
+        return self._write(self.commands.put_if_absent(doc_id, body))
 
     def resolve(
         self,
@@ -160,14 +147,11 @@ class Collection(CollectionQueries):
         Its bytes are kept once, however many documents have them, and are replicated with the document. Raises NotFoundError,
         ConflictError if a `rev` is given that isn't current, InvalidInputError for a name that isn't allowed.
         """
-        check_id(doc_id)
-        attachment = Data(content_type, data)
-        return self._write(Attach(self.name, doc_id, check_attachment_name(name), attachment, check_rev(rev)))
+        return self._write(self.commands.attach(doc_id, name, data, content_type, rev))
 
     def detach(self, doc_id: str, name: str, rev: str | None = None) -> Document:
         """Take a file out of a document, and return the document. Raises NotFoundError, ConflictError."""
-        check_id(doc_id)
-        return self._write(Attach(self.name, doc_id, name, None, check_rev(rev)))
+        return self._write(self.commands.detach(doc_id, name, rev))
 
     def attachment(self, doc_id: str, name: str, rev: str | None = None) -> bytes:
         """Return the bytes of a document's file. Raises NotFoundError."""
@@ -204,7 +188,7 @@ class Collection(CollectionQueries):
             written = self._committer.submit(Edit(self.name, doc_id, session.play, named).apply)
         except GapError as error:  # so much was typed meanwhile that nobody knows any more where the positions were
             raise ConflictError(doc_id, str(target.rev), ("many edits later",)) from error
-        self._fold()
+        self.fold()
         editing.written = self._reader.written(doc_id, written)
 
     def patch(self, doc_id: str, patch: Mapping[str, Any], rev: str | None = None) -> Document:
@@ -213,8 +197,7 @@ class Collection(CollectionQueries):
         Without `rev` the patch applies to the winner at the time of the write. Raises NotFoundError, ConflictError if `rev`
         isn't a sibling, InvalidDocumentError.
         """
-        check_id(doc_id)
-        return self._write(MergePatch(self.name, doc_id, check_patch(patch), check_rev(rev)))
+        return self._write(self.commands.patch(doc_id, patch, rev))
 
     def declare(self, schema: Mapping[str, Any], *, replace: bool = False) -> dict[str, Any]:
         """Say which fields the documents have, and return all that is declared.
@@ -263,7 +246,7 @@ class Collection(CollectionQueries):
         `{"start": 3, "ids": ["c…", "b…", "a…"]}`. One that is known changes nothing. Returns, in the same order, None or the
         error that refused it.
         """
-        outcomes = self._committer.submit_each([self._external(document) for document in documents])
+        outcomes = self._committer.submit_each([self.commands.of_revision(document) for document in documents])
         return [outcome if isinstance(outcome, CrdtdbError) else None for outcome in outcomes]
 
     def bulk(self, documents: Iterable[Mapping[str, Any]]) -> list[Document | CrdtdbError]:
@@ -274,12 +257,7 @@ class Collection(CollectionQueries):
         wanted = list(documents)
         if len(wanted) > BULK_DOCUMENTS_MAX:
             raise InvalidInputError(f"{len(wanted):,} documents at once, the limit is {BULK_DOCUMENTS_MAX:,}")
-        outcomes = self._committer.submit_each([self._command(document) for document in wanted])
-        ids = (document["_id"] if isinstance(document, Mapping) else "" for document in wanted)
-        return [
-            outcome if isinstance(outcome, CrdtdbError) else self._reader.written(doc_id, outcome)
-            for doc_id, outcome in zip(ids, outcomes, strict=True)
-        ]
+        return self.bulk_results(wanted, self._committer.submit_each([self.commands.of_bulk(one) for one in wanted]))
 
     # Reading
 
@@ -403,46 +381,42 @@ class Collection(CollectionQueries):
                 settled += self._settle_one(change.id, resolver)
         return settled
 
-    # Inside
+    # For the async face
 
-    def _write(self, command: Command) -> Document:
-        written = self._reader.written(command.doc_id, self._committer.submit(command.apply))
-        self._fold()
-        return written
+    @property
+    def store(self) -> Store:
+        """The store that has the collection."""
+        return self._store
 
-    def _fold(self) -> None:
-        """Fold what has grown. A node does it between its other duties; a library has nobody else."""
+    def written(self, command: Command, written: Written) -> Document:
+        """Return the document as a command left it."""
+        return self._reader.written(command.doc_id, written)
+
+    def bulk_results(
+        self, documents: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]
+    ) -> list[Document | CrdtdbError]:
+        """Return the results of a bulk of documents: the document as it was written, or the error that refused it."""
+        return [
+            outcome if isinstance(outcome, CrdtdbError) else self._reader.written(document["_id"], outcome)
+            for document, outcome in zip(documents, outcomes, strict=True)
+        ]
+
+    @property
+    def grown(self) -> bool:
+        """Whether a text or list has grown so that it should be folded."""
+        return bool(self._store.sweeper.grown)
+
+    def fold(self) -> None:
+        """Fold the texts and lists that have grown. A node does it between other duties; a library has nobody else."""
         while self._store.sweeper.grown:
             self._store.sweeper.fold()
 
-    def _command(self, body: Mapping[str, Any]) -> Command | CrdtdbError:
-        """Return the write that a document of a bulk asks for, or the error that refuses it."""
-        try:
-            if not isinstance(body, Mapping):
-                raise InvalidInputError(f"a document is an object (a dict), not {type(body).__name__}")
-            rest = dict(body)
-            doc_id, rev = check_id(rest.pop("_id", None)), check_rev(rest.pop("_rev", None))
-            if rest.pop("_deleted", False):
-                return Delete(self.name, doc_id, rev)
-            text, given = check_whole(rest)
-            return Put(self.name, doc_id, text, rev, given)
-        except CrdtdbError as error:
-            return error
+    # Inside
 
-    def _external(self, body: Mapping[str, Any]) -> ImportRevision | CrdtdbError:
-        """Return the import of a revision made elsewhere, or the error that refuses it."""
-        try:
-            if not isinstance(body, Mapping):
-                raise InvalidInputError(f"a document is an object (a dict), not {type(body).__name__}")
-            doc_id, rev = check_id(body.get("_id")), check_rev(body.get("_rev"))
-            if rev is None:
-                raise InvalidInputError(f"document {doc_id!r} comes without its _rev")
-            _, ancestors = read_revisions(body.get("_revisions"), rev)
-            text, deleted = check_body(body), bool(body.get("_deleted"))
-            revision = ExternalRevision(rev, ancestors, text if not deleted else None, deleted)
-            return ImportRevision(self.name, doc_id, revision)
-        except CrdtdbError as error:
-            return error
+    def _write(self, command: Command) -> Document:
+        written = self._committer.submit(command.apply)
+        self.fold()
+        return self.written(command, written)
 
     def _settle_one(self, doc_id: str, resolver: Resolver) -> bool:
         record = self._store.read(self.name, doc_id)

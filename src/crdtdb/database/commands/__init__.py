@@ -11,6 +11,7 @@ with an equal body, and may name a leaf by the revision under which it was publi
 from crdtdb.database.commands.base import Attachments, Command, Data, Uploaded
 from crdtdb.database.commands.committer import Committer, Outcome, apply_each
 from crdtdb.database.commands.edits import Attach, Delete, Edit, Purge, Put, PutIfAbsent
+from crdtdb.database.commands.factory import CommandFactory
 from crdtdb.database.commands.imports import ImportRevision
 from crdtdb.database.commands.patches import MergePatch, merge_patch
 from crdtdb.database.commands.resolutions import Resolve, ResolveUnchanged
@@ -19,6 +20,7 @@ __all__ = [
     "Attach",
     "Attachments",
     "Command",
+    "CommandFactory",
     "Committer",
     "Data",
     "Delete",
