@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from crdtdb import forks
 from crdtdb.canonical_json import JSON
 from crdtdb.crdts import Journal, OpenSequence, Sequence, kind_of, within
 from crdtdb.errors import NotFoundError
@@ -21,6 +22,7 @@ class SequenceReader:
 
     def __init__(self, core: StoreCore, sequences: OpenSequences, session: ActorSession) -> None:
         self._core, self._sequences, self._session = core, sequences, session
+        forks.own(self)
 
     def opener(self, name: str, doc_id: str) -> OpenSequence:
         """Return what opens the texts and lists of a document for a reader: as they are when they are looked at."""
