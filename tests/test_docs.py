@@ -113,7 +113,7 @@ def test_each_place_that_the_recipes_name_exists() -> None:
         "src/crdtdb/query/selectors.py": ("_SIMPLE", "_NESTING", "_OPPOSITES"),
         "src/crdtdb/http/permissions.py": ("NEEDS",),
         "src/crdtdb/http/request_schemas.py": ("QUERIES", "BODIES"),
-        "src/crdtdb/wire/codec.py": ("_TABLE",),
+        "src/crdtdb/wire/codec.py": ("MESSAGES",),
         "src/crdtdb/cli/main.py": ("_COMMANDS",),
     }.items():
         for name in names:

@@ -22,10 +22,11 @@ from crdtdb.limits import FRAME_BYTES_MAX, HANDSHAKE_FRAME_BYTES_MAX
 from crdtdb.testing.replicas import Replica
 from crdtdb.testing.strategies import History, dot_sets, histories
 from crdtdb.wire.cbor import decode, encode
-from crdtdb.wire.codec import clock_digest, decode_message, encode_message
+from crdtdb.wire.codec import MESSAGES, clock_digest, decode_message, encode_message, is_known
 from crdtdb.wire.delta_batch import DeltaBatch, ParcelWriter
 from crdtdb.wire.frames import Frames, frame
 from crdtdb.wire.messages import (
+    LINEAGES_SINCE,
     Ack,
     Audit,
     BucketDots,
@@ -343,8 +344,18 @@ def test_what_older_versions_sent_can_be_read(version: str) -> None:
     """Nodes of one major version work together: these are the vectors as the minor versions before had them."""
     older = json.loads((Path(__file__).parent / f"vectors-{version}.json").read_text())
     assert older
+    minor = int(version.partition(".")[2])
     for name, payload in older.items():
         assert decode_message(bytes.fromhex(payload)) == vector_messages()[name], name
+        assert is_known(type(vector_messages()[name]), minor), (
+            f"{name} was sent by {version}, and its row says otherwise"
+        )
+
+
+def test_each_message_has_one_row() -> None:
+    assert {row.type for row in MESSAGES} == set(Message.__args__)
+    assert len({row.kind for row in MESSAGES}) == len({row.type for row in MESSAGES}) == len(MESSAGES)
+    assert not is_known(LineagesMessage, LINEAGES_SINCE - 1), "an older node doesn't handle it"
 
 
 def test_every_kind_of_message_has_a_vector_and_a_section() -> None:

@@ -57,6 +57,7 @@ MAJOR = 1
 MINOR = 4
 """0: before stores were compared. 1: before locks. 2: before successors. 3: before incarnations were bounded, and before
 lineages, and before journals had strands."""
+COMPARED_SINCE = 1
 LOCKS_SINCE = CLOSED_SINCE = 2
 BRIEF_SINCE = 3
 BOUNDED_SINCE = PARTS_SINCE = LINEAGES_SINCE = SCHEMES_SINCE = STRANDS_SINCE = 4

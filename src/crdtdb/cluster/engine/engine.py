@@ -44,11 +44,10 @@ from crdtdb.database import Database
 from crdtdb.errors import ProtocolError
 from crdtdb.gossip import Dialer, GossipConfig, Membership, Rumors
 from crdtdb.security.peer import PeerIdentity
-from crdtdb.wire.codec import decode_message
+from crdtdb.wire.codec import decode_message, is_known
 from crdtdb.wire.messages import (
     LINEAGES_SINCE,
     LOCKS_SINCE,
-    PARTS_SINCE,
     Ack,
     Audit,
     BucketSums,
@@ -134,8 +133,7 @@ class Engine:
 
     def _handler_table(self) -> dict[type[Any], Handler]:
         """Return what handles each kind of message after the handshake. Kinds newer than this node's version have no row."""
-        minor = self.identity.minor
-        return {
+        handlers: dict[type[Any], Handler] = {
             Ping: self.pings.ping,
             Ack: self.pings.ack,
             Probe: self.pings.probe,
@@ -147,10 +145,12 @@ class Engine:
             Audit: lambda link, message, now: self.audits.asked_for(link.peer or "?"),  # noqa: ARG005
             SyncHint: lambda link, message, now: self.anti_entropy.request(link.peer, now),  # noqa: ARG005
             **self.exchanges.handlers,
-            **(self.locks.handlers if minor >= LOCKS_SINCE else {}),
-            **({Part: self._part} if minor >= PARTS_SINCE else {}),
-            **({LineagesMessage: self._lineages} if minor >= LINEAGES_SINCE else {}),
+            **self.locks.handlers,
+            Part: self._part,
+            LineagesMessage: self._lineages,
         }
+        minor = self.identity.minor
+        return {message: handler for message, handler in handlers.items() if is_known(message, minor)}
 
     # Events
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from crdtdb.limits import INCARNATION_MAX
 from crdtdb.store import Store
 from crdtdb.wire.cbor import decode_own, encode
-from crdtdb.wire.codec import members_in, members_out
+from crdtdb.wire.items import members_in, members_out
 from crdtdb.wire.messages import Member
 
 
