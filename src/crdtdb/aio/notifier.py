@@ -29,7 +29,7 @@ class Waiter:
             self._rung = anyio.Event()
 
     async def wait(self, seconds: float) -> bool:
-        """Sleep until rung, or for so long; return whether it rang."""
+        """Sleep until woken, at most for so many seconds; return whether it was woken."""
         with anyio.move_on_after(seconds):
             await self._rung.wait()
         return self._rung.is_set()
@@ -58,7 +58,7 @@ class ChangeNotifier:
 
     @contextmanager
     def waiting(self, name: str = _ANY) -> Iterator[Waiter]:
-        """Give a waiter for a collection's changes; without a name, for those of any."""
+        """Give a waiter for the changes of a collection; without a name, for those of any."""
         self._listen()
         waiter = Waiter()
         self._waiters.setdefault(name, set()).add(waiter)

@@ -38,7 +38,7 @@ class ChangesFeed:
     """A reader's place in the feed of a collection, and the rows from there on."""
 
     def __init__(self, trees: Trees, since: str, wanted: Wanted) -> None:
-        """Begin after `since`: a seq of any node, 0, or "now". Raises RefusedError for what isn't one."""
+        """Begin after `since`: a seq of any node, 0, or "now". Raises CouchError for what isn't one."""
         self._trees, self._wanted = trees, wanted
         self._store: Store = trees.store
         self._name = trees.name

@@ -29,22 +29,22 @@ class CouchError(CrdtdbError):
 
 
 def bad_request(reason: str) -> CouchError:
-    """Return the refusal of a request that makes no sense."""
+    """Return the error of a malformed request."""
     return CouchError(400, "bad_request", reason)
 
 
 def query_parse_error(reason: str) -> CouchError:
-    """Return the refusal of a query parameter."""
+    """Return the error of a malformed query parameter."""
     return CouchError(400, "query_parse_error", reason)
 
 
 def missing_database() -> CouchError:
-    """Return the refusal for a database that doesn't exist."""
+    """Return the error for a database that doesn't exist."""
     return CouchError(404, "not_found", "Database does not exist.")
 
 
 def missing(deleted: bool = False) -> CouchError:
-    """Return the refusal for a document or revision that isn't there."""
+    """Return the error for a document or revision that doesn't exist."""
     return CouchError(404, "not_found", "deleted" if deleted else "missing")
 
 

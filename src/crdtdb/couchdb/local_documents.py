@@ -15,7 +15,7 @@ from crdtdb.store import Store, Transaction
 
 
 def get_local(store: Store, name: str, doc_id: str) -> dict[str, Any]:
-    """Return a local document. Raises RefusedError."""
+    """Return a local document. Raises CouchError."""
     found = store.live_view().local(name, _checked(doc_id))
     if found is None or found.value is None:
         raise missing()
@@ -23,7 +23,7 @@ def get_local(store: Store, name: str, doc_id: str) -> dict[str, Any]:
 
 
 def put_local(store: Store, name: str, doc_id: str, body: Any, rev: str | None = None) -> str:
-    """Write a local document, and return its revision: one more than that which is named. Raises RefusedError."""
+    """Write a local document, and return its revision: one more than that which is named. Raises CouchError."""
     if not isinstance(body, dict):
         raise bad_request("Document must be a JSON object")
     if body.get("_deleted") is True:
@@ -38,7 +38,7 @@ def put_local(store: Store, name: str, doc_id: str, body: Any, rev: str | None =
 
 
 def delete_local(store: Store, name: str, doc_id: str) -> str:
-    """Delete a local document. Raises RefusedError if there is none."""
+    """Delete a local document. Raises CouchError if there is none."""
     found = store.live_view().local(name, _checked(doc_id))
     if found is None or found.value is None:
         raise missing()

@@ -105,7 +105,7 @@ class Tree:
         return [one for one in self.leaves if one.leaf.path.leads_to(rev, one.leaf.rev.generation)]
 
     def document(self, rev: Rev | None, options: Options = Options()) -> dict[str, Any]:  # noqa: B008 - a value
-        """Return a revision as CouchDB has it, the winner if none is named. Raises RefusedError if its value isn't known."""
+        """Return a revision as CouchDB has it, the winner if none is named. Raises CouchError if its value isn't known."""
         if rev is None:
             rev = self.winner.leaf.rev
         leaf = self.leaf(rev)
@@ -158,7 +158,7 @@ class Tree:
         return alternatives(self._draft, bodies[0], bodies)
 
     def attachments(self, rev: Rev | None) -> dict[str, Any]:
-        """Return what is known of a revision's attachments, by their names. Raises RefusedError."""
+        """Return what is known of a revision's attachments, by their names. Raises CouchError."""
         leaf = self.winner if rev is None else self.leaf(rev)
         if leaf is not None:
             if rev is None and leaf.leaf.deleted:
@@ -307,7 +307,7 @@ class Trees:
         return Known(self.store, self.name, doc_id)
 
     def get(self, doc_id: str) -> Tree:
-        """Return a document. Raises RefusedError if there was never one."""
+        """Return a document. Raises CouchError if there was never one."""
         found = self.find(doc_id)
         if found is None:
             raise missing()

@@ -43,7 +43,7 @@ def encode_seq(seq: Seq) -> str:
 
 
 def decode_seq(text: str) -> Seq:
-    """Read a seq, or a bare number. Raises RefusedError for anything else."""
+    """Read a seq, or a bare number. Raises CouchError for anything else."""
     number, dash, rest = text.partition("-")
     try:
         if len(text) > _TEXT_BYTES_MAX or not number.isascii() or not number.isdigit() or len(number) > 18:

@@ -1,8 +1,8 @@
-"""Validation: what the design documents' `validate_doc_update` refuses isn't written.
+"""Validation: a committer that asks the `validate_doc_update` functions of design documents first.
 
-Functions may take long, and a commit mustn't wait for them. So a write is tried out first, in a transaction that is given up;
-what it would write is shown to the functions; and then it is done, if what it was tried on is still there. Otherwise it is
-tried anew.
+Functions may take long, and a commit mustn't wait for them. So a write is tried in a transaction that is rolled back, the
+functions get the documents that it would write, and then it is done, if the rows that it was tried on are unchanged. Otherwise
+it is tried again.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _STATUSES = {"forbidden": 403, "unauthorized": 401}
 
 
 class Author(NamedTuple):
-    """Who writes: what a function gets as its third and fourth argument."""
+    """The author of a write: the third and fourth argument of a function."""
 
     user: Mapping[str, Any]
     security: Mapping[str, Any]
 
 
 class Proposal(NamedTuple):
-    """A document as a write would leave it. `row` is what lies there now."""
+    """A document as a write would leave it. `row` is the row that it would replace."""
 
     doc_id: str
     document: dict[str, Any]
@@ -68,7 +68,7 @@ class DocumentValidator(Committer):
     def submit(self, work: Callable[[Transaction], T]) -> T:
         """Do work in a transaction, if nothing that it writes is refused.
 
-        Raises RefusedError, ScriptError, and what the work raises.
+        Raises CouchError, ScriptError, and what the work raises.
         """
         while True:
             proposals = self._tried(work)

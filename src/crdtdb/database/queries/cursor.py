@@ -1,7 +1,7 @@
-"""Queries over one collection: they read through an index where one serves, and every document where none does.
+"""Queries over one collection: through an index if a suitable one exists, else through every document.
 
-A query sees one moment of the collection. What it yields was read, and tested, as a whole document of that moment: an index
-only says where to look.
+A query reads one snapshot of the collection. Each document that it yields was read and tested as a whole in that snapshot: an
+index only tells where to look.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from crdtdb.store.layout import keys
 
 
 class Query(NamedTuple):
-    """What is asked for, checked."""
+    """A query, checked."""
 
     selector: Selector
     fields: tuple[str, ...] | None
@@ -43,7 +43,7 @@ class Query(NamedTuple):
 
 
 class Statistics:
-    """What answering a query has cost so far."""
+    """The cost of a query so far."""
 
     def __init__(self) -> None:
         self.keys_examined = self.docs_examined = self.results = 0
@@ -59,7 +59,7 @@ def check_query(
     bookmark: str | None = None,
     allow_fallback: bool = True,
 ) -> Query:
-    """Return what is asked for. Raises InvalidInputError."""
+    """Return a checked query. Raises InvalidInputError."""
     for name, number in (("limit", 0 if limit is None else limit), ("skip", skip)):
         if type(number) is not int or number < 0:
             raise InvalidInputError(
@@ -138,12 +138,12 @@ class QueryCursor:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What could be better about the query."""
+        """Advice on how the query could be faster."""
         return self.plan.warnings
 
     @property
     def bookmark(self) -> str | None:
-        """Where a query that goes on from here begins."""
+        """The `bookmark` for a query that continues here, None before the first document."""
         if self._place is None:
             return None
         return urlsafe_b64encode(msgspec.msgpack.encode([self._plan_name, self._place])).decode().rstrip("=")

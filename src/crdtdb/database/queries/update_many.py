@@ -1,7 +1,6 @@
-"""Changing what a query finds: some documents at a time, each with a result of its own, to be gone on with by a bookmark.
+"""Update or delete the matches of a query in batches; a bookmark resumes.
 
-A document that somebody else wrote in the meantime is not overwritten: its result is the conflict, and the next pass finds it
-as it is by then.
+A document that was written in the meantime isn't overwritten: its result is a conflict, and the next pass reads it again.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Change = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any] | None
 
 
 class Changed(NamedTuple):
-    """One document that a query found, and what became of it: the document as it is now, or the error that refused it."""
+    """The result for one match of a query: the document as it is now, or the error that refused it."""
 
     id: str
     document: Document | None
@@ -30,7 +29,7 @@ class Changed(NamedTuple):
 
 
 class ChangedMany(NamedTuple):
-    """What became of the documents. `bookmark` is where to go on, None if all were reached."""
+    """The results. Another call continues at `bookmark`, which is None once all matches were reached."""
 
     results: list[Changed]
     bookmark: str | None

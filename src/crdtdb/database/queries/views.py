@@ -1,7 +1,7 @@
-"""Views: what a function emits for each document, kept in the order of its keys, and reduced when somebody asks.
+"""Views: the pairs that a function emits for each document, kept in the order of the keys, and reduced on request.
 
-A view follows the changes feed when it is asked: what changed since it was asked last goes through its function, and takes the
-place of what the same documents emitted before. Reading it sees one moment.
+A view is updated when it is read: documents that changed since then go through its function, and their pairs replace the
+earlier ones. A read sees one snapshot.
 """
 
 from __future__ import annotations
