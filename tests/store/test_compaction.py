@@ -11,7 +11,7 @@ import crdtdb
 from crdtdb.backends.protocol import Batch
 from crdtdb.database import Database
 from crdtdb.errors import NotFoundError
-from crdtdb.store.gc.compaction import let_go, look
+from crdtdb.store.gc.compaction import forget_values, replaced_values
 from crdtdb.testing.invariants import check_store
 from tests.inside import backend_of, core_of
 
@@ -74,11 +74,11 @@ def test_more_rows_than_one_look_reads_are_all_looked_at(db: Database) -> None:
 def test_what_changes_between_the_look_and_the_commit_is_looked_at_again(db: Database) -> None:
     rewritten(db, documents=2, times=3)
     store, number = db.store, db.store.collection("notes").number
-    due = look(backend_of(store), core_of(store).tables, number, store.root.stable, b"")
+    due = replaced_values(backend_of(store), core_of(store).tables, number, store.root.stable, b"")
     notes = db["notes"]
     notes.put("d0", {"value": "new"}, notes.get("d0").rev)
     notes.delete("d1", notes.get("d1").rev)
-    store.submit(lambda transaction: let_go(transaction, core_of(store).tables, "notes", number, due))
+    store.submit(lambda transaction: forget_values(transaction, core_of(store).tables, "notes", number, due))
     assert values(db, "d0") == ["new", 2, None, None], "what was a leaf when it was looked at keeps its value"
     assert values(db, "d1")[1:] == [2, None, None]
     check_store(store)
@@ -87,11 +87,11 @@ def test_what_changes_between_the_look_and_the_commit_is_looked_at_again(db: Dat
 def test_a_collection_that_was_dropped_and_made_again_meanwhile_is_left_alone(db: Database) -> None:
     rewritten(db, documents=1, times=3)
     store, number = db.store, db.store.collection("notes").number
-    due = look(backend_of(store), core_of(store).tables, number, store.root.stable, b"")
+    due = replaced_values(backend_of(store), core_of(store).tables, number, store.root.stable, b"")
     store.submit(lambda transaction: transaction.ledger.drop("notes"))  # its rows wait for the sweep
     rewritten(db, documents=1, times=3)
     batches = watched(db)
-    store.submit(lambda transaction: let_go(transaction, core_of(store).tables, "notes", number, due))
+    store.submit(lambda transaction: forget_values(transaction, core_of(store).tables, "notes", number, due))
     assert batches == [], "what the sweep is to remove isn't written again"
     assert values(db, "d0") == [2, 1, 0]
 

@@ -1,6 +1,6 @@
 """What a store knows beside its documents: its node clock, its collections and their counts.
 
-`Held` is one immutable value. A commit makes the next one and puts it in the place of the last when its rows are written,
+`StoreRoot` is one immutable value. A commit makes the next one and puts it in the place of the last when its rows are written,
 so a reader sees what was committed and nothing else.
 """
 

@@ -160,7 +160,7 @@ class StoreSnapshot(NamedTuple):
 
 
 def decoded(rows: Reader, root: StoreRoot, tables: StoreTables, name: str, key: bytes, value: bytes) -> Record | None:
-    """Read a document's row as it was when `held` was held; None if all that is in it was dropped."""
+    """Read a document's row under a root; None if all that is in it was dropped."""
     record = read_record(value, root.clock, tables, rows.get, key, root.names[name])
     if record.single is not None:
         return record

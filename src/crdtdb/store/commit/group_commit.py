@@ -1,6 +1,6 @@
 """Group commit: writers that come at the same time share one batch and one fsync.
 
-Whoever comes while nobody is writing leads: it makes one transaction out of all the work that waits, writes it, and
+A writer that comes while none is writing leads: it makes one transaction out of all the work that waits, writes it, and
 wakes the others with their results. Work that came meanwhile is led by the first of those who wait. So there is no
 thread of its own, a lone writer pays for two lock operations, and many writers pay one fsync together.
 

@@ -152,7 +152,7 @@ class Transaction:
         return self._write(name, doc_id, change, check_written)
 
     def rewrite(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> Written:
-        """Write anew what was accepted before, under dots of this store, however large it is."""
+        """Write again what was accepted before, under dots of this store, however large it is."""
         return self._write(name, doc_id, change, lambda *_: None)
 
     def _write(

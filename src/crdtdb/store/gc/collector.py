@@ -1,4 +1,4 @@
-"""What lets go of what nobody needs any more: slice by slice, each a commit of its own, while everything else goes on."""
+"""Incremental garbage collector: tombstones, bodies, expired history. Each slice is a commit of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import islice
 from crdtdb.causality import EMPTY, DotSet
 from crdtdb.clock import WallClock
 from crdtdb.store.commit.core import StoreCore
-from crdtdb.store.gc.compaction import let_go, look
+from crdtdb.store.gc.compaction import forget_values, replaced_values
 from crdtdb.store.gc.tombstones import Resting, Rules, Told, collect_slice
 from crdtdb.store.layout import keys
 
@@ -91,21 +91,21 @@ class Collector:
         """Let go of the values of a collection's replaced revisions, bit by bit, while everything else goes on."""
         after: bytes | None = b""
         while after is not None:
-            after = self._let_go(name, after, None)
+            after = self._forget(name, after, None)
 
     def expire(self, name: str, after: bytes, seconds: float) -> bytes | None:
         """Let go of values of revisions that were replaced, are stable, and older than so many seconds: of some of them.
 
         Begins at the key `after`, b"" for all; returns where to go on, None if there are no more.
         """
-        return self._let_go(name, after, self._wall() - int(seconds * 1000))
+        return self._forget(name, after, self._wall() - int(seconds * 1000))
 
-    def _let_go(self, name: str, after: bytes, before: int | None) -> bytes | None:
+    def _forget(self, name: str, after: bytes, before: int | None) -> bytes | None:
         root = self._core.root
         collection = root.collections.get(name)
         if collection is None:
             return None
-        due = look(self._rows, self._tables, collection.number, root.stable, after, before)
+        due = replaced_values(self._rows, self._tables, collection.number, root.stable, after, before)
         if due:
-            self._submit(lambda transaction: let_go(transaction, self._tables, name, collection.number, due))
+            self._submit(lambda transaction: forget_values(transaction, self._tables, name, collection.number, due))
         return due.after

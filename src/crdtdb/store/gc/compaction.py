@@ -39,7 +39,7 @@ class Due(NamedTuple):
         return bool(self.revisions or self.attached)
 
 
-def look(
+def replaced_values(
     rows: Reader, tables: StoreTables, collection: int, stable: DotSet, after: bytes, before: int | None = None
 ) -> Due:
     """Look at some of a collection's replaced revisions, and then at its attachments, from the key `after` on.
@@ -82,7 +82,7 @@ def _is_old(past: Past, stable: DotSet, before: int) -> bool:
     return past.dot is not None and past.dot in stable and milliseconds(past.stamp) < before
 
 
-def let_go(transaction: Transaction, tables: StoreTables, name: str, collection: int, due: Due) -> None:
+def forget_values(transaction: Transaction, tables: StoreTables, name: str, collection: int, due: Due) -> None:
     """Let go of what a look found, if the collection is still the one that was looked at."""
     now = transaction.ledger.root.collections.get(name)
     if now is None or now.number != collection:

@@ -7,7 +7,7 @@
                                the same reference, found from the document
     u blob                     an upload to which nobody refers yet: its sha256, or empty while it is under way
 
-A document is only kept together with its contents: whoever saves one whose content isn't here is refused, with the names of
+A document is only kept together with its contents: a save of one whose content isn't here is refused, with the names of
 what is missing. So the node clock never covers a write without its attachments.
 """
 
@@ -113,7 +113,7 @@ class Contents:
         return content
 
     def adopt(self, blob: bytes, content: Content) -> None:
-        """Keep what was uploaded, or let go of it if it is here already."""
+        """Keep what was uploaded, or discard it if it is here already."""
         if find(self._get, content.sha256) is None:
             self._rows()[keys.content(content.sha256)] = encode_row([blob, content.md5, content.length])
             self._rows()[keys.upload(blob)] = content.sha256
@@ -128,7 +128,7 @@ class Contents:
             self._released.add(kept.content.sha256)
 
     def unless_referred(self, blob: bytes, content: Content) -> None:
-        """Let go of an upload that nobody refers to."""
+        """Discard an upload without a reference."""
         kept = find(self._get, content.sha256)
         if kept is None or kept.blob != blob:
             self.discard(blob)
