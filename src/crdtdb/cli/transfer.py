@@ -122,7 +122,7 @@ def _batches(file: IO[str]) -> Iterator[list[dict[str, Any]]]:
 def _write(
     client: NodeClient, collection: str, batch: list[dict[str, Any]], update: bool, counts: dict[str, int]
 ) -> None:
-    results = client.ask("POST", collection, "_bulk_docs", body={"docs": batch})
+    results = _each_written(client, collection, batch)
     existing = []
     for document, result in zip(batch, results, strict=True):
         if result.get("ok"):
@@ -141,6 +141,21 @@ def _write(
     named = [{**document, "_rev": revs.get(document["_id"])} for document in existing]
     for result in client.ask("POST", collection, "_bulk_docs", body={"docs": named}):
         counts["written" if result.get("ok") else "existing"] += 1
+
+
+def _each_written(client: NodeClient, collection: str, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Write documents and return a result for each.
+
+    A malformed document refuses the whole request, as CouchDB has it: halves of the batch go on until it stands alone.
+    """
+    try:
+        results: list[dict[str, Any]] = client.ask("POST", collection, "_bulk_docs", body={"docs": batch})
+    except InvalidInputError as error:
+        if len(batch) == 1:
+            return [{"id": batch[0]["_id"], "error": "bad_request", "reason": str(error)}]
+        half = len(batch) // 2
+        return [*_each_written(client, collection, batch[:half]), *_each_written(client, collection, batch[half:])]
+    return results
 
 
 def _lines_of(file: IO[str]) -> int | None:
