@@ -259,7 +259,7 @@ class _Join:
         taken = {}
         for dot in sorted(self._theirs.updates, key=lambda dot: (dot.counter, dot.actor)):
             update = self._theirs.updates[dot]
-            held = update.creations or self._theirs.creations
+            held = self._continued(dot.actor, update) or update.creations or self._theirs.creations
             if dot.counter <= self._there(self._before, held).get(dot.actor, 0):
                 continue
             reached = self._there(self._reached, held).get(dot.actor, 0)
@@ -269,6 +269,16 @@ class _Join:
             taken[dot] = Update(after, update.content, self._named(held))
             self._reached[held] = join_vectors(self._reached.get(held, {}), {dot.actor: dot.counter})
         return taken
+
+    def _continued(self, actor: Actor, update: Update) -> Creations | None:
+        """Return the strand here that an update goes on with which names none. Elsewhere it would seem to build on nothing.
+
+        Who lacks the update before it must find that out, or the text would never show what builds on that.
+        """
+        if not self._blurred or not update.after:
+            return None
+        ends = [held for held, vector in self._reached.items() if vector.get(actor) == update.after]
+        return max(ends, key=lambda held: (len(held), sorted(held)), default=None)
 
     def _there(self, vectors: Mapping[Creations, Vector], held: Creations) -> Vector:
         """Return how far those strands here go that have what one of theirs has, and live as long.
