@@ -13,6 +13,7 @@ from crdtdb import Database
 from crdtdb.causality import Dot
 from crdtdb.crdts import GapError, Journal, Snapshot, Strand, Update
 from crdtdb.crdts.journal import join_journals
+from crdtdb.database.pull import pull
 from crdtdb.errors import EncodingError
 from crdtdb.limits import JOURNAL_UPDATES_MAX
 from crdtdb.testing.invariants import check_store
@@ -178,11 +179,8 @@ def test_who_goes_on_with_both_texts_keeps_both(three: list[Database]) -> None:
         check_store(one.store)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="known: docs/explanation/replication.md, How it is proved, says how it comes about"
-)
 def test_who_drops_a_text_and_begins_another_loses_neither(three: list[Database]) -> None:
-    """Ada's first text lives on in cy's copy, and what she begins after her drop has the same names of Yrs."""
+    """Ada's first text lives on in cy's copy: what she begins after her drop must have other names of Yrs."""
     ada, bob, cy = three
     begin(ada, "")
     append(ada, "A")
@@ -338,3 +336,37 @@ def test_strands_are_read_as_they_were_written() -> None:
     assert journal.updates == {Dot(Y, 3): Update(0, b"b", OTHER)}
     assert journal.snapshots == (Snapshot({X: 2}, b"a"),)
     assert journal.strands == {ONE: Strand({X: 2}), OTHER: Strand({Y: 3}, {X: 2})}
+
+
+def test_what_is_typed_after_a_drop_is_told_from_what_was_typed_before() -> None:
+    """Bob's text has a copy of what ada typed. She drops notes, begins d again, and types one letter after another."""
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob:
+        for store, letter in ((ada, "A"), (bob, "B")):
+            store["notes"].put("d", {"body": crdtdb.Text()})
+            with store["notes"].edit("d") as document:
+                document["body"].insert(0, letter)
+        pull(bob.store, ada.store)
+        with bob["notes"].edit("d") as document:
+            document["body"].insert(0, "b")
+        ada.drop("notes")
+        ada["notes"].put("d", {"body": crdtdb.Text()})
+        for letter in "YZ":
+            with ada["notes"].edit("d") as document:
+                document["body"].insert(0, letter)
+        for _ in range(2):
+            crdtdb.sync(ada, bob)
+        shown = [store["notes"].get("d")["body"] for store in (ada, bob)]
+        assert shown[0] == shown[1]
+        assert set(shown[0]) >= {"b", "Y", "Z"}
+
+
+def test_an_update_of_an_older_version_goes_on_with_the_strand_in_which_it_began() -> None:
+    """It names no creations, and comes in a journal of one strand: who lacks what it builds on must find that out."""
+    actor, other = b"a" * 16, b"b" * 16
+    hers, his = frozenset({Dot(actor, 1)}), frozenset({Dot(other, 1)})
+    mine = Journal({actor: 2}, hers, {Dot(actor, 2): Update(0, b"first")})
+    mine = join_journals(mine, Journal({other: 2}, his, {Dot(other, 2): Update(0, b"his")}))
+    blurred = Journal({actor: 3, other: 2}, hers | his, {Dot(actor, 3): Update(2, b"second")})
+    joined = join_journals(mine, blurred)
+    assert joined.updates[Dot(actor, 3)].after == 2
+    assert joined.strands[hers].vector == {actor: 3}

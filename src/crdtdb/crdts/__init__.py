@@ -38,7 +38,7 @@ from crdtdb.crdts.journal import (
 from crdtdb.crdts.map import Map
 from crdtdb.crdts.register import MultiValue, Register
 from crdtdb.crdts.sequence_fields import List, Positional, SequenceField, Text
-from crdtdb.crdts.sequences import Sequence, Step, check_update
+from crdtdb.crdts.sequences import Sequence, Step, check_update, writer_under
 from crdtdb.crdts.set import Set
 from crdtdb.crdts.signature import Signature
 
@@ -92,4 +92,5 @@ __all__ = [
     "open_at_hand",
     "renamed_baseline",
     "within",
+    "writer_under",
 ]

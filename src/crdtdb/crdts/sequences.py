@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar
 import orjson
 
 from crdtdb.canonical_json import JSON, canonical
+from crdtdb.causality import Dot
 from crdtdb.errors import EncodingError, InvalidInputError
 
 Kind = Literal["text", "list"]
@@ -44,6 +45,15 @@ def _yrs() -> Any:
     return pycrdt
 
 
+def writer_under(writer: bytes, creations: Iterable[Dot]) -> bytes:
+    """Return what a writer signs updates with under some creations of the collection.
+
+    After a drop a text begins again where it had been, and others may still have what this writer typed into it under other
+    creations: a client id that counted from 0 a second time would be taken for that.
+    """
+    return writer + b"".join(b"%b%d," % (dot.actor, dot.counter) for dot in sorted(creations))
+
+
 def client_of(writer: bytes) -> int:
     """Return the Yrs client id of an actor, of the revision that an edit derives from, or of a whole value.
 
@@ -59,6 +69,7 @@ class Sequence:
     def __init__(self, kind: Kind, contents: Iterable[bytes] = (), writer: bytes = b"") -> None:
         """Apply updates. What is edited here is signed by `writer`. Raises EncodingError."""
         self.kind: Kind = kind
+        self.writer = writer
         self._doc: Any = _yrs().Doc(client_id=client_of(writer), allow_multithreading=True)
         self._root: Any = _yrs().Text() if kind == "text" else _yrs().Array()
         self._doc[_ROOT] = self._root

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from crdtdb.causality import Dot, DotSet
 from crdtdb.crdts.journal import Creations
+from crdtdb.crdts.sequences import writer_under
 
 
 class Signature(NamedTuple):
@@ -32,5 +33,7 @@ class Signature(NamedTuple):
 
     @property
     def writer(self) -> bytes:
-        """What the updates of texts and lists are signed with."""
-        return self.origin.encode() if self.origin is not None else self.tag or self.dot.actor
+        """What the updates of texts and lists are signed with: no two histories of one actor may share it."""
+        if self.origin is not None:
+            return self.origin.encode()
+        return writer_under(self.tag or self.dot.actor, self.creations)

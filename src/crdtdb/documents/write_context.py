@@ -67,11 +67,6 @@ class Write:
         self.dot = self.mint()
         return self.dot
 
-    @property
-    def writer(self) -> bytes:
-        """What the updates of texts and lists are signed with: no two histories of one actor may share it."""
-        return self.session.tag or self.actor
-
     def mint(self) -> Dot:
         """Return the next dot of the actor."""
         self.counter += 1

@@ -38,14 +38,14 @@ class OpenSequences:
         self._size = 0
         self._lock = Lock()
 
-    def take(self, slot: Slot, vector: Vector, writer: bytes) -> Sequence | None:
-        """Take one out, to be edited; None if there is none that holds just this and is written by this writer."""
+    def take(self, slot: Slot, vector: Vector, writer: bytes | None = None) -> Sequence | None:
+        """Take one out; None if there is none that holds just this and, to be edited, is written by this writer."""
         with self._lock:
             found = self._open.pop(slot, None)
             if found is None:
                 return None
             self._size -= found.size
-            return found.sequence if found.vector == vector and found.writer == writer else None
+            return found.sequence if found.vector == vector and writer in (None, found.writer) else None
 
     def read(self, slot: Slot, vector: Vector, look: Callable[[Sequence], T]) -> tuple[T] | None:
         """Return what `look` makes of one that holds just this, while nobody can take it out."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from crdtdb import forks
 from crdtdb.canonical_json import JSON
-from crdtdb.crdts import Journal, OpenSequence, Sequence, kind_of, within
+from crdtdb.crdts import Journal, OpenSequence, Sequence, kind_of, within, writer_under
 from crdtdb.errors import NotFoundError
 from crdtdb.store.commit.core import StoreCore
 from crdtdb.store.identity import ActorSession
@@ -40,11 +40,11 @@ class SequenceReader:
         contents, vector = rows.contents(journal)
         if not within(journal.vector, vector):
             raise NotFoundError("the text or list is gone: its document was dropped since it was read", deleted=True)
-        tag = self._session.tag
-        sequence = Sequence(kind_of(slot[2]), contents, tag)
+        writer = writer_under(self._session.tag, journal.creations)
+        sequence = Sequence(kind_of(slot[2]), contents, writer)
         made = what(sequence)
         if not several:
-            self._sequences.keep(slot, Open(sequence, vector, tag, sequence.size))
+            self._sequences.keep(slot, Open(sequence, vector, writer, sequence.size))
         return made
 
 

@@ -86,19 +86,19 @@ class Texts:
             if journal is None or len(journal.strands) > 1 or address in write.derived:
                 self.opened.pop(slot, None)
                 continue
-            self.opened[slot] = Open(sequence, journal.vector, write.writer, sequence.size)
+            self.opened[slot] = Open(sequence, journal.vector, sequence.writer, sequence.size)
 
     def _follow(self, slot: Slot, before: Journal, journal: Journal) -> None:
         """Let an open text or list take over updates that others wrote."""
         opened = self.opened.pop(slot, None)
         if opened is None:
-            sequence = self._sequences.take(slot, before.vector, self._writer)
+            sequence = self._sequences.take(slot, before.vector)
         else:
             sequence = opened.sequence if opened.vector == before.vector else None
         if sequence is not None and len(journal.strands) < 2:  # one vector may stand for several texts then
             for content in journal.contents():
                 sequence.apply(content)
-            self.opened[slot] = Open(sequence, journal.vector, self._writer, sequence.size)
+            self.opened[slot] = Open(sequence, journal.vector, sequence.writer, sequence.size)
 
     def check_size(self, number: int, raw: bytes, before: State, after: State, write: Write) -> None:
         """Raise TooLargeError if a write, of which nothing is kept yet, makes them larger than a document's may be.
