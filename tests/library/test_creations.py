@@ -21,7 +21,7 @@ from crdtdb.documents.creations import shared
 from crdtdb.documents.fields import reading
 from crdtdb.errors import ConflictError, NotFoundError
 from crdtdb.store import MissingAncestorError
-from crdtdb.store.replication import exchange
+from crdtdb.store.replication import receiving
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.delta_batch import DeltaBatch
 from tests.inside import store_of
@@ -425,7 +425,7 @@ def test_what_a_store_holds_under_a_creation_that_it_never_learned_of_is_taken(m
     rumor = bob.store.replication.rumor([("notes", "k")])
     assert rumor is not None
     with monkeypatch.context() as earlier:
-        earlier.setattr(exchange, "_learn", lambda *_: None)
+        earlier.setattr(receiving, "_learn", lambda *_: None)
         cy.store.replication.receive(DeltaBatch(rumor))
     crdtdb.sync(dan, cy)
     assert "k" in dan["notes"]
