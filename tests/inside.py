@@ -147,11 +147,6 @@ def hand_over_by(commits: Any, hand_over: Any) -> None:
     commits._hand_over = hand_over
 
 
-def fold_texts(collection: Any) -> None:
-    """Fold the journals that have grown, as a write does after its commit."""
-    collection._fold()
-
-
 def forget_the_fork() -> None:
     """Let LevelDB be opened in a forked child as in a process that isn't one."""
     leveldb._inherited = False

@@ -26,7 +26,7 @@ from crdtdb.testing.virtual import VirtualDisk
 from crdtdb.wire.codec import encode_message
 from crdtdb.wire.delta_batch import DeltaBatch
 from crdtdb.wire.messages import PageMessage
-from tests.inside import backend_of, fold_texts, sequences_of, store_of
+from tests.inside import backend_of, sequences_of, store_of
 from tests.store.worlds import Node
 
 
@@ -117,7 +117,7 @@ def test_updates_fold_into_a_snapshot_and_a_peer_that_lacks_a_few_gets_those_alo
     store_of(people.notes).sweeper.grown.append(("notes", "a", next(iter(_state(people.ada).journals))))
     before = people.bob.store.root.clock
     keystroke(people.notes, 0, "!")
-    fold_texts(people.notes)
+    people.notes.fold()
     parcel = DeltaBatch(people.ada.store.replication.outgoing(before).next_page().parcel)
     (journal,) = parcel.state(parcel.documents[0], lambda _: lambda: ())[0].journals.values()
     assert journal.snapshots == ()
