@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.examples import register_profiles
 
@@ -12,6 +14,25 @@ register_profiles()
 
 NOT_TO_BE_HAD = "which no package brings"
 """What the reason of a skip says where a machine can't be made to run the test."""
+
+
+class SharedClusters(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives tests that share a cluster to one worker, and all others one by one to whichever is free.
+
+    xdist's own `loadgroup` renames tests to mark them, which this version of pytest doesn't take up.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        folders = path.removeprefix("tests/").split("/")
+        if folders[0] in ("attacks", "interop"):
+            return folders[0]
+        return path if folders[0] in ("cli", "processes") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedClusters:
+    return SharedClusters(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,7 +15,7 @@ from crdtdb.cli.demo.cluster import DemoCluster
 from tests.attacks.raw import many, tls
 from tests.attacks.watch import MB, Watch, at_once, client_of, fill
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("attacks")]
+pytestmark = pytest.mark.processes
 TEXT = "x" * 1_000_000
 GROWTH = 130 * MB
 

@@ -10,7 +10,7 @@ from crdtdb.cli.demo.cluster import DemoCluster
 from crdtdb.limits import REQUEST_BYTES_MAX
 from tests.attacks.watch import MB, Watch, at_once, client_of
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("attacks")]
+pytestmark = pytest.mark.processes
 SIZE = REQUEST_BYTES_MAX - 1_000
 MANY = 64 * MB
 """Enough for values that take more than a request may."""

@@ -16,7 +16,7 @@ from crdtdb.security.admission import Connections
 from tests.attacks.raw import flood, many, plain, status, tls
 from tests.attacks.watch import MB, Watch, at_once, client_of, pid_of
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("attacks")]
+pytestmark = pytest.mark.processes
 START = b"GET / HTTP/1.1\r\nHost: n1\r\n"
 
 

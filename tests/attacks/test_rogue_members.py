@@ -23,7 +23,7 @@ from tests.attacks.watch import MB, Watch, client_of
 from tests.cluster.rogue import Peer, Rogue
 from tests.cluster.test_rogues import MALFORMED, parcel
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("attacks")]
+pytestmark = pytest.mark.processes
 ROGUES = [f"mad{number}" for number in range(8)]
 SECONDS = 4.0
 

@@ -9,7 +9,7 @@ import pytest
 from crdtdb.cli.demo.cluster import DemoCluster
 from tests.attacks.watch import MB, Watch, at_once, client_of
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("attacks")]
+pytestmark = pytest.mark.processes
 GREEDY = {
     "searches": "function (doc) { 'a'.repeat(2e7).indexOf('a'.repeat(1e6) + 'b') }",
     "eats": "function (doc) { var all = []; while (true) all.push('x'.repeat(1e6) + all.length) }",

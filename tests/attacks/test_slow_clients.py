@@ -24,7 +24,7 @@ from crdtdb.security.tls import Credentials, certified_by
 from tests.attacks.raw import answer, flood, many, plain, seconds_until_closed, secured, status
 from tests.attacks.watch import at_once
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("attacks")]
+pytestmark = pytest.mark.processes
 START = b"GET / HTTP/1.1\r\nHost: n1\r\n"
 _HEAD_SECONDS, _SLOW_SECONDS = 0.6, 0.5
 _LATE = 8.0

@@ -13,7 +13,7 @@ from crdtdb.cli.demo.cluster import DemoCluster
 from crdtdb.clock import monotonic_seconds
 from tests.attacks.watch import MB, Watch, at_once, client_of, fill
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("attacks")]
+pytestmark = pytest.mark.processes
 LOOPING = "function (doc) { var until = Date.now() + 1000; while (Date.now() < until); emit(doc._id) }"
 
 

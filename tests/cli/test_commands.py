@@ -16,7 +16,7 @@ import pytest
 from crdtdb.cli.demo.cluster import DemoCluster
 from crdtdb.cli.main import _COMMANDS
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("commands")]
+pytestmark = pytest.mark.processes
 
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("CRDTDB_")} | {"COLUMNS": "80"}
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, sync_playwright
 from crdtdb.cli.demo.cluster import CLIENT, DemoCluster
 from tests.interop.stories import HERE, need_node
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("interop")]
+pytestmark = pytest.mark.processes
 ORIGIN = "https://app.example"
 
 

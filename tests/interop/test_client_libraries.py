@@ -21,7 +21,7 @@ from crdtdb.security.authority import issue
 from tests.interop.stories import HERE, need_node, tell
 
 couchdb3 = pytest.importorskip("couchdb3", reason="couchdb3 isn't there: `make test` installs it")
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("interop")]
+pytestmark = pytest.mark.processes
 
 TABLE = Path(__file__).parents[2] / "docs" / "reference" / "client-libraries.md"
 PASSWORD = "a-long-password"

@@ -13,7 +13,7 @@ from crdtdb.cli.demo.cluster import DemoCluster
 from crdtdb.security.authority import issue
 from tests.interop.couchdb_corpus import Accepted, Difference, accepted, folder, replayer, scenarios
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("interop")]
+pytestmark = pytest.mark.processes
 
 _LINES_MAX = 60
 _AT_ONCE = 4

@@ -17,7 +17,7 @@ from crdtdb.cli.demo.cluster import DemoCluster
 from crdtdb.security.authority import issue
 from tests.interop.couchdb_corpus import folder, program
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("interop")]
+pytestmark = pytest.mark.processes
 
 TAPES = (
     "couchdb-pulls",

@@ -19,7 +19,7 @@ from crdtdb.security.authority import issue
 from tests.interop.stories import need_node
 
 SERVER = Path(__file__).parents[2] / "benchmarks" / "node_modules" / "pouchdb-server" / "bin" / "pouchdb-server"
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("interop")]
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")

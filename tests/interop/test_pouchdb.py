@@ -19,7 +19,7 @@ from crdtdb.cli.demo.cluster import DemoCluster, wait_until
 from crdtdb.security.authority import issue
 from tests.interop.stories import need_node, tell
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("interop")]
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")

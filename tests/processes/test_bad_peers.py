@@ -24,7 +24,7 @@ from crdtdb.wire.codec import decode_message, encode_message
 from crdtdb.wire.frames import frame
 from crdtdb.wire.messages import Greeting, Hello, Refusal, Refuse, Welcome
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("bad peers")]
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")

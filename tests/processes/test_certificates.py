@@ -18,7 +18,7 @@ from crdtdb.security.certificates import read_certificate, serial_of
 from crdtdb.security.tls import Credentials
 from tests.processes.commands import command
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("certificates")]
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")

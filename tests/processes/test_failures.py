@@ -16,7 +16,6 @@ from crdtdb.errors import ConflictError, CrdtdbError, NotFoundError
 from crdtdb.security.tls import Credentials
 
 pytestmark = pytest.mark.processes
-shared = pytest.mark.xdist_group("failures")
 
 
 @pytest.fixture
@@ -58,7 +57,6 @@ def whole(running: DemoCluster) -> DemoCluster:
     return running
 
 
-@shared
 def test_a_killed_node_catches_up_with_what_it_missed(whole: DemoCluster) -> None:
     put(whole, "n1", "a", {"n": 0})
     put(whole, "n1", "b", {"n": 0})
@@ -77,7 +75,6 @@ def test_a_killed_node_catches_up_with_what_it_missed(whole: DemoCluster) -> Non
             whole.ask(name, "GET", "notes", "b")
 
 
-@shared
 def test_a_connection_that_was_cut_resumes_by_itself(whole: DemoCluster) -> None:
     whole.wait_equal(["notes"])
     whole.wait_meshed()
@@ -175,7 +172,6 @@ def test_500_acknowledged_writes_survive_sigkill(cluster: DemoCluster) -> None:
     assert len(found) <= len(acknowledged) + 1
 
 
-@shared
 def test_a_clean_restart_keeps_the_data_and_the_actor(whole: DemoCluster) -> None:
     whole.wait_equal(["notes"])
     rev = put(whole, "n2", "a", {"n": 1})
@@ -264,7 +260,6 @@ def test_a_node_whose_disk_is_full_ends_and_keeps_what_it_answered(tmp_path: Pat
         assert [row["id"] for row in cluster.ask("n1", "GET", "notes", "_all_docs")["rows"]] == sorted(answered)
 
 
-@shared
 def test_a_node_stops_in_time_though_a_feed_is_open(whole: DemoCluster) -> None:
     put(whole, "n1", "a", {"n": 1})
     context = Credentials(whole.certs, "ada").http_client()

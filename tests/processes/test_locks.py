@@ -20,7 +20,7 @@ from crdtdb.node import serving
 from crdtdb.security.tls import Credentials
 from tests.processes.commands import command
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("locks")]
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from crdtdb.security.authority import issue
 from crdtdb.security.tls import Credentials
 from tests.processes.commands import command
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("notify")]
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")
