@@ -1,4 +1,4 @@
-"""Backends: where the bytes are kept. `open_backend` takes a URL; a path alone means LevelDB.
+"""Storage backends. `open_backend` takes a URL; a bare path means LevelDB.
 
     memory:              nothing is kept
     ./data, leveldb:PATH LevelDB in a directory

@@ -1,4 +1,4 @@
-"""What went wrong with a store's files, told by the system's error number, the same for every backend."""
+"""Causes of file errors by system error number, equal for all backends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A second copy of LevelDB in one process, for a child that was forked from a process that used LevelDB.
+"""Second copy of LevelDB for a child forked from a process that used it.
 
 LevelDB's background thread belongs to a variable of its library, as does its list of locked files. A forked child has copies of
 both, and not the thread: its first compaction waits for ever, in whatever store. A library that is loaded a second time has

@@ -1,4 +1,4 @@
-"""One opener at a time, over processes and within one.
+"""Exclusive open of a store, across processes and within one.
 
 An flock lets other processes know. It doesn't stop a second open in the same process, and LevelDB's own lock fails
 there in the worst way: the failed open drops the lock of the first. So this process keeps a list as well.

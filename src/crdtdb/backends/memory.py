@@ -1,4 +1,4 @@
-"""A backend in memory: for tests, the simulator, and stores that need not outlive their process."""
+"""In-memory backend for tests, the simulator and temporary stores."""
 
 from __future__ import annotations
 

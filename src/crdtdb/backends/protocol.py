@@ -1,4 +1,4 @@
-"""The port to storage: ordered bytes to bytes, read in ranges, written in atomic batches.
+"""Storage port: an ordered byte map with range reads and atomic batches.
 
 A backend knows nothing of documents. Its whole acceptance test is `crdtdb.testing.backend_suite`.
 """

@@ -1,4 +1,4 @@
-"""SQLite from the standard library: one file, for machines where LevelDB isn't at hand.
+"""SQLite backend of the standard library: one file, without LevelDB.
 
 A rowid table with a unique index on the key: `WITHOUT ROWID` spills rows of a kilobyte and takes 4.5 times the disk.
 The write-ahead log is synced at each durable write, and left to the operating system at the others.

@@ -1,4 +1,4 @@
-"""Who wrote what, and what had been seen: dots, dot sets and the version vectors inside them.
+"""Causality: dots, dot sets and the version vectors inside them.
 
 Pure. Knows nothing of documents, stores or networks.
 """

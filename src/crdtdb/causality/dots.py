@@ -1,4 +1,4 @@
-"""A dot names one write: the actor that made it, and how many writes that actor had made by then.
+"""Dot: names one write by its actor and the actor's write counter.
 
 Source: Preguiça, Baquero, Almeida, Fonte, Gonçalves, "Dotted Version Vectors: Logical Clocks for Optimistic
 Replication" (2010).

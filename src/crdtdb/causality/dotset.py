@@ -1,4 +1,4 @@
-"""A set of dots, kept as ranges of counters per actor.
+"""Set of dots, as ranges of counters per actor.
 
     actor -> ((first, last), (first, last), ...)     ascending, disjoint, never adjacent
 

@@ -1,4 +1,4 @@
-"""Lineages: in which sessions an actor wrote, so that two histories under one actor are told apart.
+"""Lineages: the sessions of an actor, to detect two histories under its name.
 
     session   (first, tag)     the first counter that an actor used after its store was opened, and 16 bytes drawn then
     lineage   sessions of one actor, ascending; known up to a counter

@@ -1,4 +1,4 @@
-"""The catalogue of field types, and what can be done with a field whatever its type is.
+"""Catalogue of field types, and the operations common to all of them.
 
 If two people make fields of different types at one path at the same time, both are kept; the type that stands first in the
 catalogue shows, and the other is a conflict of the field.

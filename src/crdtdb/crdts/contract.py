@@ -1,4 +1,4 @@
-"""The contract of a field type. A new type is one file with a class of this shape, and a line in the catalogue.
+"""Contract of a field type: one class per type, and one catalogue entry.
 
 | it says | by |
 |---|---|

@@ -1,4 +1,4 @@
-"""Counter: a number that many increment and decrement at the same time. Every step counts, once.
+"""Counter: concurrent increments and decrements each count once.
 
     ""    dot -> [first, total]          what one actor has added in a row, from the counter `first` up to the dot's
           dot -> [origin, amount]        what a revision made elsewhere added

@@ -1,4 +1,4 @@
-"""A draft: the fields of a document while one edit is being made. What comes out is one delta for each address it touched.
+"""Draft of a document's fields during one edit: one delta per address.
 
 All steps of an edit share one dot. A step that removes takes away the dots that stand there now; so what another replica
 adds at the same time stays.

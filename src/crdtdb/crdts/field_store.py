@@ -1,4 +1,4 @@
-"""The fields of a document: which there are, what each is made of, and how two replicas' knowledge of them merges.
+"""Dot store of a document's fields, and the merge of two replicas' stores.
 
     fields    address -> dot -> Delta     dot stores, under the document's causal context
     journals  address -> Journal          the updates of texts and lists, which carry causality of their own

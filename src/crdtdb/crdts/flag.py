@@ -1,4 +1,4 @@
-"""Flag: on or off. Of an enable and a disable at the same time the enable wins.
+"""Flag: on or off. Of a concurrent enable and disable the enable wins.
 
     ""   dot -> "1" | "0"     each replaces what its author had seen
 

@@ -1,4 +1,4 @@
-"""The journal of a text or list: its updates in the encoding of Yrs, each under the dot of its write.
+"""Journal of a text or list: Yrs updates, each under the dot of its write.
 
     vector     actor -> counter      everything of this actor up to there is in
     updates    dot -> Update         those at hand; a store keeps the others in rows of their own

@@ -1,4 +1,4 @@
-"""Lives: what tells apart the texts that stand at one path one after the other.
+"""Lives: distinguish successive texts at the same path.
 
     LIFE   dot -> ordinal ":" digest      the removals, and the returns from deletion, that no later one had seen
 

@@ -1,4 +1,4 @@
-"""Map: keys with values that are JSON or fields of their own. Of an update and a remove at the same time the update wins.
+"""Map of JSON values or fields. A concurrent update wins over a remove.
 
     ""     dot -> nothing      the map is there, though it may be empty; every edit below it puts its dot here
     keys   what stands at them are fields at the path of the map and one key more; plain JSON is a register

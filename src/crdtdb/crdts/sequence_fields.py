@@ -1,4 +1,4 @@
-"""Text and List: sequences that many edit at the same time, by position. Yrs under both.
+"""Text and List: sequences with concurrent edits by position, on Yrs.
 
     part of the field   dot -> nothing     one part for each life, named by it; the edits that no later one had seen
     journal at the part                    the updates themselves

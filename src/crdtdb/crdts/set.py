@@ -1,4 +1,4 @@
-"""Set: any JSON values, each once. Of an add and a remove at the same time the add wins.
+"""Set of JSON values. Of a concurrent add and remove the add wins.
 
     ""           dot -> nothing      the set is there, though it may be empty; every edit of it puts its dot here
     "=" element  dot -> nothing      the adds of an element that no remove has seen; the element as JSON text

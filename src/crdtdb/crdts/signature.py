@@ -1,4 +1,4 @@
-"""Who makes an edit, when, and under which creations of its collection."""
+"""Signature of an edit: its author, time and collection creations."""
 
 from __future__ import annotations
 

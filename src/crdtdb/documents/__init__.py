@@ -1,4 +1,4 @@
-"""The document: what a replica knows of it, how two replicas' knowledge merges, what it totals, how it is written.
+"""Documents: the state of a replica, its merge, its view and its writes.
 
 Pure: no clock, no randomness, no disk. Built on `crdtdb.causality` and `crdtdb.crdts` alone.
 """

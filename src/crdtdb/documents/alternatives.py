@@ -1,4 +1,4 @@
-"""Alternatives: what a document keeps beside the fields that it shows, each under a name of its own.
+"""Alternatives: concurrent values beside the shown fields, each with a name.
 
 Two types of field at one path, texts of two lives, a field under a plain value: one shows, and what doesn't is a conflict of
 the field. Each hidden one is listed after the siblings, under a revision that follows from its place and its dots: so it can be

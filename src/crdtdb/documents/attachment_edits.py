@@ -1,4 +1,4 @@
-"""Putting one attachment into a document, or taking it away: an edit of its body that leaves the rest as it is."""
+"""Adds or removes one attachment by an edit of the body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attachments: files beside the plain JSON of a document, named in its body and kept apart from it by their content.
+"""Attachments: files named in a document's body and stored by their digest.
 
 A body that has some holds them under `_attachments`, so they are part of the revision's name and of what a conflict is about:
 

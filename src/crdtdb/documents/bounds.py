@@ -1,4 +1,4 @@
-"""How large a document may be made. These bounds are on writing more: what was accepted anywhere merges everywhere.
+"""Size bounds of documents. They limit new writes; merges are never refused.
 
 Two sides that are each within a bound are beyond it together. So merging, sending, reading and deleting ask nothing here, and
 a write is refused only if it adds to what is too much already.

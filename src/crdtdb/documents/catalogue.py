@@ -1,4 +1,4 @@
-"""The collections: a name holds an add-wins set of *creation* dots, and lives while it has one.
+"""Collections: each name holds an add-wins set of *creation* dots.
 
     names  name -> creations
     marks  the dots of the last drops

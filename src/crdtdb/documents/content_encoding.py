@@ -1,4 +1,4 @@
-"""The compression of attachments: gzip, as CouchDB keeps text, JSON, XML and JavaScript and sends them to other databases.
+"""Compression of attachments: gzip of text, JSON, XML and JavaScript.
 
 A compressed content is kept and replicated as it came: its digest is that of the compressed bytes, and who compresses the same
 text again gets other ones.

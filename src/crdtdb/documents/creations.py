@@ -1,4 +1,4 @@
-"""Which creations of its collection a write carries, so that a drop takes a document whole or not at all.
+"""Collection creations that a write carries, so a drop takes all or nothing.
 
 A write lives while one of its creations does. What it keeps of a document (a body, the fields) was written under creations
 of its own, and must not die before it:

@@ -1,4 +1,4 @@
-"""A document told by what it adds to what the receiver holds: one keystroke, and not the whole of what it was made in.
+"""Delta states: a document as its difference from what the receiver has.
 
 Whoever has the ancestor of a leaf has most of what stands beside it: the body, the fields that nobody touched, the names
 of the ancestors. So only what is *new* to the receiver is told, at each address of a field all that stands there. What

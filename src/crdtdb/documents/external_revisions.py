@@ -1,4 +1,4 @@
-"""Revisions made elsewhere: by a client that knows trees of revisions and nothing of fields (CouchDB's `new_edits=false`).
+"""Import of revisions from CouchDB clients (`new_edits=false`).
 
 Such a revision has a name already, and may come to several nodes. Its plain values at the places of fields are what its author
 made of the values in the parent revision: the node applies the difference, signed with the revision, so that it counts once

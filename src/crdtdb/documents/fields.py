@@ -1,4 +1,4 @@
-"""Fields inside a document: how a whole document becomes a body and operations, and how both become one value again.
+"""Fields in a document: splits a value into body and fields, and joins them.
 
 A document is read and written as one JSON object. Where a field stands in it isn't part of the body: `absorb` takes it
 out of what a client wrote and makes operations of the difference, `overlay` puts it back into what a reader gets. A body that

@@ -1,4 +1,4 @@
-"""Collection: what no view needs any more leaves a state, once it is stable. Rules 8 and 9 of docs/explanation/replication.md.
+"""Garbage of a document state, removed once it is stable. Rules 8 and 9.
 
 What is *stable* is held by every member, and so is all that was written by somebody who hadn't seen it. So nothing can arrive
 any more that would need a stable tombstone, or a stable body to which no leaf belongs. Collecting removes dots and nothing

@@ -1,4 +1,4 @@
-"""Groups: which leaves a listed sibling stands for, so that a write on it replaces these and no others.
+"""Leaf groups: the leaves that a listed sibling represents in a write.
 
 The listing (`crdtdb.documents.view`) shows one leaf for several: those with its body or an equal one, and those whose body
 is gone or was replaced on the way to it. Together with what they hide they are the sibling's *group*. Every live leaf is in

@@ -1,4 +1,4 @@
-"""A number for each thing that stands under a dot, by which two stores see that they hold the same without sending it."""
+"""Hash of each live dot's content, to compare stores without sending it."""
 
 from __future__ import annotations
 

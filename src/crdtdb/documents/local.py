@@ -1,4 +1,4 @@
-"""Local records: what a client keeps beside the documents, such as how far a replication has come.
+"""Local records, such as replication checkpoints, kept beside the documents.
 
 A record is a document that is in no feed and has no conflicts: of two written at the same time the highest revision wins,
 then the highest digest. It carries the node clock of whoever wrote it, and is served only where that is covered: a

@@ -1,4 +1,4 @@
-"""Publishing: how a document that merges by itself is shown to clients that know trees of immutable revisions.
+"""Publishing: gives merged documents immutable revisions for CouchDB clients.
 
 To CouchDB's protocol a revision is a whole plain value, which never changes, and two live leaves are a conflict. Edits of
 fields made here aren't revisions of that kind: they are leaves that share a body, and show the merge of all fields. So

@@ -1,4 +1,4 @@
-"""Purging: a revision is forgotten everywhere, its body and its name, as if it had never been.
+"""Purge: removes a revision everywhere, its body and its name.
 
 A purge removes a leaf and puts none in its place. So that others hear of it, it leaves a *mark*: a body to which no leaf
 belongs, with the names that are to be forgotten. A purged revision that somebody still has comes back when he brings it.

@@ -1,4 +1,4 @@
-"""Replacing leaves: the new leaf, the bodies that stay, and the branches that it closes."""
+"""Replacement of leaves: the new leaf, remaining bodies, closed branches."""
 
 from __future__ import annotations
 

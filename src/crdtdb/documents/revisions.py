@@ -1,4 +1,4 @@
-"""Revisions: `generation-digest` names that follow from what was written, and the paths that lead to them.
+"""Revisions: content-derived `generation-digest` names, and their paths.
 
 The same edit of the same parent gets the same name on every node, so two people who do the same make no conflict.
 The form of the name and the order of names (highest generation, then highest digest) are CouchDB's.

@@ -1,4 +1,4 @@
-"""The schema of a collection: which fields its documents have, by their paths.
+"""Schema of a collection: the paths and types of its fields.
 
 It is a document of the collection, under an id that nobody else can use: it is replicated as one, and goes with the collection.
 What it declares are the elements of a set, so two nodes that declare different fields at the same time declare both. Two types

@@ -1,4 +1,4 @@
-"""Hybrid logical clock: a time that people can read and that never goes back, whatever the machine's clock does.
+"""Hybrid logical clock: readable timestamps that never go back.
 
     stamp = milliseconds since 1970 << 16 | counter within that millisecond
 

@@ -1,4 +1,4 @@
-"""A document's state: three dot stores under one causal context, and how two of them merge.
+"""Document state: three dot stores under one causal context, and their merge.
 
     leaves   dot -> Leaf     the revisions that no other write has replaced
     bodies   dot -> Body     plain JSON, a multi-value register

@@ -1,4 +1,4 @@
-"""What a state shows: the winner, the siblings and the leaves. A pure function, so equal on all nodes.
+"""View of a state: winner, siblings and leaves. Pure, so equal on all nodes.
 
 The rules are those of section "The document" in docs/explanation/documents.md:
 

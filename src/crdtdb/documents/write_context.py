@@ -1,4 +1,4 @@
-"""The context of one local write: its dots, its stamp, its session and the draft of its fields."""
+"""Context of one local write: dots, stamp, session and the draft of its fields."""
 
 from __future__ import annotations
 

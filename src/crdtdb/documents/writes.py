@@ -1,4 +1,4 @@
-"""The writes: each takes a state and returns the state after it.
+"""Writes: each takes a document state and returns the next one.
 
 | write | leaves | bodies | fields |
 |---|---|---|---|

@@ -1,4 +1,4 @@
-"""The store: key layout, the one commit, the dot log, the changes feed, what is sent and received.
+"""The store: key layout, commits, dot log, changes feed and replication.
 
 Built on a backend and the pure core; knows nothing of networks.
 """

@@ -1,4 +1,4 @@
-"""The contents of a store's attachments, for those who bring, read and fetch them."""
+"""Attachment contents of a store: upload, read and fetch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backups: everything that a store holds at one moment, in one file that tells whether it is whole.
+"""Backups: a consistent copy of a store in one file with a checksum.
 
     file   = header, parts, trailer           a sequence of CBOR items
     header = ["crdtdb-backup", 1, format version, rows, node clock as text for people]

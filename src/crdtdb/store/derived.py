@@ -1,4 +1,4 @@
-"""What a store derives from its documents, and keeps for itself: the rows of indexes and views."""
+"""Rows of indexes and views, derived from documents and never replicated."""
 
 from __future__ import annotations
 

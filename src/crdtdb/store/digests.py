@@ -1,4 +1,4 @@
-"""A digest of all that a collection holds: equal on two nodes if their documents are."""
+"""Digest of a collection: equal on two nodes if their documents are equal."""
 
 from __future__ import annotations
 

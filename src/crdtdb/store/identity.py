@@ -1,4 +1,4 @@
-"""Which store this is, and which of its incarnations. Rule 3: a dot never names two contents.
+"""Store identity and incarnation. Rule 3: a dot never names two contents.
 
 The store id stays for the life of the data. A new actor is drawn whenever a counter of the old one could have been used
 and lost: in a new store, after a stop that wasn't clean, in a copy, and when a peer knows more of it than the store does.

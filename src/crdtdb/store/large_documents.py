@@ -1,4 +1,4 @@
-"""Documents that are large or slow, since the store was opened: named before they hold up a node."""
+"""Reports large or slow documents before they delay a node."""
 
 from __future__ import annotations
 

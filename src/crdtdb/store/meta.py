@@ -1,4 +1,4 @@
-"""Rows that a node keeps beside its documents: the roster of its cluster, and its promises to holders of locks."""
+"""Node rows beside the documents: the cluster roster and lock promises."""
 
 from __future__ import annotations
 

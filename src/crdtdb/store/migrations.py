@@ -1,4 +1,4 @@
-"""Stores of older formats: made to be of this one when they are opened, in one batch, or not at all."""
+"""Migration of older store formats on open, in one atomic batch."""
 
 from __future__ import annotations
 

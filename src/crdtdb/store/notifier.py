@@ -1,4 +1,4 @@
-"""Wakes threads that wait for a commit, and calls listeners after each one, without polling."""
+"""Wakes waiting threads and calls listeners after each commit, without polling."""
 
 from __future__ import annotations
 

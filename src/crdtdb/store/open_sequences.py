@@ -1,4 +1,4 @@
-"""Open texts and lists that a store keeps in memory, so that the next edit or read needn't make them from their rows.
+"""Cache of open texts and lists, which saves rebuilding them from rows.
 
 Each stands under the vector of what it holds: for another vector it is made again. A writer takes one out, and it
 comes back when the commit is written; after a commit that failed it doesn't, so no text in memory has what the disk hasn't.

@@ -1,4 +1,4 @@
-"""What a store knows beside its documents: its node clock, its collections and their counts.
+"""Immutable root of the store: node clock, collections and their counts.
 
 `StoreRoot` is one immutable value. A commit makes the next one and puts it in the place of the last when its rows are written,
 so a reader sees what was committed and nothing else.

@@ -1,4 +1,4 @@
-"""Texts and lists for readers: opened from their rows when they are looked at, and kept open for the next one."""
+"""Texts and lists for readers, opened from rows on first access and cached."""
 
 from __future__ import annotations
 

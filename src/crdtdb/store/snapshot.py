@@ -1,4 +1,4 @@
-"""Documents and feeds as they are at one moment, over whatever rows: the backend's own, or a snapshot of it."""
+"""Documents and feeds at one moment, over backend rows or a snapshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store: one door to disk. Local writes and deltas from peers go through the same commit.
+"""The store: one door to disk for local writes and replicated deltas.
 
 Readers see what is committed, from any thread, without a lock. What a commit changes (documents, node clock, dot log,
 changes feed, counts) is one atomic batch, and readers see nothing of it before it is as durable as the store promises.

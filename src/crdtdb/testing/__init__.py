@@ -1,4 +1,4 @@
-"""For those who must trust it: replicas of the pure core, strategies, laws, the backend suite and the simulator.
+"""Test tools: pure replicas, strategies, laws, backend suite and simulator.
 
 Nothing here is imported by production code. Needs the extra `crdtdb[testing]`.
 """

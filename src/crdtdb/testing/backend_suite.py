@@ -1,4 +1,4 @@
-"""The acceptance suite of a backend: a set-up and one call, for any author's.
+"""Acceptance suite for the backend of any author.
 
 def test_my_backend(tmp_path):
     check_backend(lambda: MyBackend.open(str(tmp_path / "data")))

@@ -1,4 +1,4 @@
-"""People at a simulated cluster who create, drop and write one collection on several nodes at once.
+"""Simulated clients that create, drop and write one collection concurrently.
 
 Its documents have a body, fields and attachments. What was written under a creation that was never dropped is owed, whole; and
 whatever is there has its body.

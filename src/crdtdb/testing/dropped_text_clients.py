@@ -1,4 +1,4 @@
-"""People at a simulated cluster who type into texts of a collection that they create and drop on several nodes at once.
+"""Simulated clients that type into texts of collections that get dropped.
 
 One text may so have words of several creations. What was typed under a creation that was never dropped is owed, in whatever
 order nodes hear of drops and of words.

@@ -1,4 +1,4 @@
-"""What goes wrong in a simulated cluster, each by one throw of the dice."""
+"""Faults of a simulated cluster, each injected at random."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients of the simulator that edit fields: of every type, at random, and so that the oracle can tell what was lost.
+"""Simulated clients that edit fields of every type at random.
 
 A *ledger* is only ever added to: amounts to a counter, something unique to everything else. So whatever was acknowledged must
 be in it, on every node, once. A *playground* takes any operation, deletes and re-creations too; all nodes must read the same.

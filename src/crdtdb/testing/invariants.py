@@ -1,4 +1,4 @@
-"""What must hold in every store at every moment, read from its rows rather than from what it says of itself."""
+"""Invariants of every store at every moment, checked on its rows."""
 
 from __future__ import annotations
 

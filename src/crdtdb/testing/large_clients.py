@@ -1,4 +1,4 @@
-"""People who make documents with many dots: sets that grow element by element, conflicts that come by the dozen."""
+"""Simulated clients that make documents with many dots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws of field types, tried on one field alone: any type of the catalogue, or one of your own.
+"""Laws of field types, checked on one field of any type.
 
     check_field_type(MyField, Random(7))
 

@@ -1,4 +1,4 @@
-"""The oracle: every write that was acknowledged is live, or one that had seen it replaced it.
+"""Oracle: every acknowledged write is live, or a later one replaced it.
 
 It isn't agreement: all nodes may agree on a loss. And it doesn't ask the causality that it is to check: a revision lives
 on as a leaf, or as an ancestor on the path of a leaf, and a path grows by the writes that named it alone.

@@ -1,4 +1,4 @@
-"""What documents cost: a model of the processor in a simulation, where otherwise no work takes any time.
+"""Processor model of the simulation: the time that work on documents takes.
 
 Each time that the state of a document is decoded or encoded costs so much for each of its dots. A node is busy for as long as
 that takes: what reaches it meanwhile waits, but for signs of life, and a turn of its engine that takes too long fails the seed.

@@ -1,4 +1,4 @@
-"""People who define indexes at a simulated cluster, drop them and ask through them, and the check that no index lies.
+"""Simulated clients of indexes, and the check of every index against documents.
 
 A design document is replicated like any other: what one node defines, all build, while they are killed, cut off and written to.
 """

@@ -1,4 +1,4 @@
-"""A replica without a store: the pure core alone, for laws and stories.
+"""Replica of the pure core without a store, for laws and scenarios.
 
 ada, bob = Replica("ada"), Replica("bob")
 ada.put("a", {"title": "x"})

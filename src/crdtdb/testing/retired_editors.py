@@ -1,4 +1,4 @@
-"""A play for a simulated cluster: a node is retired while it is cut off, and goes on editing what others want to collect.
+"""Scenario: a retired, partitioned node edits what others collect.
 
 Two members see a document deleted and acknowledge it; one of them retires the third, which edits the document, and the other,
 which hasn't heard of the retirement, takes the edit. In some clusters it is played once, by dice of its own.

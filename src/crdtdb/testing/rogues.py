@@ -1,4 +1,4 @@
-"""A member gone mad: takes the valid frames of a node, and changes one thing in each, anywhere.
+"""Byzantine member: changes one thing in each valid frame of a node.
 
 A frame is taken apart down to the JSON of the documents that it carries, so that what is changed may be any item of the
 message, of a document's state, of a body or of an attachment's entry; then it is put together again.

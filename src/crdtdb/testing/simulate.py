@@ -1,4 +1,4 @@
-"""A cluster from one seed: production gossip, engine and store on a virtual network, clock and disk.
+"""Cluster simulation from one seed: production code, virtual I/O and time.
 
 First faults: frames are lost, doubled, delayed past each other; nodes are cut off, killed with loss of what wasn't synced,
 run out of disk, restarted; clocks disagree; all the while clients write. Then everything heals, and within a bounded time

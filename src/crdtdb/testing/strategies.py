@@ -1,4 +1,4 @@
-"""Hypothesis strategies: JSON, dot sets, and whole histories of a document on several replicas."""
+"""Hypothesis strategies: JSON, dot sets and histories of replicas."""
 
 from __future__ import annotations
 

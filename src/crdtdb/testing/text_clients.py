@@ -1,4 +1,4 @@
-"""People at a simulated cluster who type into declared texts that don't exist yet, on several nodes before these have met.
+"""Simulated clients that type concurrently into declared, absent texts.
 
 Each second has a document of its own: who comes to it first on a node puts it, empty or with the words with which all begin.
 Whatever they typed must be in one text, once, on every node: what was typed by one and what all began with.

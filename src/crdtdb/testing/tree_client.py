@@ -1,4 +1,4 @@
-"""A client of revision trees, as PouchDB is one: it knows CouchDB's protocol and nothing of fields.
+"""Client of revision trees like PouchDB: CouchDB's protocol, no fields.
 
 It keeps a tree of revisions for each document, pulls the leaves that it lacks together with their ancestors, writes and
 deletes in its own tree, and pushes the leaves that the other side lacks, under the names that it gave them

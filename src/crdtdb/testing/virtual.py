@@ -1,4 +1,4 @@
-"""A disk and a network that obey a seed. The disk loses what wasn't synced, the network loses, doubles and reorders."""
+"""Virtual disk and network with seeded faults: lost, repeated, reordered data."""
 
 from __future__ import annotations
 

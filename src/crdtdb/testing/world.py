@@ -1,4 +1,4 @@
-"""Simulated nodes and the world that they live in: production engines and stores on virtual disks, links and time."""
+"""Simulated nodes: production engines and stores on virtual disk and network."""
 
 from __future__ import annotations
 

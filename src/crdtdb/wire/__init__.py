@@ -1,4 +1,4 @@
-"""The wire: CBOR, frames and messages; and the encoding of a document's state, which the disk shares.
+"""Wire format: CBOR, frames, messages and document states (also on disk).
 
 Pure. Bytes in, values out; owns no socket.
 """

@@ -1,4 +1,4 @@
-"""CBOR as crdtdb writes and reads it. The only module that imports cbor2.
+"""CBOR encoding and decoding. The only module that imports cbor2.
 
 Written: definite lengths, shortest integers, arrays instead of maps wherever the shape is known; so one value has one
 encoding without the price of sorting. Read: whatever comes, within bounds, and nothing but plain values.

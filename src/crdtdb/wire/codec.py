@@ -1,4 +1,4 @@
-"""How messages are written and read. Whatever is wrong with a payload is an EncodingError or a ProtocolError."""
+"""Message codec. Malformed payloads raise EncodingError or ProtocolError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A parcel: documents on their way from one store to another, with the context under which they are to be merged.
+"""Parcel: documents sent between stores, with the causal context to merge.
 
     parcel    = [actors, sets, names, clock, catalogue, documents]
     actors    = [16 bytes, ...]                                 an actor's number is its place here

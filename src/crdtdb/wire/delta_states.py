@@ -1,4 +1,4 @@
-"""How a document is written that is told as a successor: see `crdtdb.documents.delta_states`.
+"""Encoding of delta states: see `crdtdb.documents.delta_states`.
 
     successor = [actor, counter, base, digest, stamp, kind, text, clock, creations, check, fields, journals]
     base      = [actor, counter, [digest, actor, counter], ...]     and then the ancestors after it, newest first

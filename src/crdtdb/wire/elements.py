@@ -1,4 +1,4 @@
-"""Encodings of dots, clocks, revisions, addresses and vectors: what states are made of."""
+"""Encodings of dots, clocks, revisions, addresses and vectors."""
 
 from __future__ import annotations
 

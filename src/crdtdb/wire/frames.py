@@ -1,4 +1,4 @@
-"""Frames: how messages are cut out of a stream of bytes.
+"""Frames: cuts messages out of a byte stream.
 
     frame = length (4 bytes, big-endian) payload
 

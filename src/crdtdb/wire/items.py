@@ -1,4 +1,4 @@
-"""Items of messages: numbers, names, clocks, members, tickets and lineages. What is wrong with one is an EncodingError."""
+"""Encodings of message items: numbers, names, clocks, members and lineages."""
 
 from __future__ import annotations
 

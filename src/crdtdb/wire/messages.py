@@ -1,4 +1,4 @@
-"""The messages between nodes. docs/reference/wire.md describes them for a second implementation.
+"""Messages between nodes. See docs/reference/wire.md for implementers.
 
 Each is an array whose first item is its kind. A node sends requests over the connections that it dialed, and answers
 over the connection on which it was asked.

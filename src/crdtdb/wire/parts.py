@@ -1,4 +1,4 @@
-"""Parts: a message too long for one frame travels in several, each a message of its own.
+"""Message parts: a message too long for one frame travels in several.
 
 So a document of any size that was accepted can travel, and shorter messages get through between its parts. A receiver holds
 one such message of a link at a time, within a bound: a part of a newer one lets it drop what it has of an older.

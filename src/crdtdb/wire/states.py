@@ -1,4 +1,4 @@
-"""How a document's state is written, the same on disk and on the wire.
+"""Encoding of document states, the same on disk and on the wire.
 
     state  = [leaves, bodies, fields, journals, residue]
     leaf   = [actor, counter, generation, digest, path, clock, kind, body dot, body rev, stamp, creations]

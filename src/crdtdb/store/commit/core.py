@@ -1,4 +1,4 @@
-"""The committed state of a store: its rows, its root, and the one way to change them. Each face of a store works on it."""
+"""Committed state of a store: rows, root, and the only way to change them."""
 
 from __future__ import annotations
 

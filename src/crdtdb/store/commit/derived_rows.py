@@ -1,4 +1,4 @@
-"""What a commit does to indexes and views, in its rows."""
+"""Changes of index and view rows within a commit."""
 
 from __future__ import annotations
 

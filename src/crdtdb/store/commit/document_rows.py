@@ -1,4 +1,4 @@
-"""Rows of the documents of one commit: document, dot log, feed, history, journals and counts."""
+"""Rows of a commit's documents: dot log, feed, history, journals and counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Group commit: writers that come at the same time share one batch and one fsync.
+"""Group commit: concurrent writers share one batch and one fsync.
 
 A writer that comes while none is writing leads: it makes one transaction out of all the work that waits, writes it, and
 wakes the others with their results. Work that came meanwhile is led by the first of those who wait. So there is no

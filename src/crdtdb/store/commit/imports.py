@@ -1,4 +1,4 @@
-"""Revisions made elsewhere, many of one document in one write: it is read once and written once, however many there are."""
+"""Import of external revisions: one read and one write per document."""
 
 from __future__ import annotations
 

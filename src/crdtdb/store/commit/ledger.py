@@ -1,4 +1,4 @@
-"""What a store holds, over the rows of one commit: its collections, its node clock, and the log of live dots."""
+"""Collections, node clock and dot log of one commit, over its rows."""
 
 from __future__ import annotations
 

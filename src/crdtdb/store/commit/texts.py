@@ -1,4 +1,4 @@
-"""The texts and lists of one transaction: which are open, as it leaves them, and the rows of what they gained."""
+"""Open texts and lists of one transaction, and the rows of their updates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One commit while it is being made: documents, over what is held and the rows of a batch.
+"""One commit in progress: documents over the root and the rows of a batch.
 
 Several writers' work may go into one transaction, each behind a savepoint, so that one that fails leaves nothing.
 """

@@ -1,4 +1,4 @@
-"""Compaction: the values of replaced revisions go, their names stay; and with them the contents that nobody else has.
+"""Compaction: drops values of replaced revisions, and their attachments.
 
 Local to a store, and asked for by an operator, or by the age that is configured: what goes can't be read here by its revision
 any more, nor serve as the common ancestor of a three-way merge.

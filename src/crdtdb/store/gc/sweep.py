@@ -1,4 +1,4 @@
-"""Sweeping: what a dropped collection left in the store is removed in slices, while everything else goes on."""
+"""Sweep: removes the rows of dropped collections in slices."""
 
 from __future__ import annotations
 

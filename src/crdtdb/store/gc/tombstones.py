@@ -1,4 +1,4 @@
-"""Collection in a store: what can give something up once it is stable waits in rows of its own, by the dot it waits for.
+"""Incremental collection of tombstones, queued by the dot that must be stable.
 
 So a pass costs as much as there is to collect: it reads the rows whose dots have become stable, in slices, each a commit of
 its own, while everything else goes on. Rules 8 and 9 of docs/explanation/replication.md.

@@ -1,4 +1,4 @@
-"""The rows of one commit while it is being made, over those that the backend has.
+"""Rows of one commit in progress, over those of the backend.
 
 Several writers' rows may go into one batch, each behind a mark to which it can be rolled back.
 """

@@ -1,4 +1,4 @@
-"""The contents of attachments: bytes under the digest of them, kept once, in pieces.
+"""Attachment contents: bytes keyed by digest, stored once, in pieces.
 
     A sha256                   [blob, md5, length]
     b blob piece#              a piece of `PIECE_BYTES`

@@ -1,4 +1,4 @@
-"""The rows of a document's replaced revisions: their names, their parents, and what they were read as.
+"""Rows of replaced revisions: their names, parents and values.
 
 A revision gets its row when it stops being a leaf, or when a descendant of it arrives from elsewhere. One that stays a leaf
 gets one too when fields have changed since it was written: its name goes on to mean what it was.

@@ -1,4 +1,4 @@
-"""Indexes: rows in the order of documents' values, written in the same commit as the documents.
+"""Index rows in value order, written in the same commit as the documents.
 
 A document's entries stand under what its winner shows, and beside them a row of the document that says which they are: so they
 are found again when it changes, whatever became of its value or of the index's definition. An index that is new is built in

@@ -1,4 +1,4 @@
-"""The rows of texts and lists: one for each update, and one for a snapshot of those that were folded.
+"""Rows of texts and lists: one per update, and a snapshot of folded updates.
 
 A keystroke adds a row of its own size, whatever the text's. Beyond some hundreds of rows all are folded into a snapshot; the
 newest stay beside it for a while, so that a peer that lacks a few gets these and not the whole text.

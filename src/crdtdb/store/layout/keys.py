@@ -1,4 +1,4 @@
-"""The layout of a store: every key, and what lies under it.
+"""Key layout of a store: every key, and the value under it.
 
     !format                              [name of the format, version]
     !identity                            [store id, actor, place]

@@ -1,4 +1,4 @@
-"""Which documents a walk through the dot log has met, so that each is decoded once and not once for each of its dots.
+"""Documents met in a walk of the dot log, so that each is decoded only once.
 
 A set that was made element by element, or a document with many conflicts, stands in the log as often as it has live dots.
 What is remembered is bounded: a document that is met again only after many others is decoded again. Exchanges walk so, and

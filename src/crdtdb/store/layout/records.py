@@ -1,4 +1,4 @@
-"""Rows of the store as values: interned actors and creations, documents, replaced revisions."""
+"""Rows of interned actors and creations, documents and replaced revisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values of rows: MessagePack behind a mark.
+"""Values of rows: MessagePack after a mark.
 
 What travels is CBOR. What lies on a store's own disk is read and written far more often than it is sent, and msgspec writes a
 document's row in a fifteenth of the time that cbor2 takes, and reads it in a third.

@@ -1,4 +1,4 @@
-"""The format of a store: what a backend must say of itself before anything in it is read."""
+"""Store format: the version that a backend must state before it is read."""
 
 from __future__ import annotations
 

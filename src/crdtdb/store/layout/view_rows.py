@@ -1,4 +1,4 @@
-"""Views at rest: what functions emitted for documents, in the order of its keys, and how far in the changes feed that is.
+"""View rows: emitted keys and values in key order, and the feed position.
 
 A view follows the changes feed when somebody asks it: what its function is, and in which language, is no matter of the store,
 which knows it by a signature. Entries lie as those of indexes do; beside them stand the emitted keys and values.

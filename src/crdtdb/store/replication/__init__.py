@@ -1,1 +1,1 @@
-"""What a store sends to others and does with what it receives."""
+"""Replication side of a store: what it sends, and what it merges."""

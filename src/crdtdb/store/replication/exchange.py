@@ -1,4 +1,4 @@
-"""What a store sends to another, and what it does with what it receives. Rules 4 to 6 of docs/explanation/replication.md.
+"""Exchange of documents between stores. Rules 4 to 6.
 
 The answer to a clock is read from one snapshot: every document with a live dot that the clock lacks, in the order of the
 dot log, a page at a time. A document is sent at its smallest missing dot and nowhere else, so nothing need be remembered

@@ -1,4 +1,4 @@
-"""Whether two stores mean the same writes by the same dots. Rule 3; see `crdtdb.causality.lineage`."""
+"""Detects two stores that use the same dots for different writes. Rule 3."""
 
 from __future__ import annotations
 

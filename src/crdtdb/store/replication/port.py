@@ -1,4 +1,4 @@
-"""The face of a store for replication: what is sent to peers, received from them, and compared with theirs."""
+"""Store interface for replication: send, receive and reconcile."""
 
 from __future__ import annotations
 

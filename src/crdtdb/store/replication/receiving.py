@@ -1,4 +1,4 @@
-"""Merging what another store sent. Rules 4 to 6 of docs/explanation/replication.md."""
+"""Merges the batches of other stores. Rules 4 to 6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparing two stores by what they hold, not by what their clocks claim. Rule 12 of docs/explanation/replication.md.
+"""Reconciliation of two stores by checksums of their dots. Rule 12.
 
 Each live dot has a hash of its content. They are summed in *buckets* of 1,024 counters of an actor, so that equal stores find
 out by some twenty bytes for each bucket, and others by the dots of the buckets that differ. The sums are taken from a snapshot,

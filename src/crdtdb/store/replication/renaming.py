@@ -1,4 +1,4 @@
-"""Renaming the writes of a session that contradicts what another store holds under the same dots. Rule 3.
+"""Renames the writes of a session whose dots another store uses otherwise.
 
 Every row that names a dot of the session, or of one that followed on it, gets the new name; contents, revisions and feeds
 stay as they are. Whoever holds these writes renames them to the same, so nobody mints a dot here, and what two have renamed

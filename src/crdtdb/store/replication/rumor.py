@@ -1,4 +1,4 @@
-"""What a rumor tells of documents: their state now, the newest steps of their paths, the updates that no rumor told before."""
+"""Contents of rumors: current states, newest ancestors and new updates."""
 
 from __future__ import annotations
 
