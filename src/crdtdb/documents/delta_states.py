@@ -1,13 +1,13 @@
 """Delta states: a document as its difference from what the receiver has.
 
-Whoever has the ancestor of a leaf has most of what stands beside it: the body, the fields that nobody touched, the names
-of the ancestors. So only what is *new* to the receiver is told, at each address of a field all that stands there. What
-stands at the others is taken from what the receiver has under the teller's clock; a sum of hashes says whether that is the
-same. One thing that the teller has removed is found by its hash; with more than that the receiver asks for the whole state.
+A receiver with the ancestor of a leaf already has most of the state: the body, the unchanged fields, the names of the
+ancestors. So a delta state carries, for each address with *new* deltas, all deltas at that address. The receiver takes the
+deltas at all other addresses from its own state, as far as the sender's clock covers them; a sum of hashes verifies them.
+The hash identifies a single delta that the sender has removed; after more removals the receiver requests the whole state.
 
-What comes out is the state that would have been sent, so merge needs to know nothing of this.
+The result is the state that would have been sent whole, so merge is independent of this encoding.
 
-Source: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018), for states told by differences; Eppstein,
+Source: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018), for delta states; Eppstein,
 Goodrich, Uyeda, Varghese, "What's the Difference?" (2011), of whose tables of sums this is one cell.
 """
 
@@ -28,41 +28,41 @@ Older = Callable[[Rev], Callable[[], Iterable[Ancestor]]]
 """Given a revision, returns what reads its ancestors."""
 
 _STEPS_BACK_MAX = 64
-"""How far behind its leaves a receiver looks for an ancestor."""
+"""How many revisions behind its leaves a receiver searches for an ancestor."""
 
 
 class Successor(Struct, frozen=True, gc=False):
-    """A document with one leaf, told to somebody who has one of the leaf's ancestors."""
+    """Delta state of a document with one leaf, for a receiver with an ancestor of it."""
 
     dot: Dot
     base: Dot
     """The newest ancestor that the receiver has."""
     between: Sequence[Ancestor]
-    """Those after it, newest first."""
+    """The ancestors after the base, newest first."""
     digest: str | None
-    """That of the leaf's rev; None if it follows from the rest."""
+    """The digest of the leaf's rev; None if it follows from the rest."""
     native: bool
     stamp: int
     clock: DotSet
     creations: Creations
     text: bytes | None
-    """A body that the leaf brings; None if it shows the one that the receiver has."""
+    """The leaf's own body; None if the receiver has the body that the leaf shows."""
     fields: Fields
-    """What stands at the addresses at which something is new, as far as `touched` doesn't guess it."""
+    """All deltas at each address with new ones, except those that `touched` implies."""
     journals: Journals
-    """Those with updates that the receiver lacks."""
+    """The journals with updates that the receiver lacks."""
     check: int
-    """The sum of the hashes of all that the receiver is to have: the body, the deltas at all other addresses, the journals."""
+    """Sum of the hashes of what the receiver must have: the body, the deltas at all other addresses, the other journals."""
 
     @property
     def alone(self) -> Mapping[Dot, Delta]:
-        """What stands where this write has replaced everything, and there is nothing to say but that."""
+        """The deltas at an address where this write has replaced all others, and is empty."""
         return {self.dot: Delta(b"", self.creations)}
 
     def touched(self) -> Fields:
-        """Return what stands at each address at which something is new.
+        """Return the deltas at each address with new ones.
 
-        The heads, and where a text or list has changed, are this write alone, unless another thing is told.
+        At the heads and at each changed text or list that is this write alone, unless `fields` says otherwise.
         """
         if not self.fields and not self.journals:
             return NO_FIELDS
@@ -72,9 +72,9 @@ class Successor(Struct, frozen=True, gc=False):
 def successor_of(
     name: str, doc_id: str, state: State, steps: Sequence[Ancestor], seen: DotSet, lacked: Journals
 ) -> Successor | None:
-    """Return a document as the successor of what somebody holds who has `seen` these dots; None if it can't be told so.
+    """Return the delta state for a receiver that has `seen` these dots; None if the document has none.
 
-    `steps` are the newest ancestors of its leaf, `lacked` its journals with the updates that aren't seen.
+    `steps` are the newest ancestors of its leaf, newest first; `lacked` its journals with the updates outside `seen`.
     """
     base = next((step.dot for step in steps if step.dot is not None and step.dot in seen), None)
     if base is None or len(state.leaves) != 1 or len(state.bodies) != 1 or not state.fields:
@@ -121,9 +121,9 @@ def successor_of(
 
 
 def succeed(told: Successor, name: str, doc_id: str, mine: State, seen: DotSet, older: Older) -> State | None:
-    """Return the state that was told as a successor, with `seen` for its context; None if it doesn't follow from `mine`.
+    """Return the state that a delta state encodes, with the context `seen`; None if it doesn't follow from `mine`.
 
-    `older` reads the ancestors of a revision.
+    `mine` is the state of the receiver; `older` reads the ancestors of a revision.
     """
     base = _rev_of(told.base, mine)
     held = _body_of(mine, seen) if told.text is None else None
@@ -164,7 +164,7 @@ def succeed(told: Successor, name: str, doc_id: str, mine: State, seen: DotSet, 
 
 
 def _told_fields(state: State, seen: DotSet, journals: Journals, alone: Mapping[Dot, Delta]) -> Fields:
-    """Return what stands at the addresses at which something is new, where it isn't what a receiver guesses."""
+    """Return the deltas at the addresses with new ones, where a receiver can't infer them."""
     news = {address for address, deltas in state.fields.items() if any(dot not in seen for dot in deltas)}
     if not news and not journals:
         return NO_FIELDS
@@ -178,7 +178,7 @@ def _told_fields(state: State, seen: DotSet, journals: Journals, alone: Mapping[
 
 
 def _rest(body: tuple[Dot, Body] | None, fields: Fields) -> State:
-    """Return what a receiver is to have already, as a state of its own."""
+    """Return what the receiver must have, as a state."""
     return State({}, dict([body]) if body is not None else {}, fields, DotSet(), NO_JOURNALS)
 
 
@@ -187,7 +187,7 @@ def _sum(hashes: Iterable[int]) -> int:
 
 
 def _digest_of(told: Successor, parent: Rev, touched: Fields) -> str:
-    """Return the digest that the leaf has if its author saw the parent as nothing but itself."""
+    """Return the digest of the leaf if its author saw the parent alone."""
     deltas = [
         (address, dot, delta.content)
         for address, held in touched.items()
@@ -218,7 +218,7 @@ def _rev_of(dot: Dot, state: State) -> Rev | None:
 
 
 def _body_of(state: State, seen: DotSet) -> tuple[Dot, Body, Rev] | None:
-    """Return the one body that somebody who has seen these dots can know, and the revision that set it."""
+    """Return the only body among these dots, and the revision that set it; None if there isn't exactly one."""
     bodies = [dot for dot in state.bodies if dot in seen]
     if len(bodies) != 1:
         return None

@@ -1,12 +1,11 @@
 """Garbage of a document state, removed once it is stable. Rules 8 and 9.
 
-What is *stable* is held by every member, and so is all that was written by somebody who hadn't seen it. So nothing can arrive
-any more that would need a stable tombstone, or a stable body to which no leaf belongs. Collecting removes dots and nothing
-else: the node clock goes on covering them, so an old version that arrives late brings nothing back, and no tombstone for the
-tombstone is needed.
+Every member has the *stable* writes, and all writes concurrent to them. So no later message can depend on a stable tombstone,
+or on a stable body without a leaf. Collection removes only dots: the node clock still covers them, so a late old version
+restores nothing, and the tombstone needs no tombstone of its own.
 
-It never changes what a document shows: not its winner, its siblings, its live leaves or its fields. And it is confluent:
-whoever collects at a later cut reaches the same state, whether he collected at earlier ones or not.
+Collection never changes the view of a document: its winner, siblings, live leaves and fields stay. It is confluent: the state
+after a later cut is the same with or without collections at earlier cuts.
 
 Source: Gonçalves, Almeida, Baquero, Fonte, "DottedDB: Anti-Entropy without Merkle Trees, Deletes without Tombstones" (2017).
 """
@@ -24,9 +23,9 @@ from crdtdb.documents.view import DocumentView, view
 
 
 def collect(state: State, stable: DotSet, told: DotSet) -> State:
-    """Return a state without what nobody needs; the same object if there is nothing of that kind.
+    """Return a state without its garbage; the same object if it has none.
 
-    `told` is the part of `stable` of which every client that may come back has heard: tombstones beyond it stay.
+    `told` is the part of `stable` that every client which may return has read: tombstones beyond it stay.
     """
     if not state.leaves:
         return _nothing(state) if _all_stable(state, stable) else state
@@ -35,7 +34,7 @@ def collect(state: State, stable: DotSet, told: DotSet) -> State:
         gone = all(dot in told for dot in state.leaves) and _all_stable(state, stable)
         return _nothing(state) if gone else state
     leaves: dict[Dot, Leaf] = dict(state.leaves)
-    if not (_is_lent(shown) or shown.closed):  # then leaves that don't show decide what does
+    if not (_is_lent(shown) or shown.closed):  # otherwise hidden leaves decide what the view shows
         leaves = _without_tombstones(_without_hidden(state, shown, stable), told)
     bodies = _bodies(state, leaves, stable)
     fields, journals = state.fields, state.journals
@@ -53,7 +52,7 @@ def collect(state: State, stable: DotSet, told: DotSet) -> State:
 
 
 def has_garbage(state: State) -> bool:
-    """Whether there is something to be collected as soon as all is stable."""
+    """Whether the state has garbage once all its dots are stable."""
     if len(state.leaves) == 1 and not state.fields and not state.journals:
         (leaf,) = state.leaves.values()
         if not leaf.deleted and len(state.bodies) == 1 and leaf.body_dot in state.bodies:
@@ -76,12 +75,12 @@ def _reaches(stable: DotSet, vector: Vector) -> bool:
 
 
 def _is_lent(shown: DocumentView) -> bool:
-    """Whether no live leaf has its body any more, so that those of deleted leaves serve."""
+    """Whether every live leaf has lost its body, so that deleted leaves lend theirs."""
     return all(one.text is None for one in shown.leaves if not one.leaf.deleted)
 
 
 def _without_hidden(state: State, shown: DocumentView, stable: DotSet) -> dict[Dot, Leaf]:
-    """Leave out the leaves that lie on the path of another one."""
+    """Remove the leaves on the path of another leaf."""
     visible = {one.leaf.rev for one in shown.leaves}
     hiding = (
         (leaf.rev, leaf.path, None) for dot, leaf in state.leaves.items() if leaf.rev in visible and dot in stable
@@ -95,7 +94,7 @@ def _without_hidden(state: State, shown: DocumentView, stable: DotSet) -> dict[D
 
 
 def _without_tombstones(leaves: dict[Dot, Leaf], told: DotSet) -> dict[Dot, Leaf]:
-    """Leave out the deleted leaves that hide no other: that one would come back to light."""
+    """Remove the deleted leaves that hide no other leaf: that leaf would reappear."""
     going = {dot: leaf for dot, leaf in leaves.items() if leaf.deleted and dot in told}
     if not going:
         return leaves
@@ -105,7 +104,7 @@ def _without_tombstones(leaves: dict[Dot, Leaf], told: DotSet) -> dict[Dot, Leaf
 
 
 def _bodies(state: State, leaves: dict[Dot, Leaf], stable: DotSet) -> dict[Dot, Body]:
-    """Leave out the bodies to which no leaf belongs, if nobody can be writing on one of these leaves without our knowing."""
+    """Remove the bodies without a leaf, if no unknown concurrent write on these leaves is possible."""
     bodies = dict(state.bodies)
     if all(dot in stable for dot in leaves):
         used = {leaf.body_dot for leaf in leaves.values()}
@@ -114,7 +113,7 @@ def _bodies(state: State, leaves: dict[Dot, Leaf], stable: DotSet) -> dict[Dot, 
 
 
 def _fields(fields: Fields, stable: DotSet) -> Fields:
-    """Leave out what removals left to be known, where nobody can be going on with what was removed."""
+    """Remove the remnants of removals, where no unknown concurrent write can continue the removed field."""
     unneeded = [(address, dot) for address, dot in unneeded_baselines(fields) if dot in stable]
     if not unneeded:
         return fields
@@ -125,10 +124,10 @@ def _fields(fields: Fields, stable: DotSet) -> Fields:
 
 
 def _journals(state: State, stable: DotSet) -> Journals:
-    """Leave out the texts and lists that no field shows any more.
+    """Remove the texts and lists that no field shows any more.
 
-    But for those of the life that the document is in: who makes one there goes on with what this had. An older version that
-    removed it began no other life.
+    Those of the document's current life stay: a text that is created there again continues the old one. A removal by an older
+    version of crdtdb began no new life.
     """
     living = _living(state)
     dead = [
@@ -140,5 +139,5 @@ def _journals(state: State, stable: DotSet) -> Journals:
 
 
 def _living(state: State) -> str:
-    """Return the part of the texts and lists of the life that a document is in."""
+    """Return the part name of texts and lists in the document's current life."""
     return lives.current(delta.content for delta in state.fields.get(LIFE, {}).values()).part

@@ -7,8 +7,8 @@
 
 Eight bytes are the name of a text or list: its address is that of the one journal that the receiver has under it. A null
 digest follows from the rest, a null clock is one range that ends at the leaf's own dot, a null text is that which the receiver
-has. Null instead of the deltas of a field is the leaf's own dot with nothing in it. A vector leaves out the actors of whom
-the updates tell as much, and is null if that is all of them; the creations of a journal are null if they are the leaf's.
+has. Null instead of the deltas of a field is the leaf's own dot with nothing in it. A vector omits the actors whose counters
+follow from the updates, and is null if it omits all; the creations of a journal are null if they are the leaf's.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _STAMP_MAX = _CHECK_MAX = 2**64 - 1
 
 
 def is_successor(encoded: Any) -> bool:
-    """Whether a document's encoding is that of a successor, and not of a state."""
+    """Whether a document is encoded as a delta state, not as a whole state."""
     return type(encoded) is list and len(encoded) == _ITEMS
 
 
 def encode_successor(told: Successor, known: Journals, tables: Tables) -> Encoded:
-    """Return the successor as plain arrays. `known` are all journals of the document, among which names must be told apart."""
+    """Return a delta state as plain arrays. `known` are all journals of the document: a name is sent only if it is unique."""
     number, alone = tables.actor_number, told.alone
     names = [address.part for address in known]
     return [
@@ -81,9 +81,9 @@ def encode_successor(told: Successor, known: Journals, tables: Tables) -> Encode
 
 
 def decode_successor(encoded: Any, tables: Tables, known: Journals) -> Successor | None:
-    """Read a successor. `known` are the journals that the receiver has; None if it hasn't one that is named.
+    """Read a delta state. `known` are the receiver's journals; None if a journal that it names isn't among them.
 
-    Raises EncodingError for anything that isn't a successor.
+    Raises EncodingError if it is malformed.
     """
     try:
         number, counter, base, digest, stamp, kind, text, clock, creations, check, fields, journals = encoded
@@ -136,7 +136,7 @@ def _deltas_in(encoded: Any, tables: Tables) -> dict[Dot, Delta]:
 
 
 def _place_out(address: Address, journal: Journal, names: list[str]) -> Encoded | bytes:
-    """Write the address of a journal: its name alone, if the receiver has one under it, and one alone."""
+    """Write the address of a journal: its name alone, if the receiver has exactly one journal of that name."""
     name = name_out(address.part)
     return (
         name if type(name) is bytes and _is_begun(journal) and names.count(address.part) == 1 else address_out(address)
@@ -144,13 +144,13 @@ def _place_out(address: Address, journal: Journal, names: list[str]) -> Encoded 
 
 
 def _is_begun(journal: Journal) -> bool:
-    """Whether there were updates before those that are told."""
+    """Whether the journal had updates before those that it carries."""
     writers = {dot.actor for dot in journal.updates}
     return any(one.after for one in journal.updates.values()) or any(actor not in writers for actor in journal.vector)
 
 
 def _beyond(journal: Journal) -> Vector:
-    """Return what a journal holds of those writers of whom its updates don't tell as much."""
+    """Return the part of a journal's vector that doesn't follow from its updates."""
     told = journal.highest()
     return {actor: counter for actor, counter in journal.vector.items() if told.get(actor) != counter}
 

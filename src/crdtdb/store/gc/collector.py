@@ -15,7 +15,7 @@ _RECLAIM_DOCUMENTS = 10_000
 
 
 class Collector:
-    """Collects documents that every member has, expires and compacts old revisions, and gives the space back."""
+    """Collects stable garbage, expires and compacts old revisions, and reclaims disk space."""
 
     def __init__(self, core: StoreCore, wall: WallClock) -> None:
         self._core, self._rows, self._tables, self._submit, self._wall = (
@@ -29,12 +29,12 @@ class Collector:
         self._cuts = self._reclaimed_at = 0
         self._resting = Resting()
         self.unheld = EMPTY
-        """What documents that wait for collection have seen, and the store didn't hold when they were looked at."""
+        """Dots in the contexts of documents due for collection that the node clock didn't cover at the last look."""
         self.collected = 0
-        """How many times a document gave something up since the store was opened."""
+        """How many times a document lost garbage since the store was opened."""
 
     def reach_cut(self, cut: DotSet) -> None:
-        """Take note of what every member of the cluster has, durably."""
+        """Record the stable cut: the dots that every member of the cluster has durably."""
         if not self._core.root.stable >= cut:
             self._submit(lambda transaction: transaction.ledger.reach_cut(cut))
             self._cuts += 1
@@ -42,14 +42,15 @@ class Collector:
                 self._collect_from = b""
 
     def lose(self, dots: DotSet) -> None:
-        """Count dots as held that nobody holds, and that nobody will ever write again. Rule 10."""
+        """Add dots to the node clock that no member holds, and no actor will write again. Rule 10."""
         self._submit(lambda transaction: transaction.ledger.advance(dots))
         self.unheld -= dots
 
     def collect(self, told: Told, again: bool = False, grace: float = 0.0) -> bool:
-        """Remove a slice of what is stable and nobody needs; return whether there is more to look at.
+        """Remove a slice of the stable garbage; return whether there is more to look at.
 
-        A pass begins when the cut has moved, or with `again`. Tombstones younger than `grace` seconds stay.
+        A pass begins when the cut has moved, or with `again`. `told` gives the clock that a collection's clients have read.
+        Tombstones younger than `grace` seconds stay.
         """
         if again and self._collect_from is None:
             self._collect_from = b""
@@ -70,33 +71,33 @@ class Collector:
 
     @property
     def wants_space(self) -> bool:
-        """Whether so much was collected that the backend should give the space back."""
+        """Whether enough was collected since the last time for the backend to reclaim disk space."""
         return self._collect_from is None and self.collected - self._reclaimed_at >= _RECLAIM_DOCUMENTS
 
     def reclaim(self) -> None:
-        """Let the backend give back the space of what was removed, if it knows how. May take long; everything else goes on."""
+        """Reclaim the space of removed rows, if the backend supports it. May take long; other work continues."""
         self._reclaimed_at = self.collected
         reclaim = getattr(self._rows, "reclaim", None)
         if reclaim is not None:
             reclaim()
 
     def waiting(self, most: int) -> tuple[int, int]:
-        """Return how many documents wait to give something up, for a dot to be stable and for clients, to `most` each."""
+        """Return how many documents with garbage wait for a stable dot, and how many for clients, up to `most` each."""
         return (
             sum(1 for _ in islice(self._rows.scan(*keys.rest(b"g")), most)),
             sum(1 for _ in islice(self._rows.scan(*keys.rest(b"G")), most)),
         )
 
     def compact(self, name: str) -> None:
-        """Let go of the values of a collection's replaced revisions, bit by bit, while everything else goes on."""
+        """Drop the values of a collection's replaced revisions, in slices, while other work continues."""
         after: bytes | None = b""
         while after is not None:
             after = self._forget(name, after, None)
 
     def expire(self, name: str, after: bytes, seconds: float) -> bytes | None:
-        """Let go of values of revisions that were replaced, are stable, and older than so many seconds: of some of them.
+        """Drop a slice of the values of replaced, stable revisions older than `seconds`.
 
-        Begins at the key `after`, b"" for all; returns where to go on, None if there are no more.
+        Begins at the key `after`, b"" for all; returns the key to continue from, None if there are no more.
         """
         return self._forget(name, after, self._wall() - int(seconds * 1000))
 

@@ -1,10 +1,10 @@
 """Compaction: drops values of replaced revisions, and their attachments.
 
-Local to a store, and asked for by an operator, or by the age that is configured: what goes can't be read here by its revision
+Local to a store, and started by an operator, or by the configured age: a dropped value can't be read here by its revision
 any more, nor serve as the common ancestor of a three-way merge.
 
-Looking holds up nobody: it reads what is committed. What it finds is then let go in a commit, which looks again at the little
-that may have changed, and is over in milliseconds: writers wait for it.
+The search blocks no writer: it reads committed rows. A commit then drops what the search found, after it has checked the few
+rows that may have changed. Writers wait for that commit, which takes milliseconds.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _DOCUMENTS_IN_A_COMMIT = 20
 
 
 class Due(NamedTuple):
-    """What a look found. `after` is the key to go on from, None at the end."""
+    """Result of a search. `after` is the key to continue from, None at the end."""
 
     revisions: dict[bytes, list[bytes]]
     """The keys of revisions whose values can go, by the ids of their documents."""
     attached: list[bytes]
-    """The ids of documents with attachments, some of which they may not have any more."""
+    """The ids of documents with references to attachments, some of which may be obsolete."""
     after: bytes | None
 
     def __bool__(self) -> bool:
@@ -42,9 +42,9 @@ class Due(NamedTuple):
 def replaced_values(
     rows: Reader, tables: StoreTables, collection: int, stable: DotSet, after: bytes, before: int | None = None
 ) -> Due:
-    """Look at some of a collection's replaced revisions, and then at its attachments, from the key `after` on.
+    """Search some of a collection's replaced revisions, then its attachments, from the key `after` on.
 
-    With `before`, in milliseconds since 1970, only what was written before, and is stable, can go.
+    With `before`, in milliseconds since 1970, only stable values that were written before that time are due.
     """
     due = Due({}, [], None)
     found = 0
@@ -83,7 +83,7 @@ def _is_old(past: Past, stable: DotSet, before: int) -> bool:
 
 
 def forget_values(transaction: Transaction, tables: StoreTables, name: str, collection: int, due: Due) -> None:
-    """Let go of what a look found, if the collection is still the one that was looked at."""
+    """Drop what a search found, unless the collection was dropped and created again since."""
     now = transaction.ledger.root.collections.get(name)
     if now is None or now.number != collection:
         return

@@ -1,7 +1,7 @@
 """Incremental collection of tombstones, queued by the dot that must be stable.
 
-So a pass costs as much as there is to collect: it reads the rows whose dots have become stable, in slices, each a commit of
-its own, while everything else goes on. Rules 8 and 9 of docs/explanation/replication.md.
+The cost of a pass is proportional to the garbage: it reads the queue rows whose dots have become stable, in slices of one
+commit each, while other work continues. Rules 8 and 9 of docs/explanation/replication.md.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _REST_MILLISECONDS_MAX = 3_600_000
 
 
 class ClientsRead(NamedTuple):
-    """What the clients of a collection that may come back have read of it."""
+    """What the clients of a collection that may return have read of it."""
 
     clock: DotSet | None
-    """What all those have read that say so, None if none does."""
+    """What all clients with a checkpoint have read, None if no client has one."""
     hold_milliseconds: int = 0
-    """How old a tombstone must be to go, since a client may come for the first time."""
+    """Minimum age of a tombstone before removal, for clients that haven't connected yet."""
 
 
 Told = Callable[[str], ClientsRead | None]
-"""Given a collection's name, returns what its clients have read, None if no client is expected back."""
+"""Given a collection's name, returns what its clients have read, None if no client is expected to return."""
 
 
 class Resting:
-    """Collections of which every document that is lined up is too young to go: until when they needn't be looked at.
+    """Collections in which every queued document is too young for collection, with the end of their rest.
 
-    Without it each pass would read again what stays for weeks.
+    Without it each pass would read again the rows that stay for weeks.
     """
 
     def __init__(self) -> None:
@@ -51,15 +51,15 @@ class Resting:
         self._found: dict[int, int] = {}
 
     def rests(self, number: int, now: int) -> bool:
-        """Whether a collection needn't be looked at."""
+        """Whether a pass can skip a collection. `now` is in milliseconds since 1970."""
         return self._until.get(number, 0) > now
 
     def found(self, number: int, until: int) -> None:
-        """Note until when a document stays that was looked at."""
+        """Record the time until which a document stays, in milliseconds since 1970."""
         self._found[number] = min(until, self._found.get(number, until))
 
     def end_pass(self, now: int) -> None:
-        """Put what a pass has found in the place of what was known of the collections that it looked at."""
+        """Replace the recorded times of the collections in a pass by what the pass found."""
         latest = now + _REST_MILLISECONDS_MAX
         kept = {number: until for number, until in self._until.items() if until > now}
         self._until = {
@@ -70,28 +70,28 @@ class Resting:
 
 
 class Rules(NamedTuple):
-    """What a pass goes by."""
+    """Rules of a pass."""
 
     told: Told
     grace_milliseconds: int
-    """How old a tombstone of any collection must be to go."""
+    """Minimum age of a tombstone of any collection."""
     now: int
     """In milliseconds since 1970."""
     resting: Resting
 
 
 class Slice(NamedTuple):
-    """What a slice did. `after` is the key to go on from, None at the end of the pass."""
+    """Result of a slice. `after` is the key to continue from, None at the end of the pass."""
 
     after: bytes | None
     collected: int
     held_back: int
     unheld: DotSet
-    """What documents have seen and this store doesn't hold, so that they have to wait."""
+    """Dots in document contexts that the node clock doesn't cover yet, so that the documents wait."""
 
 
 def collect_slice(transaction: Transaction, rows: Reader, tables: StoreTables, rules: Rules, after: bytes) -> Slice:
-    """Let some documents give up what is stable, from the key `after` on."""
+    """Remove the stable garbage of some documents, from the key `after` on."""
     found = list(islice(_lined_up(transaction, rows, tables, rules, after), _SLICE_DOCUMENTS))
     names = {collection.number: name for name, collection in transaction.ledger.root.collections.items()}
     collected = held_back = 0
@@ -121,7 +121,7 @@ def collect_slice(transaction: Transaction, rows: Reader, tables: StoreTables, r
 
 
 def _stays_until(state: State, clients: ClientsRead | None, rules: Rules) -> tuple[int, DotSet | None]:
-    """Return until when a document is too young to go, and what of it clients have read, None if that doesn't matter."""
+    """Return until when a document is too young for removal, and the clients' read clock, None if there is no such limit."""
     hold = max(rules.grace_milliseconds, clients.hold_milliseconds if clients is not None else 0)
     made = [milliseconds(leaf.stamp) for leaf in state.leaves.values() if leaf.deleted]
     until = max((stamp + hold for stamp in made if stamp < rules.now + STAMP_AHEAD_MILLISECONDS_MAX), default=0)
@@ -133,7 +133,7 @@ def _stays_until(state: State, clients: ClientsRead | None, rules: Rules) -> tup
 def _lined_up(
     transaction: Transaction, rows: Reader, tables: StoreTables, rules: Rules, after: bytes
 ) -> Iterator[tuple[bytes, int, bytes]]:
-    """Yield the key, collection and id of each document that waits for nothing but clients, or for what is stable now."""
+    """Yield the key, collection and id of each document that waits for clients only, or for dots that are stable now."""
     names = {collection.number: name for name, collection in transaction.ledger.root.collections.items()}
     start, stop = keys.rest(b"G")
     place = max(start, after)

@@ -1,8 +1,8 @@
 """Exchange of documents between stores. Rules 4 to 6.
 
 The answer to a clock is read from one snapshot: every document with a live dot that the clock lacks, in the order of the
-dot log, a page at a time. A document is sent at its smallest missing dot and nowhere else, so nothing need be remembered
-between pages but a place in the log; which documents were met last is, so that none is decoded for each of its dots.
+dot log, in pages. A document is sent at its smallest missing dot only, so a position in the log is the only state between
+pages. The last documents are cached as well, so that none is decoded for each of its dots.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from crdtdb.wire.states import First
 
 
 class Page(NamedTuple):
-    """A part of the answer. With the last one the receiver's clock may advance to the parcel's."""
+    """Page of an answer. After the last page the receiver's clock may advance to the parcel's."""
 
     parcel: list[Any]
     documents: int
     last: bool
     size: int
-    """About how many bytes it has."""
+    """Approximate size in bytes."""
 
 
 class _Found(NamedTuple):
-    """A document that is to be sent: its first revision, if there is no more to it, or else its state."""
+    """A document to send: its first revision, if it has no more than that, otherwise its state."""
 
     name: str
     doc_id: str
@@ -54,11 +54,11 @@ class _Found(NamedTuple):
     steps: Steps
     closed: tuple[Closed, ...]
     told: Successor | None = None
-    """What of it is told to somebody who has the rest."""
+    """The delta state, if the receiver has the rest of the document."""
 
     @property
     def size(self) -> int:
-        """How many bytes it is about."""
+        """Approximate size in bytes."""
         if type(self.state) is First:
             return len(self.state.text)
         if self.told is not None:
@@ -66,7 +66,7 @@ class _Found(NamedTuple):
         return bodies_bytes(self.state) + fields_bytes(self.state.fields) + _bytes_of(self.state.journals)
 
     def add_to(self, writer: ParcelWriter) -> None:
-        """Put it into a parcel."""
+        """Add the document to a parcel."""
         if type(self.state) is First:
             writer.add_first(self.name, self.doc_id, self.state, self.closed)
         elif self.told is not None:
@@ -76,25 +76,25 @@ class _Found(NamedTuple):
 
 
 class AnswerForm(NamedTuple):
-    """How documents are sent."""
+    """Form of the documents in an answer."""
 
     whole: bool = False
-    """With whole paths and journals, whatever the clock says."""
+    """Send whole paths and journals, independent of the clock."""
     closed: bool = False
-    """With the revisions of branches that were collected."""
+    """Include the revisions of collected branches."""
     brief: bool = False
-    """As deltas to what the clock covers, where that can be."""
+    """Send delta states to what the clock covers, where possible."""
     catalogue: bool = False
-    """With the catalogue of collections, whether it is news or not."""
+    """Include the catalogue of collections, even if it hasn't changed."""
 
 
 class Outgoing:
-    """The answer to one clock. Hold it no longer than needed, and close it: it holds a snapshot."""
+    """Answer to one clock, in pages. Close it early: it holds a snapshot."""
 
     def __init__(
         self, snapshot: Snapshot, root: StoreRoot, tables: StoreTables, theirs: DotSet, form: AnswerForm
     ) -> None:
-        """`snapshot` was taken under `root`; `theirs` is the clock that is answered."""
+        """`snapshot` was taken under `root`; `theirs` is the receiver's clock."""
         self._snapshot, self._root, self._tables = snapshot, root, tables
         self._theirs, self._whole, self._closed, self._brief = theirs, form.whole, form.closed, form.brief
         self.knows_strands = True
@@ -102,7 +102,7 @@ class Outgoing:
         self._missing = root.clock - theirs
         self._names = {collection.number: name for name, collection in root.collections.items()}
         self._histories: dict[bytes, bool] = {}
-        """Whether a collection has older revisions of any document: asked once, since most documents have none."""
+        """Whether a collection has replaced revisions of any document: read once, since most documents have none."""
         self._met = RecentPlaces()
         self._documents = self._walk()
         self._ahead: _Found | None = None
@@ -110,21 +110,21 @@ class Outgoing:
 
     @property
     def lineages(self) -> Lineages:
-        """In which sessions the actors of the snapshot's clock wrote."""
+        """The sessions of the actors in the snapshot's clock."""
         return self._root.lineages
 
     @property
     def lineages_digest(self) -> bytes:
-        """What tells the lineages behind the snapshot's clock from others."""
+        """Digest of the lineages of the snapshot's clock."""
         return self._root.lineages.digest(self._root.clock)
 
     @property
     def nothing(self) -> bool:
-        """Whether the other side lacks no dot of this one."""
+        """Whether the receiver lacks no dot of this store."""
         return not self._missing
 
     def next_page(self) -> Page:
-        """Return the next part of the answer. After the last one there is no other."""
+        """Return the next page. Don't call it after the last one."""
         writer = ParcelWriter(self.knows_strands)
         if self._catalogue_due:
             sweeps = {name: one.sweep for name, one in self._root.collections.items()}
@@ -133,7 +133,7 @@ class Outgoing:
         found = self._ahead or next(self._documents, None)
         while found is not None and writer.size < PAGE_BYTES_TARGET and len(writer) < PAGE_DOCUMENTS_MAX:
             if len(writer) and found.size > PAGE_BYTES_TARGET:
-                break  # a large document goes alone, or with it the page might not fit a frame
+                break  # a large document gets its own page, or the page might not fit a frame
             found.add_to(writer)
             found = next(self._documents, None)
         self._ahead = found
@@ -142,7 +142,7 @@ class Outgoing:
         return Page(writer.finish(self._root.clock), len(writer), found is None, writer.size)
 
     def close(self) -> None:
-        """Let go of the snapshot."""
+        """Release the snapshot."""
         self._documents = iter(())
         self._snapshot.close()
 
@@ -186,7 +186,7 @@ class Outgoing:
         return _Found(name, raw.decode(), living, record.residue, steps, closed, told)
 
     def _closed_revs(self, history: bytes, on_paths: Set[Rev]) -> tuple[Closed, ...]:
-        """Return the revisions that are known and lie on no leaf's path, newest first: branches that were collected."""
+        """Return the revisions in the history but on no leaf's path, newest first: collected branches."""
         collection = history[:5]
         if collection not in self._histories:
             self._histories[collection] = any(True for _ in self._snapshot.scan(*keys.rest(collection)))
@@ -223,7 +223,7 @@ def _no_steps(_: Leaf) -> tuple[Sequence[Ancestor], bool]:
 
 
 def _on_paths(state: State) -> set[Rev]:
-    """Return the revisions of the leaves, and all that lie on their paths."""
+    """Return the revisions of the leaves and of their ancestors."""
     found = {leaf.rev for leaf in state.leaves.values()}
     for leaf in state.leaves.values():
         top = leaf.rev.generation
@@ -232,9 +232,9 @@ def _on_paths(state: State) -> set[Rev]:
 
 
 def successor(name: str, doc_id: str, state: State, steps: Steps, seen: DotSet) -> Successor | None:
-    """Return a document as the successor of what somebody holds who has `seen` these dots; None if it can't be told so.
+    """Return the delta state for a receiver that has `seen` these dots; None if the document has none.
 
-    Its journals have the updates that aren't seen.
+    The journals of `state` have only the updates outside `seen`.
     """
     if len(state.leaves) != 1 or not state.fields:
         return None
@@ -243,7 +243,7 @@ def successor(name: str, doc_id: str, state: State, steps: Steps, seen: DotSet) 
 
 
 class _NoSnapshot:
-    """Stands in where nothing will be read."""
+    """Placeholder for a snapshot that is never read."""
 
     def get(self, key: bytes) -> bytes | None:  # noqa: ARG002
         return None
@@ -259,7 +259,7 @@ NO_SNAPSHOT = _NoSnapshot()
 
 
 def path_until(enough: Callable[[Ancestor], bool], older: Callable[[Rev], Iterator[Ancestor]]) -> Steps:
-    """Return what takes of a path the steps up to the first that is enough."""
+    """Return a function that cuts a path after the first step that is `enough`."""
 
     def steps(leaf: Leaf) -> tuple[Sequence[Ancestor], bool]:
         parent = leaf.path.parent

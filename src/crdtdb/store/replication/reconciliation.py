@@ -1,15 +1,15 @@
 """Reconciliation of two stores by checksums of their dots. Rule 12.
 
-Each live dot has a hash of its content. They are summed in *buckets* of 1,024 counters of an actor, so that equal stores find
-out by some twenty bytes for each bucket, and others by the dots of the buckets that differ. The sums are taken from a snapshot,
-slice by slice. On the way each document is held against the dot log: a store whose rows don't agree with each other has lost
-something without knowing, and claims nothing.
+Each live dot has a hash of its content. The hashes are summed in *buckets* of 1,024 counters of an actor: equal stores exchange
+some twenty bytes for each bucket, others also the dots of the buckets that differ. The sums are taken from a snapshot, slice by
+slice. The same pass compares each document with the dot log: a store whose rows contradict each other has lost data
+undetected, so it makes no claims.
 
-Whoever *enters* (a store that lacks what has been collected, was restored, copied or retired) believes "you hold d, my
-snapshot's clock covers d, and I hold none": d was replaced or collected, and goes. What the clock doesn't cover is news, and
-stays; where it stands in a document of which something goes, it is written anew, whole, as a revision that its author made
-elsewhere: what it was based on is gone. In an *audit* between members nothing goes. There what only one of two holds, though
-both have seen it, and though it shows, was lost by the other, and comes back.
+An *entering* store (it lacks what has been collected, or was restored, copied or retired) accepts a member's claim "you hold d,
+my snapshot's clock covers d, and I don't hold d": d was replaced or collected, and the entering store removes it. A dot that
+the clock doesn't cover is new, and stays; if its document loses other dots, the new writes are rewritten as external revisions
+with their whole values, since their base is gone. An *audit* between members removes nothing. There a visible dot that both
+have seen and only one holds was lost by the other, and is restored.
 
 Source: Gonçalves, Almeida, Baquero, Fonte, "DottedDB" (2017), for buckets of dots; Demers et al., "Epidemic Algorithms for
 Replicated Database Maintenance" (1987), for comparing sums of what is held.
@@ -53,7 +53,7 @@ Sums = dict[Bucket, tuple[int, int]]
 
 
 class Place(NamedTuple):
-    """A live dot: in which document, and the hash of what stands there under it."""
+    """A live dot: its document, and the hash of its content there."""
 
     name: str
     doc_id: str
@@ -66,7 +66,7 @@ def bucket_of(dot: Dot) -> Bucket:
 
 
 class Summing:
-    """The sums of a store at one moment, taken step by step."""
+    """Computes the bucket sums of a snapshot, in steps."""
 
     def __init__(self, moment: StoreSnapshot) -> None:
         self._moment = moment
@@ -74,10 +74,10 @@ class Summing:
         self.sums: Sums = {}
         self.documents = 0
         self.rot: list[str] = []
-        """What is wrong in this store: rows that don't agree with each other. Such a one claims nothing."""
+        """Errors in this store: rows that contradict each other. A store with errors makes no claims."""
 
     def step(self, documents: int) -> bool:
-        """Look at some documents; return whether there are more."""
+        """Add the hashes of up to `documents` documents; return whether there are more."""
         return all(next(self._documents, None) is not None for _ in range(documents))
 
     def _walk(self) -> Iterator[bool]:
@@ -107,11 +107,11 @@ class Summing:
 
 
 class Comparing(NamedTuple):
-    """One moment of a store, to be compared with another one's. Close it: it holds a snapshot."""
+    """Snapshot of a store to compare with another store's. Close it to release the snapshot."""
 
     moment: StoreSnapshot
     outgoing: Outgoing
-    """What the other side lacks, as in an exchange."""
+    """The documents that the other store lacks, as in an exchange."""
     snapshot: Snapshot
 
     def dots_in(self, buckets: Iterable[Bucket]) -> dict[Dot, Place]:
@@ -125,12 +125,12 @@ class Comparing(NamedTuple):
         return Outgoing(Unclosed(self.snapshot), root, self.moment.tables, lacking, AnswerForm(whole=True))
 
     def close(self) -> None:
-        """Let go of the snapshot."""
+        """Release the snapshot."""
         self.snapshot.close()
 
 
 class Unclosed(NamedTuple):
-    """A snapshot that outlives who reads it."""
+    """A snapshot that stays open when its reader is closed."""
 
     snapshot: Snapshot
 
@@ -155,7 +155,7 @@ def _documents(moment: StoreSnapshot) -> Iterator[tuple[str, str, State]]:
 
 
 def sums_of(dots: Mapping[Dot, int]) -> Sums:
-    """Return the sums of dots, given with their hashes."""
+    """Return the bucket sums of dots with these hashes."""
     sums: Sums = {}
     for dot, hashed in dots.items():
         number, total = sums.get(bucket_of(dot), (0, 0))
@@ -164,7 +164,7 @@ def sums_of(dots: Mapping[Dot, int]) -> Sums:
 
 
 def differing(mine: Sums, theirs: Sums) -> list[Bucket]:
-    """Return the buckets whose sums aren't equal."""
+    """Return the buckets whose sums differ, in order."""
     return sorted(bucket for bucket in mine.keys() | theirs.keys() if mine.get(bucket) != theirs.get(bucket))
 
 
@@ -199,18 +199,18 @@ def dots_in(moment: StoreSnapshot, buckets: Iterable[Bucket]) -> dict[Dot, Place
 
 
 class Difference(NamedTuple):
-    """What the comparison of some buckets found, from the side of the store that asked."""
+    """Difference of some buckets, as the initiator of the reconciliation sees it."""
 
     here: dict[tuple[str, str], list[Dot]]
-    """Dots that are here alone, by document; of each those that the other side has seen, perhaps none."""
+    """Documents with dots that only this store holds; of each the dots that the other store has seen, possibly none."""
     there: list[Dot]
-    """Dots that the other side alone holds, though this store has seen them."""
+    """Dots that only the other store holds, though this store has seen them."""
     contradictory: dict[tuple[str, str], list[Dot]]
     """Dots under which the two hold different contents."""
 
 
 def compare(mine: Mapping[Dot, Place], theirs: Mapping[Dot, int], my_clock: DotSet, their_clock: DotSet) -> Difference:
-    """Compare the dots of some buckets, each side's with the clock of the snapshot from which it read them."""
+    """Compare the dots of some buckets; each clock is that of the snapshot with the dots."""
     here: dict[tuple[str, str], list[Dot]] = {}
     contradictory: dict[tuple[str, str], list[Dot]] = {}
     for dot, place in sorted(mine.items()):
@@ -227,7 +227,7 @@ def compare(mine: Mapping[Dot, Place], theirs: Mapping[Dot, int], my_clock: DotS
 
 
 def shows(state: State, dots: Iterable[Dot]) -> list[Dot]:
-    """Return those of the dots that a document needs for what it shows: of these none is ever collected."""
+    """Return the dots that a document needs for its view. Garbage collection never removes these."""
     visible = [one.leaf for one in view(state).leaves if not one.leaf.deleted]
     revs, bodies = {leaf.rev for leaf in visible}, {leaf.body_dot for leaf in visible}
     needed = {dot for dot, leaf in state.leaves.items() if leaf.rev in revs}
@@ -240,14 +240,14 @@ def shows(state: State, dots: Iterable[Dot]) -> list[Dot]:
 def discard(
     transaction: Transaction, name: str, doc_id: str, gone: Iterable[Dot], clock: DotSet, brought: DotSet
 ) -> bool:
-    """Take out of a document what another store has seen replaced or collected; return whether there was anything to do.
+    """Remove from a document the dots that another store has seen replaced or collected; return whether it changed.
 
-    `clock` is what that store had seen. What it hadn't seen of what this store `brought` along when it entered is written anew
-    under its own dots: each leaf as a revision made elsewhere, its value whole. Somebody may hold the old dots all the same
-    (the store that this was copied from, say), and somebody else may count them as lost; so the new leaves name them, and who
-    hears of these gives up those. What has come since has come from somebody who has it, and stays as it is. The same is done
-    where nothing is gone yet, but all that others know of is deleted: they may collect it, and count on nobody to go on with
-    it who isn't a member.
+    `gone` are these dots and `clock` the clock of that store. Writes outside the clock that this store `brought` along when it
+    entered are rewritten under new dots: each leaf as an external revision with its whole value. Another store may still hold
+    the old dots (the original of a copy, for example), and a third may count them as lost; so the new leaves cover the old
+    dots, and each store that merges the new ones drops the old. Later writes came from a peer that has them, and stay. The same
+    applies when no dot is gone yet but everything in the clock is deleted: members may collect the document without regard to
+    edits of a non-member.
     """
     record = transaction.load(name, doc_id)
     before, going = record.state, set(gone)
@@ -287,23 +287,23 @@ def _deleted_by_others(state: State, unseen: set[Dot], clock: DotSet) -> bool:
                 if step.dot is not None and step.dot in clock
             )
             continued = next(seen, None)
-            # What it goes on with is a leaf there, and lives, unless somebody has deleted it: that would be here, too.
+            # The revision that it continues is a live leaf there, unless a write deleted it: that would be here, too.
             if continued is not None and not any(is_ancestor(continued, other) for other in others):
                 return False
     return True
 
 
 class _Stray(NamedTuple):
-    """A leaf that is written anew: its value whole, and the writes that it stands for."""
+    """A leaf to rewrite: its whole value, and the writes that the new leaf covers."""
 
     foreign: ExternalRevision
     clock: DotSet
 
 
 def _strays(state: State, going: set[Dot], unseen: set[Dot], opener: OpenSequence) -> list[_Stray]:
-    """Return what this store alone has seen of a document, as revisions with their whole values, the lowest first.
+    """Return the writes of a document that only this store has seen, as whole external revisions, lowest first.
 
-    Together they stand for all that is unseen. A revision that stays under another dot needs nobody to stand for it.
+    Together they cover all `unseen` dots. A revision that stays under another dot needs no cover.
     """
     draft = None
     staying = {leaf.rev for dot, leaf in state.leaves.items() if dot not in going | unseen}
@@ -335,7 +335,7 @@ def _taken(stray: _Stray, state: State, write: Write) -> State:
 
 
 class Taken(NamedTuple):
-    """Documents of which this store had lost something, those that came back, and those that the two hold differently."""
+    """Documents with lost dots, those restored, and those whose contents differ between the stores."""
 
     lost: list[tuple[str, str]]
     mended: list[tuple[str, str]]
@@ -343,11 +343,11 @@ class Taken(NamedTuple):
 
 
 def restore_lost(transaction: Transaction, parcel: DeltaBatch, wanted: Iterable[Dot], repair: bool) -> Taken:
-    """Take in documents of which this store has lost something, whatever its clock says.
+    """Restore documents of which this store has lost dots that its clock covers.
 
-    Only what they show comes back: the rest may have been collected here. A document that has changed here since the other
-    side read it is left alone. Raises ContentMissingError with all contents of attachments that they need and that aren't
-    here; then nothing is kept.
+    Only visible dots are restored: the others may have been collected here. A document that has changed here since the other
+    store read it stays as it is. `wanted` are the lost dots; without `repair` the documents are only reported. Raises
+    ContentMissingError with all attachment contents that the documents need and the store lacks; then nothing is written.
     """
     lost, taken = set(wanted), Taken([], [], [])
     missing: dict[bytes, Content] = {}

@@ -24,16 +24,16 @@ _TOLD_MAX = 4_096
 
 
 class _Told(NamedTuple):
-    """What the last rumor of a document told."""
+    """Contents of the last rumor of a document."""
 
     seen: DotSet
-    """The clock, as far as it concerned the document."""
+    """The node clock at that time, restricted to the document's actors."""
     generation: int
     vectors: Mapping[Address, Vector]
 
 
 class RumorWriter:
-    """Makes the parcels of a store's rumors, and remembers of the newest fields what they have told."""
+    """Writes the parcels of a store's rumors, and caches what the last rumor of each document carried."""
 
     def __init__(self, tables: StoreTables) -> None:
         self._tables = tables
@@ -47,13 +47,13 @@ class RumorWriter:
         brief: bool = False,
         knows_strands: bool = True,
     ) -> list[object] | None:
-        """Return a parcel of documents, all read at one moment; None if none is left, or it would be too large.
+        """Return a parcel of documents, all read at one moment; None if no document is left, or it is too large.
 
-        The whole node clock goes along, as with a page. Of what was collected here nothing in a document tells; if its context
-        named some actors alone, a receiver could give up a deleted leaf and keep what that hides.
+        The parcel has the whole node clock, like a page. Nothing in a document records what was collected here; if its context
+        named only some actors, a receiver could drop a deleted leaf and keep the leaves which that hides.
 
-        With `brief` a document with fields comes as the successor of what was told of it before. Whoever hasn't heard that
-        asks: a rumor may be lost, and then so is what builds on it. `knows_strands` as a `ParcelWriter` has it.
+        With `brief` a document with fields is sent as a delta state of the last rumor. A receiver without that rumor requests
+        an exchange: a lost rumor invalidates the later ones that build on it. `knows_strands` as in `ParcelWriter`.
         """
         writer = ParcelWriter(knows_strands)
         if sum(1 for _ in root.clock.actors) > RUMOR_ACTORS_MAX:
@@ -84,7 +84,7 @@ class RumorWriter:
         return writer.finish(root.clock)
 
     def _tell(self, name: str, doc_id: str, state: State, root: StoreRoot) -> None:
-        """Remember what is being told of a document with fields."""
+        """Record what a rumor carries of a document with fields."""
         generation = max(leaf.rev.generation for leaf in state.leaves.values())
         vectors = {address: journal.vector for address, journal in state.journals.items()}
         self._told[name, doc_id] = _Told(root.clock.restrict(state.actors()), generation, vectors)
@@ -92,10 +92,10 @@ class RumorWriter:
             self._told.popitem(last=False)
 
     def _fresh(self, rows: Reader, number: int, doc_id: str, state: State, before: _Told | None) -> tuple[State, int]:
-        """Return a state with the updates of its journals that no rumor has told yet, and how long its paths need be.
+        """Return a state with the journal updates that no rumor has carried yet, and the length that its paths need.
 
-        Of a journal never told it is the newest update. Who lacks an earlier one can't take the rumor anyway, so the paths go
-        back no further than to what the last rumor told.
+        For a journal without an earlier rumor that is the newest update. A receiver without the last rumor rejects this one
+        anyway, so the paths go back no further than to the last rumor.
         """
         journals, links = {}, RUMOR_PATH_LINKS_MAX
         for address, journal in state.journals.items():
@@ -119,9 +119,9 @@ class RumorWriter:
 
 
 def _known(state: State, before: _Told | None, root: StoreRoot) -> DotSet:
-    """Return the dots that those who hear of a document are expected to have seen.
+    """Return the dots that receivers of a rumor are expected to have seen.
 
-    That is what was told; of what never was, all but the last write where its texts and lists need that anyway.
+    That is the clock of the last rumor; without one, and if the document has texts or lists, all dots but the last write's.
     """
     if before is not None:
         return before.seen
