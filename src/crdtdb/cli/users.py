@@ -10,6 +10,7 @@ import click
 
 from crdtdb.cli.client import NodeClient, read_json, show_json, with_node
 from crdtdb.errors import InvalidInputError
+from crdtdb.security import KINDS
 
 
 @click.group()
@@ -96,5 +97,8 @@ def access(client: NodeClient, collection: str, security: str | None, as_json: b
     wanted: Any = read_json(security)
     if not isinstance(wanted, dict):
         raise InvalidInputError('security is an object such as \'{"members": {"names": ["ada"]}}\'')
+    unknown = sorted(set(wanted) - set(KINDS))
+    if unknown:  # a slip of the pen would leave open what it means to close; over HTTP they are kept, as in CouchDB
+        raise InvalidInputError(f"security has {', '.join(KINDS)}, not {unknown[0][:80]!r}")
     done = client.ask("PUT", collection, "_security", body=wanted)
     show_json(done) if as_json else click.echo(f"who may do what with {collection} is said, on every node")

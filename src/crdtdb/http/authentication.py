@@ -100,8 +100,8 @@ class Authentication:
             if len(given) > _CREDENTIALS_MAX:
                 raise ValueError("too long")
             name, colon, password = b64decode(given, validate=True).decode().partition(":")
-        except (ValueError, binascii.Error):
-            name, colon, password = "", "", ""
+        except (ValueError, binascii.Error) as error:
+            raise TurnedAwayError(400, "bad_request", "Authorization header has invalid base64 value") from error
         if not colon:
             raise TurnedAwayError(
                 401, "unauthorized", "The header Authorization isn't Basic with a name and a password."

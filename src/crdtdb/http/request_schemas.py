@@ -160,7 +160,6 @@ _REPLICATION: dict[str, Any] = {
 _PRINCIPALS = {
     "type": "object",
     "properties": {name: {"type": "array", "items": {"type": "string", "minLength": 1}} for name in ("names", "roles")},
-    "additionalProperties": False,
 }
 _SORT = {
     "oneOf": [
@@ -324,7 +323,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "PUT /{db}/_security": {
         "type": "object",
         "properties": dict.fromkeys(("admins", "members", "readers"), _PRINCIPALS),
-        "additionalProperties": False,
     },
     "PUT /{db}/_revs_limit": {"type": "integer"},
     "PUT /{db}/_schema": {

@@ -3,8 +3,10 @@
 from crdtdb.security.permissions import (
     ACCESS,
     ADMINISTRATORS_ONLY,
+    KINDS,
     NOBODY_NAMED,
     REPLICATOR,
+    SECURITY,
     USERS,
     Level,
     Permissions,
@@ -16,8 +18,10 @@ from crdtdb.security.permissions import (
 __all__ = [
     "ACCESS",
     "ADMINISTRATORS_ONLY",
+    "KINDS",
     "NOBODY_NAMED",
     "REPLICATOR",
+    "SECURITY",
     "USERS",
     "Level",
     "Permissions",

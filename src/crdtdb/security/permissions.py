@@ -18,10 +18,12 @@ ACCESS = "system.access"
 USERS = "system.users"
 REPLICATOR = "system.replicator"
 """How other databases are reached, with what passwords."""
-_KINDS = ("admins", "members", "readers")
+SECURITY = "system.security"
+"""The `_security` of collections as it was written. `system.access`, which older members read, says what it permits."""
+KINDS = ("admins", "members", "readers")
 _LISTED_MAX = 1_000
 _NAME_MAX = 256
-NOBODY_NAMED: Mapping[str, Any] = {kind: {"names": [], "roles": []} for kind in _KINDS}
+NOBODY_NAMED: Mapping[str, Any] = {kind: {"names": [], "roles": []} for kind in KINDS}
 ADMINISTRATORS_ONLY: Mapping[str, Any] = {**NOBODY_NAMED, "members": {"names": [""], "roles": []}}
 """Names somebody, and nobody who could exist."""
 
@@ -46,29 +48,31 @@ class Principal(NamedTuple):
 
 
 def check_security(given: object) -> dict[str, Any]:
-    """Return what is to be said of a collection: `{"admins": {"names": [], "roles": []}, "members": …, "readers": …}`.
+    """Return what a `_security` permits: `{"admins": {"names": [], "roles": []}, "members": …, "readers": …}`.
 
-    Raises InvalidInputError.
+    Other members permit nothing and are left out, as in CouchDB. Raises InvalidInputError.
     """
     if not isinstance(given, Mapping):
         raise InvalidInputError('security is an object such as {"members": {"names": ["ada"], "roles": ["editors"]}}')
-    unknown = given.keys() - set(_KINDS)
-    if unknown:
-        raise InvalidInputError(f"security has {', '.join(_KINDS)}, not {str(min(map(str, unknown)))[:80]!r}")
-    found: dict[str, Any] = {}
-    for kind in _KINDS:
-        named = given.get(kind, {})
-        if not isinstance(named, Mapping) or named.keys() - {"names", "roles"}:
-            raise InvalidInputError(f"`{kind}` is an object with `names` and `roles`")
-        found[kind] = {}
-        for part in ("names", "roles"):
-            listed = named.get(part, [])
-            if not isinstance(listed, list) or len(listed) > _LISTED_MAX or not all(map(_is_name, listed)):
-                raise InvalidInputError(
-                    f"`{kind}.{part}` is an array of at most {_LISTED_MAX} strings of 1 to {_NAME_MAX} characters"
-                )
-            found[kind][part] = sorted(set(listed))
+    return {kind: _check_named(kind, given.get(kind, {})) for kind in KINDS}
+
+
+def _check_named(kind: str, named: object) -> dict[str, list[str]]:
+    if not isinstance(named, Mapping):
+        raise InvalidInputError(f"`{kind}` is an object with `names` and `roles`")
+    found = {}
+    for part in ("names", "roles"):
+        listed = named.get(part, [])
+        if not isinstance(listed, list) or len(listed) > _LISTED_MAX or not all(map(_is_name, listed)):
+            raise InvalidInputError(
+                f"`{kind}.{part}` is an array of at most {_LISTED_MAX} strings of 1 to {_NAME_MAX} characters"
+            )
+        found[part] = sorted(set(listed))
     return found
+
+
+def _check_written(name: str, body: Mapping[str, Any]) -> None:  # noqa: ARG001 - the signature of a check
+    check_security(body["written"])
 
 
 def _is_name(value: object) -> bool:
@@ -79,7 +83,7 @@ def level_of(principal: Principal, security: Mapping[str, Any]) -> Level:
     """Return what somebody may do with a collection of which this is said."""
     if principal.admin:
         return Level.ADMIN
-    for kind, level in zip(_KINDS, (Level.ADMIN, Level.WRITE, Level.READ), strict=True):
+    for kind, level in zip(KINDS, (Level.ADMIN, Level.WRITE, Level.READ), strict=True):
         named = security[kind]
         if principal.name in named["names"] or not principal.roles.isdisjoint(named["roles"]):
             return level
@@ -98,6 +102,8 @@ class Permissions:
     def __init__(self, store: Store) -> None:
         self._kept = SystemCollection(store, ACCESS, lambda name, body: check_security(body))  # noqa: ARG005
         self._said: dict[str, Mapping[str, Any]] = {}
+        self._written = SystemCollection(store, SECURITY, _check_written)
+        self._shown: dict[str, dict[str, Any]] = {}
 
     def of(self, name: str) -> Mapping[str, Any]:
         """Return what is said of a collection."""
@@ -107,9 +113,19 @@ class Permissions:
             self._said = {**dict.fromkeys(self._kept.malformed, ADMINISTRATORS_ONLY), **said}
         return self._said.get(name, NOBODY_NAMED)
 
-    def say(self, name: str, security: object) -> None:
-        """Say something else of a collection, everywhere. Raises InvalidInputError."""
-        self._kept.say(name, check_security(security))
+    def shown(self, name: str) -> Mapping[str, Any]:
+        """Return the `_security` of a collection as it was written, where that is what is in force."""
+        if self._written.changed():
+            self._shown = {one: body["written"] for one, body in self._written.bodies()}
+        said, written = self.of(name), self._shown.get(name)
+        # An older member writes `system.access` alone, and one of the two documents may come before the other.
+        return written if written is not None and check_security(written) == said else said
+
+    def say(self, name: str, security: Mapping[str, Any]) -> None:
+        """Set the `_security` of a collection, everywhere. Raises InvalidInputError."""
+        checked = check_security(security)
+        self._written.say(name, {"written": dict(security)})
+        self._kept.say(name, checked)
 
     def level(self, principal: Principal, name: str) -> Level:
         """Return what somebody may do with a collection."""

@@ -18,7 +18,7 @@ from crdtdb.database.system_collection import Check, check_system_document
 from crdtdb.documents import State
 from crdtdb.documents.local import LOCAL, check_local
 from crdtdb.errors import EncodingError, InvalidDocumentError
-from crdtdb.security import ACCESS, REPLICATOR, USERS, check_security
+from crdtdb.security import ACCESS, REPLICATOR, SECURITY, USERS, check_security
 from crdtdb.security.revocation import REVOCATIONS, check_revocation
 from crdtdb.security.users import check_user
 from crdtdb.store import SYSTEM
@@ -29,6 +29,7 @@ _CHECKS: Mapping[str, Check] = {
     NOTIFYS: check_shown,
     REVOCATIONS: check_revocation,
     ACCESS: lambda name, body: check_security(body),  # noqa: ARG005
+    SECURITY: lambda name, body: check_security(body["written"]),  # noqa: ARG005
     USERS: check_user,
     REPLICATOR: check_described,
 }

@@ -212,7 +212,7 @@ async def set_revs_limit(request: Request) -> JSONAnswer:
 
 async def security(request: Request) -> JSONAnswer:
     """GET /{db}/_security : who may do what: its admins, the members, who may write, and the readers."""
-    return JSONAnswer(dict(permissions_of(request).of(collection_of(request).name)))
+    return JSONAnswer(dict(permissions_of(request).shown(collection_of(request).name)))
 
 
 async def set_security(request: Request) -> JSONAnswer:
