@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import crdtdb
+from crdtdb.causality import DotSet
 from crdtdb.cluster.engine.reconciliation import ReconciliationInitiator, ReconciliationResponder
+from crdtdb.database.pull import pull
+from crdtdb.store.replication.reconciliation import discard
 from crdtdb.wire.messages import BucketDots, BucketsRequest, BucketSums, DotsRequest, Message
 
 
@@ -92,3 +95,27 @@ def test_documents_that_are_wanted_before_the_sums_end_nothing() -> None:
         assert responder.wanted(DotsRequest(1, ()))
         assert not responder.page_ended()
         responder.close()
+
+
+def test_a_write_that_only_the_entrant_has_seen_goes_on_under_a_dot_of_its_own() -> None:
+    """A third store may count the old dot as lost, or hold it still: what is written again covers it, and stays."""
+    with crdtdb.open("memory:") as ada, crdtdb.open("memory:") as bob, crdtdb.open("memory:") as third:
+        first = bob["notes"].put("a", {"of": "bob"})
+        ada["notes"].put("a", {"of": "ada"})
+        pull(ada.store, bob.store)
+        pull(third.store, ada.store)
+        (old,) = (dot for dot in ada.store.read("notes", "a").state.leaves if dot not in bob.store.root.clock)  # type: ignore[union-attr]
+        bob["notes"].delete("a", first.rev)
+        gone = [dot for dot in ada.store.read("notes", "a").state.dots() if dot != old and dot in bob.store.root.clock]  # type: ignore[union-attr]
+        assert gone
+        clock, brought = bob.store.root.clock, DotSet.of([old])
+        assert ada.store.submit(lambda transaction: discard(transaction, "notes", "a", gone, clock, brought))
+        record = ada.store.read("notes", "a")
+        assert record is not None
+        assert old not in set(record.state.dots())
+        assert [sibling.body for sibling in ada["notes"].siblings("a")] == [{"of": "ada"}]
+        pull(third.store, ada.store)
+        held = third.store.read("notes", "a")
+        assert held is not None
+        assert old not in set(held.state.dots()), "who still holds the old dot drops it"
+        assert {"of": "ada"} in [sibling.body for sibling in third["notes"].siblings("a")]
