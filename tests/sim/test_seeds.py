@@ -429,7 +429,7 @@ _FIRST_LONG = {"forget_the_context": 88, "greet_anybody": 129, "never_compare": 
         let_the_retired_in,
         join_before_being_named,
         never_compare,
-        pytest.param(believe_all_that_is_gone, marks=pytest.mark.soak),  # shown by none of the histories played; a unit test holds the rule
+        pytest.param(believe_all_that_is_gone, marks=pytest.mark.soak),  # too rare: tests/cluster/test_comparing.py
         write_at_rest,
         greet_anybody,
         send_everything,
