@@ -1,4 +1,4 @@
-"""Clients of tests say that what they post is JSON, as every client of a node must."""
+"""Clients of tests say that what they post is JSON, as every client of a node must, and that they want no parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import httpx
 
 
 def say_json(request: httpx.Request) -> None:
-    """Add the media type to a POST that names none."""
+    """Add the media type to a POST that names none, and the wish for JSON to a request that accepts anything."""
+    if request.headers.get("accept") == "*/*":
+        request.headers["accept"] = "application/json"
     if request.method == "POST":
         request.headers.setdefault("content-type", "application/json")
 

@@ -17,6 +17,7 @@ import pytest
 from crdtdb.cli.demo.cluster import DemoCluster, free_ports, wait_until
 from crdtdb.security.authority import issue
 from tests.interop.stories import need_node
+from tests.json_posts import HOOKS
 
 SERVER = Path(__file__).parents[2] / "benchmarks" / "node_modules" / "pouchdb-server" / "bin" / "pouchdb-server"
 pytestmark = pytest.mark.processes
@@ -63,7 +64,7 @@ def replicate(cluster: DemoCluster, source: str, target: str, *flags: str) -> di
 
 
 def leaves_there(url: str) -> dict[str, Any]:
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, event_hooks=HOOKS) as client:
         return _leaves(lambda path, **query: client.get(path, params=query).json())
 
 

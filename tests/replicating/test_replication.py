@@ -30,6 +30,7 @@ from crdtdb.errors import InvalidInputError
 from crdtdb.http.app import make_app
 from crdtdb.security import Principal
 from tests.http.test_api import Cluster, anyio_backend
+from tests.json_posts import ASYNC_HOOKS
 
 __all__ = ["anyio_backend"]
 pytestmark = pytest.mark.anyio
@@ -48,7 +49,7 @@ class Site:
         return Peer(f"https://site/{name}", transport=transport or self.way, identity=f"{id(self)}/{name}")
 
     async def ask(self, method: str, path: str, **options: Any) -> Any:
-        async with httpx.AsyncClient(transport=self.way, base_url="https://site") as client:
+        async with httpx.AsyncClient(transport=self.way, base_url="https://site", event_hooks=ASYNC_HOOKS) as client:
             answer = await client.request(method, path, **options)
             assert answer.status_code < 300, answer.text
             return answer.json()

@@ -25,7 +25,7 @@ from crdtdb.errors import (
 )
 from crdtdb.security.tls import Credentials
 
-_JSON = {"content-type": "application/json"}
+_JSON = {"content-type": "application/json", "accept": "application/json"}
 
 
 class NodeClient:

@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from crdtdb.canonical_json import load
 from crdtdb.couchdb.errors import missing
@@ -43,6 +43,10 @@ class Options(NamedTuple):
     """The bytes of attachments follow the document, as they are kept: `SOURCE` says which."""
     mark: str = ""
     """If there is one, it stands with the content's `source` in the place of an attachment's bytes, which are written later."""
+
+    def of_revision(self) -> Self:
+        """Return these without what only a document has: CouchDB tells no conflicts of revisions that were named."""
+        return self._replace(revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
 
 
 def _attached_at(entry: tuple[str, dict[str, Any]]) -> int:
@@ -84,14 +88,11 @@ class Tree:
 
         A path that came without its beginning goes on with that of another leaf.
         """
-        parents: dict[Rev, str] = {}
-        for one in self.leaves:
-            parents.update({child: parent.digest for child, parent in pairwise(self.line(one.leaf.rev))})
 
         def branch(one: VisibleLeaf) -> list[str]:
             rev, found = one.leaf.rev, [one.leaf.rev.digest]
-            while rev in parents:
-                rev = Rev(rev.generation - 1, parents[rev])
+            while rev in self._parents:
+                rev = self._parents[rev]
                 found.append(rev.digest)
             return found[::-1]
 
@@ -102,7 +103,8 @@ class Tree:
         leaf = self.leaf(rev)
         if leaf is not None:
             return [leaf]
-        return [one for one in self.leaves if one.leaf.path.leads_to(rev, one.leaf.rev.generation)]
+        found = (one for one in self.leaves if one.leaf.rev.generation > rev.generation)
+        return [one for one in found if one.leaf.path.leads_to(rev, one.leaf.rev.generation) or rev in self._older(one)]
 
     def document(self, rev: Rev | None, options: Options = Options()) -> dict[str, Any]:  # noqa: B008 - a value
         """Return a revision as CouchDB has it, the winner if none is named. Raises CouchError if its value isn't known."""
@@ -180,9 +182,24 @@ class Tree:
             return [rev, *self.line(derived.leaf.rev)[1:]]
         leaf = self.leaf(rev)
         if leaf is not None:
-            digests = [step.digest for step in leaf.leaf.path.all()]
-            return [rev, *(Rev(rev.generation - 1 - n, digest) for n, digest in enumerate(digests))]
+            return [*_own_line(leaf), *self._older(leaf)]
         return self._store.live_view().line(self._name, self.doc_id, rev)
+
+    @cached_property
+    def _parents(self) -> dict[Rev, Rev]:
+        return {child: parent for one in self.leaves for child, parent in pairwise(_own_line(one))}
+
+    def _older(self, leaf: VisibleLeaf) -> list[Rev]:
+        """Return what a path lacks that came without its beginning, and another leaf's has; no more than the longest has."""
+        own = leaf.leaf.path.all()
+        if len(self.leaves) == 1 or len(own) == leaf.leaf.rev.generation - 1:
+            return []
+        lacking = max(len(one.leaf.path.all()) for one in self.leaves) - len(own)
+        found, rev = list[Rev](), _own_line(leaf)[-1]
+        while len(found) < lacking and rev in self._parents:
+            rev = self._parents[rev]
+            found.append(rev)
+        return found
 
     @cached_property
     def _draft(self) -> Any:
@@ -238,6 +255,12 @@ class Tree:
 
 
 SOURCE_CHARACTERS = 65
+
+
+def _own_line(one: VisibleLeaf) -> list[Rev]:
+    """Return a leaf's revision and the ancestors that its path names, newest first."""
+    rev = one.leaf.rev
+    return [rev, *(Rev(rev.generation - 1 - n, step.digest) for n, step in enumerate(one.leaf.path.all()))]
 
 
 def source_of(entry: Mapping[str, Any]) -> str:

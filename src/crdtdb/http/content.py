@@ -23,6 +23,19 @@ def check_json(request: Request) -> None:
         raise CouchError(415, "bad_content_type", "Content-Type must be application/json")
 
 
+def accepts(request: Request, media_type: str) -> bool:
+    """Whether a request accepts answers of this type: it has no `Accept`, or one that names it, by `*` too (RFC 9110)."""
+    kind = media_type.partition("/")[0]
+    weights = {}
+    for one in request.headers.get("accept", "").split(",") if request.headers.get("accept") else ["*/*"]:
+        name, *parameters = (part.strip().lower() for part in one.split(";"))
+        weights[name] = not any(
+            part.removeprefix("q=").strip("0.") == "" for part in parameters if part.startswith("q=")
+        )
+    named = (weights.get(name) for name in (media_type, f"{kind}/*", "*/*"))
+    return next((weight for weight in named if weight is not None), False)
+
+
 async def body_of(request: Request) -> AsyncIterator[bytes]:
     """Yield a request's body, expanded if it came compressed. Raises RefusedError."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()

@@ -21,7 +21,7 @@ from crdtdb.database.commands import Uploaded
 from crdtdb.documents.content_encoding import GzipDecoder, GzipEncoder, is_compressible
 from crdtdb.errors import CrdtdbError, TooLargeError
 from crdtdb.http.bodies import share_of
-from crdtdb.http.content import body_of
+from crdtdb.http.content import accepts, body_of
 from crdtdb.http.context import attachment_bytes_max_of, database_of
 from crdtdb.store import Store
 from crdtdb.threads import ATTACHMENTS, QUERIES
@@ -31,8 +31,11 @@ _PARTS_MAX = 1_000
 
 
 def wants(request: Request, media_type: str) -> str | None:
-    """Return a boundary if a request accepts a body of several parts, None if it doesn't."""
-    return os.urandom(16).hex() if media_type in request.headers.get("accept", "") else None
+    """Return a boundary if a request accepts a body of several parts, None if it doesn't.
+
+    As in CouchDB a request that says nothing, or `*/*`, accepts parts.
+    """
+    return os.urandom(16).hex() if accepts(request, media_type) else None
 
 
 class Incoming:

@@ -17,6 +17,7 @@ from crdtdb.couchdb.local_documents import local_rows
 from crdtdb.documents import Rev
 from crdtdb.documents.local import LOCAL
 from crdtdb.errors import CrdtdbError, InvalidDocumentError, TooLargeError
+from crdtdb.http.content import accepts
 from crdtdb.http.context import (
     attachment_bytes_max_of,
     collection_of,
@@ -284,7 +285,7 @@ async def bulk_get(request: Request) -> Response:
     if not isinstance(asked, list):
         raise bad_request("Missing JSON list of 'docs'.")
     writer = Writer(trees.store)
-    for kind in (MIXED, RELATED):
+    for kind in () if accepts(request, "application/json") else (MIXED, RELATED):
         boundary = wants(request, kind)
         if boundary is not None:
             parts = options._replace(attachments=True, parts=True)
@@ -303,24 +304,34 @@ def _got(writer: Writer, doc_id: str | None, found: Iterator[dict[str, Any]]) ->
 
 def _rows_got(trees: Trees, asked: Any, options: Options, latest: bool) -> tuple[str | None, Iterator[dict[str, Any]]]:
     """Return the id of a document that is asked for, and what is found of it, as `ok` or as `error`."""
-    doc_id = asked.get("id") if isinstance(asked, dict) else None
-    rev = asked.get("rev") if isinstance(asked, dict) else None
+    if not isinstance(asked, dict) or not asked:
+        return None, _refused(None, None, bad_request("document must be a JSON object"))
+    if "id" not in asked:
+        return None, _refused(None, None, bad_request("document id missed"))
     try:
-        named = checked_id(doc_id)
-        since = asked.get("atts_since")
-        if isinstance(since, list) and since:  # it goes before `attachments=false`, and an empty one says nothing
-            options = options._replace(attachments=True, atts_since=frozenset(map(checked_rev, since)))
-        if not isinstance(since, (list, type(None))):
-            raise bad_request("att_since value must be array of revs.")
+        doc_id = checked_id(asked["id"])
+    except CrdtdbError as error:
+        named = asked["id"] if isinstance(asked["id"], str) else None
+        return named, _refused(named, None, error)
+    rev, since = asked.get("rev"), asked.get("atts_since")
+    try:
         # Without a revision all leaves are meant.
-        revs = None if rev is None else [rev] if checked_rev(rev) else []
-        found = open_revs(trees, named, revs, options, latest)
+        revs = None if rev is None else [str(checked_rev(rev))]
+        if not isinstance(since, (list, type(None))):
+            rev = since  # which CouchDB shows there
+            raise bad_request("att_since value must be array of revs.")
+        if since:  # it goes before `attachments=false`, and an empty one says nothing
+            options = options._replace(attachments=True, atts_since=frozenset(map(checked_rev, since)))
+        found = open_revs(trees, doc_id, revs, options, latest)
         first = next(found)
     except CrdtdbError as error:
-        _, word, reason = words(error)
-        doc_id, rev = (one if isinstance(one, str) else None for one in (doc_id, rev))  # it may be anything
-        return doc_id, iter([{"error": {"id": doc_id, "rev": rev or "undefined", "error": word, "reason": reason}}])
+        return doc_id, _refused(doc_id, "undefined" if rev is None else rev, error)
     return doc_id, (one if "ok" in one else _lacking(doc_id, one["missing"]) for one in chain([first], found))
+
+
+def _refused(doc_id: str | None, rev: Any, error: CrdtdbError) -> Iterator[dict[str, Any]]:
+    _, word, reason = words(error)
+    return iter([{"error": {"id": doc_id, "rev": rev, "error": word, "reason": reason}}])
 
 
 def _lacking(doc_id: Any, rev: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from crdtdb.documents.local import LOCAL
 from crdtdb.errors import ConflictError
 from crdtdb.http.context import attachment_bytes_max_of, collection_of, commit, name_of, trees_of, writes_of
 from crdtdb.http.json_io import JSONAnswer, flag, json_parameter, read_body
-from crdtdb.http.multipart import mixed, read_related, related, wants
+from crdtdb.http.multipart import MIXED, RELATED, mixed, read_related, related, wants
 from crdtdb.http.paths import id_of, url_of
 from crdtdb.http.resources import local_documents
 from crdtdb.http.streaming import Writer, between, streamed
@@ -62,7 +62,8 @@ async def get(request: Request) -> Response:
         return await _open_revs(request, trees, doc_id, options)
     rev = checked_rev(request.query_params["rev"]) if "rev" in request.query_params else None
     latest = flag(request, "latest")
-    boundary = wants(request, "multipart/related") if options.attachments else None
+    options = options if rev is None else options.of_revision()
+    boundary = wants(request, RELATED) if options.attachments else None
     writer = Writer(trees.store)
     options = options._replace(mark=writer.mark, parts=boundary is not None)
 
@@ -97,7 +98,7 @@ async def _open_revs(request: Request, trees: Trees, doc_id: str, options: Optio
     if revs is not None and (not isinstance(revs, list) or not all(isinstance(one, str) for one in revs)):
         raise bad_request("open_revs is all, or a JSON array of revisions")
     latest = flag(request, "latest")
-    writer, boundary = Writer(trees.store), wants(request, "multipart/mixed")
+    writer, boundary = Writer(trees.store), wants(request, MIXED)
     # CouchDB's replicator asks for parts without `attachments=true`, and expects them.
     wanted = options._replace(attachments=True, parts=True) if boundary else options._replace(mark=writer.mark)
     found = open_revs(trees, doc_id, revs, wanted, latest)
@@ -112,7 +113,7 @@ def open_revs(
     trees: Trees, doc_id: str, revs: list[str] | None, options: Options, latest: bool
 ) -> Iterator[dict[str, Any]]:
     """Yield leaves, or the revisions that are named, each as `ok` or as `missing`. Raises RefusedError at the first step."""
-    tree = trees.find(doc_id)
+    tree, options = trees.find(doc_id), options.of_revision()
     if revs is None:
         if tree is None:
             raise missing()
