@@ -67,6 +67,14 @@ class SelectorError(InvalidInputError):
     """A selector that isn't one: an operator that doesn't exist, or an argument that it can't take."""
 
 
+class ReduceError(InvalidInputError):
+    """A value that a reduce that is built in can't take: `value`."""
+
+    def __init__(self, message: str, value: object) -> None:
+        super().__init__(message)
+        self.value = value
+
+
 class NoUsableIndexError(InvalidInputError):
     """A query that was to be answered from an index only, and there is none that serves it."""
 

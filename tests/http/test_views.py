@@ -321,13 +321,35 @@ async def test_one_group_that_can_not_be_reduced_leaves_the_others(client: httpx
     docs = [{"_id": "x0", "k": "a", "v": 1}, {"_id": "x1", "k": "a", "v": 2}, {"_id": "x2", "k": "b", "v": "n/a"}]
     await client.post("/notes/_bulk_docs", json={"docs": docs})
     by_key = "function (doc) { if (doc.k) emit(doc.k, doc.v) }"
-    throwing = "function (keys, values) { if (values[0] == 'n/a') throw 'no'; return values.length }"
+    throwing = (
+        "function (k, values, again) { if (values[0] == 'n/a') throw 'no'; return again ? sum(values) : values.length }"
+    )
     views = {"sum": {"map": by_key, "reduce": "_sum"}, "mine": {"map": by_key, "reduce": throwing}}
     await client.put("/notes/_design/groups", json={"views": views})
     rows = (await client.get("/notes/_design/groups/_view/sum?group=true")).json()["rows"]
     assert (rows[0], rows[1]["value"]["error"]) == ({"key": "a", "value": 3}, "builtin_reduce_error")
+    assert rows[1]["value"]["caused_by"] == "n/a"
     rows = (await client.get("/notes/_design/groups/_view/mine?group=true")).json()["rows"]
     assert [row["value"] for row in rows] == [2, None]
+
+
+async def test_a_reduce_function_is_called_again_with_what_it_made_of_few_rows_too(client: httpx.AsyncClient) -> None:
+    await client.post("/notes/_bulk_docs", json={"docs": [{"k": "a"}, {"k": "a"}, {"k": "b"}]})
+    by_key = "function (doc) { if (doc.k) emit(doc.k, 1) }"
+    views = {"keys": {"map": by_key, "reduce": "function (keys, values, again) { return [keys === null, again] }"}}
+    await client.put("/notes/_design/groups", json={"views": views})
+    for query in ("group=true", "key=%22b%22", ""):
+        rows = (await client.get(f"/notes/_design/groups/_view/keys?{query}")).json()["rows"]
+        assert {tuple(row["value"]) for row in rows} == {(True, True)}, query
+
+
+@pytest.mark.parametrize("name", ["_top_0", "_top_101", "_top_", "_bottom_x", "_top_01", "_first_2", "_toplist"])
+async def test_a_reduce_that_is_not_built_in_is_refused(client: httpx.AsyncClient, name: str) -> None:
+    views = {"v": {"map": "function (doc) { emit(1, 1) }", "reduce": name}}
+    answer = await client.put("/notes/_design/groups", json={"views": views})
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_design_doc")
+    views["v"]["reduce"] = "_bottom_100"
+    assert (await client.put("/notes/_design/groups", json={"views": views})).status_code == 201
 
 
 async def test_rows_of_one_key_and_document_are_in_the_order_of_their_values(client: httpx.AsyncClient) -> None:

@@ -217,10 +217,23 @@ def test_reduces(db: crdtdb.Database) -> None:
     again = {"sum": 1, "count": 2, "min": 0, "max": 1, "sumsqr": 1}
     assert reduced("_stats", lambda n: again)[0][1] == {"sum": 5, "count": 10, "min": 0, "max": 1, "sumsqr": 5}
     assert reduced("_approx_count_distinct", lambda n: None) == [(None, 2)]
+    assert reduced("_sum", lambda n: {"b": [n], "a": {"z": n}} if n < 4 else {"a": {"z": 1, "y": 2}}) == [
+        (None, {"a": {"y": 4, "z": 8}, "b": [6]})
+    ]
+    assert reduced("_sum", lambda n: [0] * n) == [(None, [0] * 5)]
+    for options in ({}, {"descending": True}):
+        assert reduced("_first", lambda n: [n], **options) == [(None, [2])]
+        assert reduced("_last", lambda n: n, **options) == [(None, 5)]
+        assert reduced("_top_2", lambda n: n, **options) == [(None, [5, 4])]
+        assert reduced("_bottom_2", lambda n: "x" if n == 1 else n, **options) == [(None, [2, 3])]
+    assert reduced("_top_100", lambda n: n // 2, group=True) == [("a", [2, 1]), ("b", [2, 1, 0])]
     for reduce, value in (
         ("_sum", lambda n: "x"),
         ("_sum", lambda n: [n, "x"]),
         ("_sum", lambda n: True),
+        ("_sum", lambda n: {"x": 1} if n % 2 else 1),
+        ("_sum", lambda n: {"x": "s"}),
+        ("_top_101", lambda n: n),
         ("_stats", lambda n: {"sum": 1}),
         ("_stats", lambda n: [n] * n),
     ):

@@ -16,10 +16,10 @@ from crdtdb.documents import State, VisibleLeaf, view
 from crdtdb.documents.attachments import KEY as ATTACHMENTS
 from crdtdb.documents.attachments import as_read
 from crdtdb.documents.fields import read_all
-from crdtdb.errors import InvalidInputError, NotFoundError, ScriptError
+from crdtdb.errors import InvalidInputError, NotFoundError, ReduceError, ScriptError
 from crdtdb.javascript import Emission, Function, Scripts
 from crdtdb.query.definitions import DESIGN
-from crdtdb.query.reducing import BUILT_IN, Reducer
+from crdtdb.query.reducing import Reducer, built_in
 from crdtdb.store import Record, Store
 from crdtdb.store.layout.index_rows import shown, shown_leaf
 
@@ -146,10 +146,8 @@ class Designs:
         if reduce is None:
             return None
         if isinstance(reduce, str):
-            if reduce not in BUILT_IN:
-                raise InvalidInputError(f"{reduce[:80]!r} is no reduce that is built in: one of {', '.join(BUILT_IN)}")
-            built_in = BUILT_IN[reduce]
-            return lambda: _GroupReducer(built_in())
+            made = built_in(reduce)
+            return lambda: _GroupReducer(made())
         return lambda: _GroupReducer(_ScriptReducer(self._scripts, reduce))
 
 
@@ -195,7 +193,8 @@ class _GroupReducer:
         except (InvalidInputError, ScriptError) as error:
             self._failed = error
         if isinstance(self._failed, InvalidInputError):
-            return {"error": "builtin_reduce_error", "reason": str(self._failed)}
+            cause = {"caused_by": self._failed.value} if isinstance(self._failed, ReduceError) else {}
+            return {"error": "builtin_reduce_error", "reason": str(self._failed), **cause}
         _log.warning("the value of a group is null: %s", self._failed)
         return None
 
@@ -223,11 +222,9 @@ class _ScriptReducer:
             self._reduced = [self._scripts.reduce(self._function, None, self._reduced, True)]
 
     def result(self) -> Any:
-        """Return what the rows come to. Raises ScriptError."""
+        """Return what the rows come to: reduced once more, as CouchDB does it even of one value. Raises ScriptError."""
         if self._keys:
             self._reduce()
-        if len(self._reduced) == 1:
-            return self._reduced[0]
         return self._scripts.reduce(self._function, None, self._reduced, True)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from crdtdb.couchdb.errors import CouchError
+from crdtdb.errors import InvalidInputError
 from crdtdb.query.definitions import LANGUAGE as QUERY
-from crdtdb.query.reducing import BUILT_IN
+from crdtdb.query.reducing import built_in
 
 _FUNCTIONS = ("filters", "lists", "shows", "updates")
 
@@ -52,8 +53,11 @@ def _check_views(views: Any, language: str) -> None:
 def _check_reduce(name: str, reduce: Any) -> None:
     if not isinstance(reduce, str):
         raise _wrong(f"views.{name}.reduce", "string")
-    if reduce.startswith("_") and reduce.split()[0] not in BUILT_IN:
-        raise _refused(f"`{reduce[:80]}` is not a supported reduce function.")
+    if reduce.startswith("_"):
+        try:
+            built_in(reduce.split()[0])
+        except InvalidInputError as error:
+            raise _refused(f"`{reduce[:80]}` is not a supported reduce function.") from error
 
 
 def _wrong(field: str, kind: str) -> CouchError:

@@ -6,14 +6,18 @@ Gandouet, Meunier, "HyperLogLog: the analysis of a near-optimal cardinality esti
 
 from __future__ import annotations
 
+import re
+from bisect import insort
 from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import blake2b
 from math import log
 from typing import Any, Protocol
 
-from crdtdb.errors import InvalidInputError
-from crdtdb.query.collation import sort_key
+from crdtdb.errors import InvalidInputError, ReduceError
+from crdtdb.query.collation import sort_key, term_order
 
+_RANKED = re.compile(r"_(top|bottom)_([1-9][0-9]?|100)")
 _REGISTER_BITS = 11
 _REGISTERS = 1 << _REGISTER_BITS
 
@@ -44,14 +48,21 @@ class Count:
 
 
 class Sum:
-    """The sum of numbers; of arrays of numbers element by element; of objects of numbers key by key."""
+    """The sum of numbers, of arrays of numbers element by element, and of objects member by member, as deep as they go.
+
+    As in CouchDB what meets nothing is taken as it is: the elements that the shorter array lacks, the members that one object
+    lacks, and the first object whole. The members of a sum of objects are sorted.
+    """
 
     def __init__(self) -> None:
         self._sum: Any = 0
 
     def add(self, key: Any, doc_id: str, value: Any) -> None:  # noqa: ARG002
-        """Take a row."""
-        self._sum = _added(self._sum, value)
+        """Take a row. Raises ReduceError."""
+        if isinstance(value, Mapping) and _is_number(self._sum) and self._sum == 0:
+            self._sum = value
+        else:
+            self._sum = _added(self._sum, value)
 
     def result(self) -> Any:
         """Return the sum."""
@@ -60,17 +71,33 @@ class Sum:
 
 def _added(one: Any, other: Any) -> Any:
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return {key: _added(one.get(key, 0), other.get(key, 0)) for key in {**one, **other}}
-    if _is_number(one) and one == 0 and isinstance(other, Mapping):
-        return {key: _added(0, value) for key, value in other.items()}
-    if isinstance(one, list) or isinstance(other, list):
-        longer = one if isinstance(one, list) else [one]
-        shorter = other if isinstance(other, list) else [other]
-        if len(longer) < len(shorter):
-            longer, shorter = shorter, longer
-        rest = [_number("_sum", value) for value in longer[len(shorter) :]]
-        return [_number("_sum", a) + _number("_sum", b) for a, b in zip(longer, shorter, strict=False)] + rest
-    return _number("_sum", one) + _number("_sum", other)
+        return {key: _member(key, one, other) for key in sorted({**one, **other}, key=str.encode)}
+    if not _is_number(other) and not isinstance(other, list):
+        raise _not_summed(other)
+    if not _is_number(one) and not isinstance(one, list):
+        raise _not_summed(one)
+    if _is_number(one) and _is_number(other):
+        return one + other
+    return _arrays_added(one if isinstance(one, list) else [one], other if isinstance(other, list) else [other])
+
+
+def _member(key: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Any:
+    if key in one and key in other:
+        return _added(one[key], other[key])
+    return one[key] if key in one else other[key]
+
+
+def _arrays_added(one: list[Any], other: list[Any]) -> list[Any]:
+    both = min(len(one), len(other))
+    for number in range(both):
+        if not _is_number(one[number]) or not _is_number(other[number]):
+            raise _not_summed(one[number:])
+    return [a + b for a, b in zip(one, other, strict=False)] + one[both:] + other[both:]
+
+
+def _not_summed(value: Any) -> ReduceError:
+    takes = "numbers, arrays of numbers, or objects of these, nested as deep as you like, and no mixture of objects and others"
+    return ReduceError(f"_sum takes {takes}, not {str(value)[:80]!r}", value)
 
 
 class Stats:
@@ -143,12 +170,64 @@ class Distinct:
         return round(estimate)
 
 
-BUILT_IN: Mapping[str, Callable[[], Reducer]] = {
+class End:
+    """The value of the row whose key is the lowest, or with `last` the highest, whatever the order that was asked for."""
+
+    def __init__(self, *, last: bool) -> None:
+        self._last = last
+        self._place: Any = None
+        self._value: Any = None
+
+    def add(self, key: Any, doc_id: str, value: Any) -> None:
+        """Take a row."""
+        place = sort_key(key), doc_id, term_order(value)
+        if self._place is None or (place > self._place if self._last else place < self._place):
+            self._place, self._value = place, value
+
+    def result(self) -> Any:
+        """Return the value."""
+        return self._value
+
+
+class Ranked:
+    """The lowest values, or with `top` the highest, `number` at most: compared as keys are, the lowest or highest first."""
+
+    def __init__(self, *, number: int, top: bool) -> None:
+        self._number, self._top = number, top
+        self._kept: list[tuple[bytes, Any]] = []
+
+    def add(self, key: Any, doc_id: str, value: Any) -> None:  # noqa: ARG002
+        """Take a row."""
+        insort(self._kept, (sort_key(value), value), key=lambda one: one[0])
+        if len(self._kept) > self._number:
+            self._kept.pop(0 if self._top else -1)
+
+    def result(self) -> Any:
+        """Return the values."""
+        values = [value for _, value in self._kept]
+        return values[::-1] if self._top else values
+
+
+_BUILT_IN: Mapping[str, Callable[[], Reducer]] = {
     "_count": Count,
     "_sum": Sum,
     "_stats": Stats,
     "_approx_count_distinct": Distinct,
+    "_first": partial(End, last=False),
+    "_last": partial(End, last=True),
 }
+
+
+def built_in(name: str) -> Callable[[], Reducer]:
+    """Return what makes the reducers of a name such as "_sum" or "_top_10". Raises InvalidInputError for an unknown one."""
+    ranked = _RANKED.fullmatch(name)
+    if ranked is not None:
+        return partial(Ranked, number=int(ranked[2]), top=ranked[1] == "top")
+    made = _BUILT_IN.get(name)
+    if made is None:
+        known = f"{', '.join(_BUILT_IN)}, _top_N or _bottom_N, with N from 1 to 100"
+        raise InvalidInputError(f"{name[:80]!r} is no reduce that is built in: one of {known}")
+    return made
 
 
 def _is_number(value: Any) -> bool:

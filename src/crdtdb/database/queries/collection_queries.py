@@ -132,7 +132,9 @@ class CollectionQueries:
         """Return a view: the pairs of a key and a value that `function` yields for each document, in the order of the keys.
 
         Its rows are kept in this store under its name and version: give another version when the function changes. They are
-        updated when the view is read. `reduce` is "_count", "_sum", "_stats" or "_approx_count_distinct".
+        updated when the view is read. `reduce` is "_count", "_sum", "_stats", "_approx_count_distinct",
+        "_first", "_last" (the value of the lowest, or highest, key), "_top_N" or "_bottom_N" (the N highest, or lowest, values;
+        N up to 100).
         Raises InvalidInputError.
         """
         mapper = PythonMapper(name, version, function)

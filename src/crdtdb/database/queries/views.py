@@ -18,7 +18,7 @@ from crdtdb.database.reader import DocumentReader
 from crdtdb.documents import view as view_of
 from crdtdb.errors import InvalidInputError
 from crdtdb.query.collation import LAST, sort_key
-from crdtdb.query.reducing import BUILT_IN, Reducer
+from crdtdb.query.reducing import Reducer, built_in
 from crdtdb.query.selectors import ABSENT
 from crdtdb.store import Emission, Record, Store, StoreSnapshot, ViewKey, ViewRow, ViewState, read_view, scan_view
 from crdtdb.store.layout import keys
@@ -240,12 +240,7 @@ def _checked(emission: object) -> Emission:
 
 def reducer_named(reduce: str | None) -> Fold | None:
     """Return a reduce that is built in. Raises InvalidInputError."""
-    if reduce is None:
-        return None
-    made = BUILT_IN.get(reduce)
-    if made is None:
-        raise InvalidInputError(f"{reduce[:80]!r} is no reduce that is built in: one of {', '.join(BUILT_IN)}")
-    return made
+    return built_in(reduce) if reduce is not None else None
 
 
 class PythonView:
