@@ -224,7 +224,7 @@ def test_one_removal_is_found_by_its_hash_and_for_more_the_receiver_asks() -> No
     pair.edit(pair.ada, lambda doc: doc["tags"].discard("tag 4"))
     assert is_brief(pair.told())
     before = pair.bob.live_view().digest("notes")
-    with pytest.raises(MissingAncestorError, match="what follows on something that isn't here"):
+    with pytest.raises(MissingAncestorError, match="builds on a state that isn't here"):
         pair.bob.replication.receive(pair.told(), advance=True)
     assert pair.bob.live_view().digest("notes") == before
     pair.agree()
@@ -365,7 +365,7 @@ def test_a_successor_where_whole_documents_were_asked_for_is_refused() -> None:
     pair = Pair()
     pair.edit(pair.ada, EDITS["add"])
     told = pair.told()
-    with pytest.raises(EncodingError, match="where whole ones were asked for"):
+    with pytest.raises(EncodingError, match="where a whole one was requested"):
         told.state(told.documents[0], lambda _: lambda: ())
 
 

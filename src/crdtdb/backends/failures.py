@@ -21,7 +21,7 @@ _LOCKED = {errno.EAGAIN, errno.EDEADLK, errno.ETXTBSY}
 
 
 def named_by(code: int | None, doing: str, said: str) -> StoreError:
-    """Return the error of this package that an error number stands for; StoreError for one that is no kind of its own.
+    """Return the error of this package for a system error number; StoreError for a number without a class of its own.
 
     `doing` says what was being done, `said` what the system or a library said.
     """
@@ -44,7 +44,7 @@ def named_by(code: int | None, doing: str, said: str) -> StoreError:
 
 
 def damaged(doing: str, said: str) -> StoreCorruptedError:
-    """Return the error for files that aren't what was written."""
+    """Return the error for damaged files."""
     return StoreCorruptedError(
         f"{doing}: the data is damaged ({said}). Don't write there any more; move it aside, and let the node join again with "
         "an empty store, or restore a backup"

@@ -28,17 +28,17 @@ _WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 _BLOCK_CACHE_BYTES = 32 * 1024 * 1024
 _BLOOM_BITS = 10
 _MISSHAPEN = {errno.EINVAL, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EIO}
-"""How the system says that a file ends too early, is gone, or is no file, or that the disk can't read it."""
+"""Error numbers of a truncated file, a missing one, a path that is no file, and a read error of the disk."""
 
 _iterators: WeakSet[Any] = WeakSet()
 _used = False
 """Whether a database was opened in this process, so that LevelDB may have begun its background thread."""
 _inherited = False
-"""Whether the parent of this process, which was forked, had opened one."""
+"""Whether this process was forked from a parent that had opened a database."""
 
 
 class _Reads:
-    """Reading, the same from the database and from a snapshot of it."""
+    """Read access to the database or to a snapshot of it."""
 
     _source: Any
 
@@ -55,7 +55,7 @@ class _Reads:
         process = forks.current()
         rows: Any = None
         try:
-            # Plyvel, told the start of a range that it reads backwards, yields nothing if that is the only key in it.
+            # Plyvel with the start of a range in a reverse scan yields nothing if that is the only key in it.
             rows = self._source.iterator(
                 start=None if reverse else start, stop=stop, reverse=reverse, verify_checksums=True
             )
@@ -86,7 +86,7 @@ class _LevelDBSnapshot(_Reads):
 
 
 class LevelDBBackend(_Reads):
-    """Ordered bytes to bytes in a directory of LevelDB's files."""
+    """Ordered map of bytes to bytes in a directory of LevelDB files."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the directory. Raises what `Backend.open` names."""
@@ -176,7 +176,7 @@ class LevelDBBackend(_Reads):
         return total
 
     def reclaim(self) -> None:
-        """Give the space of removed rows back to the disk. May take long; reads and writes go on."""
+        """Reclaim the disk space of removed rows. May take long; reads and writes continue."""
         try:
             self._source.compact_range(
                 start=b"\x00", stop=b"\xff" * 8
@@ -247,7 +247,7 @@ def _check_whole(path: Path, has_store: bool) -> None:
 
 
 def _fail(error: Exception, doing: str) -> NoReturn:
-    """Raise the error of this package that says what happened and what to do."""
+    """Raise the matching error of this package, with its cause and the remedy."""
     first = error.args[0] if error.args else ""
     said = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
     if isinstance(error, RuntimeError):

@@ -24,7 +24,7 @@ _STORE = b"store\n"
 
 
 class FileLock:
-    """Holds a file's lock until it is closed, or the process ends in whatever way. The file says who holds it."""
+    """Lock on a file until `close` or the end of the process. The file names the holder."""
 
     def __init__(self, path: Path) -> None:
         """Take the lock. Raises StoreLockedError if it is held, and what the system's error says if it can't be opened."""
@@ -55,7 +55,7 @@ class FileLock:
         return _STORE in self._written
 
     def note_store(self) -> None:
-        """Take note, for those who open it later, that a store is here."""
+        """Record in the file that a store is here, for later openers."""
         if not self.has_store:
             self._write(b"%d\n" % os.getpid() + _STORE)
 

@@ -69,7 +69,7 @@ class _MemorySnapshot:
 
 
 class MemoryBackend:
-    """Ordered bytes to bytes in a dict."""
+    """Ordered map of bytes to bytes in a dict."""
 
     def __init__(self) -> None:
         self._rows: _Rows | None = _Rows()
@@ -78,12 +78,12 @@ class MemoryBackend:
 
     @classmethod
     def open(cls, location: str) -> Self:  # noqa: ARG003
-        """Make an empty one; the location means nothing."""
+        """Create an empty store; the location has no meaning."""
         return cls()
 
     @property
     def capabilities(self) -> Capabilities:
-        """Not durable, and nowhere."""
+        """Not durable, and without a place."""
         return _CAPABILITIES
 
     def get(self, key: bytes) -> bytes | None:
@@ -103,11 +103,11 @@ class MemoryBackend:
             rows.apply(batch)
 
     def flush(self) -> None:
-        """Do nothing: there is nothing that would last."""
+        """Do nothing: no row is durable."""
         self._open()
 
     def size(self) -> None:
-        """Nothing lies on a disk."""
+        """Return None: the store has no bytes on disk."""
 
     def snapshot(self) -> _MemorySnapshot:
         """Return the rows as they are; the next write copies them."""
@@ -117,7 +117,7 @@ class MemoryBackend:
             return _MemorySnapshot(rows)
 
     def close(self) -> None:
-        """Forget everything."""
+        """Discard all rows."""
         self._rows = None
 
     def _open(self) -> _Rows:

@@ -13,10 +13,10 @@ Batch = Mapping[bytes, bytes | None]
 
 
 class Capabilities(NamedTuple):
-    """What a backend can promise.
+    """Guarantees of a backend.
 
-    `durable` is whether a durable write outlives a loss of power. `place` names where the data lies, so that a copy of
-    it can be told from the original; None where there is no such thing.
+    `durable` is whether a durable write survives a loss of power. `place` identifies the location of the data, to distinguish
+    a copy from the original; None if the backend has no location.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Capabilities(NamedTuple):
 
 
 class Reader(Protocol):
-    """What can be read: the backend itself, or a snapshot of it."""
+    """Read access to the backend itself, or to a snapshot of it."""
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key, None if there is none.
@@ -47,12 +47,12 @@ class Snapshot(Reader, Protocol):
     """The backend as it was at one moment. Holds resources until it is closed."""
 
     def close(self) -> None:
-        """Release the snapshot. Closing twice does no harm."""
+        """Release the snapshot. A second call does nothing."""
         ...
 
 
 class Backend(Reader, Protocol):
-    """Ordered bytes to bytes. Every method may be called from any thread.
+    """Ordered map of bytes to bytes. Every method may be called from any thread.
 
     In a child that is forked from the process that opened it, no store calls it any more. That the child drops it, or ends,
     must do nothing to the files: `crdtdb.forks` has what is needed.
@@ -60,7 +60,7 @@ class Backend(Reader, Protocol):
 
     @classmethod
     def open(cls, location: str) -> Self:
-        """Open or make the store at `location`, the part of the URL after the scheme.
+        """Open or create the store at `location`, the part of the URL after the scheme.
 
         Raises StoreLockedError, StoreCorruptedError, StorePermissionError, StoreFullError or StoreError.
         """
@@ -68,11 +68,11 @@ class Backend(Reader, Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this backend promises."""
+        """Guarantees of this backend."""
         ...
 
     def write(self, batch: Batch, *, durable: bool) -> None:
-        """Apply a batch atomically; if `durable`, return only when it would outlive a loss of power.
+        """Apply a batch atomically; if `durable`, return only when it would survive a loss of power.
 
         Raises StoreFullError or StoreError. After an error nothing of the batch is seen by a reader, and the backend
         may refuse further writes until it is opened again.
@@ -80,7 +80,7 @@ class Backend(Reader, Protocol):
         ...
 
     def flush(self) -> None:
-        """Return when every batch that was applied before would outlive a loss of power."""
+        """Block until every earlier batch would survive a loss of power."""
         ...
 
     def snapshot(self) -> Snapshot:
@@ -88,9 +88,9 @@ class Backend(Reader, Protocol):
         ...
 
     def size(self) -> int | None:
-        """Return how many bytes the store takes on disk, None if it lies on none."""
+        """Return the bytes of the store on disk, None for a store in memory."""
         ...
 
     def close(self) -> None:
-        """Flush and close. Closing twice does no harm; any other call afterwards raises StoreClosedError."""
+        """Flush and close. A second call does nothing; any other call afterwards raises StoreClosedError."""
         ...

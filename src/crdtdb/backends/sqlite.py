@@ -27,7 +27,7 @@ from crdtdb.errors import StoreClosedError, StoreError
 
 _PAGE_ROWS = 256
 _FILES_OPEN = 4
-"""At most, for one connection, beside the file itself: the log, its index, a journal, the directory."""
+"""Maximum descriptors of one connection beside the database file: log, index of the log, journal, directory."""
 _DAMAGED = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS flushes (number INTEGER NOT NULL);
 
 
 class _Reads:
-    """Reading over one connection, which threads take in turns."""
+    """Read access over one connection, which threads share under a lock."""
 
     _connection: sqlite3.Connection
     _guard: RLock
@@ -106,7 +106,7 @@ class _SQLiteSnapshot(_Reads):
 
 
 class SQLiteBackend(_Reads):
-    """Ordered bytes to bytes in one SQLite file, with its write-ahead log beside it."""
+    """Ordered map of bytes to bytes in one SQLite file, with its write-ahead log beside it."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the file. Raises what `Backend.open` names."""
@@ -211,7 +211,7 @@ _paused: list[_Reads] = []
 
 
 def _before_fork() -> None:
-    """Wait until no thread uses a connection, and keep it so: what makes a connection holds one of these locks."""
+    """Block until no thread uses a connection, then hold the locks: every user of a connection holds one of them."""
     _opening.acquire()
     for group in (_backends, _snapshots):
         for reads in group:
@@ -250,7 +250,7 @@ def _check_whole(path: Path, has_store: bool) -> None:
 
 
 def _fail(error: sqlite3.Error, doing: str, path: Path | None = None) -> NoReturn:
-    """Raise the error of this package that says what happened and what to do."""
+    """Raise the matching error of this package, with its cause and the remedy."""
     code: int | None = getattr(error, "sqlite_errorcode", None)  # errors of the module itself have none
     said = str(error)
     if isinstance(error, sqlite3.ProgrammingError):

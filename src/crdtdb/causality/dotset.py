@@ -31,7 +31,7 @@ _UNBOUNDED = 1 << 63
 class DotSet(Struct, frozen=True, eq=False, gc=False):
     """An immutable set of dots.
 
-    It takes ranges as they are: ascending, disjoint, not adjacent, counters from 1. Use `from_ranges` for input that nobody has
+    It takes ranges as they are: ascending, disjoint, not adjacent, counters from 1. Use `from_ranges` for input that isn't
     checked.
     """
 

@@ -39,7 +39,7 @@ class Session(NamedTuple):
 
 
 UNTOLD = Session(0, b"")
-"""What was written before lineages were kept."""
+"""The session of writes from before lineages were kept."""
 
 
 class Lineage:
@@ -55,7 +55,7 @@ class Lineage:
         self._chain: list[bytes] | None = None
 
     def reach(self, highest: int) -> int:
-        """Return up to which counter the sessions are known to who holds the actor's dots up to `highest`."""
+        """Return the counter up to which a store with the actor's dots up to `highest` knows the sessions."""
         return highest if self.known is None else min(self.known, highest)
 
     def at(self, counter: int) -> Session:
@@ -150,7 +150,7 @@ class Lineages:
         return Lineages({**self._of, actor: lineage})
 
     def digest(self, clock: DotSet) -> bytes:
-        """Return eight bytes that are equal for two who know the same sessions of everything that a clock covers."""
+        """Return an eight-byte digest of the sessions of a clock, equal for stores with the same sessions."""
         hashed = blake2b(digest_size=_DIGEST_BYTES)
         for actor in sorted(clock.actors):
             highest, lineage = clock.highest(actor), self.of(actor)
@@ -160,7 +160,7 @@ class Lineages:
         return hashed.digest()
 
     def joined(self, clock: DotSet, theirs: Lineages, their_clock: DotSet) -> Lineages:
-        """Return what both know, each of the actors in a clock, where they don't contradict each other."""
+        """Return the join of two lineages, each for the actors of its clock, where they don't contradict."""
         joined = dict(self._of)
         for actor in their_clock.actors:
             highest, their_highest = clock.highest(actor), their_clock.highest(actor)
@@ -182,7 +182,7 @@ class Lineages:
         return Lineages({**self._of, actor: kept, tag: Lineage(moved, mine.known)})
 
     def forks(self, clock: DotSet, theirs: Lineages, their_clock: DotSet) -> tuple[list[Fork], list[Fork]]:
-        """Compare with what another holder knows; return what is to be renamed here, and what there."""
+        """Compare with the lineages of another store; return the forks to rename here, and those to rename there."""
         here: list[Fork] = []
         there: list[Fork] = []
         renamed = self._renamed() | theirs._renamed()

@@ -20,7 +20,7 @@ _TYPES: dict[str, type[Field]] = {}
 
 
 def register_types(*types: type[Field]) -> None:
-    """Put types into the catalogue, those first that show before others."""
+    """Add types to the catalogue, in order of precedence."""
     _TYPES.update((one.kind, one) for one in types)
 
 
@@ -47,7 +47,7 @@ def shown_kind(spot: Spot) -> str | None:
 
 
 def value(spot: Spot) -> JSON:
-    """Return what shows: the value of a field, or the object that leads to fields further down."""
+    """Return the visible value: that of a field, or an object with the fields below."""
     kind = shown_kind(spot)
     if kind is not None:
         return _TYPES[kind].value(spot)
@@ -118,7 +118,7 @@ def remove(spot: Spot) -> None:
 
 
 def remove_shown(spot: Spot) -> None:
-    """Remove what shows at a spot and below it; what is kept beside that stays, and shows then."""
+    """Remove the visible field at a spot and all below it; a hidden field there stays, and shows then."""
     kind = shown_kind(spot)
     if kind is not None and len(spot.kinds()) > 1:
         _TYPES[kind].reset(spot)
@@ -127,7 +127,7 @@ def remove_shown(spot: Spot) -> None:
 
 
 def conflicting(spot: Spot) -> list[JSON]:
-    """Return the values that are kept beside the one that shows."""
+    """Return the values beside the one that shows."""
     kind = shown_kind(spot)
     if kind is None:
         return []

@@ -32,16 +32,16 @@ _EMPTY: Any = object()
 
 
 class Field(ABC):
-    """A type of field. An instance is a value to begin with: `crdtdb.Counter(5)`."""
+    """Type of field. An instance is an initial value: `crdtdb.Counter(5)`."""
 
     kind: ClassVar[str]
     """The name of the type, as it stands in addresses, schemas and requests."""
     operations: ClassVar[Mapping[str, Operation]]
     summary: ClassVar[str]
-    """What becomes of edits made at the same time, in a few words."""
+    """The result of concurrent edits, in a few words."""
 
     def __init__(self, initial: Any = _EMPTY) -> None:
-        """Begin with a value, empty if none is given. Raises InvalidDocumentError for one that the type can't hold."""
+        """Begin with a value, empty by default. Raises InvalidDocumentError for a value that the type can't hold."""
         self.initial = self.checked(initial if initial is not _EMPTY else self.nothing())
 
     def __repr__(self) -> str:
@@ -60,7 +60,7 @@ class Field(ABC):
     @classmethod
     @abstractmethod
     def create(cls, spot: Spot, value: Any) -> None:
-        """Make the field where there is none. `value` is checked."""
+        """Create the field. `value` has passed `checked`."""
 
     @classmethod
     @abstractmethod
@@ -69,7 +69,7 @@ class Field(ABC):
 
     @classmethod
     def others(cls, spot: Spot) -> list[JSON]:  # noqa: ARG003
-        """Return the values that are kept beside the one that shows: a conflict of the field, if there are any."""
+        """Return the values beside the one that shows: a conflict of the field, unless empty."""
         return []
 
     @classmethod

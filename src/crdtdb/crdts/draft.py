@@ -23,11 +23,11 @@ _NO_KINDS: Mapping[str, dict[Address, None]] = {}
 
 
 OpenSequence = Callable[[Address, Journal, bytes], Sequence]
-"""Given an address, the journal there and who will write, returns the open text or list."""
+"""Given an address, its journal and the writer, returns the open text or list."""
 
 
 def open_at_hand(address: Address, journal: Journal, writer: bytes) -> Sequence:
-    """Open a sequence from the updates that are at hand."""
+    """Open a sequence from the updates in the journal."""
     return Sequence(kind_of(address), journal.contents(), writer)
 
 
@@ -51,9 +51,9 @@ class Draft:
         self._open, self._sequences = open_sequence, dict[Address, Sequence]()
         self._places: dict[Place, dict[str, dict[Address, None]]] | None = None
         self.preferred: dict[Place, tuple[str, str]] = {}
-        """The kind and part that is to show at a path where several are kept; the empty kind is what stands inside."""
+        """The kind and part to show at a path with several fields; the empty kind means the fields inside it."""
         self.covered: frozenset[Place] = frozenset()
-        """The places at which a plain value shows in the leaf that is written: fields there are out of its author's sight."""
+        """The paths at which the leaf shows a plain value: its author can't see the fields there."""
 
     def at(self, path: Place) -> Spot:
         """Return the spot of a path. Raises TooLargeError for one that is too long."""
@@ -65,7 +65,7 @@ class Draft:
         return Spot(self, path)
 
     def deltas(self, address: Address) -> Mapping[Dot, Delta]:
-        """Return what stands at an address."""
+        """Return the deltas at an address."""
         return self._fields.get(address, _NO_DOTS)
 
     def addresses(self, path: Place) -> Iterator[Address]:
@@ -103,7 +103,7 @@ class Draft:
         self._listed(address)
 
     def remove(self, address: Address) -> None:
-        """Take away what stands at an address, as far as the author has seen it."""
+        """Remove the deltas at an address that the author has seen."""
         if self._fields.get(address):
             owned = self._own(address)
             for dot in list(owned):
@@ -117,7 +117,7 @@ class Draft:
         return seen is None or dot in seen or dot == self.signature.dot
 
     def remove_dot(self, address: Address, dot: Dot) -> None:
-        """Take away one delta."""
+        """Remove one delta."""
         self._own(address).pop(dot, None)
         self._listed(address)
 
@@ -130,7 +130,7 @@ class Draft:
         return found
 
     def use(self, address: Address, sequence: Sequence) -> None:
-        """Let an address have this open text or list."""
+        """Set the open text or list of an address."""
         self._sequences[address] = sequence
 
     def vector(self, address: Address) -> Vector:
@@ -142,7 +142,7 @@ class Draft:
         self._grow(address, _edited(self.sequence(address), steps))
 
     def rebase(self, address: Address, base: Vector, steps: list[Step]) -> None:
-        """Edit a text or list by positions in what it was at a vector.
+        """Edit a text or list by positions in its value at a vector.
 
         The steps are played on a copy from then, and what Yrs makes of them is what they are now. Raises GapError if the
         journal doesn't go back so far.
@@ -265,7 +265,7 @@ class Draft:
         }
 
     def standing(self) -> Iterator[Address]:
-        """Yield every address at which something stands, in no order."""
+        """Yield every address with deltas, in no order."""
         return (address for address, deltas in self._fields.items() if deltas)
 
     def outcome(self) -> Outcome:
@@ -301,7 +301,7 @@ class Draft:
         return owned
 
     def _listed(self, address: Address) -> None:
-        """Let the index have an address if something stands at it, so that looking finds something at once."""
+        """Add an address with deltas to the index, for constant-time lookups."""
         if self._places is None:
             return
         kinds = self._places.setdefault(address.path, {})
@@ -327,7 +327,7 @@ def _edited(sequence: Sequence, steps: list[Step]) -> bytes | None:
 
 
 class Outcome(NamedTuple):
-    """What an edit made of the fields. `signed` are its deltas, all that tells it from other edits."""
+    """The fields after an edit. `signed` are its deltas, which distinguish it from other edits."""
 
     fields: Fields
     journals: Journals
@@ -336,7 +336,7 @@ class Outcome(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """A path in a draft: what a type edits."""
+    """Path in a draft, which a field type edits."""
 
     draft: Draft
     path: Place
@@ -346,11 +346,11 @@ class Spot(NamedTuple):
         return Address(self.path, kind, part)
 
     def parts(self, kind: str) -> list[str]:
-        """Return the parts of one kind that hold something, in order."""
+        """Return the parts of one kind that have deltas, in order."""
         return sorted(address.part for address in self.draft.addresses(self.path) if address.kind == kind)
 
     def kinds(self) -> set[str]:
-        """Return the kinds of fields that are here, one if all is well."""
+        """Return the kinds of fields here: more than one is a conflict."""
         return self.draft.kinds(self.path)
 
     def dots(self, kind: str, part: str = "") -> Mapping[Dot, Delta]:
@@ -358,16 +358,16 @@ class Spot(NamedTuple):
         return self.draft.deltas(Address(self.path, kind, part))
 
     def add(self, kind: str, content: bytes = b"", part: str = "") -> None:
-        """Put the edit's delta beside what is there."""
+        """Put the edit's delta beside the existing ones."""
         self.draft.add(Address(self.path, kind, part), content)
 
     def replace(self, kind: str, content: bytes = b"", part: str = "") -> None:
-        """Put the edit's delta in the place of what is there."""
+        """Replace the existing deltas by the edit's."""
         self.remove(kind, part)
         self.add(kind, content, part)
 
     def remove(self, kind: str, part: str = "") -> None:
-        """Take away what is there."""
+        """Remove the existing deltas."""
         self.draft.remove(Address(self.path, kind, part))
 
     def child(self, key: str) -> Spot:
@@ -375,11 +375,11 @@ class Spot(NamedTuple):
         return self.draft.at((*self.path, key))
 
     def children(self) -> Iterator[Spot]:
-        """Yield the spots one key further that hold something, or lead to what does."""
+        """Yield the spots one key further with deltas at or below them."""
         depth = len(self.path)
         for key in dict.fromkeys(place[depth] for place in self.draft.below(self.path)):
             yield Spot(self.draft, (*self.path, key))
 
 
 REMNANT = "-"
-"""The part in which a type keeps what must be known of a field that was removed; it isn't a field for that."""
+"""The part in which a type records a removed field. It doesn't count as a field."""

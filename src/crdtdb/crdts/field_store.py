@@ -31,7 +31,7 @@ Place = tuple[str, ...]
 
 
 class Address(NamedTuple):
-    """Where deltas are kept."""
+    """Address of deltas: kind, part and path of a field."""
 
     path: Place
     kind: str
@@ -39,7 +39,7 @@ class Address(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """What one write added at one address, in the encoding of the field's type."""
+    """Content that one write added at one address, in the encoding of the field's type."""
 
     content: bytes
     creations: Creations

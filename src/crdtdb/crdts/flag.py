@@ -46,7 +46,7 @@ class Flag(Field):
 
     @classmethod
     def value(cls, spot: Spot) -> bool:
-        """Return whether anybody's last word was on."""
+        """Return whether any current delta is an enable."""
         return any(delta.content == _ON for delta in spot.dots(cls.kind).values())
 
     @classmethod

@@ -35,15 +35,15 @@ _NOTHING: Mapping[Dot, Update] = MappingProxyType({})
 
 
 class GapError(CrdtdbError):
-    """Updates that build on others which aren't here. Ask for the whole journal."""
+    """Updates build on others that aren't here. Request the whole journal."""
 
 
 Creations = frozenset[Dot]
-"""The creations of the collection that a writer saw. What it wrote lives while one of them does."""
+"""The creations of the collection that a writer saw. Its writes live while one of them does."""
 
 
 class Update(NamedTuple):
-    """What one write added. `after` is the counter of the same actor's update before it, 0 for its first.
+    """Update of one write. `after` is the counter of the same actor's previous update, 0 for its first.
 
     `creations` are those under which it was written, None if they are the journal's.
     """
@@ -69,7 +69,7 @@ class Strand(NamedTuple):
 
 
 class Journal(NamedTuple):
-    """What is known of one text or list. Values are never changed in place.
+    """State of one text or list. Immutable.
 
     `creations` are those of every update that names none. `strands` is empty if there are no others.
     """
@@ -81,7 +81,7 @@ class Journal(NamedTuple):
     strands: Mapping[Creations, Strand] = MappingProxyType({})
 
     def all_strands(self) -> Mapping[Creations, Strand]:
-        """Return the strands, also if there is one alone."""
+        """Return the strands, even if there is only one."""
         return self.strands or ({self.creations: Strand(self.vector)} if self.vector else {})
 
     def grown(self, dot: Dot, content: bytes, creations: Creations, *, whole: bool = False) -> Journal:
@@ -148,7 +148,7 @@ class Journal(NamedTuple):
         return found
 
     def contents(self) -> Iterable[bytes]:
-        """Return everything at hand: apply all of it, and it is the text."""
+        """Return the contents of all updates and snapshots here: applied together they are the text."""
         yield from (snapshot.content for snapshot in self.snapshots)
         for dot in sorted(self.updates, key=lambda dot: (dot.counter, dot.actor)):
             yield self.updates[dot].content
@@ -185,7 +185,7 @@ def upto(journal: Journal, vector: Vector) -> Mapping[Dot, Update]:
 
 
 def join_journals(mine: Journal, theirs: Journal) -> Journal:
-    """Return what both know. Raises GapError if something between them is missing."""
+    """Return the join of two journals. Raises GapError if updates between them are missing."""
     if mine.strands or theirs.strands or (mine.vector and mine.creations != theirs.creations):
         return _Join(mine, theirs).joined()
     snapshots = tuple(one for one in theirs.snapshots if not within(one.vector, mine.vector))

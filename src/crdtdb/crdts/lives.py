@@ -26,17 +26,17 @@ _DIGEST_BYTES = 8
 
 
 class Life(NamedTuple):
-    """One life of a document's texts. The higher one is the later, where one is."""
+    """Life of a document's texts. Of two successive lives the later is the higher."""
 
     ordinal: int
     digest: str
 
     def encoded(self) -> bytes:
-        """Return it as a delta has it."""
+        """Return the life as the content of a delta."""
         return b"%d:%b" % (self.ordinal, self.digest.encode())
 
     def after(self, anchor: bytes) -> Life:
-        """Return the life that begins with something that happened once: `anchor` names it."""
+        """Return the life that begins with a unique event; `anchor` names the event."""
         return Life(self.ordinal + 1, _digest(anchor))
 
     @property

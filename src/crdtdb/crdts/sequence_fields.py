@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 _PART_BYTES = 8
 _MATCH_MAX = 2_000
-"""Beyond so many items on both sides a changed middle is replaced as a whole: finding what stayed would take too long."""
+"""Beyond so many items on both sides a changed middle is replaced as a whole: a diff would take too long."""
 
 
 class SequenceField(Field):
-    """What Text and List have in common."""
+    """Common base of Text and List."""
 
     empty: ClassVar[Any]
 
     @classmethod
     def nothing(cls) -> Any:
-        """Nothing in it."""
+        """Return the empty value."""
         return cls.empty
 
     @classmethod
@@ -74,25 +74,25 @@ class SequenceField(Field):
 
     @classmethod
     def change(cls, spot: Spot, steps: list[Step], part: str | None = None) -> None:
-        """Edit by position; what isn't there yet is begun."""
+        """Edit by position; create the text or list if it doesn't exist."""
         part = part or cls.part(spot) or cls.begin(spot, cls.empty)
         spot.draft.change(spot.address(cls.kind, part), steps)
         spot.replace(cls.kind, b"", part)
 
     @classmethod
     def value(cls, spot: Spot) -> JSON:
-        """Return what shows."""
+        """Return the visible value."""
         part = cls.part(spot)
         return cls.sequence(spot, part).value() if part is not None else cls.empty
 
     @classmethod
     def others(cls, spot: Spot) -> list[JSON]:
-        """Return what was created at the same time, and doesn't show."""
+        """Return the values that were created concurrently and don't show."""
         return [cls.sequence(spot, part).value() for part in spot.parts(cls.kind)[:-1]]
 
     @classmethod
     def join(cls, spot: Spot) -> None:
-        """Bring what older versions made beside the text that shows into it: planted, so it counts once on all stores.
+        """Move concurrent texts of older versions into the visible one: planted, so they count once on all stores.
 
         What the text begins with is in it already.
         """
@@ -108,14 +108,14 @@ class SequenceField(Field):
 
     @classmethod
     def reset(cls, spot: Spot) -> None:
-        """Remove the text or list. What is made here afterwards is another."""
+        """Remove the text or list. A later text at this path is another one."""
         if any(spot.draft.sees(dot) for part in spot.parts(cls.kind) for dot in spot.dots(cls.kind, part)):
             super().reset(spot)
             spot.draft.begin_life()
 
     @classmethod
     def settle(cls, spot: Spot) -> None:
-        """Drop what doesn't show."""
+        """Drop the values that don't show."""
         for part in spot.parts(cls.kind)[:-1]:
             spot.remove(cls.kind, part)
 
@@ -150,7 +150,7 @@ class SequenceField(Field):
 
 
 class Text(SequenceField):
-    """A text that many type in at the same time. Positions are code points."""
+    """Text with concurrent edits. Positions count code points from 0."""
 
     kind = "text"
     summary = "everything that was typed, no character lost or doubled"
@@ -167,7 +167,7 @@ class Text(SequenceField):
 
     @classmethod
     def sample(cls, rng: Random, value: JSON) -> tuple[str, dict[str, Any]]:
-        """Type or erase something."""
+        """Make a random insertion or deletion."""
         length = len(value) if isinstance(value, str) else 0
         if length and rng.random() < 0.4:
             at = rng.randrange(length)
@@ -176,7 +176,7 @@ class Text(SequenceField):
 
 
 class List(SequenceField):
-    """A list of JSON values that many edit at the same time. Positions count values."""
+    """List of JSON values with concurrent edits. Positions count values from 0."""
 
     kind = "list"
     summary = "everything that was inserted, in an order that all agree on"
@@ -195,7 +195,7 @@ class List(SequenceField):
 
     @classmethod
     def sample(cls, rng: Random, value: JSON) -> tuple[str, dict[str, Any]]:
-        """Insert, replace or remove something."""
+        """Make a random insertion, replacement or removal."""
         length = len(value) if isinstance(value, list) else 0
         if length and rng.random() < 0.3:
             return "delete", {"at": rng.randrange(length), "count": 1}
@@ -205,7 +205,7 @@ class List(SequenceField):
 
 
 class Positional:
-    """An operation by position: given the length and arguments by name, it says the step that it is."""
+    """Operation by position: given the length and named arguments, returns the step."""
 
     def __init__(self, field: type[SequenceField], step: Callable[..., Step]) -> None:
         self._field, self.step = field, step

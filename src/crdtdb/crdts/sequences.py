@@ -46,7 +46,7 @@ def _yrs() -> Any:
 
 
 def writer_under(writer: bytes, creations: Iterable[Dot]) -> bytes:
-    """Return what a writer signs updates with under some creations of the collection.
+    """Return the identity with which a writer signs updates under some creations of the collection.
 
     After a drop a text begins again where it had been, and others may still have what this writer typed into it under other
     creations: a client id that counted from 0 a second time would be taken for that.
@@ -64,7 +64,7 @@ def client_of(writer: bytes) -> int:
 
 
 class Sequence:
-    """An open text or list. For one caller at a time, in whatever thread."""
+    """Open text or list. Not safe for concurrent use, in any thread."""
 
     def __init__(self, kind: Kind, contents: Iterable[bytes] = (), writer: bytes = b"") -> None:
         """Apply updates. What is edited here is signed by `writer`. Raises EncodingError."""
@@ -79,7 +79,7 @@ class Sequence:
         self._ruler: _Ruler | None = None
         self._plain: str | None = None
         self.size = 0
-        """Bytes of all updates that went in: an upper bound of the snapshot's."""
+        """Total bytes of the applied updates: an upper bound of the snapshot's size."""
         for content in contents:
             self.apply(content)
 
@@ -87,7 +87,7 @@ class Sequence:
         self._updates.append(event.update)
 
     def apply(self, content: bytes) -> None:
-        """Take over an update. Raises EncodingError if it isn't one; then the sequence may be half changed: drop it."""
+        """Apply an update. Raises EncodingError if it is malformed; then the sequence may be half changed: drop it."""
         _guarded(partial(self._doc.apply_update, content), "an update of a text or list")
         self._updates.clear()
         self.size += len(content)
@@ -114,7 +114,7 @@ class Sequence:
 
     @property
     def length(self) -> int:
-        """How many code points a text has, or values a list."""
+        """Number of code points of a text, or of values of a list."""
         return self._measured().length if self.kind == "text" else len(self._root)
 
     def value(self) -> JSON:

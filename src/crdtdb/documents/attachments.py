@@ -8,7 +8,7 @@ A body that has some holds them under `_attachments`, so they are part of the re
 many documents have it. A content that is kept compressed has two more:
 
     "encoding"          "gzip"
-    "decoded_length"    the length that readers are told, CouchDB's `length`; `length` is that of the compressed bytes
+    "decoded_length"    the length that readers see, CouchDB's `length`; `length` is that of the compressed bytes
 
 So `digest`, `length` and `sha256` always mean the bytes that are kept: nodes that know no encodings replicate them as well.
 """
@@ -50,7 +50,7 @@ class New(NamedTuple):
     revpos: int | None = None
     """The generation that attached it, where a revision made elsewhere says so."""
     decoded_length: int | None = None
-    """What its readers are told, if the content is compressed."""
+    """The length that readers see, if the content is compressed."""
 
 
 class Stub(NamedTuple):

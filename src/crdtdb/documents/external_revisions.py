@@ -281,7 +281,7 @@ def _body_kept(
 def _with_new_fields(state: State, write: Write, foreign: ExternalRevision, text: bytes) -> tuple[State, DotSet, bytes]:
     """Remove the fields of a deleted document, and make those of a revision that lives: as a `put` on one does.
 
-    A deleted document may have been collected elsewhere, with all its fields. Whoever lets it live mustn't go on with them.
+    A deleted document may have been collected elsewhere, with all its fields, so a revival of it must not continue them.
     """
     seen = state.fields_seen()
     draft = write.draft(state, Dot(write.actor, write.counter), str(foreign.rev), seen)

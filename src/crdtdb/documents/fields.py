@@ -1,9 +1,9 @@
 """Fields in a document: splits a value into body and fields, and joins them.
 
-A document is read and written as one JSON object. Where a field stands in it isn't part of the body: `absorb` takes it
-out of what a client wrote and makes operations of the difference, `overlay` puts it back into what a reader gets. A body that
-has a plain value at the place of a field (written by somebody who didn't know of it) shows that: nothing is hidden without
-a word, and `conflicts` names the place.
+A document is read and written as one JSON object. A value at the place of a field isn't part of the body: `absorb` removes it
+from the client's value and makes operations of the difference, `overlay` inserts it into the reader's value. A body with a
+plain value at the place of a field (from an author without the field) shows the plain value: nothing is hidden silently, and
+`conflicts` names the place.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _READER = Signature(Dot(bytes(16), 1), 0)
 
 
 class Unread:
-    """A text or list in a value that nobody has looked at yet: `read` opens it."""
+    """A text or list in a value, not opened yet: `read` opens it."""
 
     __slots__ = ("_kind", "_spot")
 
@@ -65,7 +65,7 @@ class Unread:
 
 
 class Plain:
-    """The body of a document while it is edited: parsed when somebody looks."""
+    """The body of a document during an edit: parsed on first access."""
 
     __slots__ = ("_text", "_value")
 
@@ -200,7 +200,7 @@ def _apply_since(spot: Spot, wanted: dict[str, Any], read: Any) -> None:
             if before is None or (
                 issubclass(field, SequenceField) and canonical_merged(before) != canonical_merged(after)
             ):
-                raise GapError(f"it isn't known what was read at {'.'.join(child.path)!r}, and it has changed since")
+                raise GapError(f"the value read at {'.'.join(child.path)!r} isn't known here, and it has changed since")
             field.differ(child, field.checked(before), after)
             del wanted[key]
 
@@ -299,7 +299,7 @@ def kind_declared(schema: Schema, path: Place) -> str | None:
     if kind == CONTRADICTION:
         raise SchemaError(
             f"two types were declared for {'.'.join(path)!r} at the same time, on two nodes: "
-            "declare it anew with replace=True before it is written to"
+            "declare it again with replace=True before you write to it"
         )
     return kind
 

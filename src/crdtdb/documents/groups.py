@@ -59,7 +59,7 @@ def is_revived(state: State, target: VisibleLeaf) -> bool:
 
 
 def seen_among(shown: DocumentView, revs: Collection[Rev]) -> list[VisibleLeaf]:
-    """Return the siblings that a reader saw to whom these revisions were shown, the winner first.
+    """Return the siblings in the view that listed these revisions, the winner first.
 
     A sibling was seen under its own name, or under an older one if fields alone have been edited since; not if its body was
     put by a write on the one that was seen.

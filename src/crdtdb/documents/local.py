@@ -1,8 +1,8 @@
 """Local records, such as replication checkpoints, kept beside the documents.
 
-A record is a document that is in no feed and has no conflicts: of two written at the same time the highest revision wins,
-then the highest digest. It carries the node clock of whoever wrote it, and is served only where that is covered: a
-checkpoint that arrives before the documents of which it speaks says nothing yet, and the one before it still holds.
+A record is a document in no feed and without conflicts: of two concurrent versions the highest revision wins, then the highest
+digest. It carries the node clock of its writer, and a node serves it only once it covers that clock: a checkpoint that arrives
+before its documents has no effect yet, and the previous version is served.
 """
 
 from __future__ import annotations

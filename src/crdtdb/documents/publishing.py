@@ -1,10 +1,10 @@
 """Publishing: gives merged documents immutable revisions for CouchDB clients.
 
-To CouchDB's protocol a revision is a whole plain value, which never changes, and two live leaves are a conflict. Edits of
-fields made here aren't revisions of that kind: they are leaves that share a body, and show the merge of all fields. So
-before such a client reads the document, what was merged is *published*: one merge revision, whose name follows from the
-revisions that it joins and from the value, so that nodes which see the same write the same. The others that clients
-were told of are closed. A document that is published and hasn't changed has nothing to publish: at rest nobody writes.
+In CouchDB's protocol a revision is an immutable plain value, and two live leaves are a conflict. Edits of fields here are
+different: they are leaves that share a body, and show the merge of all fields. So before such a client reads the document,
+the merged value is *published* as one merge revision. Its name follows from the revisions that it joins and from the value,
+so that nodes with the same state publish the same revision. Other revisions that clients have read are closed. A published
+document without later changes needs no publishing, so an idle cluster writes nothing.
 
 A *branch* is what the view shows as one body: the live leaves with that body, those whose body it replaced, and (in the
 winner's branch) those whose body is gone.
@@ -38,16 +38,16 @@ class Branch(NamedTuple):
 
     @property
     def published(self) -> bool:
-        """Whether it is one revision that clients may be told of."""
+        """Whether the branch is one revision that clients may read."""
         return len(self.leaves) == 1 and not self.leaves[0].leaf.native and self.holder is not None
 
 
 Kept = Callable[[Rev], bool]
-"""Whether the value that a revision was published with is known here."""
+"""Whether the published value of a revision is stored here."""
 
 
 def is_published(state: State, shown: DocumentView, kept: Kept) -> bool:
-    """Whether clients of revision trees may be told of every leaf that this state shows, and of no other."""
+    """Whether clients of revision trees may read exactly the leaves that this state shows."""
     if shown.closed:
         return False
     if len(state.leaves) == 1 and not state.fields:
@@ -57,7 +57,7 @@ def is_published(state: State, shown: DocumentView, kept: Kept) -> bool:
 
 
 def _is_due(number: int, branch: Branch, kept: Kept) -> bool:
-    """Whether a branch is to be published: it isn't one revision, or what it shows isn't what that was published with."""
+    """Whether a branch needs publishing: it isn't one revision, or it no longer shows that revision's published value."""
     if not branch.published:
         return True
     top = branch.leaves[0]
@@ -65,7 +65,7 @@ def _is_due(number: int, branch: Branch, kept: Kept) -> bool:
 
 
 def branches(shown: DocumentView) -> list[Branch]:
-    """Return the branches, the winner's first. None for a document that is deleted."""
+    """Return the branches, the winner's first; empty for a deleted document."""
     if shown.deleted:
         return []
     live = [one for one in shown.leaves if not one.leaf.deleted]
@@ -95,11 +95,11 @@ def _home(one: VisibleLeaf, winner: VisibleLeaf, held: list[VisibleLeaf]) -> Rev
 
 
 def publish(kept: Kept, state: State, write: Write) -> State:
-    """Return the state with a merge revision for each branch that clients can't be told of as it is.
+    """Return the state with a merge revision for each branch that clients can't read as it is.
 
-    The winner's is published anew when fields have changed since; the other branches keep the value that they were published
-    with, where that is known. Where it isn't, such a branch gets a higher rev too: `lift` then takes the winner above it.
-    Nothing is published while no body is here: the revision would take the place of one that another node still holds.
+    The winner's branch is published again after changes of fields; the other branches keep their published value if it is
+    stored here (`kept`). Without it such a branch gets a higher rev too: `lift` then raises the winner above it. Nothing is
+    published while no body is here: the revision would replace one that another node still holds.
     """
     if not view(state).complete:
         return state
@@ -114,7 +114,7 @@ def publish(kept: Kept, state: State, write: Write) -> State:
 
 
 def _without_closed(state: State, write: Write) -> State:
-    """Delete the leaves that don't show since others closed them, as clients are to hear."""
+    """Delete the leaves that other leaves closed, so that clients see them as deleted."""
     for one in view(state).closed:
         replaced = {dot: leaf for dot, leaf in state.leaves.items() if leaf.rev == one.leaf.rev}
         kept = {dot: leaf for dot, leaf in state.leaves.items() if dot not in replaced}

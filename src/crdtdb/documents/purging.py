@@ -1,7 +1,7 @@
 """Purge: removes a revision everywhere, its body and its name.
 
-A purge removes a leaf and puts none in its place. So that others hear of it, it leaves a *mark*: a body to which no leaf
-belongs, with the names that are to be forgotten. A purged revision that somebody still has comes back when he brings it.
+A purge removes a leaf without a replacement. It leaves a *mark* for replication: a body without a leaf, with the names to
+forget. A client that still has a purged revision restores it by sending it again.
 """
 
 from __future__ import annotations

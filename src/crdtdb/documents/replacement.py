@@ -86,7 +86,7 @@ def closing(state: State, write: Write, target: VisibleLeaf | None, replaced: Ma
             other.path.extended(other.rev.digest, other_dot),
             latest,
             True,
-            dot,  # it lends no body to anybody: the successor has one
+            dot,  # it lends its body to no leaf: the successor has one
             other.body_rev,
             write.stamp,
             write.creations,
@@ -97,7 +97,7 @@ def closing(state: State, write: Write, target: VisibleLeaf | None, replaced: Ma
 def _to_close(target: VisibleLeaf | None, replaced: Mapping[Dot, Leaf], state: State) -> list[tuple[Dot, Leaf]]:
     """Return one leaf for each live rev that was replaced and that nothing else replaced, nor the target, continues.
 
-    Edits of fields aren't branches that clients were told of, and would leave one behind for each that met another. So they
+    Edits of fields aren't branches that clients have read, and would leave one behind for each that met another. So they
     are closed only if there is a merge revision or a put below them that no leaf of `state` continues.
     """
     by_rev = {leaf.rev: (dot, leaf) for dot, leaf in sorted(replaced.items()) if not leaf.deleted}

@@ -67,8 +67,8 @@ def child_digest(
     """Return the digest of a revision, 32 hexadecimal characters: all that tells one edit from another.
 
     `parent` is the revision it replaces, None for a first one; then `sweep` counts too, or a document born again after
-    its collection would carry a name that somebody still knows as deleted. `body` is the canonical JSON of a write that
-    sets it, None for a delete or an edit of fields; `deltas` are the address, dot and content of what was done to fields.
+    its collection would carry a name that other nodes still know as deleted. `body` is the canonical JSON of a write that
+    sets it, None for a delete or an edit of fields; `deltas` are the address, dot and content of the changes of fields.
     """
     # Lengths go in before each part, so that no two lists of parts run together into the same bytes.
     above = f"{parent.generation}-{parent.digest}".encode() if parent else b"@%d" % sweep
@@ -109,7 +109,7 @@ def takes_body(digest: str) -> bool:
 def closing_digest(parent: Rev) -> str:
     """Return the digest of the deleted child by which a write that joins branches closes those that it doesn't continue.
 
-    It follows from the parent alone, so nodes that join the same close the same. Its mark says that nobody deleted it.
+    It follows from the parent alone, so all nodes that join these branches agree. Its mark says that no user deleted it.
     """
     return _CLOSING_MARK + child_digest(parent, deleted=True, body=None)[len(_CLOSING_MARK) :]
 
@@ -137,8 +137,8 @@ class Ancestor(NamedTuple):
 class Path:
     """The ancestors of a revision, newest first, at most `REVS_LIMIT`.
 
-    Only the first few are held; the older ones are read when somebody asks, which a plain write never does. So a
-    document written 1,000 times costs no more per write than one written once.
+    Only the first few are in memory; the older ones are read on demand, which a plain write never needs. So a write to a
+    document with 1,000 revisions costs no more than a write to a new document.
     """
 
     __slots__ = ("_known", "_older", "_reading")

@@ -1,8 +1,8 @@
 """Schema of a collection: the paths and types of its fields.
 
-It is a document of the collection, under an id that nobody else can use: it is replicated as one, and goes with the collection.
-What it declares are the elements of a set, so two nodes that declare different fields at the same time declare both. Two types
-for one path at the same time contradict: then writes to that path are refused until somebody decides.
+It is a document of the collection under a reserved id: it is replicated like others, and dropped with the collection. Its
+declarations are the elements of a set, so two nodes that declare different fields concurrently declare both. Concurrent
+declarations of two types for one path contradict: writes to that path are refused until a new declaration replaces them.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def check_agrees(known: Schema, wanted: Schema) -> None:
         where = ".".join(path)
         if known.get(path, kind) == CONTRADICTION:
             raise SchemaError(
-                f"two types were declared for {where!r} at the same time: declare it anew with replace=True"
+                f"two types were declared for {where!r} at the same time: declare it again with replace=True"
             )
         if known.get(path, kind) != kind:
             raise SchemaError(f"{where!r} is declared as a {known[path]} already, not a {kind}")

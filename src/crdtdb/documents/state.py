@@ -6,9 +6,9 @@
     journals address -> Journal          the updates of texts and lists, which no context removes
     context  DotSet          every dot that this state has seen, held or replaced
 
-A dot that the context covers and a store doesn't hold was removed by somebody who had seen it. That is the whole of
-merge: it needs no clock, no tombstone and no randomness, and mints no dot. It is associative, commutative and
-idempotent, so replicas agree in whatever order, and however often, they hear of each other.
+A dot that the context covers and a store doesn't hold was removed by a write that had seen it. That is the whole merge rule:
+it needs no clock, no tombstone and no randomness, and mints no dot. It is associative, commutative and idempotent, so
+replicas converge in any order and number of exchanges.
 
 Source: Almeida, Shoker, Baquero, "Delta State Replicated Data Types" (2018), dot stores; Preguiça et al. as in
 `crdtdb.causality.dots`.
@@ -33,7 +33,7 @@ class Leaf(Struct, frozen=True, gc=False):
     `clock` holds the writes to this document that it descends from, itself included; it never changes, merge doesn't
     use it, it tells a reader what is older and what is concurrent. `body_dot` names the body that it shows, and
     `body_rev` the revision that set it. `stamp` is a hybrid logical clock, for people and for last-write-wins. `native` says
-    that it is an edit of fields alone, which no client of revision trees has been told of.
+    that it is an edit of fields alone, which no client of revision trees has read.
     """
 
     rev: Rev
@@ -103,7 +103,7 @@ class State(Struct, frozen=True, gc=False):
         return joined
 
     def fields_seen(self) -> DotSet:
-        """Return every dot of the fields that are here: what whoever reads them now has seen."""
+        """Return every dot of the fields here: the context of a reader."""
         dots = DotSet.of(dot for deltas in self.fields.values() for dot in deltas)
         for journal in self.journals.values():
             dots |= DotSet.vector(dict(journal.vector))

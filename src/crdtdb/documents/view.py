@@ -29,10 +29,10 @@ NO_BODY = b"{}"
 
 
 class VisibleLeaf(Struct, frozen=True, gc=False):
-    """A leaf as the view has it: one entry a rev, with the text of its body where the state still holds it.
+    """Leaf in a view: one entry per rev, with the text of its body if the state still holds it.
 
-    `heads` are edits of fields that the leaf's author hadn't seen, and that show all the same, whoever wins. `lender` is the
-    deleted leaf whose body it shows, if it has lost its own.
+    `heads` are visible edits of fields that the leaf's author hadn't seen; they show with any winner. `lender` is the deleted
+    leaf whose body it shows, if it has lost its own.
     """
 
     dot: Dot
@@ -43,15 +43,15 @@ class VisibleLeaf(Struct, frozen=True, gc=False):
 
     @property
     def form(self) -> bytes | None:
-        """The canonical text of its body, by which bodies are equal: None where the state holds it no more."""
+        """Canonical text of its body, which decides equality; None if the state no longer holds it."""
         return canonical_of(self.text) if self.text is not None else None
 
     @property
     def rev(self) -> Rev:
-        """The name of what is seen: the leaf's own, unless it shows with what its author hadn't seen.
+        """Revision of the visible value: the leaf's own, unless that shows more than its author had seen.
 
-        That is edits of fields, or the body of a deleted leaf. Then the name is derived from all of these, so that one name
-        never means two values: a write under it was made from what was read, and one under an older name is refused.
+        The additions are edits of fields, or the body of a deleted leaf. The revision is then derived from all of these, so
+        that it never names two values: a write on it was made from the value read, and a write on an older one is refused.
         """
         if self.lender is not None:
             return derived_rev(self.leaf.rev, (*self.heads, self.lender))
@@ -68,7 +68,7 @@ class DocumentView(Struct, frozen=True, gc=False):
     leaves: tuple[VisibleLeaf, ...]
     siblings: tuple[VisibleLeaf, ...]
     closed: tuple[VisibleLeaf, ...] = ()
-    """Live leaves that don't show, since deleted ones have seen all that they bring. Clients may have been told of them."""
+    """Hidden live leaves: deleted leaves have seen all that they add. Clients may have read them."""
 
     @property
     def winner(self) -> VisibleLeaf | None:

@@ -60,7 +60,7 @@ class Write:
         self.opened: dict[Address, Sequence] = {}
         """The texts and lists that the write opened, as it leaves them."""
         self.derived: set[Address] = set()
-        """Those of them that are signed by another than the actor, so nobody can go on with them."""
+        """The opened texts and lists signed by another origin than the actor: no later write can continue these."""
 
     def sign(self) -> Dot:
         """Return the next dot of the actor, which is to be that of the leaf that the write makes."""

@@ -8,8 +8,8 @@
 | `resolve` | replaces the groups that it saw by a child of the highest | removes theirs, adds its own | those it mentions |
 | `put` on a deleted document | replaces the winning deleted leaf by its child | replaces all | removes what it saw |
 
-A put takes a whole document. What stands in it at the place of a field isn't a body but what the author wants of the field: the
-difference to what was read becomes operations. If the rest is as it was, the put is an edit of fields.
+A put takes a whole document. A value at the place of a field isn't part of the body but the new value of the field: its
+difference to the value that the author read becomes operations. If the rest is unchanged, the put is an edit of fields.
 
 L's *group* is what the view had merged into L: `crdtdb.documents.groups`. Under every other rev that a write replaces, the
 same commit puts a deleted leaf whose rev follows from its parent alone: clients that know only revision trees learn that the
@@ -58,7 +58,7 @@ from crdtdb.documents.write_context import Write
 from crdtdb.errors import ConflictError, NotFoundError
 
 Signed = list[tuple[Address, Dot, bytes]]
-"""The deltas of a write, by which its revision is told from others."""
+"""The deltas of a write, which distinguish its revision from others."""
 
 
 class Put(Struct, frozen=True, gc=False):
@@ -108,7 +108,7 @@ def put(
             removed = DotSet.of(dot for deltas in state.fields.values() for dot in deltas)
         else:
             _cover(draft, write, shown, target, text, [*given, *([other.path] if other is not None else [])])
-        # Whoever opens one deleted branch of a living document again hasn't read the fields that the others show.
+        # The author of a put on one deleted branch of a live document hasn't read the fields that the others show.
         take_in = absorb_mentioned if target.leaf.deleted and not shown.deleted else absorb
         if other is not None:
             other.show_in(draft)

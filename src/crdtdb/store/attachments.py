@@ -16,11 +16,11 @@ class Attachments:
     """Contents by their digests. Safe to use from any number of threads."""
 
     def __init__(self, core: StoreCore, draw: Callable[[int], bytes]) -> None:
-        """`draw` returns that many random bytes. What an earlier process left unfinished is removed by `sweep`."""
+        """`draw` returns that many random bytes. `sweep` removes the unfinished uploads of earlier processes."""
         self._backend, self._submit, self._draw = core.backend, core.submit, draw
 
     def upload(self) -> Upload:
-        """Return a content on its way in: add to it, then adopt or discard it."""
+        """Begin an upload: add bytes to it, then adopt or discard it."""
 
         def write(rows: Rows) -> None:
             self._submit(lambda transaction: transaction.rows.changes.update(rows))
@@ -28,7 +28,7 @@ class Attachments:
         return Upload(write, self._draw)
 
     def adopt(self, upload: Upload) -> Content:
-        """Keep what was uploaded until a document refers to it; return what it is."""
+        """Keep an upload until a document refers to it; return its digests and length."""
         content = upload.finish()
         self._submit(lambda transaction: transaction.contents.adopt(upload.blob, content))
         return content
@@ -43,21 +43,21 @@ class Attachments:
         self._submit(work)
 
     def discard(self, upload: Upload) -> None:
-        """Let go of an upload that won't be finished."""
+        """Discard an unfinished upload."""
         self._submit(lambda transaction: transaction.contents.discard(upload.blob))
 
     def forget(self, upload: Upload) -> None:
-        """Let go of an upload, unless a document has come to refer to it: call it whatever became of the write."""
+        """Discard an upload without a reference from a document: call it after each write, successful or not."""
         if upload.length:
             self._submit(lambda transaction: transaction.contents.unless_referred(upload.blob, upload.content))
 
     def find(self, sha256: bytes) -> Content | None:
-        """Return what is known of a content, None if it isn't here."""
+        """Return the digests and length of a content, None if it isn't here."""
         kept = find(self._backend.get, sha256)
         return kept.content if kept is not None else None
 
     def read(self, sha256: bytes, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """Yield the bytes from `start` to `stop`, as they are now, however long the reader takes. Raises NotFoundError."""
+        """Yield the bytes from `start` to `stop`, unaffected by later changes. Raises NotFoundError."""
         snapshot = self._backend.snapshot()
         try:
             yield from pieces(snapshot.get, self._kept(snapshot.get, sha256), start, stop)
@@ -74,7 +74,7 @@ class Attachments:
         return data, start + PIECE_BYTES >= kept.content.length
 
     def sweep(self) -> None:
-        """Remove what an earlier process left unfinished. Only before anything else is written."""
+        """Remove unfinished uploads of earlier processes. Call it before any write."""
         if remaining(self._backend):
             self._submit(lambda transaction: transaction.contents.sweep())
 

@@ -5,8 +5,8 @@
     part   = [[key, value], ...]              in the order of keys, about a megabyte each
     trailer = [SHA-256 of all that came before]
 
-What is restored is another store, with a new identity: it enters its cluster by comparison, so that what the others have
-deleted stays deleted, and what only the backup has comes back.
+A restored store has a new identity and enters its cluster by reconciliation: documents that the members have deleted stay
+deleted, and writes that only the backup has come back.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ _NAME, _VERSION = "crdtdb-backup", 1
 _PART_BYTES = 1 << 20
 _LENGTH_BYTES = 8
 _OWN = b"!"
-"""How the keys begin that say who a store is, and what it has promised: who restores a backup is somebody else."""
-"""What belongs to a store, or to one process, and not to what is in it."""
+"""Prefix of the keys of a store's identity, promises and process, which a backup leaves out: a restored store is a new one."""
 
 Progress = Callable[[int], None]
 
 
 class Header(NamedTuple):
-    """What a backup says of itself."""
+    """Header of a backup."""
 
     format_version: int
     rows: int
@@ -69,7 +68,7 @@ def _framed(item: bytes) -> bytes:
 
 
 def check_backup(file: IO[bytes], progress: Progress = lambda _: None) -> Header:
-    """Read a whole backup, and return its header. Raises BackupError if it isn't one, or isn't whole."""
+    """Read a whole backup, and return its header. Raises BackupError if it is damaged, truncated or no backup."""
     header, seen = None, 0
     for item in _items(file):
         if header is None:
@@ -79,13 +78,13 @@ def check_backup(file: IO[bytes], progress: Progress = lambda _: None) -> Header
             progress(len(item))
     if header is None or seen != header.rows:
         raise BackupError(
-            f"the backup has {seen} rows, and says that it has {header.rows if header else 'some'}: it is cut off"
+            f"the backup has {seen} rows, and its header says {header.rows if header else 'some'}: it is cut off"
         )
     return header
 
 
 def restore_backup(file: IO[bytes], backend: Backend, progress: Progress = lambda _: None) -> None:
-    """Write a backup that has been checked into an empty backend. Raises BackupError if there is something already."""
+    """Write a checked backup into an empty backend. Raises BackupError if the backend has rows."""
     if next(iter(backend.scan(b"", b"\xff" * 8)), None) is not None:
         raise BackupError("there is data at that place already: choose an empty one")
     items = _items(file)
@@ -106,7 +105,7 @@ def _header(item: Any) -> Header:
 
 
 def _items(file: IO[bytes]) -> Iterator[Any]:
-    """Yield all items but the trailer, which is checked. Raises BackupError."""
+    """Yield all items but the trailer, and check that. Raises BackupError."""
     file.seek(0)
     digest = sha256()
     before: list[Any] = []
@@ -125,7 +124,7 @@ def _items(file: IO[bytes]) -> Iterator[Any]:
                 raise BackupError("this isn't a backup of crdtdb")
             if len(item) == 1 and type(item[0]) is bytes:
                 if item[0] != digest.digest() or file.read(1):
-                    raise BackupError("the backup isn't what was written: its checksum is wrong")
+                    raise BackupError("the backup is damaged: its checksum is wrong")
                 return
             digest.update(frame + content)
             before.append(item)

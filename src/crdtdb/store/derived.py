@@ -12,7 +12,7 @@ from crdtdb.store.layout.view_rows import ViewState, read_view
 
 
 class Derived:
-    """Indexes, which follow documents in their commits, and views, which follow when they are asked."""
+    """Indexes, updated in each commit, and views, updated by each query."""
 
     def __init__(self, core: StoreCore) -> None:
         self._core, self._rows, self._submit = core, core.backend, core.submit
@@ -22,19 +22,19 @@ class Derived:
         self._designs: dict[int, int] = {}
 
     def committed(self, transaction: Transaction) -> None:
-        """Take over what a commit did, while the next one waits."""
+        """Apply a commit's changes of indexes, before the next commit."""
         self.all = transaction.ledger.indexing.indexes
         self._drops += [number for number in transaction.ledger.indexing.dropped if number not in self._drops]
         for number in transaction.designed:
             self._designs[number] = self._designs.get(number, 0) + 1
 
     def indexes(self, name: str) -> tuple[Index, ...]:
-        """Return the indexes of a collection, those that are still being built too."""
+        """Return the indexes of a collection, including unfinished ones."""
         collection = self._core.root.collections.get(name)
         return self.all.get(collection.number, ()) if collection is not None else ()
 
     def designs(self, name: str) -> tuple[int, int] | None:
-        """Return what is another value whenever a design document of a collection changes; None if there is no collection."""
+        """Return a value that changes with each design document of a collection; None if there is no collection."""
         collection = self._core.root.collections.get(name)
         return (collection.number, self._designs.get(collection.number, 0)) if collection is not None else None
 
@@ -74,12 +74,12 @@ class Derived:
     # Views
 
     def view(self, name: str, signature: bytes) -> ViewState | None:
-        """Return how far a view has come, None if nobody has asked it yet."""
+        """Return a view's position in the changes feed, None before its first query."""
         collection = self._core.root.collections.get(name)
         return read_view(self._rows.get, collection.number, signature) if collection is not None else None
 
     def put_emissions(self, view: ViewKey, since: int, seq: int, emitted: Emitted) -> ViewState | None:
-        """Put what documents emit in a view, and move it from the seq `since` to `seq`.
+        """Put the rows that documents emit into a view, and move it from the seq `since` to `seq`.
 
         None, and nothing is written, if the collection was dropped meanwhile, or another thread has moved the view.
         """

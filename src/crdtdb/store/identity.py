@@ -21,7 +21,7 @@ NOISE_BYTES = TAG_BYTES - _TIME_BYTES
 
 
 class Identity(NamedTuple):
-    """A store's names. `why` says what the actor was drawn for when the store was opened, None if it was kept.
+    """Store id and actor. `why` is the reason for a new actor when the store was opened, None if it kept its actor.
 
     `entering` is whether the store was restored, copied or retired: it may hold what the others have collected, so it is
     compared with one of them before anything else.
@@ -56,7 +56,7 @@ class Identity(NamedTuple):
 
 
 def draw_tag(draw: Callable[[int], bytes], milliseconds: int) -> bytes:
-    """Return what tells a session from any other of its actor: the time, so that the earlier is the smaller, and noise."""
+    """Return a unique tag for a session of its actor: the time, so that tags sort by age, and random bytes."""
     return (milliseconds & _TIME_MASK).to_bytes(_TIME_BYTES, "big") + draw(NOISE_BYTES)
 
 

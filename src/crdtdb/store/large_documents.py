@@ -26,7 +26,7 @@ class LargeDocument(NamedTuple):
 
 
 class LargeDocuments:
-    """Remembers the worst. Notes come from one thread at a time, questions from any."""
+    """Keeps the slowest documents. One thread at a time records, any thread reads."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         """`seconds` is a clock that only goes forward."""
@@ -34,7 +34,7 @@ class LargeDocuments:
         self._found: dict[tuple[str, str], LargeDocument] = {}
 
     def note(self, name: str, doc_id: str, size: int, leaves: int, began: float) -> None:
-        """Take note of a document that was written or merged since `began`."""
+        """Record a document whose write or merge began at `began`, in seconds."""
         took = self.seconds() - began
         if size < LARGE_DOCUMENT_BYTES and leaves < LARGE_DOCUMENT_LEAVES and took < SLOW_DOCUMENT_SECONDS:
             if self._found:
@@ -46,6 +46,6 @@ class LargeDocuments:
             del self._found[least.name, least.doc_id]
 
     def worst(self) -> list[LargeDocument]:
-        """Return what was found, the slowest first."""
+        """Return the recorded documents, the slowest first."""
         found = list(self._found.values())  # at once: another thread may add to them
         return sorted(found, key=lambda one: (one.seconds, one.size), reverse=True)

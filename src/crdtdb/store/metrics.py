@@ -9,7 +9,7 @@ from crdtdb.store.root import StoreRoot
 
 
 class StoreMetrics:
-    """What a store did since it was opened."""
+    """Counters of a store since it was opened."""
 
     def __init__(self, large: LargeDocuments, root: Callable[[], StoreRoot]) -> None:
         """`large` collects large documents; `root` returns the root of the last commit."""
@@ -17,7 +17,7 @@ class StoreMetrics:
         self.commits = 0
         """Batches written to the backend."""
         self.commit_seconds = 0.0
-        """How long the backend took to write them."""
+        """Seconds that the backend took to write them."""
         self.written_documents = 0
         """Documents written here, not received."""
         self.read_documents = 0

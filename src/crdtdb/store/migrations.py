@@ -23,7 +23,7 @@ _BUILDS_INDEXES = 6
 
 
 def upgrade(backend: Backend, version: int) -> None:
-    """Bring a store from an older format to this one. An older crdtdb can't read it afterwards."""
+    """Migrate a store from an older format to this one. An older crdtdb can't read it afterwards."""
     rows: dict[bytes, bytes | None] = {}
     if version < _BUILDS_INDEXES:
         rows.update(_indexed(backend))
@@ -34,7 +34,7 @@ def upgrade(backend: Backend, version: int) -> None:
 
 
 def _indexed(backend: Backend) -> dict[bytes, bytes | None]:
-    """Begin to build the indexes that design documents define: before format 6 nothing did."""
+    """Begin to build the indexes of design documents: stores before format 6 have none."""
     tables = StoreTables(backend)
     root = read_root(backend, tables)
     batch = RowBatch(backend)
@@ -51,7 +51,7 @@ def _indexed(backend: Backend) -> dict[bytes, bytes | None]:
 
 
 def _untold(backend: Backend) -> dict[bytes, bytes]:
-    """Take note that of what others wrote nobody has told in which sessions: before format 7 nobody kept that."""
+    """Mark the lineages of all other actors as unknown: stores before format 7 kept none."""
     tables = StoreTables(backend)
     own = decode_row(backend.get(keys.IDENTITY) or encode_row([None, None]))[1]
     others = (actor for actor in read_root(backend, tables).clock.actors if actor != own)

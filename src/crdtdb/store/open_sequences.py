@@ -1,7 +1,7 @@
 """Cache of open texts and lists, which saves rebuilding them from rows.
 
-Each stands under the vector of what it holds: for another vector it is made again. A writer takes one out, and it
-comes back when the commit is written; after a commit that failed it doesn't, so no text in memory has what the disk hasn't.
+Each sequence is valid for one vector; for another vector it is rebuilt. A writer takes the sequence out, and puts it back when
+the commit is written; after a failed commit it is discarded, so the cache never has a write that the disk lacks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Slot = tuple[int, bytes, Address]
 
 
 class Open(NamedTuple):
-    """An open sequence, what it holds, who writes in it and about how large it is in memory."""
+    """Open sequence with its vector, its writer and its approximate size in memory, in bytes."""
 
     sequence: Sequence
     vector: Vector
@@ -30,7 +30,7 @@ class Open(NamedTuple):
 
 
 class OpenSequences:
-    """The most recently used ones, bounded in number and bytes. Safe for threads."""
+    """Least-recently-used cache of open sequences, bounded in number and bytes. Thread-safe."""
 
     def __init__(self, number_max: int = OPEN_SEQUENCES_MAX, bytes_max: int = OPEN_SEQUENCES_BYTES_MAX) -> None:
         self._number_max, self._bytes_max = number_max, bytes_max
@@ -39,7 +39,7 @@ class OpenSequences:
         self._lock = Lock()
 
     def take(self, slot: Slot, vector: Vector, writer: bytes | None = None) -> Sequence | None:
-        """Take one out; None if there is none that holds just this and, to be edited, is written by this writer."""
+        """Take a sequence out; None unless there is one at this vector and, for an edit, of this writer."""
         with self._lock:
             found = self._open.pop(slot, None)
             if found is None:
@@ -48,7 +48,7 @@ class OpenSequences:
             return found.sequence if found.vector == vector and writer in (None, found.writer) else None
 
     def read(self, slot: Slot, vector: Vector, look: Callable[[Sequence], T]) -> tuple[T] | None:
-        """Return what `look` makes of one that holds just this, while nobody can take it out."""
+        """Return the result of `look` on the open sequence at this vector, under the lock of the cache."""
         with self._lock:
             found = self._open.get(slot)
             if found is None or found.vector != vector:
@@ -57,7 +57,7 @@ class OpenSequences:
             return (look(found.sequence),)
 
     def keep(self, slot: Slot, opened: Open) -> None:
-        """Put one in, in the place of what is there."""
+        """Put a sequence in, in place of an older one."""
         with self._lock:
             before = self._open.pop(slot, None)
             self._open[slot] = opened

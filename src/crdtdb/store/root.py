@@ -30,9 +30,9 @@ NO_LINEAGES = Lineages()
 
 
 class CollectionStats(Struct, frozen=True, gc=False):
-    """A collection's local number and counts. `seq` is that of the last row in its changes feed.
+    """Local number and counts of a collection. `seq` is that of the last row in its changes feed.
 
-    `sweep` is the highest stamp of a tombstone that was collected with its whole document: what is made anew gets another name.
+    `sweep` is the highest stamp of a tombstone that was collected with its document: a new document gets another revision.
     """
 
     number: int
@@ -43,16 +43,16 @@ class CollectionStats(Struct, frozen=True, gc=False):
     conflicts: int = 0
     """Documents with more than one body, or a conflict of a field."""
     size: int = 0
-    """Bytes of JSON in the bodies that show, of all siblings."""
+    """Bytes of JSON in the visible bodies of all siblings."""
     live: int = 0
-    """A sum over the live revisions of all documents, modulo 2^64: equal in two stores that show the same."""
+    """Sum over the live revisions of all documents, modulo 2^64: equal in two stores with equal views."""
 
     def row(self) -> list[int]:
         """Return what is kept under the collection's number."""
         return [self.documents, self.deleted, self.seq, self.sweep, self.conflicts, self.size, self.live]
 
     def changed(self, raw: bytes, old: Totals, after: State, seq: int) -> CollectionStats:
-        """Return the counts with a document's state in the place of what added `old`, and its change the last one."""
+        """Return the counts after a document's change from the totals `old` to the state `after`, at `seq` in the feed."""
         new = totals(after)
         return CollectionStats(
             self.number,
@@ -85,14 +85,14 @@ def _place_number(raw: bytes) -> int:
 
 
 def is_counted(doc_id: str) -> bool:
-    """Whether a document is one of those that a collection's counts are about."""
+    """Whether a collection's counts include a document."""
     return doc_id != SCHEMA_ID and not doc_id.startswith(LOCAL)
 
 
 class StoreRoot(Struct, frozen=True, gc=False):
-    """One commit's outcome. `residue` is what the catalogue has seen beyond the node clock, `stable` what every member has.
+    """Result of one commit. `residue` has the catalogue's dots beyond the node clock, `stable` the dots of every member.
 
-    `lineages` are the sessions in which the actors of the clock wrote.
+    `lineages` are the sessions of the actors in the clock.
     """
 
     clock: DotSet

@@ -25,13 +25,13 @@ class SequenceReader:
         forks.own(self)
 
     def opener(self, name: str, doc_id: str) -> OpenSequence:
-        """Return what opens the texts and lists of a document for a reader: as they are when they are looked at."""
+        """Return a function that opens the texts and lists of a document for reading, at their current values."""
         collection = self._core.root.collections.get(name)
         number = collection.number if collection is not None else 0
         return lambda address, journal, _: _Readable(self, (number, doc_id.encode(), address), journal)  # type: ignore[return-value]
 
     def look(self, slot: Slot, journal: Journal, what: Callable[[Sequence], T]) -> T:
-        """Return what `what` makes of a text or list, which is opened unless it is open."""
+        """Return the result of `what` on a text or list, from the cache or opened from its rows."""
         several = len(journal.strands) > 1  # then one vector may stand for several texts
         result = self._sequences.read(slot, journal.vector, what) if not several else None
         if result is not None:
@@ -49,7 +49,7 @@ class SequenceReader:
 
 
 class _Readable:
-    """Stands in for a sequence that won't be edited: each question goes to the store."""
+    """Read-only proxy of a sequence: each call goes to the store."""
 
     def __init__(self, reader: SequenceReader, slot: Slot, journal: Journal) -> None:
         self._reader, self._slot, self._journal = reader, slot, journal

@@ -59,7 +59,7 @@ class StoreSnapshot(NamedTuple):
                 yield key[5:].decode(), record
 
     def digest(self, name: str) -> str:
-        """Return a digest of all that a collection holds: equal on two nodes if their documents are."""
+        """Return a digest of a collection: equal on two nodes if their documents are equal."""
         return digest_of((doc_id, record.state) for doc_id, record in self.documents(name, local=True))
 
     # Replaced revisions
@@ -78,14 +78,14 @@ class StoreSnapshot(NamedTuple):
         return decode_past(key, value, history, self.tables) if value is not None else None
 
     def value_of(self, name: str, doc_id: str, past: Past) -> dict[str, Any] | None:
-        """Return what a replaced revision was read as, None if that isn't known: all of it, or nothing."""
+        """Return the whole value of a replaced revision, None if any part of it isn't stored."""
         if not past.known:
             return None
         value, folded = self._value_then(name, doc_id, past)
         return None if folded else value
 
     def body_of(self, name: str, doc_id: str, past: Past) -> dict[str, Any] | None:
-        """Return what is known of a replaced revision's value, None if nothing is. Fields may be missing in it."""
+        """Return the stored part of a replaced revision's value, None if there is none. Fields may be missing."""
         return self._value_then(name, doc_id, past)[0] if past.text is not None else None
 
     def _value_then(self, name: str, doc_id: str, past: Past) -> tuple[dict[str, Any], frozenset[Place]]:
@@ -99,7 +99,7 @@ class StoreSnapshot(NamedTuple):
         return [rev, *(Rev(rev.generation - 1 - n, step.digest) for n, step in enumerate(steps))]
 
     def local(self, name: str, doc_id: str) -> Local | None:
-        """Return the newest local record whose clock covers nothing that isn't here; None if there is none."""
+        """Return the newest local record whose clock the store covers; None if there is none."""
         record = self.read(name, doc_id)
         if record is None:
             return None
@@ -122,7 +122,7 @@ class StoreSnapshot(NamedTuple):
                 yield seq, raw.decode(), record
 
     def count_changes(self, name: str, since: int, most: int) -> int:
-        """Return how many changes there are with a seq above `since`, counting no further than to `most`."""
+        """Return the number of changes with a seq above `since`, at most `most`."""
         collection = self.root.collections.get(name)
         if collection is None:
             return 0

@@ -65,7 +65,7 @@ class Store:
         wall: WallClock = wall_milliseconds,
         draw: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """Open the store in a backend, or make a new one there.
+        """Open the store in a backend, or create one there.
 
         `durability` is what an acknowledged write outlives: "sync" a loss of power, "buffered" the end of the process.
         `wall` returns milliseconds since 1970; `draw` returns that many random bytes. Raises InvalidInputError for another
@@ -95,7 +95,7 @@ class Store:
             large,
         )
         self.failure: StoreError | None = None
-        """Why a commit could not be written, if one couldn't: end the process and start it again."""
+        """The error of a failed commit, None if all were written: after it, restart the process."""
         self._reader = SequenceReader(self._core, self._sequences, self._session)
         self.replication = ReplicationStore(self._core, self._session)
         """Exchange, rumors, reconciliation and identity."""
@@ -108,7 +108,7 @@ class Store:
         self.collector = Collector(self._core, wall)
         """Incremental garbage collector: tombstones, bodies, expired history."""
         self.derived = Derived(self._core)
-        """What is derived from documents: indexes and views."""
+        """Indexes and views."""
         self.sweeper = Sweeper(self._core, self.derived)
         """Folds journals, and removes the rows of dropped collections."""
         self.attachments = Attachments(self._core, draw)
@@ -147,7 +147,7 @@ class Store:
 
     @property
     def tag(self) -> bytes:
-        """What tells the session of this store, since it was opened or took its actor, from any other of the actor."""
+        """Distinguishes this store's session, since it was opened or took its actor, from the actor's other sessions."""
         return self._session.tag
 
     @property
@@ -187,16 +187,16 @@ class Store:
         return decoded(core.backend, root, core.tables, name, key, value) if value is not None else None
 
     def live_view(self) -> StoreSnapshot:
-        """Return the rows as they are, which may change while they are read, under the root of this moment."""
+        """Return a view of the current rows under the current root; commits may change the rows during a read."""
         return self._core.live_view()
 
     def snapshot(self) -> tuple[Snapshot, StoreSnapshot]:
-        """Return everything as it is at one moment, durable or not. Close the snapshot afterwards."""
+        """Return a snapshot of the store, durable or not. Close it afterwards."""
         return self._core.snapshot()
 
     @contextmanager
     def durable_snapshot(self) -> Iterator[StoreSnapshot]:
-        """Give everything as it is at one moment, and durable: what a clock says of it then holds for all that is read."""
+        """Give a snapshot of durable commits only, so that its clock never covers a write that a power loss could undo."""
         snapshot, root = self._core.durable_rows()
         try:
             yield StoreSnapshot(snapshot, root, self._core.tables)
@@ -205,7 +205,7 @@ class Store:
 
     @contextmanager
     def backup(self) -> Iterator[Iterator[bytes]]:
-        """Give a backup of one moment, piece by piece, while everything else goes on."""
+        """Give a backup of one moment, piece by piece, while other work continues."""
         snapshot, _ = self._core.durable_rows()
         try:
             yield write_backup(snapshot)
@@ -213,7 +213,7 @@ class Store:
             snapshot.close()
 
     def opener(self, name: str, doc_id: str) -> OpenSequence:
-        """Return what opens the texts and lists of a document for a reader: as they are when they are looked at."""
+        """Return a function that opens the texts and lists of a document for reading, at their current values."""
         return self._reader.opener(name, doc_id)
 
     # Writes
@@ -239,11 +239,11 @@ class Store:
         self._core.flush()
 
     def stamp(self) -> int:
-        """Return the hybrid logical clock: later than all that was written or received here."""
+        """Return the next hybrid timestamp, later than those of all writes here."""
         return self._committer.alone(lambda: self._stamps.now(self._wall()))
 
     def close(self) -> None:
-        """Wait for commits under way, and close. Closing twice does no harm."""
+        """Wait for commits in progress, and close. A second call does nothing."""
 
         def last() -> None:
             # A store that can't be written any more stays marked as running: the next open draws a new actor.
@@ -296,7 +296,7 @@ class Store:
         self._publish(transaction)
 
     def _publish(self, transaction: Transaction) -> None:
-        """Let each part of the store follow a commit, then notify."""
+        """Pass a commit to each part of the store, then notify."""
         self.derived.committed(transaction)
         if transaction.ledger.swept or transaction.documents.opened is not None:
             self.sweeper.committed(transaction)

@@ -118,17 +118,17 @@ def _check_indexes(store: Store) -> None:
 
 
 def _check_journal(rows: JournalRows, address: Address, journal: Journal) -> set[bytes]:
-    """Check that the rows of a journal are all that it says it holds, and can be read; return their keys."""
+    """Check that the rows of a journal reach its vector, and can be read; return their keys."""
     held = rows.all(journal.creations)
     joined = join_journals(Journal({}, frozenset()), held).all_strands()
     reached = {creations: strand.vector for creations, strand in joined.items()}
-    told = {creations: strand.vector for creations, strand in journal.all_strands().items()}
-    for creations, vector in told.items():
+    stated = {creations: strand.vector for creations, strand in journal.all_strands().items()}
+    for creations, vector in stated.items():
         longer = joined_vector(one for other, one in reached.items() if other >= creations)
         ahead = within(vector, longer) and within(reached.get(creations, {}), vector)
-        assert ahead, f"the rows of {address} reach {reached}, and it says {told}"
+        assert ahead, f"the rows of {address} reach {reached}, the journal's vector is {stated}"
     assert joined_vector(reached.values()) == journal.vector, (
-        f"the rows of {address} reach {reached}, and it says {told}"
+        f"the rows of {address} reach {reached}, the journal's vector is {stated}"
     )
     Sequence(kind_of(address), rows.contents(journal)[0]).value()
     return {key for key, _ in rows.scan(*keys.rest(rows.key))}

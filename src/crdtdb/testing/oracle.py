@@ -21,7 +21,7 @@ from crdtdb.store.root import is_counted
 
 
 class Acknowledged(NamedTuple):
-    """A write that a client was told is done."""
+    """Write that a node acknowledged to a client."""
 
     node: str
     at: float

@@ -1,6 +1,6 @@
 """Simulated clients that resolve conflicts from stale reads of any node.
 
-These clients never delete, and every body is told from all others by a number. So what a resolution's author hadn't seen
+These clients never delete, and every body has a unique number. So what a resolution's author hadn't seen
 must be there after it, and every increment must be in the counter, whatever value of it was copied from a sibling.
 """
 

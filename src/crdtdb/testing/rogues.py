@@ -108,7 +108,7 @@ def bend(payload: bytes, rng: Random) -> bytes:
 
 
 class RogueMember:
-    """What a member gone mad says in the place of what its engine wants to send.
+    """Sends mutated frames in place of those that a byzantine member's engine sends.
 
     It lies about members, and its frames are malformed anywhere. What it doesn't do is to lie about documents in well-formed
     frames: a member may write what it likes, and no other can tell.

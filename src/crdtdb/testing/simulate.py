@@ -273,7 +273,7 @@ class Clients:
         self._world.note(f"{node.name} {what} files/{doc_id}")
 
     def _scrap(self, node: SimulatedNode, database: Database) -> None:
-        """Write to a collection that is dropped now and then, so nothing in it is owed to anybody; or drop it.
+        """Write to a collection that is dropped now and then, so the oracle expects nothing of it; or drop it.
 
         All nodes must agree on what is left of it, and no row may remain of what isn't.
         """

@@ -17,7 +17,7 @@ class VirtualDisk:
     """Outlives the backends that are opened on it, with as much as a kill leaves."""
 
     def __init__(self, place: str | None = None) -> None:
-        """`place` is what a copy can be told from the original by."""
+        """`place` distinguishes a copy from the original."""
         self.place = place
         self._synced: dict[bytes, bytes] = {}
         self._log: list[Batch] = []

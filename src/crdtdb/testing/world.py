@@ -154,7 +154,7 @@ class SimulatedNode:
             self.step(lambda engine, now: None)  # noqa: ARG005
 
     def step(self, act: Callable[[Engine, float], None]) -> None:
-        """Let the engine have an event, and do what it wants done. A failing disk ends the node."""
+        """Pass an event to the engine and run its actions. A disk failure ends the node."""
         if self.engine is None:
             return
         store = self.engine.store
@@ -213,7 +213,7 @@ class SimulatedNode:
                 self.world.send(self, link, answer)
 
     def perform(self) -> None:
-        """Do what the engine wants done."""
+        """Run the engine's actions."""
         assert self.engine is not None
         for action in self.engine.take():
             if isinstance(action, Send):
@@ -230,7 +230,7 @@ class SimulatedNode:
                 self.world.note(f"{self.name} {action.level.lower()}: {action.text}")
 
     def acknowledge(self, ack: Acknowledged) -> None:
-        """Remember what a client was told."""
+        """Record a response to a client."""
         if self.durability == "sync" and not self.disk.lies:
             self.synced_acks.append(ack)
         else:

@@ -52,18 +52,18 @@ Steps = Callable[[Leaf], tuple[Sequence[Ancestor], bool]]
 
 
 class NotFollowingError(CrdtdbError):
-    """A document was told by what it adds to something that isn't here. Ask again for the whole of it."""
+    """A delta state builds on a state that isn't here. Request the whole document."""
 
 
 class Closed(NamedTuple):
-    """A revision of a collected branch, and the digest of its parent if that is known."""
+    """Revision of a collected branch, and the digest of its parent if that is known."""
 
     rev: Rev
     parent: str | None
 
 
 class FrameTables:
-    """The numbers of one parcel."""
+    """Tables of one parcel: numbers of actors and sets of creations."""
 
     def __init__(
         self, actors: Sequence[Actor] = (), sets: Sequence[Creations] = (), *, knows_strands: bool = True
@@ -117,15 +117,15 @@ class ParcelWriter:
     def add(
         self, name: str, doc_id: str, state: State, residue: DotSet, steps: Steps, closed: Sequence[Closed] = ()
     ) -> None:
-        """Put a document in, and which `closed` revisions of it are known: whoever has none of it is to know them, too."""
+        """Add a document, with its `closed` revisions for receivers without the document."""
         self._add(name, doc_id, encode_state(state, residue, self._tables, steps), closed)
 
     def add_first(self, name: str, doc_id: str, first: First, closed: Sequence[Closed] = ()) -> None:
-        """Put a document in that has its first revision."""
+        """Add a document that has only its first revision."""
         self._add(name, doc_id, encode_first(first, self._tables), closed)
 
     def add_successor(self, name: str, doc_id: str, told: Successor, known: Journals) -> None:
-        """Put a document in by what it adds to what the receiver has. `known` are all of its journals."""
+        """Add a document as a delta state. `known` are all of its journals."""
         self._add(name, doc_id, encode_successor(told, known, self._tables), ())
 
     def _add(self, name: str, doc_id: str, state: Encoded, closed: Sequence[Closed]) -> None:
@@ -192,7 +192,7 @@ class DeltaBatch:
             raise EncodingError(f"not a parcel of documents: {error}") from error
 
     def slices(self, updates_max: int) -> Iterator[DeltaBatch]:
-        """Yield the parcel in parts, to be merged in their order: one at least, the catalogue with the first.
+        """Yield the parcel in parts, to merge in order: at least one, the catalogue with the first.
 
         Each has `updates_max` documents at most that have more than their first revision, and any number of others.
         """
@@ -209,7 +209,7 @@ class DeltaBatch:
         yield rest
 
     def first(self, shipped: Shipped) -> First | Encoded:
-        """Return a document of which nothing is known but its first revision; of any other what `state` then reads.
+        """Return a document that has only its first revision; of any other the decoded array, for `read`.
 
         Raises EncodingError.
         """
@@ -221,25 +221,26 @@ class DeltaBatch:
         return first
 
     def state(self, shipped: Shipped, older: Older, mine: State | None = None) -> tuple[State, DotSet]:
-        """Return the state of a document as `read` does, whatever it is told as."""
+        """Decode a document and return its state, as `read` does."""
         return self.read(shipped, decode(shipped.encoded), older, mine)
 
     def read(self, shipped: Shipped, encoded: Encoded, older: Older, mine: State | None = None) -> tuple[State, DotSet]:
-        """Return the state of a document under the whole of the parcel's clock, and the part of that which concerns it.
+        """Return the state of a document under the parcel's whole clock, and the part of the clock with its actors.
 
-        `encoded` is its encoding, decoded; `mine` the state that the receiver has, None where whole ones were asked for.
-        What was replaced is named by what replaced it, so the part is enough to remember. What was collected isn't named:
-        that it is gone only the whole clock tells. Raises EncodingError or TooLargeError; NotFollowingError for a successor
-        of what the receiver hasn't.
+        `encoded` is its decoded array; `mine` the receiver's state, None if whole states were requested. Replaced writes are
+        named by their replacements, so the part is enough to store. Collected writes aren't named: only the whole clock covers
+        them. Raises EncodingError or TooLargeError; NotFollowingError if a delta state doesn't build on `mine`.
         """
         if is_successor(encoded):
             if mine is None:
-                raise EncodingError(f"document {shipped.doc_id!r} comes as a successor where whole ones were asked for")
+                raise EncodingError(
+                    f"document {shipped.doc_id!r} came as a delta state where a whole one was requested"
+                )
             told = decode_successor(encoded, self._tables, mine.journals)
             found = succeed(told, shipped.name, shipped.doc_id, mine, self.clock, older) if told is not None else None
             if found is None:
                 raise NotFollowingError(
-                    f"document {shipped.doc_id!r} was told as what follows on something that isn't here"
+                    f"the delta state of document {shipped.doc_id!r} builds on a state that isn't here"
                 )
             state, residue = found, EMPTY
         else:
@@ -288,7 +289,7 @@ def check_text(text: bytes) -> None:
 
 
 def largest_in(parcel: list[Any]) -> str:
-    """Return the name of the largest document of a parcel that is to be sent, for those who read logs."""
+    """Return the name of the largest document of an outgoing parcel, for log lines."""
     _, _, names, *_, documents = parcel
     if not documents:
         return "the catalogue of collections"

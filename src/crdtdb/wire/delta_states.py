@@ -96,7 +96,7 @@ def decode_successor(encoded: Any, tables: Tables, known: Journals) -> Successor
         ):
             raise EncodingError("a stamp and a check are numbers of 64 bits")
         if kind not in (0, _NATIVE) or type(kind) is not int or len(base) > REVS_LIMIT:
-            raise EncodingError("a successor has a kind, 0 or 2, and not too many ancestors")
+            raise EncodingError(f"a delta state has a kind, 0 or 2, and at most {REVS_LIMIT} ancestors")
         alone = {dot: Delta(b"", begun)}
         found = {_named(one[0], known): _journal_in(one, begun, tables) for one in journals}
         if None in found:
@@ -121,7 +121,7 @@ def decode_successor(encoded: Any, tables: Tables, known: Journals) -> Successor
     except EncodingError:
         raise
     except (TypeError, ValueError, LookupError, AttributeError) as error:
-        raise EncodingError(f"not the successor of a document: {error}") from error
+        raise EncodingError(f"not the delta state of a document: {error}") from error
 
 
 def _deltas_out(deltas: Mapping[Dot, Delta], tables: Tables) -> Encoded:

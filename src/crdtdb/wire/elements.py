@@ -159,7 +159,7 @@ def address_in(encoded: Any) -> Address:
 
 
 def _is_text(value: Any, bytes_max: int) -> bool:
-    # A character has at most four bytes, so nearly always nobody need count them.
+    # A character has at most four bytes, so most texts need no count of bytes.
     return type(value) is str and (4 * len(value) <= bytes_max or len(value.encode()) <= bytes_max)
 
 

@@ -15,7 +15,7 @@ over the connection on which it was asked.
     7     page     exchange, number, last, parcel
     8     more     exchange, pages wanted by now
     9     same     exchange                        nothing is missing
-    10    rumor    parcel, names that were told
+    10    rumor    parcel, names of the nodes that it was sent to
     11    poke     -                               I have much that is new: ask me
     12    busy     exchange, reason                not now
     13    fetch    exchange, sha256, piece, pieces send me these pieces of a content

@@ -15,7 +15,7 @@
 
 Actors and sets of creations are numbers into tables, which a frame brings along and a store keeps. What most documents
 have in common is null: a clock of one range that ends at the leaf's own dot, a body dot and rev that are the leaf's own.
-The kind of a leaf is 0, 1 if it is deleted, 2 if it is an edit of fields that clients of revision trees weren't told of.
+The kind of a leaf is 0, 1 if it is deleted, 2 if it is an edit of fields that clients of revision trees haven't read.
 `open` says that older ancestors exist which the reader is expected to hold. `residue` is what the context of this
 document has seen beyond the node clock that comes with it. Of a journal only what the receiver may lack travels; a store
 keeps updates and snapshots in rows of their own. No journals are null. Most journals have one strand: then `strands`

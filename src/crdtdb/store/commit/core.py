@@ -26,7 +26,7 @@ class StoreCore:
         begin: Callable[[], Transaction],
         finish: Callable[[Transaction], None],
     ) -> None:
-        """With `sync` each commit is durable when it returns. `begin` and `finish` as `Committer` has them."""
+        """With `sync` each commit is durable when it returns. `begin` and `finish` as in `Committer`."""
         self.backend, self.sync = backend, sync
         self.tables = StoreTables(backend)
         self.root = read_root(backend, self.tables)

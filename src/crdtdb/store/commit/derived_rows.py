@@ -22,7 +22,7 @@ class ViewKey(NamedTuple):
 
 
 def update_indexes(transaction: Transaction) -> None:
-    """Let the indexes follow the documents of a commit. Called once, when all its work is done."""
+    """Update the indexes for the documents of a commit. Called once, after all its work."""
     if not transaction.documents.followed:
         return
     rows, ledger = transaction.rows, transaction.ledger
@@ -40,7 +40,7 @@ def update_indexes(transaction: Transaction) -> None:
 
 
 def build_slice(transaction: Transaction, name: str, index: Index) -> None:
-    """Enter the next documents of an index that is being built."""
+    """Add the next documents to an unfinished index."""
     rows, indexing = transaction.rows, transaction.ledger.indexing
     collection = transaction.ledger.root.collections.get(name)
     indexes = indexing.indexes.get(index.collection, ())
@@ -58,7 +58,7 @@ def build_slice(transaction: Transaction, name: str, index: Index) -> None:
 
 
 def move_view(transaction: Transaction, view: ViewKey, since: int, seq: int, emitted: Emitted) -> ViewState | None:
-    """Put what documents emit in a view, and move it from the seq `since` to `seq`.
+    """Put the rows that documents emit into a view, and move it from the seq `since` to `seq`.
 
     None, and nothing is written, if the collection was dropped meanwhile, or another thread has moved the view.
     """

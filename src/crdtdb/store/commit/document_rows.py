@@ -27,12 +27,12 @@ from crdtdb.wire.states import First
 
 
 class DocumentRows:
-    """Puts documents in the place of what was there, in a batch of rows, and counts them in the ledger."""
+    """Saves documents in a batch of rows, in place of their old states, and counts them in the ledger."""
 
     def __init__(self, rows: RowBatch, ledger: Ledger, tables: StoreTables, origin: Origin) -> None:
         self._rows, self._ledger, self._tables, self._origin = rows, ledger, tables, origin
         self.followed: list[tuple[int, str, Record]] = []
-        """The documents that were saved, where an index may have to follow."""
+        """The saved documents of collections with indexes."""
         self.declared: set[int] = set()
         """The numbers of collections whose schema was written."""
         self.opened: Texts | None = None
@@ -56,7 +56,7 @@ class DocumentRows:
         return Contents(rows.get, rows.scan, lambda: rows.changes, self._origin.draw, self.released)
 
     def savepoint(self) -> Callable[[], None]:
-        """Return what undoes all that comes, but for rows and ledger."""
+        """Return a function that undoes later changes, except those of rows and ledger."""
         followed = len(self.followed)
 
         def rollback() -> None:
@@ -69,7 +69,7 @@ class DocumentRows:
     # Saving
 
     def save(self, name: str, doc_id: str, before: Record, after: State, residue: DotSet) -> None:
-        """Put a document in the place of what was there: its row, its log, its feed, its past and the counts."""
+        """Save a document in place of its old state: row, dot log, feed, history and counts."""
         ledger, raw = self._ledger, doc_id.encode()
         collection = ledger.collection(name)
         rest = uncovered(residue, ledger.root.clock) if residue else EMPTY
@@ -103,7 +103,7 @@ class DocumentRows:
         self._follow(number, doc_id, Record.of(seq, stored))
 
     def _save_new(self, name: str, raw: bytes, dot: Dot, after: State, rest: DotSet) -> None:
-        """Save a document that was written once where nothing was."""
+        """Save a document with one write under an id without a document."""
         ledger = self._ledger
         collection = ledger.root.collections[name]
         row = encode_record(collection.seq + 1, after, rest, self._tables)
@@ -131,7 +131,7 @@ class DocumentRows:
         return record
 
     def _put_new(self, collection: CollectionStats, key: bytes, dot: Dot, row: bytes, text: bytes) -> None:
-        """Put the rows of a document that was written once: most are. It has no past, and nothing to be collected."""
+        """Put the rows of a document with one write, as most have. It has no history and no garbage."""
         rows, number, place = self._rows.changes, collection.number, key[1:]
         raw = place[4:]
         if may_have_attachments(text):
@@ -154,7 +154,7 @@ class DocumentRows:
             self._rows.remove(keys.journals(number, raw))
 
     def _put_history(self, number: int, raw: bytes, before: State, after: State) -> None:
-        """Put the rows of the revisions that a write replaces; of a local record, remove those that nobody is served."""
+        """Put the rows of the revisions that a write replaces; of a local record, remove the rows that are never served."""
         rows = self._rows
         history = HistoryRows(keys.history(number, raw), self._tables, rows.get)
         rows.changes.update(history.kept(before, after))
@@ -179,20 +179,20 @@ class DocumentRows:
                 self._rows.changes.update(self.texts.journal(number, raw, address).removed(living))
 
     def _refer(self, number: int, raw: bytes, before: State, after: State) -> None:
-        """Note which contents of attachments new bodies have."""
+        """Record the attachment contents of new bodies."""
         texts = [body.text for dot, body in after.bodies.items() if dot not in before.bodies]
         if any(map(may_have_attachments, texts)):
             self.contents.refer(number, raw, texts)
 
     def note_size(self, name: str, doc_id: str, after: State, began: float) -> None:
-        """Note the size of the document that was saved last, and how long that took since `began`."""
+        """Record the size of the last saved document, and the seconds since `began`."""
         updates = sum(len(content) for journal in after.journals.values() for content in journal.contents())
         self._origin.large.note(name, doc_id, self._saved_bytes + updates, len(after.leaves), began)
 
     # Collection
 
     def shrink(self, name: str, doc_id: str, before: Record, after: State) -> None:
-        """Put what collection leaves of a document in its place. It is no change: its row in the feed stays as it is."""
+        """Save a document after garbage collection. That is no change: its row in the feed stays as it is."""
         number, raw = self._ledger.collection(name).number, doc_id.encode()
         self._ledger.log(set(before.stored.dots()) - set(after.dots()), None)
         large = self._origin.large
@@ -210,7 +210,7 @@ class DocumentRows:
             large.note(name, doc_id, 0, 0, large.seconds())
 
     def _remove_whole(self, name: str, doc_id: str, before: Record) -> None:
-        """Remove all rows of a document that was collected whole."""
+        """Remove all rows of a document after the collection of its whole state."""
         rows, ledger, raw = self._rows, self._ledger, doc_id.encode()
         collection = ledger.collection(name)
         number = collection.number
@@ -230,7 +230,7 @@ class DocumentRows:
     # Indexes
 
     def _follow(self, number: int, doc_id: str, after: Record) -> None:
-        """Note a document that indexes must follow. They do at the end of the commit: it may change once more."""
+        """Record a document for the indexes. They are updated at the end of the commit, since it may change once more."""
         if doc_id[0] == "_":
             if is_design(doc_id):
                 self.followed.append((number, doc_id, after))
@@ -238,7 +238,7 @@ class DocumentRows:
             self.followed.append((number, doc_id, after))
 
     def shown(self, number: int, doc_id: str, record: Record) -> dict[str, object] | None:
-        """Return what a document shows to indexes, None if it is deleted."""
+        """Return the value of a document for indexes, None if it is deleted."""
         return shown(doc_id, record, partial(self.look, number, doc_id.encode()))
 
     def look(self, number: int, raw: bytes, address: Address, journal: Journal, _: bytes) -> Sequence:

@@ -1,8 +1,8 @@
 """Group commit: concurrent writers share one batch and one fsync.
 
-A writer that comes while none is writing leads: it makes one transaction out of all the work that waits, writes it, and
-wakes the others with their results. Work that came meanwhile is led by the first of those who wait. So there is no
-thread of its own, a lone writer pays for two lock operations, and many writers pay one fsync together.
+A writer that arrives while no commit is in progress leads: it makes one transaction of all queued work, writes it, and wakes
+the other writers with their results. The first writer in the queue leads the next commit. So there is no separate thread, a
+single writer costs two lock operations, and many writers share one fsync.
 
 Source: Hendler, Incze, Shavit, Tzafrir, "Flat Combining and the Synchronization-Parallelism Tradeoff" (2010).
 """
@@ -39,7 +39,7 @@ class Committer:
     """Runs work in transactions, one transaction at a time."""
 
     def __init__(self, begin: Callable[[], Transaction], finish: Callable[[Transaction], None]) -> None:
-        """`begin` makes a transaction; `finish` writes it, and makes what it wrote the store's present."""
+        """`begin` makes a transaction; `finish` writes it and publishes its root as the store's committed state."""
         self._begin, self._finish = begin, finish
         self._guard = Lock()
         self._waiting: list[_Entry] = []
@@ -52,8 +52,8 @@ class Committer:
     def submit(self, work: Work[T]) -> T:
         """Run `work` in a transaction and return its result once that is written.
 
-        Work that raises leaves nothing behind, and its error is raised here. Raises what writing raises; then nothing
-        of the group is seen. Raises NestedCommitError in the thread of a commit under way: it would wait for itself.
+        If `work` raises, its changes are rolled back and its error is raised here. Raises the errors of the write; then no
+        change of the group is visible. Raises NestedCommitError in the thread of a commit in progress: it would deadlock.
         """
         entry = _Entry(work)
         with self._guard:
@@ -89,7 +89,7 @@ class Committer:
         self._waiting.append(entry)
 
     def _await(self, entry: _Entry) -> None:
-        """Return when the work of an entry is done, by whoever leads."""
+        """Block until some leader has done the work of an entry."""
         if entry.gate is not None:
             try:
                 entry.gate.acquire()
@@ -100,7 +100,7 @@ class Committer:
             self._lead()
 
     def _abandon(self, entry: _Entry) -> None:
-        """Leave the line: an interrupt came while waiting. Whoever was to lead next mustn't take the lead along."""
+        """Leave the queue after an interrupt while waiting. If the entry was to lead next, pass the lead on."""
         with self._guard:
             if entry in self._waiting:
                 self._waiting.remove(entry)
@@ -115,18 +115,18 @@ class Committer:
             successor.gate.release()
 
     def alone(self, act: Callable[[], T]) -> T:
-        """Run `act` while no transaction is being made."""
+        """Run `act` while no transaction is in progress."""
         outcome: list[T] = []
         self.submit(lambda _: outcome.append(act()))
         return outcome[0]
 
     def close(self, last: Callable[[], None]) -> None:
-        """Refuse further work, wait for what is under way, then run `last`. Closing twice runs it once."""
+        """Refuse further work, wait for the work in progress, then run `last`. A second call does nothing."""
         entry = _Entry(lambda _: None)
         with self._guard:
             if self._closed:
                 return
-            self._line_up(entry)  # behind all that came before, and nobody comes after
+            self._line_up(entry)  # behind all earlier entries; a closed committer accepts no later ones
             self._closed = True
         self._await(entry)
         last()
@@ -140,7 +140,7 @@ class Committer:
             self._leader = get_ident()
             self._run(group)
         except BaseException as error:  # noqa: BLE001 - raised below, in every thread that waits
-            # An interrupt in the leader's thread: nobody can be told that it is done.
+            # An interrupt in the leader's thread: the other threads can't rely on the result.
             for entry in group:
                 entry.error = entry.error or error
         finally:

@@ -11,13 +11,13 @@ from crdtdb.errors import InvalidInputError, NotFoundError
 from crdtdb.store.commit.transaction import Transaction
 
 Taken = bool | InvalidInputError | NotFoundError
-"""Whether a revision wasn't known; or what refused it."""
+"""Whether a revision was new; or the error that refused it."""
 
 
 def import_revisions(
     transaction: Transaction, name: str, doc_id: str, revisions: Sequence[ExternalRevision]
 ) -> list[Taken]:
-    """Take revisions made elsewhere into one document, in this order; return the outcome of each.
+    """Import external revisions into one document, in this order; return the outcome of each.
 
     One that is refused leaves nothing, and stops no other.
     """
@@ -34,7 +34,7 @@ def import_revisions(
 def _import_some(
     transaction: Transaction, name: str, doc_id: str, revisions: Sequence[ExternalRevision]
 ) -> list[Taken]:
-    """Take as many revisions as one write can: all, unless there are fields, of which each may have seen others."""
+    """Import as many revisions as one write can: all, unless the document has fields, which each may have seen differently."""
     history = transaction.history(name, doc_id)
     read = partial(transaction.read_then, name, doc_id)
     outcomes: list[Taken] = []

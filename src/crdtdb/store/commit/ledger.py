@@ -25,11 +25,11 @@ from crdtdb.store.open_sequences import OpenSequences
 from crdtdb.store.root import CollectionStats, StoreRoot
 
 SYSTEM = "system."
-"""How the names of the collections begin that the database keeps for itself."""
+"""Prefix of the names of system collections."""
 
 
 class Origin(NamedTuple):
-    """What a store gives its transactions: who writes, when, with which dice; its open texts; its schemas."""
+    """Environment of a store's transactions: actor, clock, randomness, open texts and schemas."""
 
     actor: Actor
     draw: Callable[[int], bytes]
@@ -53,13 +53,13 @@ class Ledger:
         self.touched: set[str] = set()
         """The collections whose changes feed has new rows."""
         self.swept: list[int] = []
-        """The numbers of collections of which something is left to be swept."""
+        """The numbers of collections with rows left to sweep."""
         self.named = False
         """Whether a collection was made or dropped here, not received."""
         self._seeding = False
 
     def savepoint(self) -> Callable[[], None]:
-        """Return what undoes all that comes, but for the rows."""
+        """Return a function that undoes later changes, except those of rows."""
         root, touched, named, indexes = self.root, set(self.touched), self.named, self.indexing.indexes
         swept, dropped = len(self.swept), len(self.indexing.dropped)
 
@@ -73,7 +73,7 @@ class Ledger:
 
     @contextmanager
     def seeding(self) -> Iterator[None]:
-        """Let the database write to its own collections, whose names begin with `system.`; clients may only read them."""
+        """Permit writes to system collections within the block; clients may only read them."""
         self._seeding = True
         try:
             yield
@@ -81,19 +81,19 @@ class Ledger:
             self._seeding = False
 
     def check_writable(self, name: str, doc_id: str = "") -> None:
-        """Raise SystemCollectionError for a document that the database alone writes."""
+        """Raise SystemCollectionError for a document that only the database itself writes."""
         if name.startswith(SYSTEM) and not self._seeding and not doc_id.startswith(LOCAL):
-            raise SystemCollectionError(f"{name!r} is written by the database alone: it can be read, and nothing else")
+            raise SystemCollectionError(f"{name!r} is read-only: only the database itself writes it")
 
     def collection(self, name: str) -> CollectionStats:
-        """Return a collection that exists. Raises NotFoundError."""
+        """Return a collection's counts. Raises NotFoundError."""
         found = self.root.collections.get(name)
         if found is None:
             raise NotFoundError(f"there is no collection {name!r}")
         return found
 
     def create(self, name: str) -> bool:
-        """Make a collection if it doesn't exist; return whether it didn't. Raises SystemCollectionError."""
+        """Create a collection if it doesn't exist; return whether it was created. Raises SystemCollectionError."""
         if name in self.root.names:
             return False
         self.check_writable(name)
@@ -113,7 +113,7 @@ class Ledger:
         self.named = True
 
     def set_catalogue(self, catalogue: Catalogue) -> None:
-        """Take over a catalogue: number what is new in it, and leave what is gone to the sweep."""
+        """Replace the catalogue: number new collections, and queue dropped ones for the sweep."""
         before = self.root
         collections, next_number = dict(before.collections), before.next_number
         for name, creations in before.names.items():
@@ -158,7 +158,7 @@ class Ledger:
     # What is held
 
     def learn_sweep(self, name: str, sweep: int) -> None:
-        """Take over how far another store has collected whole documents."""
+        """Raise a collection's sweep stamp to that of another store."""
         collection = self.root.collections.get(name)
         sweep = min(sweep, SWEEP_MAX)
         if collection is not None and sweep > collection.sweep:
@@ -170,12 +170,12 @@ class Ledger:
         return self._origin.actor
 
     def learn_lineages(self, lineages: Lineages) -> None:
-        """Take over in which sessions others wrote."""
+        """Replace the lineages by those joined with a peer's."""
         if lineages is not self.root.lineages:
             self.root = replace(self.root, lineages=lineages)
 
     def begin_session(self) -> bool:
-        """Note the session in which this store writes, if something was written in it; return whether it has begun."""
+        """Record the session of this store if it has written in it; return whether the session has begun."""
         actor, session = self._origin.actor, self._origin.session
         begun = self.root.clock.highest(actor) >= session.first
         if begun:
@@ -183,24 +183,24 @@ class Ledger:
         return begun
 
     def reach_cut(self, cut: DotSet) -> None:
-        """Take note of what every member has. It never moves back."""
+        """Advance the stable cut: the dots of every member. It never moves back."""
         if not self.root.stable >= cut:
             self.root = replace(self.root, stable=self.root.stable | cut)
 
     def stamp(self) -> int:
-        """Return the hybrid logical clock: later than all that was written or received here."""
+        """Return the next hybrid timestamp, later than those of all writes here."""
         return self._origin.stamp()
 
     def observe(self, stamp: int) -> None:
-        """Let the clock of this store's stamps follow one made elsewhere."""
+        """Advance the hybrid clock to a received timestamp."""
         self._origin.observe(stamp)
 
     def advance(self, dots: DotSet) -> None:
-        """Count these dots as held: their effect is here."""
+        """Add dots to the node clock: their effects are here."""
         self.root = self.root.at(self.root.clock | dots)
 
     def await_collection(self, number: int, raw: bytes, state: State) -> None:
-        """Line a document up for collection, if it has something to give up once that is stable."""
+        """Queue a document for collection, if it will have garbage once its dots are stable."""
         if not has_garbage(state):
             return
         newest = sorted(state.leaves, key=lambda dot: (state.leaves[dot].stamp, dot), reverse=True)
@@ -211,7 +211,7 @@ class Ledger:
             self.rows.changes[keys.waiting(self._tables.actor_number(dot.actor), dot.counter)] = keys.place(number, raw)
 
     def log_changed(self, before: State, after: State, place: bytes) -> None:
-        """Log what lives now and didn't, and remove from the log what doesn't live any more."""
+        """Add new live dots to the log, and remove dots that are no longer live."""
         root, living = before.dots(), set(after.dots())
         if root:
             self.log(set(root) - living, None)

@@ -11,7 +11,7 @@ from crdtdb.store.snapshot import StoreSnapshot
 
 
 class Schemas:
-    """Schemas by the numbers of their collections, as far as they were read."""
+    """Cache of schemas by the numbers of their collections."""
 
     def __init__(self, live_view: Callable[[], StoreSnapshot]) -> None:
         self._live_view = live_view
@@ -28,6 +28,6 @@ class Schemas:
         return schema
 
     def forget(self, numbers: Iterable[int]) -> None:
-        """Forget schemas that a commit changed."""
+        """Discard the schemas that a commit changed."""
         for number in numbers:
             self.known.pop(number, None)

@@ -15,11 +15,11 @@ from crdtdb.store.layout.records import StoreTables
 from crdtdb.store.open_sequences import Open, OpenSequences, Slot
 
 _FEW = 4
-"""Texts and lists of a document of which nobody need count the bytes unless one of them is large."""
+"""Up to this many texts and lists of a document, their total size is checked only if one of them is large."""
 
 
 class Texts:
-    """`opened` are those that the transaction opened, as it leaves them; `grown` the journals that may have much to fold."""
+    """Texts and lists of a transaction: `opened` are the open ones, `grown` the journals that may have much to fold."""
 
     def __init__(self, tables: StoreTables, scan: Scan, sequences: OpenSequences, writer: bytes) -> None:
         """`scan` yields rows as the transaction sees them; `sequences` are those that the store has open.
@@ -35,7 +35,7 @@ class Texts:
         return JournalRows(keys.journal(keys.journals(number, raw), address), self._tables, self._scan)
 
     def open(self, number: int, raw: bytes, address: Address, journal: Journal, writer: bytes) -> Sequence:
-        """Open one for an edit: the one that is open already, or made from its rows and what is at hand.
+        """Open a text or list for an edit: from the cache, or from its rows and the journal.
 
         Raises GapError if the journal is of an earlier time, and what it was then has been folded since.
         """
@@ -49,11 +49,11 @@ class Texts:
                 return found
         contents, held = self.journal(*slot).contents(journal)
         if not within(join_vectors(held, journal.highest()), journal.vector):
-            raise GapError("the journal of the text or list has been folded: what it was then isn't known any more")
+            raise GapError("the journal of the text or list has been folded: its earlier value isn't known any more")
         return Sequence(kind_of(address), [*contents, *journal.contents()], writer)
 
     def look(self, slot: Slot, journal: Journal) -> Sequence:
-        """Return one to be read, as this transaction leaves it, which stays open as it is."""
+        """Return a text or list for reading, as this transaction leaves it. It stays open and unchanged."""
         mine = self.opened.get(slot)
         if mine is not None and mine.vector == journal.vector:
             return mine.sequence
@@ -61,7 +61,7 @@ class Texts:
         return Sequence(kind_of(slot[2]), [*contents, *journal.contents()], self._writer)
 
     def keep(self, slot: Slot, name: str, before: Journal, journal: Journal) -> Rows:
-        """Return the rows of what a journal gained, and let the text or list that is open take it over."""
+        """Return the rows of a journal's new updates, and apply them to the open text or list."""
         if is_to_fold(journal):
             self.grown.append((name, slot[1].decode(), slot[2]))
         if not journal.snapshots:
@@ -80,7 +80,7 @@ class Texts:
         return replace(after, journals={address: at_rest(journal) for address, journal in after.journals.items()})
 
     def leave(self, number: int, raw: bytes, after: State, write: Write) -> None:
-        """Take note of those that a write opened, as it leaves them."""
+        """Record the texts and lists that a write opened, as it leaves them."""
         for address, sequence in write.opened.items():
             slot, journal = (number, raw, address), after.journals.get(address)
             if journal is None or len(journal.strands) > 1 or address in write.derived:
@@ -89,7 +89,7 @@ class Texts:
             self.opened[slot] = Open(sequence, journal.vector, sequence.writer, sequence.size)
 
     def _follow(self, slot: Slot, before: Journal, journal: Journal) -> None:
-        """Let an open text or list take over updates that others wrote."""
+        """Apply the updates of other actors to an open text or list."""
         opened = self.opened.pop(slot, None)
         if opened is None:
             sequence = self._sequences.take(slot, before.vector)
@@ -101,7 +101,7 @@ class Texts:
             self.opened[slot] = Open(sequence, journal.vector, sequence.writer, sequence.size)
 
     def check_size(self, number: int, raw: bytes, before: State, after: State, write: Write) -> None:
-        """Raise TooLargeError if a write, of which nothing is kept yet, makes them larger than a document's may be.
+        """Raise TooLargeError if an unsaved write makes the texts and lists larger than a document allows.
 
         What was merged may be so already; then something may still be taken away.
         """
@@ -117,7 +117,7 @@ class Texts:
             )
 
     def _grows(self, number: int, raw: bytes, before: State, write: Write) -> bool:
-        """Whether a write leaves more in the texts and lists that it opened than there was."""
+        """Whether a write adds to the total size of the texts and lists that it opened."""
         held = 0
         for address in write.opened:
             if address in before.journals:

@@ -44,7 +44,7 @@ from crdtdb.wire.states import First, Older
 
 
 class Written(Struct, frozen=True, gc=False):
-    """A document after a write, and the dot of the leaf that the write made; None if it changed nothing."""
+    """A document after a write, and the dot of the write's leaf; None if the write changed nothing."""
 
     record: Record
     dot: Dot | None
@@ -82,7 +82,7 @@ class Transaction:
         self.documents = DocumentRows(self.rows, self.ledger, tables, origin)
         """Rows of documents: what was saved, and which texts are open."""
         self.written: list[tuple[str, str]] = []
-        """The documents that were written here, not received: what a rumor is made of."""
+        """The documents written here, not received: contents of the next rumor."""
         self.designed: set[int] = set()
         """The numbers of collections whose design documents changed."""
 
@@ -114,7 +114,7 @@ class Transaction:
     # Documents
 
     def load(self, name: str, doc_id: str) -> Record:
-        """Return a document, or an empty one with the context that says what was here before."""
+        """Return a document; if there is none, an empty one whose context covers earlier writes."""
         collection, raw = self.ledger.root.collections.get(name), doc_id.encode()
         value = self.rows.get(keys.document(collection.number, raw)) if collection is not None else None
         if collection is None or value is None:
@@ -130,7 +130,7 @@ class Transaction:
         return record if living is record.stored else Record.of(record.seq, living, record.residue, record.stored)
 
     def older(self, name: str, doc_id: str) -> Older:
-        """Return what reads the ancestors of a document's revisions, for a path that came without them."""
+        """Return a reader of the ancestors of a document's revisions, for a path that arrived without them."""
 
         def reader(rev: Rev) -> Callable[[], Iterable[Ancestor]]:
             def read() -> Iterable[Ancestor]:
@@ -152,7 +152,7 @@ class Transaction:
         return self._write(name, doc_id, change, check_written)
 
     def rewrite(self, name: str, doc_id: str, change: Callable[[State, Write], State]) -> Written:
-        """Write again what was accepted before, under dots of this store, however large it is."""
+        """Rewrite accepted contents under dots of this store, without bounds on their size."""
         return self._write(name, doc_id, change, lambda *_: None)
 
     def _write(
@@ -249,11 +249,11 @@ class Transaction:
         return True
 
     def reader(self, name: str, doc_id: str) -> OpenSequence:
-        """Return what opens the texts and lists of a document to be read, and leaves them as they are."""
+        """Return a function that opens the texts and lists of a document, for reading only."""
         return partial(self.documents.look, self.ledger.collection(name).number, doc_id.encode())
 
     def fold(self, name: str, doc_id: str, address: Address) -> None:
-        """Fold a journal that has much to fold. What it holds stays the same."""
+        """Fold a journal that has much to fold. Its contents stay the same."""
         collection = self.ledger.root.collections.get(name)
         journal = self.load(name, doc_id).state.journals.get(address) if collection is not None else None
         if collection is not None and journal is not None:
@@ -267,7 +267,7 @@ class Transaction:
         )
 
     def opener(self, name: str, doc_id: str) -> OpenSequence:
-        """Return what opens the texts and lists of a document as this transaction sees them."""
+        """Return a function that opens the texts and lists of a document as this transaction sees them."""
         return partial(self._open, self.ledger.collection(name).number, doc_id.encode())
 
     def _open(self, number: int, raw: bytes, address: Address, journal: Journal, writer: bytes) -> Sequence:

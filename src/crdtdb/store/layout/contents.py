@@ -5,7 +5,7 @@
     r sha256 collection# id    a reference: the document, or one of its older revisions, has this content
     q collection# length id sha256
                                the same reference, found from the document
-    u blob                     an upload to which nobody refers yet: its sha256, or empty while it is under way
+    u blob                     an upload without a reference yet: its sha256, or empty while it is in progress
 
 A document is only kept together with its contents: a save of one whose content isn't here is refused, with the names of
 what is missing. So the node clock never covers a write without its attachments.
@@ -183,7 +183,7 @@ class Contents:
         self._released.clear()
 
     def sweep(self) -> None:
-        """Remove the uploads to which nobody refers: what an earlier process left unfinished."""
+        """Remove the uploads without a reference, which an earlier process left unfinished."""
         for key, sha256 in list(self._scan(*keys.rest(b"u"))):
             self._rows()[key] = None
             if not sha256:

@@ -27,7 +27,7 @@ Scan = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 
 
 class MissingAncestorError(CrdtdbError):
-    """A received path continues a revision that isn't here. Ask again for the whole path."""
+    """A received path continues a revision that isn't here. Request the whole path."""
 
 
 class HistoryRows(NamedTuple):
@@ -38,7 +38,7 @@ class HistoryRows(NamedTuple):
     get: Callable[[bytes], bytes | None]
 
     def past(self, rev: Rev) -> Past | None:
-        """Return one, None if it isn't known."""
+        """Return the row of a revision, None if there is none."""
         key = keys.revision(self.beginning, *rev)
         value = self.get(key)
         return decode_past(key, value, self.beginning, self.tables) if value is not None else None
@@ -48,7 +48,7 @@ class HistoryRows(NamedTuple):
         return self.get(keys.revision(self.beginning, *rev)) is not None
 
     def kept(self, before: State, after: State) -> Rows:
-        """Return the rows that a write leaves: for leaves that are none any more, and for ancestors that came along."""
+        """Return the history rows of a write: those of replaced leaves, and of ancestors that arrived with it."""
         rows: Rows = {}
         for dot, leaf in before.leaves.items():
             if dot not in after.leaves or _goes_stale(leaf, before, after):
@@ -86,11 +86,11 @@ class HistoryRows(NamedTuple):
         return rows
 
     def _value_row(self, before: State, dot: Dot, leaf: Leaf, stays: bool) -> Rows:
-        """Return the row of a leaf that is replaced, or stays and won't show any more what clients were told."""
+        """Return the row of a leaf that is replaced, or stays but no longer shows what clients have read of it."""
         body = before.bodies.get(leaf.body_dot)
         own = leaf.body_rev == leaf.rev
         text = None if body is None or (leaf.deleted and not own) else body.text
-        # Without fields its body is all of it, and nobody need look what is known already.
+        # Without fields the body is the whole value, so an existing row needs no check.
         past = self.past(leaf.rev) if text is None or before.fields or stays else None
         if past is not None and past.text is not None and (text is None or past.seen is not None):
             return {}
@@ -107,7 +107,7 @@ class HistoryRows(NamedTuple):
         return {key: encode_past(past.parent, self.tables, False, past.stamp, past.dot, text, EMPTY)}
 
     def named(self, closed: Iterable[Closed], state: State) -> Rows:
-        """Return rows for revisions of which nothing but the name is known: whoever brings them again brings nothing new."""
+        """Return rows for revisions of which only the name is known, so that a repeated import of them has no effect."""
         leaves = {leaf.rev for leaf in state.leaves.values()}
         return {
             keys.revision(self.beginning, *one.rev): encode_past(
@@ -150,7 +150,7 @@ class HistoryRows(NamedTuple):
 
 
 def _hidden(before: State, after: State) -> list[tuple[Dot, Leaf]]:
-    """Return the leaves that stay after a write, or came with it, and that nobody finds among those that show.
+    """Return the leaves that stay after a write, or came with it, and that the view hides.
 
     Two stores wrote one revision, and one of them wrote on: the leaf of the other stays, below its descendant.
     """

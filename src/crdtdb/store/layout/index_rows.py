@@ -1,9 +1,8 @@
 """Index rows in value order, written in the same commit as the documents.
 
-A document's entries stand under what its winner shows, and beside them a row of the document that says which they are: so they
-are found again when it changes, whatever became of its value or of the index's definition. An index that is new is built in
-slices while writes go on: each write keeps its own document's entries right from the first moment, and the builder comes to
-every document that was there before.
+A document's entries have the keys of its winner's value, and one row of the document lists its entries: so a change finds them
+without the old value or the old definition of the index. A new index is built in slices while writes continue: each write
+updates its own document's entries from the first moment, and the builder adds every older document.
 """
 
 from __future__ import annotations

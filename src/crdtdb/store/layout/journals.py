@@ -1,7 +1,7 @@
 """Rows of texts and lists: one per update, and a snapshot of folded updates.
 
-A keystroke adds a row of its own size, whatever the text's. Beyond some hundreds of rows all are folded into a snapshot; the
-newest stay beside it for a while, so that a peer that lacks a few gets these and not the whole text.
+A keystroke adds a row of its own size, independent of the text's. Beyond some hundreds of rows all are folded into a snapshot;
+the newest stay beside it for a while, so that a peer that lacks a few gets these and not the whole text.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class JournalRows(NamedTuple):
         return _unfolded(self.living(journal), journal.vector)
 
     def then(self, seen: DotSet) -> list[bytes] | None:
-        """Return the contents that somebody had seen, None if they are folded with others."""
+        """Return the contents that a set of dots covers, None if they are folded with others."""
         held = self.all()
         if not all(within(one.vector, {actor: seen.highest(actor) for actor in one.vector}) for one in held.snapshots):
             return None
@@ -260,7 +260,7 @@ def at_rest(journal: Journal) -> Journal:
 
 
 def is_to_fold(journal: Journal) -> bool:
-    """Whether it is time to look if a journal has much to fold: by lot over its new updates, so nobody need count them."""
+    """Whether to check if a journal has much to fold: a sample of its new updates decides, so none need be counted."""
     return bool(journal.snapshots) or any(
         crc32(b"%b%d" % (dot.actor, dot.counter)) % _FOLD_ONE_IN == 0 for dot in journal.updates
     )

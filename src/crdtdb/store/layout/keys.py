@@ -3,10 +3,10 @@
     !format                              [name of the format, version]
     !identity                            [store id, actor, place]
     !running                             there while a process has the store open
-    !entering                            there while the store may know less, or other things, than its peers think
-    !roster                              what gossip asks to be kept
-    !promises                            what the locks' voter keeps but for its promises
-    !promise/ name                       one promise: what is wanted of it is durable before anybody is told
+    !entering                            there while the store may have fewer, or other, writes than its peers assume
+    !roster                              the saved roster of gossip
+    !promises                            the state of the lock voter other than its promises
+    !promise/ name                       one promise of the lock voter, durable before the answer is sent
     a actor#                             the 16 bytes of an actor
     e set#                               a set of creations: [actor#, counter, ...]
     k actor#                             that actor's ranges in the node clock: [first, last, ...]
@@ -28,7 +28,7 @@
     b blob piece#                        a piece of it
     r sha256 collection# id              a reference to it, by a document or one of its older revisions
     q collection# length id sha256       the same reference, found from the document
-    u blob                               an upload that nobody refers to yet: its sha256, or empty while it is under way
+    u blob                               an upload without a reference yet: its sha256, or empty while it is in progress
     l actor# counter                     the dot log: collection# id, or empty for a dot of the catalogue
     y actor#                             that actor's ranges in the stable cut: [first, last, ...]
     z actor#                             that actor's lineage: [counter up to which it is known or null, first, tag, ...]

@@ -1,8 +1,8 @@
 """Documents met in a walk of the dot log, so that each is decoded only once.
 
-A set that was made element by element, or a document with many conflicts, stands in the log as often as it has live dots.
-What is remembered is bounded: a document that is met again only after many others is decoded again. Exchanges walk so, and
-the feeds of clients that come from another node.
+A set that grew element by element, or a document with many conflicts, is in the log once for each live dot. The cache is
+bounded: a document that recurs only after many others is decoded again. Exchanges use it, and the feeds of clients that come
+from another node.
 """
 
 from __future__ import annotations

@@ -85,13 +85,13 @@ class Decoded(Struct, frozen=True, gc=False):
     state: State
     residue: DotSet
     stored: State
-    """The same before what was written under dropped creations is left out."""
+    """The state as stored, with the writes of dropped creations."""
 
 
 class Record(Struct, gc=False):
     """A document as the store holds it.
 
-    Who reads one that is `single` seldom wants more than that, so its state is made when somebody asks for it.
+    A reader of a `single` record seldom needs more than that, so its state is decoded on first access.
     """
 
     seq: int
@@ -102,7 +102,7 @@ class Record(Struct, gc=False):
     tables: StoreTables | None = None
     get: Get | None = None
     key: bytes = b""
-    """What `decode_record` reads, as long as nobody has asked."""
+    """The arguments of `decode_record`, from `row` to this key, until the first access."""
 
     @classmethod
     def of(cls, seq: int, state: State, residue: DotSet = EMPTY, stored: State | None = None) -> Record:

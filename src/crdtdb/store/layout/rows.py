@@ -1,10 +1,10 @@
 """Values of rows: MessagePack after a mark.
 
-What travels is CBOR. What lies on a store's own disk is read and written far more often than it is sent, and msgspec writes a
-document's row in a fifteenth of the time that cbor2 takes, and reads it in a third.
+The wire format is CBOR. Rows on disk are read and written far more often than they are sent, and msgspec writes a document's
+row in a fifteenth of the time that cbor2 takes, and reads it in a third.
 
-Rows that were written before format 5 are CBOR. They stay as they are until they are written again: none of them begins with
-the mark, which is the one byte that MessagePack never uses.
+Rows from before format 5 are CBOR, and stay so until they are written again: none of them begins with the mark, the one byte
+that MessagePack never uses.
 """
 
 from __future__ import annotations
@@ -33,5 +33,5 @@ def encode_row(value: object) -> bytes:
 
 
 def decode_row(row: bytes) -> Any:
-    """Return the value of a row that this store wrote: checksums of the backend stand behind it."""
+    """Return the value of a row that this store wrote; the backend's checksums protect it."""
     return _read(row[1:]) if row[0] == _MARK[0] else decode_own(row)

@@ -8,7 +8,7 @@ from crdtdb.store.layout import keys
 
 
 def check_format(backend: Backend) -> int:
-    """Return the format of the store in a backend, which is marked as one of this format if it is empty.
+    """Return the format of the store in a backend; mark an empty backend with the current format.
 
     It is this format, or an older one that `crdtdb.store.migrations` knows. Raises StoreFormatError for anything else.
     """

@@ -1,7 +1,7 @@
 """View rows: emitted keys and values in key order, and the feed position.
 
-A view follows the changes feed when somebody asks it: what its function is, and in which language, is no matter of the store,
-which knows it by a signature. Entries lie as those of indexes do; beside them stand the emitted keys and values.
+A query brings its view up to date with the changes feed. The store identifies a view by a signature; its function and language
+are outside the store. Entries have the layout of index entries, with the emitted keys and values beside them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Get = Callable[[bytes], bytes | None]
 
 
 class ViewState(Struct, frozen=True, gc=False):
-    """A view's local number, the seq of the last change that is in it, and how many rows it has."""
+    """Local number of a view, the seq of its last change, and its number of rows."""
 
     number: int
     seq: int = 0
@@ -30,7 +30,7 @@ class ViewState(Struct, frozen=True, gc=False):
 
 
 class ViewRow(NamedTuple):
-    """What was emitted: by which document, under which key, as which value."""
+    """Emitted row: document id, key and value."""
 
     id: str
     key: Any
@@ -38,7 +38,7 @@ class ViewRow(NamedTuple):
 
 
 def read_view(get: Get, collection: int, signature: bytes) -> ViewState | None:
-    """Return what is known of a view, None if nobody has asked it yet."""
+    """Return the row of a view, None before its first query."""
     value = get(keys.view(collection, signature))
     return ViewState(*decode_row(value)) if value is not None else None
 
@@ -58,7 +58,7 @@ def put_emissions(
     seq: int,
     emitted: Iterable[tuple[bytes, list[Emission]]],
 ) -> ViewState:
-    """Put what documents emit now in the place of what they had emitted, and take note of how far the view has come."""
+    """Replace the rows that documents emit, and record the view's position in the feed."""
     rows = before.rows
     for raw, emissions in emitted:
         rows += _put(batch, before.number, raw, emissions)

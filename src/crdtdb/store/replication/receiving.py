@@ -30,14 +30,14 @@ from crdtdb.wire.states import First
 
 
 class Received(NamedTuple):
-    """What a parcel brought: how many documents, and those of them that told something new."""
+    """Result of a merge: the number of documents in the parcel, and those that changed."""
 
     documents: int
     news: list[tuple[str, str]]
 
 
 Inspect = Callable[[str, str, State], None]
-"""Given the collection, the id and the state of a document that a peer sent, raises an error if the peer is to be refused."""
+"""Given a received document's collection, id and state, raises an error to refuse the peer."""
 
 
 def trust(name: str, doc_id: str, state: State) -> None:
@@ -53,12 +53,12 @@ def receive(
 ) -> Received:
     """Merge a parcel into the store. With `advance` it is the last page: the clock takes over the sender's.
 
-    `inspect` looks at what comes for the database itself: system collections and local records. `lineages` are the sender's,
-    None if it is of a version that keeps none.
+    `inspect` checks documents of system collections and local records. `lineages` are the sender's, None if its version has
+    none.
 
-    Raises MissingAncestorError if a path continues what isn't here, ContentMissingError with all contents of attachments that
-    the parcel's documents refer to and that aren't here, HistoryForkedError, DotCollisionError, EncodingError; then nothing of
-    the parcel is kept. However large a document becomes, it is merged: see `crdtdb.documents.bounds`.
+    Raises MissingAncestorError if a path continues a revision that isn't here, ContentMissingError with all attachment contents
+    that the parcel's documents need and the store lacks, HistoryForkedError, DotCollisionError or EncodingError; then nothing
+    is written. Documents of any size are merged: see `crdtdb.documents.bounds`.
     """
     learn(transaction.ledger, parcel.clock, lineages if lineages is not None else unknown(parcel.clock))
     own = transaction.ledger.root.clock.highest(transaction.ledger.actor)
@@ -82,13 +82,13 @@ def receive(
     if advance:
         transaction.ledger.advance(parcel.clock)
     if transaction.ledger.root.clock.highest(transaction.ledger.actor) > own:
-        raise EncodingError("it names writes of this store that the sender's own clock doesn't cover")
+        raise EncodingError("the parcel names writes of this store that the sender's own clock doesn't cover")
     _check_size(transaction.ledger.root.clock)
     return Received(len(parcel.documents), news)
 
 
 def _check_size(clock: DotSet) -> None:
-    """Raise TooLargeError if no peer could be greeted any more with this clock."""
+    """Raise TooLargeError if the clock doesn't fit the handshake with a peer."""
     ranges = sum(len(of_actor) for _, of_actor in clock.items())
     if len(clock.actors) > CLOCK_ACTORS_MAX or ranges > CLOCK_RANGES_MAX:
         raise TooLargeError(
@@ -105,9 +105,9 @@ def _receive_document(
     beyond: dict[Actor, DotSet],
     inspect: Inspect,
 ) -> bool:
-    """Merge one document of a parcel; return whether it brought something new.
+    """Merge one document of a parcel; return whether it changed.
 
-    `beyond` keeps, for the documents of one parcel, what its clock has of an actor.
+    `beyond` caches the parcel's clock restricted to each actor.
     """
     read = parcel.first(shipped)
     inspected = shipped.doc_id.startswith(LOCAL) or shipped.name.startswith(SYSTEM)
@@ -146,9 +146,9 @@ def _receive_document(
 
 
 def _swept(before: State, merged: State) -> int:
-    """Return the newest stamp of a leaf that is gone and that nothing left names: its document was collected elsewhere, whole.
+    """Return the newest stamp of a removed leaf without a successor: another node has collected its whole document.
 
-    What is made here under its id must carry another name than what was known there as deleted.
+    A new document under that id must get another revision than the deleted one.
     """
     if not before.leaves:
         return 0
@@ -158,11 +158,11 @@ def _swept(before: State, merged: State) -> int:
 
 
 def _learn(transaction: Transaction, name: str, state: State, clock: DotSet) -> None:
-    """Take note of creations that came with a document before the catalogue's own news, if the collection isn't here.
+    """Record creations that arrived with a document before the catalogue did, if the collection isn't here.
 
-    Raises MissingAncestorError if it is, and the sender, whose `clock` comes along, can tell more of them: an exchange brings
-    the catalogue first. A drop here sees what is known here, and would take a document that lives on under the others;
-    and their author may have dropped what is known here, so that a text of a dropped document would go on in a new one.
+    Raises MissingAncestorError if it is here and the sender, by its `clock`, has more of these creations: an exchange sends the
+    catalogue first. A drop here covers only the known creations, and would remove a document that survives under the others;
+    and their author may have dropped the known ones, so that the text of a dropped document would continue in a new one.
     """
     known, catalogue = transaction.ledger.root.names.get(name, NOBODY), transaction.ledger.root.catalogue
     strange = [one for one in _creations(state) if one != known and any(dot not in catalogue.context for dot in one)]
@@ -170,7 +170,7 @@ def _learn(transaction: Transaction, name: str, state: State, clock: DotSet) -> 
         return
     unknown = frozenset(dot for one in strange for dot in one if dot not in catalogue.context)
     if known and (any(dot in clock for dot in unknown) or any(known.isdisjoint(one) for one in strange)):
-        raise MissingAncestorError(f"{name!r} was also made by {sorted(unknown)}, of which nothing is known here yet")
+        raise MissingAncestorError(f"{name!r} was also created by {sorted(unknown)}, which aren't known here yet")
     transaction.ledger.set_catalogue(catalogue.learned(name, unknown))
 
 

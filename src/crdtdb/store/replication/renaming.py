@@ -1,10 +1,10 @@
 """Renames the writes of a session whose dots another store uses otherwise.
 
 Every row that names a dot of the session, or of one that followed on it, gets the new name; contents, revisions and feeds
-stay as they are. Whoever holds these writes renames them to the same, so nobody mints a dot here, and what two have renamed
-is one again. All rows that change are one batch: a kill leaves the store before or after it.
+stay as they are. Every store with these writes renames them to the same dots, so renaming mints no dot, and two renamed copies
+merge into one. All changed rows are one batch: a crash leaves the store before or after it.
 
-The counters below the session count as held under the new actor: nobody ever wrote under them.
+The counters below the session count as held under the new actor, which never wrote under them.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ class _Names:
         return dots.highest(self._fork.actor) >= self._fork.session.first
 
     def covered(self, dots: DotSet) -> DotSet:
-        """Return what somebody has seen, with the counters below the session under which nobody ever wrote."""
+        """Return a renamed clock, with the unused counters of the new actor below the session."""
         if not self.concern(dots):
             return dots
         first, tag = self._fork.session
