@@ -177,8 +177,8 @@ class Lineages:
         """Return these after a renaming: the session, and those that followed on it, are another actor's."""
         actor, (first, tag) = fork.actor, fork.session
         mine = self.of(actor)
-        kept = Lineage(tuple(one for one in mine.sessions if one.first < first), mine.known)
-        moved = tuple(one for one in mine.sessions if one.first >= first)
+        kept = Lineage(tuple(session for session in mine.sessions if session.first < first), mine.known)
+        moved = tuple(session for session in mine.sessions if session.first >= first)
         return Lineages({**self._of, actor: kept, tag: Lineage(moved, mine.known)})
 
     def forks(self, clock: DotSet, theirs: Lineages, their_clock: DotSet) -> tuple[list[Fork], list[Fork]]:
@@ -209,7 +209,7 @@ class Lineages:
 
 
 def _first_renamed(actor: Actor, sessions: tuple[Session, ...], renamed: set[Actor]) -> list[Fork]:
-    found = next((one for one in sessions if one.tag != actor and one.tag in renamed), None)
+    found = next((session for session in sessions if session.tag != actor and session.tag in renamed), None)
     return [Fork(actor, found)] if found is not None else []
 
 

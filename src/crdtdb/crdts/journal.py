@@ -136,7 +136,7 @@ class Journal(NamedTuple):
             joined_vector(strand.vector for strand in kept.values()),
             self.creations,
             {dot: one for dot, one in self.updates.items() if (one.creations or self.creations) in kept},
-            tuple(one for one in self.snapshots if (one.creations or self.creations) in kept),
+            tuple(snapshot for snapshot in self.snapshots if (snapshot.creations or self.creations) in kept),
             {} if kept.keys() == {self.creations} else kept,
         )
 
@@ -188,7 +188,7 @@ def join_journals(mine: Journal, theirs: Journal) -> Journal:
     """Return the join of two journals. Raises GapError if updates between them are missing."""
     if mine.strands or theirs.strands or (mine.vector and mine.creations != theirs.creations):
         return _Join(mine, theirs).joined()
-    snapshots = tuple(one for one in theirs.snapshots if not within(one.vector, mine.vector))
+    snapshots = tuple(snapshot for snapshot in theirs.snapshots if not within(snapshot.vector, mine.vector))
     reached = dict(mine.vector)
     for snapshot in snapshots:
         reached = dict(join_vectors(reached, snapshot.vector))
@@ -203,7 +203,7 @@ def join_journals(mine: Journal, theirs: Journal) -> Journal:
             reached[dot.actor] = dot.counter
     if not within(theirs.vector, reached):
         raise GapError("the sender knows updates that neither came along nor are here")
-    mine_left = tuple(one for one in mine.snapshots if one not in snapshots)
+    mine_left = tuple(snapshot for snapshot in mine.snapshots if snapshot not in snapshots)
     return Journal(
         reached,
         theirs.creations,
@@ -239,7 +239,7 @@ class _Join:
             for held, vector in self._reached.items()
             if vector
         }
-        mine_left = tuple(one for one in self._mine.snapshots if one not in snapshots)
+        mine_left = tuple(snapshot for snapshot in self._mine.snapshots if snapshot not in snapshots)
         return Journal(
             joined_vector(self._reached.values()),
             self._base,

@@ -130,7 +130,7 @@ class SequenceField(Field):
         if not steps:
             return
         shown, parts = cls.part(spot), reversed(spot.parts(cls.kind))
-        known = [one for one in parts if spot.draft.knows(spot.address(cls.kind, one))]
+        known = [part for part in parts if spot.draft.knows(spot.address(cls.kind, part))]
         part = shown if shown in known else known[0] if known else None
         if part is None:
             cls.create(spot, after)

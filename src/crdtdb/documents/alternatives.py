@@ -305,7 +305,7 @@ def _dispute(spot: Spot, body: Mapping[str, Any]) -> Dispute:
 
 def _alternative(spot: Spot, kind: str, part: str | None) -> Alternative:
     parts = [part] if part is not None else spot.parts(kind)
-    dots = {dot for one in parts for dot in spot.dots(kind, one)}
+    dots = {dot for part in parts for dot in spot.dots(kind, part)}
     return Alternative(spot.path, kind, part or "", tuple(sorted(dots)))
 
 

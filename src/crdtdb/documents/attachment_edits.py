@@ -25,7 +25,7 @@ def attach_to(name: str, new: New | None, rev: Rev | None, state: State, write: 
     made = exact and rev is None and shown.deleted
     target = (shown.siblings[0] if shown.siblings else None) if rev is None else shown.find(rev)
     if exact and rev is None and not made:
-        raise ConflictError(write.doc_id, None, tuple(str(one.rev) for one in shown.siblings))
+        raise ConflictError(write.doc_id, None, tuple(str(sibling.rev) for sibling in shown.siblings))
     entries: dict[str, Any] = attachments_in(target.text) if target is not None and not made else {}
     top = shown.winner if made else target
     if new is None:

@@ -137,10 +137,10 @@ def succeed(told: Successor, name: str, doc_id: str, mine: State, seen: DotSet, 
     }
     things = list(hashed(name, doc_id, _rest(held[:2] if held is not None else None, rest)))
     kept = {address: journal for address, journal in mine.journals.items() if address not in told.journals}
-    sums = [*(one.hash for one in things), *hashed_journals(name, doc_id, kept)]
+    sums = [*(thing.hash for thing in things), *hashed_journals(name, doc_id, kept)]
     surplus = (_sum(sums) - told.check) & HASH_MASK
     if surplus:
-        removed = next((one for one in things if one.hash == surplus and one.address is not None), None)
+        removed = next((thing for thing in things if thing.hash == surplus and thing.address is not None), None)
         if removed is None or removed.address is None:
             return None
         rest[removed.address].pop(removed.dot)

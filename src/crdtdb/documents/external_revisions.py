@@ -108,7 +108,7 @@ class Import:
         self._passed: dict[Dot, Leaf] = {}
         self._passed_bodies: dict[Dot, Body] = {}
         self._shown = view(state).leaves
-        self._derived = {one.rev: one.leaf.rev for one in self._shown if one.rev != one.leaf.rev}
+        self._derived = {visible.rev: visible.leaf.rev for visible in self._shown if visible.rev != visible.leaf.rev}
 
     @property
     def plain(self) -> bool:
@@ -136,11 +136,11 @@ class Import:
         plain = foreign.deleted or self.plain
         self._check_bounds(replaced, foreign.text if plain else None)
         state = self.state()
-        if state.fields and not (self._shown and all(one.leaf.deleted for one in self._shown)):
+        if state.fields and not (self._shown and all(visible.leaf.deleted for visible in self._shown)):
             self._write.build_on(state)
         dot, seen, text, with_fields = self._write.sign(), EMPTY, foreign.text, False
         if not foreign.deleted and text is not None and (state.fields or self._write.schema):
-            if self._shown and all(one.leaf.deleted for one in self._shown):
+            if self._shown and all(visible.leaf.deleted for visible in self._shown):
                 state, seen, text = _with_new_fields(state, self._write, foreign, text)
             else:
                 state, seen, text = _with_fields(state, self._write, foreign, text, self._shown, self._read)
@@ -307,7 +307,7 @@ def _with_fields(
     if is_merge(foreign.rev.digest):
         return _merged_elsewhere(state, write, foreign, text)
     parent = foreign.parent()
-    current = next((one for one in leaves if one.rev == parent and not one.leaf.deleted), None)
+    current = next((visible for visible in leaves if visible.rev == parent and not visible.leaf.deleted), None)
     known: Read | None = Read(NO_BODY, EMPTY)
     if current is not None:
         draft = reading(state.fields, state.journals, write.open_sequence)

@@ -76,12 +76,12 @@ def _reaches(stable: DotSet, vector: Vector) -> bool:
 
 def _is_lent(shown: DocumentView) -> bool:
     """Whether every live leaf has lost its body, so that deleted leaves lend theirs."""
-    return all(one.text is None for one in shown.leaves if not one.leaf.deleted)
+    return all(visible.text is None for visible in shown.leaves if not visible.leaf.deleted)
 
 
 def _without_hidden(state: State, shown: DocumentView, stable: DotSet) -> dict[Dot, Leaf]:
     """Remove the leaves on the path of another leaf."""
-    visible = {one.leaf.rev for one in shown.leaves}
+    visible = {visible.leaf.rev for visible in shown.leaves}
     hiding = (
         (leaf.rev, leaf.path, None) for dot, leaf in state.leaves.items() if leaf.rev in visible and dot in stable
     )

@@ -32,17 +32,17 @@ def group(state: State, shown: DocumentView, *targets: VisibleLeaf) -> dict[Dot,
     if len(state.leaves) == 1:
         return dict(state.leaves)
     members = [one for one in targets if not is_revived(state, one)]
-    forms = {one.form for one in members}
-    others = {one.leaf.rev for one in shown.siblings if one.form not in forms}
-    rest = [one for one in shown.leaves if not one.leaf.deleted and one.leaf.rev not in others]
+    forms = {member.form for member in members}
+    others = {sibling.leaf.rev for sibling in shown.siblings if sibling.form not in forms}
+    rest = [visible for visible in shown.leaves if not visible.leaf.deleted and visible.leaf.rev not in others]
     joining = members
     while joining and rest:  # what was replaced by what is merged into a target is merged into that target
         joining = [one for one in rest if one.text is None or one.form in forms or _is_replaced(one, joining)]
         members = [*members, *joining]
         rest = [one for one in rest if one not in joining]
-    found = _with_ancestors(state, [one.leaf for one in (*targets, *members)])
-    if {one.leaf.rev for one in shown.siblings} <= {
-        one.leaf.rev for one in targets
+    found = _with_ancestors(state, [visible.leaf for visible in (*targets, *members)])
+    if {sibling.leaf.rev for sibling in shown.siblings} <= {
+        visible.leaf.rev for visible in targets
     }:  # all, and so what tombstones hide
         found.update((dot, leaf) for dot, leaf in state.leaves.items() if not leaf.deleted)
     return found
@@ -64,10 +64,10 @@ def seen_among(shown: DocumentView, revs: Collection[Rev]) -> list[VisibleLeaf]:
     A sibling was seen under its own name, or under an older one if fields alone have been edited since; not if its body was
     put by a write on the one that was seen.
     """
-    current = {one.rev for one in shown.siblings}
+    current = {sibling.rev for sibling in shown.siblings}
     bodies = {body for rev in revs if rev not in current for body in _bodies_under(shown, rev)}
-    forms = {one.form for one in shown.leaves if one.text is not None and one.leaf.body_rev in bodies}
-    return [one for one in shown.siblings if one.rev in revs or one.form in forms]
+    forms = {visible.form for visible in shown.leaves if visible.text is not None and visible.leaf.body_rev in bodies}
+    return [sibling for sibling in shown.siblings if sibling.rev in revs or sibling.form in forms]
 
 
 def is_ancestor(rev: Rev, leaf: Leaf) -> bool:
@@ -89,7 +89,11 @@ def _with_ancestors(state: State, members: Iterable[Leaf]) -> dict[Dot, Leaf]:
 
 def _bodies_under(shown: DocumentView, rev: Rev) -> set[Rev]:
     """Return the writes of the bodies that have been shown under a name, as far as the leaves tell."""
-    return {one.leaf.body_rev for one in shown.leaves if _is_on(one.leaf, rev) and _had_body(one.leaf, rev.generation)}
+    return {
+        visible.leaf.body_rev
+        for visible in shown.leaves
+        if _is_on(visible.leaf, rev) and _had_body(visible.leaf, rev.generation)
+    }
 
 
 def _had_body(leaf: Leaf, generation: int) -> bool:

@@ -86,4 +86,4 @@ def _read(rev: Rev, said: Any) -> Local:
 
 def served(records: Iterable[Local], clock: DotSet) -> Local | None:
     """Return the newest record, given newest first, that speaks of nothing which isn't here."""
-    return next((one for one in records if one.clock <= clock), None)
+    return next((record for record in records if record.clock <= clock), None)

@@ -68,17 +68,17 @@ def branches(shown: DocumentView) -> list[Branch]:
     """Return the branches, the winner's first; empty for a deleted document."""
     if shown.deleted:
         return []
-    live = [one for one in shown.leaves if not one.leaf.deleted]
-    held = unreplaced([one for one in live if one.text is not None])
+    live = [visible for visible in shown.leaves if not visible.leaf.deleted]
+    held = unreplaced([leaf for leaf in live if leaf.text is not None])
     winner = shown.siblings[0]
     if not held:
-        lent = [Branch((one,), None, one.text or NO_BODY) for one in shown.siblings[1:]]
+        lent = [Branch((sibling,), None, sibling.text or NO_BODY) for sibling in shown.siblings[1:]]
         return [Branch(tuple(live), None, winner.text or NO_BODY), *lent]
-    leaves: dict[Rev, list[VisibleLeaf]] = {one.leaf.body_rev: [] for one in held}
+    leaves: dict[Rev, list[VisibleLeaf]] = {visible.leaf.body_rev: [] for visible in held}
     for one in live:
         known = one.leaf.body_rev in leaves
         leaves[one.leaf.body_rev if known else _home(one, winner, held)].append(one)
-    holders = {one.leaf.body_rev: one for one in reversed(held)}
+    holders = {visible.leaf.body_rev: visible for visible in reversed(held)}
     found = [
         Branch(tuple(several), holders[body_rev], holders[body_rev].text or NO_BODY)
         for body_rev, several in leaves.items()
@@ -141,11 +141,11 @@ def winning(state: State) -> bytes | None:
 
 def _merge_revision(state: State, write: Write, branch: Branch, plain: bytes, seen: DotSet) -> State:
     target = branch.leaves[0]
-    joined = sorted({one.leaf.rev for one in branch.leaves})
+    joined = sorted({visible.leaf.rev for visible in branch.leaves})
     replaced: dict[object, Leaf] = {
         dot: leaf
         for dot, leaf in state.leaves.items()
-        if leaf.rev in joined or any(is_ancestor(leaf.rev, one.leaf) for one in branch.leaves)
+        if leaf.rev in joined or any(is_ancestor(leaf.rev, visible.leaf) for visible in branch.leaves)
     }
     kept = {dot: leaf for dot, leaf in state.leaves.items() if dot not in replaced}
     dot = write.sign()

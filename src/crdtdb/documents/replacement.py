@@ -138,7 +138,7 @@ def keeping(state: State, write: Write, shown: DocumentView, targets: Items[Visi
 
     They show only while no live leaf has a body, and the write that comes is to leave them as they are.
     """
-    chosen = {one.leaf.rev for one in targets}
+    chosen = {visible.leaf.rev for visible in targets}
     for one in shown.siblings:
         if one.leaf.rev not in chosen and one.text is not None and (one.lender or is_revived(state, one)):
             dot, replaced = write.mint(), twins(state, one)
@@ -163,7 +163,7 @@ def keeping(state: State, write: Write, shown: DocumentView, targets: Items[Visi
 
 def without_bodies(state: State, targets: Items[VisibleLeaf], replaced: Mapping[Dot, Leaf]) -> dict[Dot, Body]:
     """Return the bodies but for those that the targets show, and those of the live leaves that are replaced."""
-    gone = {one.leaf.body_dot for one in targets}
+    gone = {visible.leaf.body_dot for visible in targets}
     gone.update(leaf.body_dot for leaf in replaced.values() if not leaf.deleted)
     return {held: body for held, body in state.bodies.items() if held not in gone}
 

@@ -88,7 +88,7 @@ class DocumentView(Struct, frozen=True, gc=False):
         return (
             not self.siblings
             or self.siblings[0].lender is not None
-            or any(one.text is not None for one in self.leaves if not one.leaf.deleted)
+            or any(visible.text is not None for visible in self.leaves if not visible.leaf.deleted)
         )
 
     @property
@@ -109,7 +109,7 @@ class DocumentView(Struct, frozen=True, gc=False):
         if leaf.deleted or leaf.body_dot != shown.dot or leaf.body_rev == leaf.rev or parent is None:
             return False
         before = Rev(leaf.rev.generation - 1, parent.digest)
-        lenders = [(), *((one.dot,) for one in self.leaves if one.leaf.deleted)]
+        lenders = [(), *((visible.dot,) for visible in self.leaves if visible.leaf.deleted)]
         return any(rev == derived_rev(before, (*shown.heads, *lender)) for lender in lenders)
 
     def leaf(self, rev: Rev) -> VisibleLeaf | None:
@@ -200,8 +200,8 @@ def totals(state: State) -> Totals:
     if not state.leaves:
         return NONE
     shown = view(state)
-    size = sum(len(one.text or b"") for one in shown.siblings)
-    revs = sum(rev_number(one.rev) for one in shown.leaves if not one.leaf.deleted)
+    size = sum(len(sibling.text or b"") for sibling in shown.siblings)
+    revs = sum(rev_number(visible.rev) for visible in shown.leaves if not visible.leaf.deleted)
     disputed = bool(shown.siblings and state.fields) and is_disputed(state.fields, shown.siblings[0].text or NO_BODY)
     return Totals(not shown.deleted, shown.deleted, shown.conflict or disputed, size, revs)
 
@@ -267,8 +267,8 @@ def _order(text: bytes) -> tuple[bytes, bytes]:
 def _visible(shown: list[VisibleLeaf]) -> list[VisibleLeaf]:
     """Hide what lies on another leaf's path, and put live before deleted. Takes and keeps the order of revs."""
     top = shown[0].leaf.rev.generation if shown else 0
-    ancestry = Ancestry((one.leaf.rev, one.leaf.path, None) for one in shown)
-    visible = [one for one in shown if one.leaf.rev.generation == top or one.leaf.rev not in ancestry]
+    ancestry = Ancestry((visible.leaf.rev, visible.leaf.path, None) for visible in shown)
+    visible = [visible for visible in shown if visible.leaf.rev.generation == top or visible.leaf.rev not in ancestry]
     return sorted(visible, key=lambda one: one.leaf.deleted)
 
 
@@ -278,23 +278,27 @@ def _closed(state: State, leaves: list[VisibleLeaf]) -> list[VisibleLeaf]:
     A merge revision is made by reading. A client that deletes what it was made of closes it too, without knowing its name.
     A deleted leaf that a write left under a branch which it joined to its own closes nothing: the write goes on with all of it.
     """
-    deleted = [one for one in leaves if one.leaf.deleted and not is_closing(one.leaf.rev.digest)]
-    doubtful = [one for one in leaves if not one.leaf.deleted and is_merge(one.leaf.rev.digest)]
+    deleted = [visible for visible in leaves if visible.leaf.deleted and not is_closing(visible.leaf.rev.digest)]
+    doubtful = [visible for visible in leaves if not visible.leaf.deleted and is_merge(visible.leaf.rev.digest)]
     if not deleted or not doubtful:
         return []
     newest = heads(state.fields)
-    closing = [one for one in deleted if all(dot in one.leaf.clock for dot in newest)]
-    ancestry = Ancestry((one.leaf.rev, one.leaf.path, None) for one in closing)
-    return [one for one in doubtful if one.leaf.body_rev in ancestry]
+    closing = [visible for visible in deleted if all(dot in visible.leaf.clock for dot in newest)]
+    ancestry = Ancestry((visible.leaf.rev, visible.leaf.path, None) for visible in closing)
+    return [visible for visible in doubtful if visible.leaf.body_rev in ancestry]
 
 
 def unreplaced(shown: list[VisibleLeaf]) -> list[VisibleLeaf]:
     """Return those of these leaves, which all have a body, that no other with another body descends from."""
-    if all(one.leaf.body_rev == one.leaf.rev for one in shown):
+    if all(visible.leaf.body_rev == visible.leaf.rev for visible in shown):
         return shown
-    ancestry = Ancestry((one.leaf.rev, one.leaf.path, one.form) for one in shown if one.text is not None)
+    ancestry = Ancestry(
+        (visible.leaf.rev, visible.leaf.path, visible.form) for visible in shown if visible.text is not None
+    )
     return [
-        one for one in shown if one.leaf.body_rev == one.leaf.rev or not ancestry.labels(one.leaf.body_rev) - {one.form}
+        visible
+        for visible in shown
+        if visible.leaf.body_rev == visible.leaf.rev or not ancestry.labels(visible.leaf.body_rev) - {visible.form}
     ]
 
 
@@ -305,10 +309,14 @@ def _bodies_of_the_deleted(
 
     An edit of fields lost its body to a put, and the put was deleted by an author who hadn't seen the edit.
     """
-    deleted = [one for one in leaves if one.leaf.deleted and one.text is not None]
-    held = unreplaced([one for one in deleted if one.leaf.body_rev != one.leaf.rev])
+    deleted = [visible for visible in leaves if visible.leaf.deleted and visible.text is not None]
+    held = unreplaced([visible for visible in deleted if visible.leaf.body_rev != visible.leaf.rev])
     if not held:  # a revision made elsewhere, deleted by one that came without it
-        hidden = [one for one in every if one not in leaves and one.text is not None and not one.leaf.deleted]
+        hidden = [
+            visible
+            for visible in every
+            if visible not in leaves and visible.text is not None and not visible.leaf.deleted
+        ]
         held = unreplaced(hidden)[:1]
     if not held:
         return [replace(winner, text=NO_BODY)]
@@ -316,7 +324,7 @@ def _bodies_of_the_deleted(
     body = {"body_dot": lender.leaf.body_dot, "body_rev": lender.leaf.body_rev}
     return [
         replace(winner, leaf=replace(winner.leaf, **body), text=lender.text, lender=lender.dot),
-        *(_revived(state, one) for one in others),
+        *(_revived(state, alternative) for alternative in others),
     ]
 
 

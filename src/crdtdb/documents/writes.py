@@ -142,7 +142,7 @@ def delete(state: State, write: Write, rev: Rev | None, text: bytes | None = Non
     if other is not None:
         return edit(state, write, lambda draft, _: drop(draft, other), target.rev, exact=exact)
     if target.leaf.deleted:
-        raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
+        raise ConflictError(write.doc_id, str(rev), tuple(str(sibling.rev) for sibling in shown.siblings))
     write.build_on(state)
     if not is_revived(state, target):
         state = keeping(state, write, shown, [target])
@@ -189,7 +189,7 @@ def resolve(
     dot, signed = write.sign(), Signed()
     if state.fields or given or write.schema:
         draft = write.draft(adopted, dot, made_from=target.leaf.body_rev)
-        bodies_shown = [one.text or NO_BODY for one in shown.siblings]
+        bodies_shown = [sibling.text or NO_BODY for sibling in shown.siblings]
         if len(targets) < len(shown.siblings):
             hidden = alternatives(draft, bodies_shown[0], bodies_shown[1:]) if seen is not None else []
             meant = [*given, *(one.path for one in hidden if seen is not None and one.rev in seen.revs)]
@@ -219,7 +219,7 @@ def _cover(
     if not places:
         return
     meant, declared, before, after = set(meant), write.schema.keys(), load(body), load(text)
-    beside = [covered_places(draft, one.text or NO_BODY) for one in shown.siblings if one is not target]
+    beside = [covered_places(draft, sibling.text or NO_BODY) for sibling in shown.siblings if sibling is not target]
 
     def is_left(place: Place) -> bool:
         if any(path[: len(place)] == place for path in meant):
@@ -238,14 +238,14 @@ def _seen(shown: DocumentView, write: Write, rev: Rev | None, seen: Sight | None
     if rev is not None:
         target = _named(shown, write, rev)
         if target.leaf.deleted:
-            raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
+            raise ConflictError(write.doc_id, str(rev), tuple(str(sibling.rev) for sibling in shown.siblings))
         return [target]
     if seen is None:
         return list(shown.siblings)
     found = seen_among(shown, seen.revs)
     if not found:
-        named = ", ".join(str(one) for one in seen.revs) or None
-        raise ConflictError(write.doc_id, named, tuple(str(one.rev) for one in shown.siblings))
+        named = ", ".join(str(rev) for rev in seen.revs) or None
+        raise ConflictError(write.doc_id, named, tuple(str(sibling.rev) for sibling in shown.siblings))
     return found
 
 
@@ -253,7 +253,7 @@ def _absorb_since(draft: Draft, write: Write, text: bytes, given: Given, seen: S
     try:
         return absorb_since(draft, text, given, write.schema, seen.read())
     except GapError as error:
-        named = ", ".join(str(one) for one in seen.revs)
+        named = ", ".join(str(rev) for rev in seen.revs)
         raise ConflictError(write.doc_id, named, (f"another ({error})",)) from error
 
 
@@ -278,7 +278,7 @@ def edit(
         )
     target = shown.siblings[0] if rev is None else _named(shown, write, rev)
     if target.leaf.deleted:
-        raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
+        raise ConflictError(write.doc_id, str(rev), tuple(str(sibling.rev) for sibling in shown.siblings))
     if state.fields:
         write.build_on(state)
     kept = keeping(state, write, shown, [target])
@@ -348,10 +348,10 @@ def _named(shown: DocumentView, write: Write, rev: Rev | None) -> VisibleLeaf:
         winner = shown.winner
         if winner is not None and shown.deleted:
             return winner
-        raise ConflictError(write.doc_id, None, tuple(str(one.rev) for one in shown.siblings))
+        raise ConflictError(write.doc_id, None, tuple(str(sibling.rev) for sibling in shown.siblings))
     target = shown.find(rev)
     if target is None:
-        raise ConflictError(write.doc_id, str(rev), tuple(str(one.rev) for one in shown.siblings))
+        raise ConflictError(write.doc_id, str(rev), tuple(str(sibling.rev) for sibling in shown.siblings))
     return target
 
 

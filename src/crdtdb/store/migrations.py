@@ -63,8 +63,8 @@ def _counted(backend: Backend) -> dict[bytes, bytes]:
     tables = StoreTables(backend)
     root = read_root(backend, tables)
     return {
-        keys.counts(one.number): encode_row(_recount(backend, root, tables, one).row())
-        for one in root.collections.values()
+        keys.counts(collection.number): encode_row(_recount(backend, root, tables, collection).row())
+        for collection in root.collections.values()
     }
 
 

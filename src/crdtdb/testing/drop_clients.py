@@ -79,7 +79,9 @@ class DropClients:
         record = database.store.read(COLLECTION, doc_id)
         assert record is not None
         rev = Rev.parse(document.rev)
-        leaf = next((one.leaf for one in view(record.state).leaves if rev in (one.rev, one.leaf.rev)), None)
+        leaf = next(
+            (visible.leaf for visible in view(record.state).leaves if rev in (visible.rev, visible.leaf.rev)), None
+        )
         if leaf is not None:
             at, creations = self._world.timeline.now, leaf.creations
             kept = None if leaf.native else leaf.rev  # an edit that has met another is no branch of its own
@@ -94,4 +96,6 @@ def check_whole(store: Store) -> None:
             shown = view(record.state)
             assert shown.complete, f"{name}/{doc_id} has no body: {record.state}"
             if name == COLLECTION:
-                assert all(b'"n":' in (one.text or b"") for one in shown.siblings), f"{doc_id}: {shown.siblings}"
+                assert all(b'"n":' in (sibling.text or b"") for sibling in shown.siblings), (
+                    f"{doc_id}: {shown.siblings}"
+                )

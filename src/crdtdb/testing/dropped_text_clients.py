@@ -35,7 +35,7 @@ class DroppedTextClients:
     def next(self) -> None:
         """Act once, and plan the next time; never while a node speaks a version that knows nothing of strands."""
         world, rng = self._world, self._rng
-        if world.timeline.now >= self._until or any(one.minor < STRANDS_SINCE for one in world.nodes.values()):
+        if world.timeline.now >= self._until or any(node.minor < STRANDS_SINCE for node in world.nodes.values()):
             return
         node = rng.choice(list(world.nodes.values()))
         if node.engine is not None and node.database is not None and node.engine.readiness.ready:

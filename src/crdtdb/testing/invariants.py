@@ -56,8 +56,8 @@ def check_store(store: Store) -> None:
                     not seen.deleted,
                     seen.deleted and bool(record.state.leaves),
                     seen.conflict or _has_alternatives(record.state, seen),
-                    sum(len(one.text or b"") for one in seen.siblings),
-                    sum(rev_number(one.rev) for one in seen.leaves if not one.leaf.deleted),
+                    sum(len(sibling.text or b"") for sibling in seen.siblings),
+                    sum(rev_number(visible.rev) for visible in seen.leaves if not visible.leaf.deleted),
                 )
             for dot in record.state.dots():
                 assert dot in record.state.context, f"{name}/{raw!r}: its context doesn't cover its own {dot}"
@@ -90,7 +90,7 @@ def _has_alternatives(state: State, seen: DocumentView) -> bool:
     if seen.deleted:
         return False
     draft = reading(state.fields, state.journals)
-    return any(one.hidden for one in disputes(draft, seen.siblings[0].text or NO_BODY))
+    return any(dispute.hidden for dispute in disputes(draft, seen.siblings[0].text or NO_BODY))
 
 
 def _check_indexes(store: Store) -> None:

@@ -107,7 +107,10 @@ class Replica:
     def values(self, doc_id: str = "a") -> list[object]:
         """Return each sibling with what the fields show, the winner first."""
         state = self.state(doc_id)
-        return [whole(one.text or b"{}", reading(state.fields, state.journals)) for one in self.view(doc_id).siblings]
+        return [
+            whole(sibling.text or b"{}", reading(state.fields, state.journals))
+            for sibling in self.view(doc_id).siblings
+        ]
 
     def hear(self, other: Replica, doc_id: str | None = None) -> None:
         """Merge what another replica knows of one document, or of all."""
@@ -128,7 +131,7 @@ class Replica:
         after = change(before, write)
         self.states[doc_id], self.counter = after, write.counter
         assert write.dot is not None
-        return next(one.rev for one in view(after).leaves if one.leaf.rev == after.leaves[write.dot].rev)
+        return next(visible.rev for visible in view(after).leaves if visible.leaf.rev == after.leaves[write.dot].rev)
 
 
 def _path(path: str) -> tuple[str, ...]:

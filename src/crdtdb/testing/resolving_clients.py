@@ -78,10 +78,10 @@ class ResolvingClients:
 
     def _resolve(self, node: SimulatedNode, debates: Collection, doc_id: str, seen: list[Sibling]) -> None:
         read = {one.body["n"] for one in seen}
-        before = {one.body["n"] for one in debates.siblings(doc_id)}
+        before = {sibling.body["n"] for sibling in debates.siblings(doc_id)}
         number = next(self._numbers)
         debates.resolve(doc_id, {**self._rng.choice(seen).body, "n": number}, seen=seen)
-        after = {one.body["n"] for one in debates.siblings(doc_id)}
+        after = {sibling.body["n"] for sibling in debates.siblings(doc_id)}
         self._world.note(f"{node.name} resolves {COLLECTION}/{doc_id}, having seen {sorted(read)} of {sorted(before)}")
         if not (before - read) | {number} <= after:
             raise Lost(f"{doc_id}: a resolution that had seen {read} left {after} of {before}")

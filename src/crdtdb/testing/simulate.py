@@ -252,7 +252,7 @@ class Clients:
             for name in names:
                 trees = Trees(database.store, name)
                 shown = [tree.document(None) for tree in trees.all("", None, False)]
-                assert all(not one.leaf.native for tree in trees.all("", None, False) for one in tree.leaves)
+                assert all(not visible.leaf.native for tree in trees.all("", None, False) for visible in tree.leaves)
                 self._world.note(f"{node.name} reads {len(shown)} documents of {name}")
             return
         files, doc_id = Writes(database.store, "files"), rng.choice("abc")
@@ -373,4 +373,6 @@ def _check(world: World) -> None:
         shown.append({name: {doc.id: dict(doc) for doc in node.database.collection(name).all()} for name in names})
     databases = [node.database for node in world.nodes.values() if node.database is not None]
     check_names(databases, lambda name, doc_id, rev: world.origins.in_part(name, doc_id, rev, world.dropped))
-    assert all(one == shown[0] for one in shown), f"equal clocks and digests, but documents read differently: {shown}"
+    assert all(reading == shown[0] for reading in shown), (
+        f"equal clocks and digests, but documents read differently: {shown}"
+    )

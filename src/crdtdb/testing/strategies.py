@@ -130,7 +130,7 @@ def _write(history: History, replica: Replica, what: str, body: int, pick: int) 
     elif what == "resolve_seen":
         seen = history.looked.get(replica.name, before)
         try:
-            replica.resolve("a", {"n": body}, seen=[one.rev for one in view(seen).siblings])
+            replica.resolve("a", {"n": body}, seen=[sibling.rev for sibling in view(seen).siblings])
         except ConflictError:
             return
     else:

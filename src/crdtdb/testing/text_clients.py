@@ -81,7 +81,7 @@ class TextClients:
         """Make a field of any type where there is none; else decide on the bodies, as one who hasn't looked at other types."""
         siblings = drafts.siblings(doc_id)
         if DISPUTED in siblings[0].body:
-            drafts.resolve(doc_id, siblings[0].body, seen=[one for one in siblings if not one.path])
+            drafts.resolve(doc_id, siblings[0].body, seen=[sibling for sibling in siblings if not sibling.path])
             return []
         letter = next(self._letters)
         kind = self._dice.choice([Text(letter), List([letter]), Set([letter]), Map({letter: 1})])

@@ -98,7 +98,7 @@ def decode_successor(encoded: Any, tables: Tables, known: Journals) -> Successor
         if kind not in (0, _NATIVE) or type(kind) is not int or len(base) > REVS_LIMIT:
             raise EncodingError(f"a delta state has a kind, 0 or 2, and at most {REVS_LIMIT} ancestors")
         alone = {dot: Delta(b"", begun)}
-        found = {_named(one[0], known): _journal_in(one, begun, tables) for one in journals}
+        found = {_named(journal[0], known): _journal_in(journal, begun, tables) for journal in journals}
         if None in found:
             return None
         return Successor(
@@ -146,7 +146,9 @@ def _place_out(address: Address, journal: Journal, names: list[str]) -> Encoded 
 def _is_begun(journal: Journal) -> bool:
     """Whether the journal had updates before those that it carries."""
     writers = {dot.actor for dot in journal.updates}
-    return any(one.after for one in journal.updates.values()) or any(actor not in writers for actor in journal.vector)
+    return any(update.after for update in journal.updates.values()) or any(
+        actor not in writers for actor in journal.vector
+    )
 
 
 def _beyond(journal: Journal) -> Vector:
@@ -164,7 +166,7 @@ def _named(encoded: Any, known: Journals) -> Address | None:
 
 def _journal_in(encoded: Any, creations: Creations, tables: Tables) -> Journal:
     _, vector, begun, updates = encoded
-    told = {dot_in(one, tables): Update(counter_in(one[2], 0), bytes_in(one[3])) for one in updates}
+    told = {dot_in(update, tables): Update(counter_in(update[2], 0), bytes_in(update[3])) for update in updates}
     journal = Journal({}, creations if begun is None else tables.creations(begun), told)
     beyond = vector_in(vector, tables) if vector is not None else {}
     return journal._replace(vector={**journal.highest(), **beyond})

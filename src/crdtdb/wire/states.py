@@ -309,7 +309,10 @@ def _journal_out(journal: Journal, tables: Tables) -> Encoded:
             [number(dot[0]), dot[1], one.after, one.content, *named(one.creations)]
             for dot, one in sorted(journal.updates.items())
         ],
-        [[vector_out(one.vector, number), one.content, *named(one.creations)] for one in journal.snapshots],
+        [
+            [vector_out(snapshot.vector, number), snapshot.content, *named(snapshot.creations)]
+            for snapshot in journal.snapshots
+        ],
     ]
     if journal.strands and told:
         encoded.append(
@@ -332,11 +335,13 @@ def _journal_in(encoded: Any, fields: list[Address], tables: Tables) -> tuple[Ad
     journal = Journal(
         vector_in(vector, tables),
         tables.creations(creations),
-        dict(_update_in(one, tables) for one in updates),
-        tuple(_snapshot_in(*one, tables=tables) for one in snapshots),
+        dict(_update_in(update, tables) for update in updates),
+        tuple(_snapshot_in(*snapshot, tables=tables) for snapshot in snapshots),
         strands,
     )
-    named = [one.creations for one in journal.updates.values()] + [one.creations for one in journal.snapshots]
+    named = [update.creations for update in journal.updates.values()] + [
+        snapshot.creations for snapshot in journal.snapshots
+    ]
     if strands:
         reached = joined_vector(strand.vector for strand in strands.values())
         if {held or journal.creations for held in named} - strands.keys() or reached != journal.vector:

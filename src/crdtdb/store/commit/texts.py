@@ -109,7 +109,7 @@ class Texts:
         if not large and (not write.opened or len(after.journals) <= _FEW):
             return
         size = sum(self.journal(number, raw, address).size() for address in after.journals)
-        size += sum(len(one.content) for journal in after.journals.values() for one in journal.updates.values())
+        size += sum(len(update.content) for journal in after.journals.values() for update in journal.updates.values())
         if size > SEQUENCE_BYTES_MAX and self._grows(number, raw, before, write):
             raise TooLargeError(
                 f"the texts and lists of document {raw.decode()!r}, with those of its earlier lives, would have "

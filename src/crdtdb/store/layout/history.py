@@ -156,7 +156,7 @@ def _hidden(before: State, after: State) -> list[tuple[Dot, Leaf]]:
     """
     if len(after.leaves) == 1 or after.leaves.keys() <= before.leaves.keys():
         return []
-    shown = {one.leaf.rev for one in view(after).leaves}
+    shown = {visible.leaf.rev for visible in view(after).leaves}
     return [(dot, leaf) for dot, leaf in after.leaves.items() if leaf.rev not in shown]
 
 

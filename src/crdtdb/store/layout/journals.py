@@ -85,7 +85,10 @@ class JournalRows(NamedTuple):
     def then(self, seen: DotSet) -> list[bytes] | None:
         """Return the contents that a set of dots covers, None if they are folded with others."""
         held = self.all()
-        if not all(within(one.vector, {actor: seen.highest(actor) for actor in one.vector}) for one in held.snapshots):
+        if not all(
+            within(snapshot.vector, {actor: seen.highest(actor) for actor in snapshot.vector})
+            for snapshot in held.snapshots
+        ):
             return None
         return _unfolded(held, {actor: seen.highest(actor) for actor in held.vector})[0]
 
@@ -136,11 +139,13 @@ class JournalRows(NamedTuple):
         rows: Rows = {self.key_of(dot): self.row_of(update) for dot, update in journal.updates.items()}
         if journal.snapshots:
             held = self.all()
-            for creations in {one.creations for one in journal.snapshots}:
+            for creations in {snapshot.creations for snapshot in journal.snapshots}:
                 parts = [one for one in (*held.snapshots, *journal.snapshots) if one.creations == creations]
-                contents = [one.content for one in parts]
+                contents = [part.content for part in parts]
                 content = contents[0] if len(contents) == 1 else Sequence.joined(*contents)
-                rows.update(self.snapshot_row(Snapshot(joined_vector(one.vector for one in parts), content, creations)))
+                rows.update(
+                    self.snapshot_row(Snapshot(joined_vector(part.vector for part in parts), content, creations))
+                )
         return rows
 
     def row_of(self, update: Update) -> bytes:
@@ -221,7 +226,7 @@ class JournalRows(NamedTuple):
 
 def _not_folded(held: Journal) -> Mapping[Dot, Update]:
     """Return the updates that no snapshot of their strand has."""
-    folded = {one.creations: one.vector for one in held.snapshots}
+    folded = {snapshot.creations: snapshot.vector for snapshot in held.snapshots}
     return {
         dot: update
         for dot, update in held.updates.items()
@@ -232,7 +237,7 @@ def _not_folded(held: Journal) -> Mapping[Dot, Update]:
 def _unfolded(held: Journal, upto: Vector) -> tuple[list[bytes], Vector]:
     """Return the contents to apply up to a vector, and the vector they lead to."""
     chosen = {dot: one for dot, one in _not_folded(held).items() if dot.counter <= upto.get(dot.actor, 0)}
-    reached = joined_vector(one.vector for one in held.snapshots)
+    reached = joined_vector(snapshot.vector for snapshot in held.snapshots)
     for dot in chosen:
         reached = join_vectors(reached, {dot.actor: dot.counter})
     return list(Journal(reached, _NOBODY, chosen, held.snapshots).contents()), reached

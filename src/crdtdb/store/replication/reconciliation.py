@@ -228,7 +228,7 @@ def compare(mine: Mapping[Dot, Place], theirs: Mapping[Dot, int], my_clock: DotS
 
 def shows(state: State, dots: Iterable[Dot]) -> list[Dot]:
     """Return the dots that a document needs for its view. Garbage collection never removes these."""
-    visible = [one.leaf for one in view(state).leaves if not one.leaf.deleted]
+    visible = [visible.leaf for visible in view(state).leaves if not visible.leaf.deleted]
     revs, bodies = {leaf.rev for leaf in visible}, {leaf.body_dot for leaf in visible}
     needed = {dot for dot, leaf in state.leaves.items() if leaf.rev in revs}
     needed |= {dot for dot in state.bodies if dot in bodies}

@@ -174,7 +174,7 @@ class _Renaming:
             for held, one in journal.strands.items()
         }
         if strands:
-            return journal._replace(vector=joined_vector(one.vector for one in strands.values()), strands=strands)
+            return journal._replace(vector=joined_vector(strand.vector for strand in strands.values()), strands=strands)
         return journal._replace(vector=self._vector(journal.vector, below.get(journal.creations, 0)))
 
     def _creations_of(self, one: Update | Snapshot) -> Creations | None:
