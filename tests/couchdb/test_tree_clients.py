@@ -16,7 +16,7 @@ from crdtdb.couchdb import Trees
 from crdtdb.database.pull import pull
 from crdtdb.documents import Rev
 from crdtdb.testing.invariants import check_store
-from crdtdb.testing.tree_client import TreeClient
+from crdtdb.testing.tree_client import Node, TreeClient
 
 DOC = ["d"]
 
@@ -245,6 +245,60 @@ def test_a_merge_revision_that_a_client_brings_to_another_node_counts_nothing_tw
     settle([client], [ada, bob])
     assert ada["notes"].get("d")["likes"] == bob["notes"].get("d")["likes"] == 1
     assert ada["notes"].get("d").field_conflicts == ()
+
+
+def served(database: Database) -> dict[Rev, dict[str, Any]]:
+    """Return what a reader of revision trees finds: the values of the live leaves by their revs."""
+    tree = Trees(database.store, "notes").get("d")
+    live = [one.leaf.rev for one in tree.leaves if not one.leaf.deleted]
+    return {rev: {key: one for key, one in tree.document(rev).items() if not key.startswith("_")} for rev in live}
+
+
+@pytest.mark.parametrize("missing", [0, 1], ids=["a merge revision", "a child of one that isn't known"])
+def test_a_revision_that_shows_otherwise_here_is_not_served_under_its_name(
+    ada: Database, bob: Database, missing: int
+) -> None:
+    """A node that knew no fields joined a client's revisions to it: its likes are 1, here they are 2, and the line says so."""
+    ada["notes"].put("d", {"b": 0})
+    like(ada)
+    like(ada)
+    (read,) = served(ada)
+    line = ["3e46ed01" + 24 * "a"] if not missing else ["ff", "ee"]
+    name = Rev(read.generation + len(line), line[0])
+    value = {"b": 5, "likes": 1} if not missing else {"b": 5}
+    client = TreeClient()
+    client.pull(ada.store, "notes", DOC)
+    parent = read
+    for back, digest in reversed(list(enumerate(line))):
+        rev = Rev(name.generation - back, digest)
+        client.tree("d")[rev] = Node(parent, False, value if not back else None)
+        parent = rev
+    client.push(ada.store, "notes", DOC)
+    client.push(bob.store, "notes", DOC)
+    document = ada["notes"].get("d")
+    assert (document.rev, document.body) != (str(name), {"b": 5, "likes": 2})
+    for database in (ada, bob):
+        assert served(database).get(name, value) == value
+    settle([client], [ada, bob])
+    assert ada["notes"].get("d").body["b"] == 5
+
+
+@pytest.mark.parametrize("number", range(8))  # which of the two bodies is the first follows from their hashes
+def test_a_revision_brought_to_a_deleted_document_keeps_its_value(ada: Database, bob: Database, number: int) -> None:
+    """Bob's store drops the deleted document's fields for it; ada's shows it with them. What shows is what was published."""
+    client = TreeClient()
+    ada["notes"].put("d", {"b": number})
+    meet(ada, bob)
+    like(ada)
+    like(bob)
+    client.pull(ada.store, "notes", DOC)
+    meet(ada, bob)
+    bob["notes"].delete("d", bob["notes"].get("d").rev)
+    child = client.put("d", {"b": 100 + number, "likes": 1}, max(client.live("d")))
+    client.push(ada.store, "notes", DOC)
+    client.push(bob.store, "notes", DOC)
+    settle([client], [ada, bob])
+    assert child in client.tree("d")
 
 
 class Story:

@@ -9,7 +9,7 @@ and is a conflict of that field.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from crdtdb.canonical_json import JSON, canonical, canonical_merged, canonical_of, document_text, load
 from crdtdb.causality import EMPTY, Dot, DotSet
-from crdtdb.crdts import NO_FIELDS, Field, GapError, Place, Spot, catalogue
+from crdtdb.crdts import NO_FIELDS, Field, GapError, Place, Spot, catalogue, heads
 from crdtdb.documents.alternatives import covered_places
 from crdtdb.documents.bounds import bodies_bytes, check_bodies, check_body, check_leaves
 from crdtdb.documents.fields import Schema, absorb, kind_declared, reading, remove_fields, whole, without_fields
@@ -135,10 +135,11 @@ class Import:
         replaced = self._replaced(names)
         plain = foreign.deleted or self.plain
         self._check_bounds(replaced, foreign.text if plain else None)
-        state = self.state()
+        state, newest = self.state(), heads(self._fields)
         if state.fields and not (self._shown and all(visible.leaf.deleted for visible in self._shown)):
             self._write.build_on(state)
-        dot, seen, text, with_fields = self._write.sign(), EMPTY, foreign.text, False
+        dot, text, with_fields = self._write.sign(), foreign.text, False
+        seen: DotSet | None = EMPTY
         if not foreign.deleted and text is not None and (state.fields or self._write.schema):
             if self._shown and all(visible.leaf.deleted for visible in self._shown):
                 state, seen, text = _with_new_fields(state, self._write, foreign, text)
@@ -148,6 +149,9 @@ class Import:
             with_fields = bool(state.fields)
         if foreign.deleted and not replaced:
             seen = self._seen_by_deleter(foreign)
+        from_leaves = [leaf.clock for leaf in replaced.values()] if seen is not None else []
+        seen = (seen or EMPTY) | self._stands_for
+        unseen = _beyond(newest, [seen, *from_leaves])
         body_of, body_dot = _body_kept(state, replaced, line, text, with_fields), dot
         if body_of is not None:
             body_dot = body_of.body_dot if foreign.deleted else self._keep_body(body_of)
@@ -155,7 +159,7 @@ class Import:
         leaf = Leaf(
             foreign.rev,
             _path(foreign, replaced),
-            self._clock([seen, self._stands_for, *(one.clock for one in replaced.values())], dot),
+            self._clock([seen, *(one.clock for one in replaced.values())], dot, unseen),
             foreign.deleted,
             body_dot,
             body_of.body_rev if body_of is not None else foreign.rev,
@@ -189,7 +193,9 @@ class Import:
         leaf = replace(
             mine,
             path=_path(foreign, {}),
-            clock=self._clock([one.clock for one in replaced.values()], dot),
+            clock=self._clock(
+                [one.clock for one in replaced.values()], dot, _beyond(heads(self._fields), [mine.clock])
+            ),
             stamp=self._write.stamp,
             creations=self._write.creations,
         )
@@ -238,18 +244,23 @@ class Import:
             self._bytes += len(self._bodies[dot].text)
         return dot
 
-    def _clock(self, replaced: list[DotSet], dot: Dot) -> DotSet:
-        """Return the clock of a new leaf, of which those that stay are siblings."""
+    def _clock(self, replaced: list[DotSet], dot: Dot, unseen: DotSet) -> DotSet:
+        """Return the clock of a new leaf, of which those that stay are siblings. `unseen` are edits that its value lacks."""
         while self._highest and self._highest[0][1] not in self._leaves:
             heappop(self._highest)
         kept = [self._leaves[self._highest[0][1]].clock] if self._highest else []
-        return clock_of(replaced, kept, dot, self._context)
+        return clock_of(replaced, kept, dot, self._context) - unseen
 
     def _add(self, dot: Dot, leaf: Leaf) -> None:
         self._leaves[dot] = leaf
         self._dots.setdefault(leaf.rev, []).append(dot)
         self._ancestry.add(leaf.rev, leaf.path, None)
         heappush(self._highest, (-leaf.clock.highest(self._write.actor), dot))
+
+
+def _beyond(edits: Iterable[Dot], clocks: Sequence[DotSet]) -> DotSet:
+    """Return the edits that are in none of these clocks."""
+    return DotSet.of(sorted(dot for dot in edits if not any(dot in clock for clock in clocks)))
 
 
 def _path(foreign: ExternalRevision, leaves: Mapping[Dot, Leaf]) -> Path:
@@ -299,10 +310,10 @@ def _with_fields(
     text: bytes,
     leaves: Sequence[VisibleLeaf],
     read: Callable[[Rev], Read | None],
-) -> tuple[State, DotSet, bytes]:
+) -> tuple[State, DotSet | None, bytes]:
     """Apply what the revision does to fields; return what its author had seen, and the text of its body.
 
-    Where what was read isn't known any more, the body is all of it.
+    Where what was read isn't known any more, the body is all of it. None was seen if it shows here with another value.
     """
     if is_merge(foreign.rev.digest):
         return _merged_elsewhere(state, write, foreign, text)
@@ -315,7 +326,8 @@ def _with_fields(
     elif parent is not None:
         known = read(parent)
     if known is None:
-        return state, EMPTY, text
+        draft = reading(state.fields, state.journals, write.open_sequence)
+        return state, EMPTY if canonical(whole(text, draft)) == canonical(load(text)) else None, text
     draft = write.draft(state, Dot(write.actor, write.counter), str(foreign.rev), known.seen, parent)
     if current is not None:
         draft.covered = covered_places(draft, current.text or NO_BODY)
@@ -326,10 +338,11 @@ def _with_fields(
 
 def _merged_elsewhere(
     state: State, write: Write, foreign: ExternalRevision, text: bytes
-) -> tuple[State, DotSet, bytes]:
+) -> tuple[State, DotSet | None, bytes]:
     """Leave the fields alone: a node made the revision of edits that come by themselves, and a client brought it here.
 
-    If it shows just what the fields show here, it has seen them.
+    If it shows just what the fields show here, it has seen them. If not, it has seen none, whatever it descends from: that node
+    may have known none. Its name goes on to mean the value that it came with, and the next read publishes what shows.
     """
     draft, line = reading(state.fields, state.journals, write.open_sequence), set(foreign.line())
     value = canonical(load(text))
@@ -341,7 +354,7 @@ def _merged_elsewhere(
     same = next((body for body in bodies if canonical(whole(body, draft)) == value), None)
     rest = same if same is not None else without_fields(draft, text)
     equal = same is not None or canonical(whole(rest, draft)) == value
-    return state, state.fields_seen() if equal else EMPTY, rest
+    return state, state.fields_seen() if equal else None, rest
 
 
 def _differ(

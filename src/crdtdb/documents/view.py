@@ -149,7 +149,7 @@ def view(state: State) -> DocumentView:
         ((dot, leaf),) = state.leaves.items()
         body = state.bodies.get(leaf.body_dot)
         if body is not None or leaf.deleted:
-            shown = VisibleLeaf(dot, leaf, body.text if body is not None else None, _unseen(state, [leaf]))
+            shown = VisibleLeaf(dot, leaf, body.text if body is not None else None, _unseen(state, leaf))
             return DocumentView((shown,), () if leaf.deleted else (shown,))
     every = _one_a_rev(state)
     leaves = _visible(every)
@@ -192,7 +192,7 @@ def totals(state: State) -> Totals:
         if leaf.deleted:
             return _DELETED
         body = state.bodies.get(leaf.body_dot)
-        heads_beyond = _unseen(state, (leaf,))
+        heads_beyond = _unseen(state, leaf)
         rev = derived_rev(leaf.rev, heads_beyond) if heads_beyond else leaf.rev
         text = body.text if body is not None else NO_BODY
         disputed = bool(state.fields) and is_disputed(state.fields, text)
@@ -225,7 +225,7 @@ def _one_a_rev(state: State) -> list[VisibleLeaf]:
     if len({leaf.rev for leaf in state.leaves.values()}) == len(state.leaves):
         alone = [
             VisibleLeaf(
-                dot, leaf, body.text if (body := state.bodies.get(leaf.body_dot)) else None, _unseen(state, (leaf,))
+                dot, leaf, body.text if (body := state.bodies.get(leaf.body_dot)) else None, _unseen(state, leaf)
             )
             for dot, leaf in state.leaves.items()
         ]
@@ -239,11 +239,12 @@ def _one_a_rev(state: State) -> list[VisibleLeaf]:
         dot, leaf = twins[0]
         if len(twins) > 1:
             dot, leaf = max(twins, key=lambda twin: (len(twin[1].path.all()), twin[0]))
-        held = {state.bodies[twin.body_dot].text: twin.body_dot for _, twin in twins if twin.body_dot in state.bodies}
+        unseen, knowing = _knowing_most(state, [twin for _, twin in twins])
+        held = {state.bodies[twin.body_dot].text: twin.body_dot for twin in knowing if twin.body_dot in state.bodies}
         text = max(held, key=_order, default=None)
         if text is not None and held[text] != leaf.body_dot and _text_of(state, leaf) != text:
             leaf = replace(leaf, body_dot=held[text])
-        found.append(VisibleLeaf(dot, leaf, text, _unseen(state, [twin for _, twin in twins])))
+        found.append(VisibleLeaf(dot, leaf, text, unseen))
     return found
 
 
@@ -252,11 +253,34 @@ def _text_of(state: State, leaf: Leaf) -> bytes | None:
     return body.text if body is not None else None
 
 
-def _unseen(state: State, twins: Sequence[Leaf]) -> tuple[Dot, ...]:
-    """Return the heads of the fields that no author of a live rev had seen."""
-    if not state.fields or twins[0].deleted:
+def _form_of(state: State, leaf: Leaf) -> bytes | None:
+    text = _text_of(state, leaf)
+    return canonical_of(text) if text is not None else None
+
+
+def _unseen(state: State, leaf: Leaf) -> tuple[Dot, ...]:
+    """Return the heads of the fields that the author of a live leaf hadn't seen."""
+    if not state.fields or leaf.deleted:
         return ()
-    return tuple(sorted(dot for dot in heads(state.fields) if not any(dot in twin.clock for twin in twins)))
+    return tuple(sorted(dot for dot in heads(state.fields) if dot not in leaf.clock))
+
+
+def _knowing_most(state: State, twins: Sequence[Leaf]) -> tuple[tuple[Dot, ...], Sequence[Leaf]]:
+    """Return the heads that the authors of one rev hadn't seen, and the leaves of those who had seen all others.
+
+    Each leaf alone shows what the rev was published with, if nothing came since. What two of them have seen between them may
+    be a value that neither showed: they count apart. The rev's own edits are one for all leaves to which they left one body.
+    """
+    if len(twins) == 1 or not state.fields or twins[0].deleted:
+        return _unseen(state, twins[0]), twins
+    held = [twin for twin in twins if twin.body_dot in state.bodies] or twins
+    forms = {dot: _form_of(state, leaf) for dot, leaf in state.leaves.items() if leaf.rev == twins[0].rev}
+    lacking = [
+        tuple(dot for dot in _unseen(state, twin) if dot not in forms or forms[dot] != _form_of(state, twin))
+        for twin in held
+    ]
+    least = min(lacking, key=lambda dots: (len(dots), dots))
+    return least, [twin for twin, dots in zip(held, lacking, strict=True) if dots == least]
 
 
 def _order(text: bytes) -> tuple[bytes, bytes]:
@@ -331,7 +355,7 @@ def _bodies_of_the_deleted(
 def _revived(state: State, one: VisibleLeaf) -> VisibleLeaf:
     """Return a deleted leaf as it shows with its body."""
     leaf = replace(one.leaf, deleted=False)
-    return replace(one, leaf=leaf, heads=_unseen(state, [leaf]))
+    return replace(one, leaf=leaf, heads=_unseen(state, leaf))
 
 
 def _distinct(shown: list[VisibleLeaf]) -> list[VisibleLeaf]:
