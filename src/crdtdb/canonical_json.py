@@ -80,7 +80,8 @@ def canonical_of(text: bytes) -> bytes:
     known = _forms.get(text)
     if known is None:
         known = _dumped_again(load(text), text)
-        _remember(text, known)
+        if len(text) <= _FORM_BYTES_MAX:
+            _remember(text, known)
     return known
 
 
@@ -170,10 +171,9 @@ def _bounded(text: bytes, bytes_max: int) -> bytes:
 
 
 def _remember(text: bytes, form: bytes) -> None:
-    if len(text) <= _FORM_BYTES_MAX:
-        if len(_forms) >= _FORMS_MAX:
-            _forms.clear()
-        _forms[text] = form
+    if len(_forms) >= _FORMS_MAX:
+        _forms.clear()
+    _forms[text] = form
 
 
 def _dumped(value: object, options: int) -> bytes:
@@ -181,7 +181,7 @@ def _dumped(value: object, options: int) -> bytes:
     try:
         text = orjson.dumps(value, option=options)
         # orjson writes NaN as null and UUIDs as strings: reading back shows whether the text says what was meant.
-        if _nesting_bound(text) > DOCUMENT_DEPTH_MAX or orjson.loads(text) != value:
+        if _may_be_deep(text) or orjson.loads(text) != value:
             text = orjson.dumps(_checked(value, "", 0), option=options)
     except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error, (InvalidDocumentError, TooLargeError)):
@@ -202,9 +202,12 @@ def _dumped_long(value: object, *, sort: bool) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort).encode()
 
 
-def _nesting_bound(text: bytes) -> int:
-    """Return a number that the nesting of the text can't exceed, cheaply."""
-    return text.count(b"{") + text.count(b"[")
+def _may_be_deep(text: bytes) -> bool:
+    """Whether a text has more brackets than a document may have levels; False is certain, and cheap.
+
+    `bytes.replace` jumps from bracket to bracket, `bytes.count` looks at each byte.
+    """
+    return len(text) - len(text.replace(b"{", b"").replace(b"[", b"")) > DOCUMENT_DEPTH_MAX
 
 
 def _checked(value: object, place: str, depth: int) -> JSON:

@@ -105,8 +105,8 @@ def check_body(body: object) -> bytes:
     """
     if type(body) is dict:
         text = whole_document_text(body)
-        if b'"_' not in text:
-            return text  # no name in it begins so
+        if b"_" not in text:  # one byte is found many times faster than two
+            return text
     elif not isinstance(body, Mapping):
         raise InvalidDocumentError(f"a document is an object (a dict), not {type(body).__name__}")
     reserved = [key for key in body if isinstance(key, str) and key[:1] == "_" and key != ATTACHMENTS]
@@ -117,7 +117,7 @@ def check_body(body: object) -> bytes:
             raise InvalidDocumentError(f"{key[:80]!r}: names that begin with '_' are reserved for the database")
     if reserved or type(body) is not dict:
         return whole_document_text({key: value for key, value in body.items() if key not in reserved})
-    return whole_document_text(body)
+    return text
 
 
 def check_patch(patch: object) -> dict[str, Any]:
