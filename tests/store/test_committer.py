@@ -200,3 +200,37 @@ def in_time(act: Callable[[], object]) -> object:
     thread.join(10)
     assert not thread.is_alive(), "it hangs"
     return outcome[0]
+
+
+class _CountedLock:
+    """A lock that counts how often it is taken."""
+
+    def __init__(self) -> None:
+        self._lock, self.taken = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self.taken += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_lone_writer_takes_the_lock_twice(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once to lead and once to give up the lead, whether its work succeeds or not."""
+    store, lock = Store(MemoryBackend()), _CountedLock()
+    monkeypatch.setattr(committer_of(store), "_guard", lock)
+
+    def work(_: Transaction) -> None:
+        if fails:
+            raise InterruptedWriterError
+
+    try:
+        store.submit(work)
+    except InterruptedWriterError:
+        assert fails
+    assert lock.taken == 2
+    write(store, "after")
+    assert lock.taken == 4
+    store.close()

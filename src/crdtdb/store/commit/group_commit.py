@@ -55,11 +55,16 @@ class Committer:
         If `work` raises, its changes are rolled back and its error is raised here. Raises the errors of the write; then no
         change of the group is visible. Raises NestedCommitError in the thread of a commit in progress: it would deadlock.
         """
-        entry = _Entry(work)
         with self._guard:
             if self._closed:
                 raise StoreClosedError("the store is closed")
-            self._line_up(entry)
+            if self._led:
+                entry = _Entry(work)
+                self._line_up(entry)
+            else:
+                self._led, entry = True, None
+        if entry is None:
+            return self._lead_alone(work)
         self._await(entry)
         if entry.error is not None:
             raise entry.error
@@ -130,6 +135,16 @@ class Committer:
             self._closed = True
         self._await(entry)
         last()
+
+    def _lead_alone(self, work: Work[T]) -> T:
+        """Run the work of a writer that came while none was writing, then let those that came meanwhile have the lead."""
+        try:
+            self._leader = get_ident()
+            return self._transact(work)
+        finally:
+            self._leader = None
+            with self._guard:
+                self._hand_over()
 
     def _lead(self) -> None:
         with self._guard:
