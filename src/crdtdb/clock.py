@@ -14,9 +14,8 @@ def wall_milliseconds() -> int:
     return time.time_ns() // 1_000_000
 
 
-def monotonic_seconds() -> float:
-    """Return seconds since some fixed moment. It never goes back."""
-    return time.monotonic()
+monotonic_seconds: Callable[[], float] = time.monotonic
+"""Returns seconds since some fixed moment. It never goes back."""
 
 
 def thread_seconds() -> float:

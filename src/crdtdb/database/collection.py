@@ -415,8 +415,9 @@ class Collection(CollectionQueries):
 
     def _write(self, command: Command) -> Document:
         written = self._committer.submit(command.apply)
-        self.fold()
-        return self.written(command, written)
+        if self._store.sweeper.grown:
+            self.fold()
+        return self._reader.written(command.doc_id, written)
 
     def _settle_one(self, doc_id: str, resolver: Resolver) -> bool:
         record = self._store.read(self.name, doc_id)

@@ -104,8 +104,10 @@ class DocumentReader:
 
     def written(self, doc_id: str, written: Written) -> Document:
         """Return the document as a write left it: the leaf that it wrote, the winner if it wrote none."""
-        if written.record.single is not None:
-            return Document(doc_id, written.record.single.rev, written.record.single.text, (), False, written.record)
+        record = written.record
+        single = record.single
+        if single is not None:
+            return Document(doc_id, single.rev, single.text, (), False, record)
         state, dot = written.state, written.dot
         shown = view(state)
         if dot is None:

@@ -149,7 +149,8 @@ def view(state: State) -> DocumentView:
         ((dot, leaf),) = state.leaves.items()
         body = state.bodies.get(leaf.body_dot)
         if body is not None or leaf.deleted:
-            shown = VisibleLeaf(dot, leaf, body.text if body is not None else None, _unseen(state, leaf))
+            unseen = _unseen(state, leaf) if state.fields else ()
+            shown = VisibleLeaf(dot, leaf, body.text if body is not None else None, unseen)
             return DocumentView((shown,), () if leaf.deleted else (shown,))
     every = _one_a_rev(state)
     leaves = _visible(every)
@@ -192,7 +193,7 @@ def totals(state: State) -> Totals:
         if leaf.deleted:
             return _DELETED
         body = state.bodies.get(leaf.body_dot)
-        heads_beyond = _unseen(state, leaf)
+        heads_beyond = _unseen(state, leaf) if state.fields else ()
         rev = derived_rev(leaf.rev, heads_beyond) if heads_beyond else leaf.rev
         text = body.text if body is not None else NO_BODY
         disputed = bool(state.fields) and is_disputed(state.fields, text)

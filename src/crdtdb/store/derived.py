@@ -24,7 +24,9 @@ class Derived:
     def committed(self, transaction: Transaction) -> None:
         """Apply a commit's changes of indexes, before the next commit."""
         self.all = transaction.ledger.indexing.indexes
-        self._drops += [number for number in transaction.ledger.indexing.dropped if number not in self._drops]
+        for number in transaction.ledger.indexing.dropped:
+            if number not in self._drops:
+                self._drops.append(number)
         for number in transaction.designed:
             self._designs[number] = self._designs.get(number, 0) + 1
 

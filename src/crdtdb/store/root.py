@@ -210,7 +210,7 @@ def root_rows(before: StoreRoot, after: StoreRoot, tables: StoreTables) -> dict[
         for actor, lineage in after.lineages.items():
             if actor not in before.lineages or before.lineages.of(actor) != lineage:
                 rows[keys.lineage(tables.actor_number(actor))] = lineage_row(lineage)
-    if _named(before) != _named(after):
+    if _is_renamed(before, after):
         rows[keys.CATALOGUE] = encode_row(_catalogue_out(after, tables))
     if after.collections is not before.collections:
         for name, counts in after.collections.items():
@@ -219,8 +219,14 @@ def root_rows(before: StoreRoot, after: StoreRoot, tables: StoreTables) -> dict[
     return rows
 
 
-def _named(root: StoreRoot) -> tuple[object, ...]:
-    return root.names, root.marks, root.residue, root.next_number
+def _is_renamed(before: StoreRoot, after: StoreRoot) -> bool:
+    """Whether the row of the catalogue differs. Nearly all commits keep its values, the same objects."""
+    return (
+        (after.names is not before.names and after.names != before.names)
+        or (after.marks is not before.marks and after.marks != before.marks)
+        or (after.residue is not before.residue and after.residue != before.residue)
+        or after.next_number != before.next_number
+    )
 
 
 def _put_dots(

@@ -265,15 +265,16 @@ class Store:
         return Transaction(self._backend, core.root, core.tables, self._origin, self.derived.all)
 
     def _finish(self, transaction: Transaction) -> None:
-        update_indexes(transaction)
-        if transaction.documents.released:
+        core, session, documents, ledger = self._core, self._session, transaction.documents, transaction.ledger
+        if documents.followed:
+            update_indexes(transaction)
+        if documents.released:
             transaction.contents.remove_unreferred()
-        core, session = self._core, self._session
         # What was begun before the store took another actor may end after it.
-        is_current = transaction.ledger.actor == session.identity.actor
-        begun = (session.begun and is_current) or transaction.ledger.begin_session()
+        is_current = ledger.actor == session.identity.actor
+        begun = (session.begun and is_current) or ledger.begin_session()
         rows = transaction.rows.all_rows()
-        rows.update(root_rows(core.root, transaction.ledger.root, core.tables))
+        rows.update(root_rows(core.root, ledger.root, core.tables))
         if not rows:
             return
         if core.tables.unsaved:
@@ -292,24 +293,23 @@ class Store:
             session.begun = begun
         if core.tables.unsaved:
             core.tables.unsaved = {}
-        core.root = transaction.ledger.root
+        core.root = ledger.root
         self._publish(transaction)
 
     def _publish(self, transaction: Transaction) -> None:
         """Pass a commit to each part of the store, then notify."""
         self.derived.committed(transaction)
-        if transaction.ledger.swept or transaction.documents.opened is not None:
+        documents, ledger = transaction.documents, transaction.ledger
+        if ledger.swept or documents.opened is not None:
             self.sweeper.committed(transaction)
-        if transaction.documents.opened is not None:
-            for slot, opened in transaction.documents.opened.opened.items():
+        if documents.opened is not None:
+            for slot, opened in documents.opened.opened.items():
                 self._sequences.keep(slot, opened)
-        if transaction.documents.declared:
-            self._schemas.forget(transaction.documents.declared)
+        if documents.declared:
+            self._schemas.forget(documents.declared)
         notifier = self.notifier
         notifier.notify()
         if notifier.listeners:
-            committed = Committed(
-                frozenset(transaction.ledger.touched), tuple(transaction.written), transaction.ledger.named
-            )
+            committed = Committed(frozenset(ledger.touched), tuple(transaction.written), ledger.named)
             for listener in notifier.listeners:
                 listener(committed)

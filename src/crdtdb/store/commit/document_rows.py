@@ -118,7 +118,7 @@ class DocumentRows:
         ledger = self._ledger
         root = ledger.root
         collection, clock = root.collections[name], root.clock.add(first.dot)
-        rest = residue if residue and not clock >= residue else EMPTY
+        rest = EMPTY if residue is EMPTY or clock >= residue else residue
         row, record = first_record(collection.seq + 1, first, rest, clock, self._tables)
         raw = key[5:]
         if len(row) >= LARGE_DOCUMENT_BYTES:

@@ -162,9 +162,9 @@ class Transaction:
         change: Callable[[State, Write], State],
         check: Callable[[str, State, State], None],
     ) -> Written:
-        began = self._origin.large.seconds()
         self.ledger.check_writable(name, doc_id)
-        self.ledger.create(name)
+        if name not in self.ledger.root.names:
+            self.ledger.create(name)
         root, raw = self.ledger.root, doc_id.encode()
         collection = root.collections[name]
         key = keys.document(collection.number, raw)
@@ -173,7 +173,9 @@ class Transaction:
             first = self._write_first(name, doc_id, key, change.text)
             if first is not None:
                 return first
+        began = self._origin.large.seconds()
         before = self._decoded(name, key, value) if value is not None else self._nothing()
+        state, residue = before.state, before.residue
         actor = self._origin.actor
         counter = root.clock.highest(actor)
         write = Write(
@@ -187,17 +189,17 @@ class Transaction:
             partial(self._open, collection.number, raw),
             self._origin.session,
         )
-        after = change(before.state, write)
-        if after is before.state:
+        after = change(state, write)
+        if after is state:
             return Written(Record.of(before.seq, after), None)
-        check(doc_id, before.state, after)
+        check(doc_id, state, after)
         if write.opened:
-            self.documents.texts.check_size(collection.number, raw, before.state, after, write)
-        if before.residue:
+            self.documents.texts.check_size(collection.number, raw, state, after, write)
+        if residue:
             self.ledger.advance(DotSet({actor: ((counter + 1, write.counter),)}))
         else:  # the document's context is the node clock, before and after
             self.ledger.root = root.at(after.context)
-        self.documents.save(name, doc_id, before, after, before.residue)
+        self.documents.save(name, doc_id, before, after, residue)
         if write.opened:
             self.documents.texts.leave(collection.number, raw, after, write)
         self.written.append((name, doc_id))

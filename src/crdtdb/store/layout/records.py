@@ -109,26 +109,25 @@ class Record(Struct, gc=False):
         """Return the record of a state that is at hand."""
         return cls(seq, None, Decoded(state, residue, stored if stored is not None else state))
 
-    def _all(self) -> Decoded:
-        if self.decoded is None:
-            assert self.tables is not None
-            self.decoded = _decoded(decode_row(self.row), self.clock, self.tables, self.get or _nothing, self.key)
+    def _decode(self) -> Decoded:
+        assert self.tables is not None
+        self.decoded = _decoded(decode_row(self.row), self.clock, self.tables, self.get or _nothing, self.key)
         return self.decoded
 
     @property
     def state(self) -> State:
         """The document's state, without what was written under creations that were all dropped."""
-        return self._all().state
+        return (self.decoded or self._decode()).state
 
     @property
     def residue(self) -> DotSet:
         """What the document's context has beyond the node clock."""
-        return self._all().residue
+        return (self.decoded or self._decode()).residue
 
     @property
     def stored(self) -> State:
         """The state before what was dropped is left out."""
-        return self._all().stored
+        return (self.decoded or self._decode()).stored
 
 
 class Past(Struct, frozen=True, gc=False):
