@@ -1,8 +1,8 @@
 """Alternatives: concurrent values beside the shown fields, each with a name.
 
-Two types of field at one path, texts of two lives, a field under a plain value: one shows, and what doesn't is a conflict of
-the field. Each hidden one is listed after the siblings, under a revision that follows from its place and its dots: so it can be
-read, put on and deleted like a sibling, and a resolution that has seen it says what becomes of it.
+Two types of field at one path, texts of two lives, a field under a plain value: one of them shows, the others are a conflict of
+the field. Each hidden alternative is listed after the siblings, under a revision that follows from its path and its dots: so a
+client can read it, put on it and delete it like a sibling, and a resolution that has seen it decides its value.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from crdtdb.documents.revisions import DIGEST_BYTES, Rev
 from crdtdb.errors import UndecidedFieldError
 
 OBJECT = ""
-"""The kind of an object with fields in it at whose place a field shows."""
+"""Kind of an object with fields that a field at the same path hides."""
 
 ABSENT: Any = object()
-"""What stands where nothing stands."""
+"""The value at a path without a value."""
 _VALUE_CHARACTERS_TOLD = 80
 
 
 class Alternative(NamedTuple):
-    """One of the things that are kept at one path."""
+    """One of several fields or objects at one path."""
 
     path: Place
     kind: str
@@ -37,19 +37,19 @@ class Alternative(NamedTuple):
 
     @property
     def rev(self) -> Rev:
-        """The name under which it is listed. It changes with each edit, and not with those of the rest of the document."""
+        """Revision under which it is listed. It changes with each edit of this field, not with other edits."""
         keys = [key.encode() for key in (self.kind, self.part, *self.path)]
         keys += [b"%b%d" % (dot.actor, dot.counter) for dot in self.dots]
         text = b"alternative" + b"".join(b"%d:%b" % (len(key), key) for key in keys)
         return Rev(1, blake2b(text, digest_size=DIGEST_BYTES).hexdigest())
 
     def show_in(self, draft: Draft) -> None:
-        """Let a draft show it in the place of what shows."""
+        """Make a draft show it instead of the visible field."""
         draft.preferred[self.path] = (self.kind, self.part)
 
 
 class Dispute(NamedTuple):
-    """What is kept at one path: fields, the one that shows before others first, and what plain value is over them."""
+    """Concurrent values at one path: fields in order of precedence, and whether a plain value hides them."""
 
     path: Place
     fields: tuple[Alternative, ...]
@@ -57,11 +57,11 @@ class Dispute(NamedTuple):
 
     @property
     def hidden(self) -> tuple[Alternative, ...]:
-        """Those that don't show."""
+        """The alternatives that don't show."""
         return self.fields if self.is_under_plain else self.fields[1:]
 
     def listed(self, beside: Iterable[bytes]) -> tuple[Alternative, ...]:
-        """Those that are to be listed beside siblings with these other bodies: what these show needs no other entry."""
+        """The alternatives to list beside siblings with these bodies: those that a sibling shows need no entry."""
         if self.is_under_plain and any(not hides(load(text), self.path) for text in beside):
             return self.fields[1:]
         return self.hidden
@@ -127,7 +127,7 @@ def disputes(draft: Draft, text: bytes) -> list[Dispute]:
 
 
 def alternatives(draft: Draft, text: bytes, beside: Collection[bytes] = ()) -> list[Alternative]:
-    """Return what is kept beside what shows, and doesn't show in siblings with the bodies `beside` either."""
+    """Return the alternatives that neither the winner nor the siblings with the bodies `beside` show."""
     return [hidden for one in disputes(draft, text) for hidden in one.listed(beside)]
 
 
@@ -142,7 +142,7 @@ def find_alternative(draft: Draft, text: bytes, rev: Rev) -> Alternative | None:
 
 
 def value_with(alternative: Alternative, draft: Draft, text: bytes) -> dict[str, JSON]:
-    """Return the value of a document with an alternative in the place of what shows."""
+    """Return the value of a document with an alternative in place of the visible field."""
     draft.preferred.clear()
     alternative.show_in(draft)
     shown = whole(without(text, alternative.path), draft)
@@ -151,7 +151,7 @@ def value_with(alternative: Alternative, draft: Draft, text: bytes) -> dict[str,
 
 
 def value_of(alternative: Alternative, draft: Draft) -> JSON:
-    """Return what an alternative would show."""
+    """Return the value of an alternative."""
     draft.preferred.clear()
     alternative.show_in(draft)
     value = catalogue.value(draft.at(alternative.path))
@@ -160,7 +160,7 @@ def value_of(alternative: Alternative, draft: Draft) -> JSON:
 
 
 def without(text: bytes, path: Place) -> bytes:
-    """Return the text of a body without the plain value that hides what is at a path."""
+    """Return the text of a body without the plain value that hides the fields at a path."""
     body = load(text)
     if not hides(body, path):
         return text
@@ -188,7 +188,7 @@ def with_plain_of(rest: bytes, text: bytes, path: Place) -> bytes:
 
 
 def value_at(body: Any, path: Place) -> Any:
-    """Return what stands at a path, or over it; ABSENT if nothing does."""
+    """Return the value at a path, or at one above it; ABSENT if there is none."""
     for key in path:
         if not isinstance(body, dict):
             return body
@@ -199,7 +199,7 @@ def value_at(body: Any, path: Place) -> Any:
 
 
 def drop(draft: Draft, alternative: Alternative) -> None:
-    """Remove one of the things that are kept at a path."""
+    """Remove one of the alternatives at a path."""
     spot = draft.at(alternative.path)
     if alternative.kind == OBJECT:
         for child in list(spot.children()):

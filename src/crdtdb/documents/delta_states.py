@@ -90,7 +90,7 @@ def successor_of(
     if any(journal.snapshots or journal.strands for journal in journals.values()):
         return None
     text = body.text if own else None
-    told = Successor(
+    delta_state = Successor(
         dot,
         base,
         steps[: [step.dot for step in steps].index(base)],
@@ -104,12 +104,12 @@ def successor_of(
         journals,
         0,
     )
-    touched = told.touched()
+    touched = delta_state.touched()
     rest = {address: deltas for address, deltas in state.fields.items() if address not in touched}
     kept = {address: journal for address, journal in state.journals.items() if address not in journals}
-    follows = _digest_of(told, Rev(leaf.rev.generation - 1, steps[0].digest), touched) == leaf.rev.digest
+    follows = _digest_of(delta_state, Rev(leaf.rev.generation - 1, steps[0].digest), touched) == leaf.rev.digest
     return replace(
-        told,
+        delta_state,
         digest=None if follows else leaf.rev.digest,
         check=_sum(
             [
@@ -120,47 +120,51 @@ def successor_of(
     )
 
 
-def succeed(told: Successor, name: str, doc_id: str, mine: State, seen: DotSet, older: Older) -> State | None:
+def succeed(delta_state: Successor, name: str, doc_id: str, mine: State, seen: DotSet, older: Older) -> State | None:
     """Return the state that a delta state encodes, with the context `seen`; None if it doesn't follow from `mine`.
 
     `mine` is the state of the receiver; `older` reads the ancestors of a revision.
     """
-    base = _rev_of(told.base, mine)
-    held = _body_of(mine, seen) if told.text is None else None
-    if base is None or (told.text is None and held is None):
+    base = _rev_of(delta_state.base, mine)
+    held = _body_of(mine, seen) if delta_state.text is None else None
+    if base is None or (delta_state.text is None and held is None):
         return None
-    touched = told.touched()
+    touched = delta_state.touched()
     rest = {
         address: known
         for address, deltas in mine.fields.items()
         if address not in touched and (known := {dot: delta for dot, delta in deltas.items() if dot in seen})
     }
     things = list(hashed(name, doc_id, _rest(held[:2] if held is not None else None, rest)))
-    kept = {address: journal for address, journal in mine.journals.items() if address not in told.journals}
+    kept = {address: journal for address, journal in mine.journals.items() if address not in delta_state.journals}
     sums = [*(thing.hash for thing in things), *hashed_journals(name, doc_id, kept)]
-    surplus = (_sum(sums) - told.check) & HASH_MASK
+    surplus = (_sum(sums) - delta_state.check) & HASH_MASK
     if surplus:
         removed = next((thing for thing in things if thing.hash == surplus and thing.address is not None), None)
         if removed is None or removed.address is None:
             return None
         rest[removed.address].pop(removed.dot)
     fields = {address: deltas for address, deltas in {**rest, **touched}.items() if deltas}
-    steps = [*told.between, Ancestor(base.digest, told.base)]
-    digest = told.digest or _digest_of(told, Rev(base.generation + len(told.between), steps[0].digest), touched)
+    steps = [*delta_state.between, Ancestor(base.digest, delta_state.base)]
+    digest = delta_state.digest or _digest_of(
+        delta_state, Rev(base.generation + len(delta_state.between), steps[0].digest), touched
+    )
     rev = Rev(base.generation + len(steps), digest)
-    body_dot, body, body_rev = held if held is not None else (told.dot, Body(told.text or b"", told.creations), rev)
+    body_dot, body, body_rev = (
+        held if held is not None else (delta_state.dot, Body(delta_state.text or b"", delta_state.creations), rev)
+    )
     leaf = Leaf(
         rev,
         Path(steps, older(base) if base.generation > 1 else None),
-        told.clock,
+        delta_state.clock,
         False,
         body_dot,
         body_rev,
-        told.stamp,
-        told.creations,
-        told.native,
+        delta_state.stamp,
+        delta_state.creations,
+        delta_state.native,
     )
-    return State({told.dot: leaf}, {body_dot: body}, fields, seen, {**mine.journals, **told.journals})
+    return State({delta_state.dot: leaf}, {body_dot: body}, fields, seen, {**mine.journals, **delta_state.journals})
 
 
 def _told_fields(state: State, seen: DotSet, journals: Journals, alone: Mapping[Dot, Delta]) -> Fields:
@@ -186,21 +190,21 @@ def _sum(hashes: Iterable[int]) -> int:
     return sum(hashes) & HASH_MASK
 
 
-def _digest_of(told: Successor, parent: Rev, touched: Fields) -> str:
+def _digest_of(delta_state: Successor, parent: Rev, touched: Fields) -> str:
     """Return the digest of the leaf if its author saw the parent alone."""
     deltas = [
         (address, dot, delta.content)
         for address, held in touched.items()
         for dot, delta in held.items()
-        if dot == told.dot
+        if dot == delta_state.dot
     ]
     deltas += [
         (address, dot, update.content)
-        for address, journal in told.journals.items()
+        for address, journal in delta_state.journals.items()
         for dot, update in journal.updates.items()
-        if dot == told.dot
+        if dot == delta_state.dot
     ]
-    return child_digest(parent, deleted=False, body=told.text, deltas=deltas)
+    return child_digest(parent, deleted=False, body=delta_state.text, deltas=deltas)
 
 
 def _rev_of(dot: Dot, state: State) -> Rev | None:

@@ -31,7 +31,7 @@ from crdtdb.errors import InvalidDocumentError
 
 
 class Read(NamedTuple):
-    """A revision as it was read: its whole value, fields included, and what its author had seen.
+    """Revision as a client read it: its whole value with fields, and the clock of its author.
 
     Of the texts and lists at the paths `folded` it isn't known any more what they were.
     """
@@ -69,7 +69,7 @@ def take(
     read: Callable[[Rev], Read | None],
     stands_for: DotSet = EMPTY,
 ) -> State:
-    """Add a revision made elsewhere; one that is known anywhere in the document's tree changes nothing.
+    """Add an external revision; a revision that is already in the document's tree changes nothing.
 
     `known` tells whether a revision that is no leaf is known, `read` returns what one was read as. `stands_for` are writes
     that it takes the place of, and that its clock names.
@@ -360,7 +360,7 @@ def _merged_elsewhere(
 def _differ(
     spot: Spot, before: JSON, after: dict[str, JSON], schema: Schema, folded: frozenset[Place]
 ) -> dict[str, JSON]:
-    """Apply the difference between two whole values to the fields, and return what of the second is plain."""
+    """Apply the difference between two whole values to the fields, and return the plain part of the second."""
     had = before if isinstance(before, dict) else {}
     plain: dict[str, JSON] = {}
     for child in list(spot.children()):

@@ -91,7 +91,7 @@ def reading(fields: Fields, journals: Journals, open_sequence: OpenSequence = op
 
 
 def values(draft: Draft) -> dict[str, Any]:
-    """Return what the fields show, as objects of objects. Texts and lists come as `Unread`."""
+    """Return the values of the fields as nested objects. Texts and lists are `Unread`."""
     return _values(draft.at(()))
 
 
@@ -114,7 +114,7 @@ def _values(spot: Spot) -> dict[str, Any]:
 
 
 def overlay(body: dict[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Put what fields show into a body, in place. A plain value of the body stays where it is."""
+    """Insert the values of fields into a body, in place. Plain values of the body stay."""
     for key, value in shown.items():
         mine = body.get(key, _ABSENT)
         if mine is _ABSENT:
@@ -134,13 +134,13 @@ def read_all(value: Any) -> Any:
 
 
 def whole(text: bytes, draft: Draft) -> dict[str, JSON]:
-    """Return a body together with what the fields show: the value of a revision."""
+    """Return a body with the values of the fields: the whole value of a revision."""
     shown: dict[str, JSON] = read_all(overlay(load(text), values(draft)))
     return shown
 
 
 def value_without_sequences(text: bytes, draft: Draft) -> bytes:
-    """Return the text of a body with what the small fields show, and nothing where a text or list stands."""
+    """Return the text of a body with the values of small fields, without texts and lists."""
     value = overlay(load(text), values(draft))
     return merged_text(_without_unread(value))
 
@@ -162,7 +162,7 @@ def sequences_shown(draft: Draft) -> list[Address]:
 
 
 def absorb(draft: Draft, text: bytes, given: Given = NOTHING_GIVEN, schema: Schema = NO_SCHEMA) -> bytes:
-    """Bring the fields to what stands in a whole document, and return the text of the rest, the body.
+    """Set the fields to their values in a whole document, and return the text of the rest, the body.
 
     Raises InvalidDocumentError for a value that the field at its place can't hold.
     """
@@ -172,7 +172,7 @@ def absorb(draft: Draft, text: bytes, given: Given = NOTHING_GIVEN, schema: Sche
 
 
 def absorb_mentioned(draft: Draft, text: bytes, given: Given = NOTHING_GIVEN, schema: Schema = NO_SCHEMA) -> bytes:
-    """Do as `absorb`, but leave fields alone that the document doesn't mention."""
+    """Like `absorb`, but keep the fields that the document doesn't mention."""
     return document_text(_absorbed(draft.at(()), _wanted(text, given), schema))
 
 
@@ -188,7 +188,7 @@ def absorb_since(draft: Draft, text: bytes, given: Given, schema: Schema, read: 
 
 
 def _apply_since(spot: Spot, wanted: dict[str, Any], read: Any) -> None:
-    """Apply what differs from what was read, and take the fields out of the document."""
+    """Apply the differences to the value read, and remove the fields from the document."""
     for key, value in list(wanted.items()):
         child, before = Spot(spot.draft, (*spot.path, key)), read.get(key) if isinstance(read, Mapping) else None
         kind = catalogue.shown_kind(child)
@@ -206,7 +206,7 @@ def _apply_since(spot: Spot, wanted: dict[str, Any], read: Any) -> None:
 
 
 def without_fields(draft: Draft, text: bytes) -> bytes:
-    """Return the text of a whole value without what stands in it at the places of fields."""
+    """Return the text of a whole value without the values at the paths of fields."""
     value = load(text)
     for spot in _fields(draft.at(())):
         holder, key = holder_of(value, spot.path)
@@ -242,7 +242,7 @@ def _absorbed(spot: Spot, wanted: dict[str, Any], schema: Schema) -> dict[str, A
 
 
 def _absorbed_at(child: Spot, value: Any, schema: Schema) -> Any:
-    """Take in one value; return what of it is plain, _ABSENT if nothing is."""
+    """Absorb one value; return its plain part, _ABSENT if there is none."""
     covered = child.draft.is_covered(child.path)
     kind = None if covered else catalogue.shown_kind(child) or kind_declared(schema, child.path)
     if isinstance(value, Field):
@@ -324,7 +324,7 @@ def join_texts(draft: Draft) -> None:
 
 
 def is_sequence(address: Address) -> bool:
-    """Whether a text or list stands at an address."""
+    """Whether an address is that of a text or list."""
     return address.kind in ("text", "list")
 
 
@@ -377,7 +377,7 @@ def check_received(fields: Fields, journals: Journals) -> None:
 
 
 def _fields(spot: Spot) -> Iterator[Spot]:
-    """Yield every field, outermost first; what stands in a map is a field too."""
+    """Yield every field, outermost first, including the fields in maps."""
     for child in spot.children():
         if catalogue.shown_kind(child) is not None:
             yield child

@@ -28,7 +28,7 @@ class Sight(NamedTuple):
 
 
 def group(state: State, shown: DocumentView, *targets: VisibleLeaf) -> dict[Dot, Leaf]:
-    """Return what the view had merged into each of `targets`: the leaves that a write on them replaces."""
+    """Return the leaves that the view merged into `targets`, which a write on them replaces."""
     if len(state.leaves) == 1:
         return dict(state.leaves)
     members = [one for one in targets if not is_revived(state, one)]
@@ -49,7 +49,7 @@ def group(state: State, shown: DocumentView, *targets: VisibleLeaf) -> dict[Dot,
 
 
 def twins(state: State, target: VisibleLeaf) -> dict[Dot, Leaf]:
-    """Return the leaves that are `target` by their name, and those that it hides: what an exact write on it replaces."""
+    """Return the leaves with the revision of `target`, and those that it hides: an exact write on it replaces these."""
     return _with_ancestors(state, [target.leaf])
 
 
@@ -80,7 +80,7 @@ def _is_replaced(one: VisibleLeaf, others: Iterable[VisibleLeaf]) -> bool:
 
 
 def _with_ancestors(state: State, members: Iterable[Leaf]) -> dict[Dot, Leaf]:
-    """Return the leaves with the names of `members`, and those that these hide: they would come to light again."""
+    """Return the leaves with the revisions of `members`, and those that they hide, which would reappear otherwise."""
     chosen = list(members)
     revs = {one.rev for one in chosen}
     hidden = Ancestry((one.rev, one.path, None) for one in chosen)

@@ -62,7 +62,7 @@ Signed = list[tuple[Address, Dot, bytes]]
 
 
 class Put(Struct, frozen=True, gc=False):
-    """A put that is to be done: what `put` is given beside the state and the write."""
+    """Arguments of `put` other than the state and the write."""
 
     rev: Rev | None
     text: bytes
@@ -302,7 +302,7 @@ def edit(
 
 
 def drafted(state: State, write: Write, draft: Draft) -> tuple[State, Signed]:
-    """Return a state with what a draft made of its fields, and the deltas of that."""
+    """Return a state with the fields of a draft, and the draft's deltas."""
     fields, journals, signed, opened = draft.outcome()
     check_size(state.fields, fields)
     write.opened.update(opened)
@@ -333,7 +333,7 @@ def _adopted(state: State, write: Write, target: VisibleLeaf) -> tuple[State, by
 def _named_or_alternative(
     state: State, shown: DocumentView, write: Write, rev: Rev | None
 ) -> tuple[VisibleLeaf, Alternative | None]:
-    """Return the leaf that a write names; or the winner, and what is kept beside one of its fields, if it names that."""
+    """Return the leaf that a write names; or the winner and one of its alternatives, if it names that."""
     if rev is not None and state.fields and shown.siblings and shown.find(rev) is None:
         winner = shown.siblings[0]
         found = find_alternative(reading(state.fields, state.journals), winner.text or NO_BODY, rev)
@@ -343,7 +343,7 @@ def _named_or_alternative(
 
 
 def _named(shown: DocumentView, write: Write, rev: Rev | None) -> VisibleLeaf:
-    """Return the leaf that a write names, or the one that it may replace without naming it."""
+    """Return the leaf that a write names, or the leaf that it may replace without a name."""
     if rev is None:
         winner = shown.winner
         if winner is not None and shown.deleted:

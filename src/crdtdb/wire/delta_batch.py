@@ -124,9 +124,9 @@ class ParcelWriter:
         """Add a document that has only its first revision."""
         self._add(name, doc_id, encode_first(first, self._tables), closed)
 
-    def add_successor(self, name: str, doc_id: str, told: Successor, known: Journals) -> None:
+    def add_successor(self, name: str, doc_id: str, delta_state: Successor, known: Journals) -> None:
         """Add a document as a delta state. `known` are all of its journals."""
-        self._add(name, doc_id, encode_successor(told, known, self._tables), ())
+        self._add(name, doc_id, encode_successor(delta_state, known, self._tables), ())
 
     def _add(self, name: str, doc_id: str, state: Encoded, closed: Sequence[Closed]) -> None:
         encoded = encode(state)
@@ -236,8 +236,12 @@ class DeltaBatch:
                 raise EncodingError(
                     f"document {shipped.doc_id!r} came as a delta state where a whole one was requested"
                 )
-            told = decode_successor(encoded, self._tables, mine.journals)
-            found = succeed(told, shipped.name, shipped.doc_id, mine, self.clock, older) if told is not None else None
+            delta_state = decode_successor(encoded, self._tables, mine.journals)
+            found = (
+                succeed(delta_state, shipped.name, shipped.doc_id, mine, self.clock, older)
+                if delta_state is not None
+                else None
+            )
             if found is None:
                 raise NotFollowingError(
                     f"the delta state of document {shipped.doc_id!r} builds on a state that isn't here"

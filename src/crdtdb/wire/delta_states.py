@@ -50,32 +50,35 @@ def is_successor(encoded: Any) -> bool:
     return type(encoded) is list and len(encoded) == _ITEMS
 
 
-def encode_successor(told: Successor, known: Journals, tables: Tables) -> Encoded:
+def encode_successor(successor: Successor, known: Journals, tables: Tables) -> Encoded:
     """Return a delta state as plain arrays. `known` are all journals of the document: a name is sent only if it is unique."""
-    number, alone = tables.actor_number, told.alone
+    number, alone = tables.actor_number, successor.alone
     names = [address.part for address in known]
     return [
-        *dot_out(told.dot, number),
-        [*dot_out(told.base, number), *([digest_out(step[0]), *dot_out(step[1], number)] for step in told.between)],
-        digest_out(told.digest) if told.digest is not None else None,
-        told.stamp,
-        _NATIVE if told.native else 0,
-        told.text,
-        None if told.clock.is_up_to(told.dot) else dots_out(told.clock, number),
-        tables.creations_number(told.creations),
-        told.check,
+        *dot_out(successor.dot, number),
+        [
+            *dot_out(successor.base, number),
+            *([digest_out(step[0]), *dot_out(step[1], number)] for step in successor.between),
+        ],
+        digest_out(successor.digest) if successor.digest is not None else None,
+        successor.stamp,
+        _NATIVE if successor.native else 0,
+        successor.text,
+        None if successor.clock.is_up_to(successor.dot) else dots_out(successor.clock, number),
+        tables.creations_number(successor.creations),
+        successor.check,
         [
             [address_out(address), None if deltas == alone else _deltas_out(deltas, tables)]
-            for address, deltas in told.fields.items()
+            for address, deltas in successor.fields.items()
         ],
         [
             [
                 _place_out(address, journal, names),
                 vector_out(ahead, number) if (ahead := _beyond(journal)) else None,
-                None if journal.creations == told.creations else tables.creations_number(journal.creations),
+                None if journal.creations == successor.creations else tables.creations_number(journal.creations),
                 [[*dot_out(dot, number), one.after, one.content] for dot, one in sorted(journal.updates.items())],
             ]
-            for address, journal in told.journals.items()
+            for address, journal in successor.journals.items()
         ],
     ]
 
@@ -153,8 +156,8 @@ def _is_begun(journal: Journal) -> bool:
 
 def _beyond(journal: Journal) -> Vector:
     """Return the part of a journal's vector that doesn't follow from its updates."""
-    told = journal.highest()
-    return {actor: counter for actor, counter in journal.vector.items() if told.get(actor) != counter}
+    highest = journal.highest()
+    return {actor: counter for actor, counter in journal.vector.items() if highest.get(actor) != counter}
 
 
 def _named(encoded: Any, known: Journals) -> Address | None:
@@ -166,7 +169,7 @@ def _named(encoded: Any, known: Journals) -> Address | None:
 
 def _journal_in(encoded: Any, creations: Creations, tables: Tables) -> Journal:
     _, vector, begun, updates = encoded
-    told = {dot_in(update, tables): Update(counter_in(update[2], 0), bytes_in(update[3])) for update in updates}
-    journal = Journal({}, creations if begun is None else tables.creations(begun), told)
+    received = {dot_in(update, tables): Update(counter_in(update[2], 0), bytes_in(update[3])) for update in updates}
+    journal = Journal({}, creations if begun is None else tables.creations(begun), received)
     beyond = vector_in(vector, tables) if vector is not None else {}
     return journal._replace(vector={**journal.highest(), **beyond})

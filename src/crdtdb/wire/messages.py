@@ -1,7 +1,7 @@
 """Messages between nodes. See docs/reference/wire.md for implementers.
 
-Each is an array whose first item is its kind. A node sends requests over the connections that it dialed, and answers
-over the connection on which it was asked.
+Each is an array whose first item is its kind. A node sends requests over the connections that it dialed, and responses
+over the connection of the request.
 
     kind  message  items
     0     hello    "crdtdb", major, minor, cluster, name, store id, actor, address, incarnation, clock
@@ -9,34 +9,34 @@ over the connection on which it was asked.
     2     refuse   code, reason
     3     ping     number, members
     4     ack      number, members, digest of the sender's clock
-    5     probe    number, name, members           ping that one for me
-    6     ask      exchange, clock, whole          what do I lack?
-                   exchange, clock, whole, brief   ... and tell it by what it adds to what I have
+    5     probe    number, name, members           ping the member `name` on the sender's behalf
+    6     ask      exchange, clock, whole          request for all that the clock lacks
+                   exchange, clock, whole, brief   ... as delta states to what the clock covers
     7     page     exchange, number, last, parcel
     8     more     exchange, pages wanted by now
     9     same     exchange                        nothing is missing
     10    rumor    parcel, names of the nodes that it was sent to
-    11    poke     -                               I have much that is new: ask me
-    12    busy     exchange, reason                not now
-    13    fetch    exchange, sha256, piece, pieces send me these pieces of a content
-    14    piece    exchange, sha256, piece, last, bytes or null     null: I don't have it any more
-    15    compare  exchange, clock, audit          send me everything that I lack, then let us compare what we hold
-    16    sums     exchange, last, claims, [[actor, bucket, dots, sum], ...]     of the snapshot; without claims: nothing of
-                                               mine is to count as gone
+    11    poke     -                               hint that the sender has many new writes
+    12    busy     exchange, reason                refused for now
+    13    fetch    exchange, sha256, piece, pieces request for pieces of a content
+    14    piece    exchange, sha256, piece, last, bytes or null     null: the sender has lost it
+    15    compare  exchange, clock, audit          request for all that the clock lacks, then reconciliation
+    16    sums     exchange, last, claims, [[actor, bucket, dots, sum], ...]     of the snapshot; without claims: no dot
+                                               counts as removed
     17    list     exchange, [[actor, bucket], ...]            the dots of these buckets
     18    dots     exchange, last, [[actor, counter, hash], ...]
-    19    want     exchange, [[actor, counter], ...]           the documents that hold these, whole; then it is done
-    20    audit    -                               hold yourself against me, and mend what you have lost
-    21    lock-ask     number, roster, lock, ticket, ttl         promise me this lock
-    22    lock-hold    number, roster, lock, ticket, token, ttl  the lease begins, or goes on
-    23    lock-check   number, roster, lock, token               is this the token of a lease?
+    19    want     exchange, [[actor, counter], ...]           request for the whole documents of these dots; ends it
+    20    audit    -                               request to audit against the sender, and repair losses
+    21    lock-ask     number, roster, lock, ticket, ttl         request for a promise of the lock
+    22    lock-hold    number, roster, lock, ticket, token, ttl  begin or renewal of the lease
+    23    lock-check   number, roster, lock, token               check of a lease's token
     24    lock-answer  number, granted, highest token, reason
-    25    lock-free    lock, ticket, waits                       I don't want it any more, or not yet
-    26    lock-turn    lock                                      it is free, and you are next
-    27    lock-tell    roster                                    tell me what you have promised
+    25    lock-free    lock, ticket, waits                       withdrawal, for good or for now
+    26    lock-turn    lock                                      the lock is free, the receiver is next
+    27    lock-tell    roster                                    request for the promises
     28    lock-told    roster, highest token, [[lock, ticket, token, ttl], ...]
     29    part         message, part, parts, bytes                  of a message too long for one frame
-    30    lineages     wants, [lineage, ...]                     in which sessions actors wrote; tell me what you know
+    30    lineages     wants, [lineage, ...]                     sessions of actors; `wants` requests the receiver's
 
     member = [name, store id, actor, address, incarnation, status]     status 0 alive, 1 suspect, 2 dead
     roster = digest of the members' store ids, 8 bytes

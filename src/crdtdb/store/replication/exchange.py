@@ -53,7 +53,7 @@ class _Found(NamedTuple):
     residue: DotSet
     steps: Steps
     closed: tuple[Closed, ...]
-    told: Successor | None = None
+    delta_state: Successor | None = None
     """The delta state, if the receiver has the rest of the document."""
 
     @property
@@ -61,16 +61,16 @@ class _Found(NamedTuple):
         """Approximate size in bytes."""
         if type(self.state) is First:
             return len(self.state.text)
-        if self.told is not None:
-            return len(self.told.text or b"") + _bytes_of(self.told.journals)
+        if self.delta_state is not None:
+            return len(self.delta_state.text or b"") + _bytes_of(self.delta_state.journals)
         return bodies_bytes(self.state) + fields_bytes(self.state.fields) + _bytes_of(self.state.journals)
 
     def add_to(self, writer: ParcelWriter) -> None:
         """Add the document to a parcel."""
         if type(self.state) is First:
             writer.add_first(self.name, self.doc_id, self.state, self.closed)
-        elif self.told is not None:
-            writer.add_successor(self.name, self.doc_id, self.told, self.state.journals)
+        elif self.delta_state is not None:
+            writer.add_successor(self.name, self.doc_id, self.delta_state, self.state.journals)
         else:
             writer.add(self.name, self.doc_id, self.state, self.residue, self.steps, self.closed)
 
@@ -180,10 +180,10 @@ class Outgoing:
             living = replace(living, journals=self._journals(number, raw, living.journals))
         closed = self._closed_revs(history, _on_paths(living)) if self._closed and living.leaves else ()
         steps = self._steps(history)
-        told = None
+        delta_state = None
         if self._brief and not record.residue and not closed:
-            told = successor(name, raw.decode(), living, steps, self._theirs)
-        return _Found(name, raw.decode(), living, record.residue, steps, closed, told)
+            delta_state = successor(name, raw.decode(), living, steps, self._theirs)
+        return _Found(name, raw.decode(), living, record.residue, steps, closed, delta_state)
 
     def _closed_revs(self, history: bytes, on_paths: Set[Rev]) -> tuple[Closed, ...]:
         """Return the revisions in the history but on no leaf's path, newest first: collected branches."""

@@ -72,11 +72,11 @@ class RumorWriter:
             if state.fields or state.journals:
                 self._tell(name, doc_id, state, root)
             state, links = self._fresh(rows, collection.number, doc_id, state, before)
-            steps, told = self._short_steps(history, rows, links), None
+            steps, delta_state = self._short_steps(history, rows, links), None
             if brief and not record.residue:
-                told = successor(name, doc_id, state, steps, _known(state, before, root))
-            if told is not None:
-                writer.add_successor(name, doc_id, told, state.journals)
+                delta_state = successor(name, doc_id, state, steps, _known(state, before, root))
+            if delta_state is not None:
+                writer.add_successor(name, doc_id, delta_state, state.journals)
             else:
                 writer.add(name, doc_id, state, record.residue, steps)
         if not len(writer) or writer.size > RUMOR_BYTES_MAX:
@@ -100,8 +100,10 @@ class RumorWriter:
         journals, links = {}, RUMOR_PATH_LINKS_MAX
         for address, journal in state.journals.items():
             root = JournalRows.of(rows, self._tables, number, doc_id.encode(), address)
-            told = before.vectors.get(address) if before is not None else None
-            journals[address] = root.newest(journal, max(state.leaves)) if told is None else root.since(journal, told)
+            reported = before.vectors.get(address) if before is not None else None
+            journals[address] = (
+                root.newest(journal, max(state.leaves)) if reported is None else root.since(journal, reported)
+            )
         if before is not None and before.vectors:
             generation = max(leaf.rev.generation for leaf in state.leaves.values())
             links = min(links, max(1, generation - before.generation) + 1)
