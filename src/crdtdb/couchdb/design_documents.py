@@ -24,6 +24,8 @@ from crdtdb.store import Record, Store
 from crdtdb.store.layout.index_rows import shown, shown_leaf
 
 _LANGUAGE = "javascript"
+_SEEN = 2
+"""Which version of what a map function sees: rows that were made of an earlier one are made again."""
 _log = logging.getLogger("crdtdb.scripts")
 _SIGNATURE_BYTES = 16
 _REDUCED_ROWS = 200
@@ -39,7 +41,7 @@ class ViewFunctions(NamedTuple):
     @property
     def signature(self) -> bytes:
         """What the view's rows are kept under: equal for equal functions of equal modules."""
-        named = canonical([_LANGUAGE, self.map.digest()])
+        named = canonical([_LANGUAGE, _SEEN, self.map.digest()])
         return blake2b(named, digest_size=_SIGNATURE_BYTES).digest()
 
 
@@ -162,9 +164,17 @@ class _ScriptMapper:
         """Return what the function emits for each document. Raises ScriptError."""
         seen = []
         for doc_id, record in documents:
-            winner = view(record.state).siblings[0]
-            seen.append(told(doc_id, record.state, winner, store.opener(name, doc_id)))
+            leaves = view(record.state).leaves
+            seen.append({**told(doc_id, record.state, leaves[0], store.opener(name, doc_id)), **_conflicts(leaves[1:])})
         return self._scripts.map(self._function, seen)
+
+
+def _conflicts(others: Sequence[VisibleLeaf]) -> dict[str, list[str]]:
+    """Return the revisions beside the winner under the names that CouchDB's map functions know them by."""
+    found: dict[str, list[str]] = {}
+    for one in others:
+        found.setdefault("_deleted_conflicts" if one.leaf.deleted else "_conflicts", []).append(str(one.leaf.rev))
+    return found
 
 
 class _GroupReducer:

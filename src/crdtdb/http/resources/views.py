@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -26,28 +26,12 @@ from crdtdb.store import ViewRow
 from crdtdb.threads import QUERIES, VIEWS
 
 _JSON = ("key", "startkey", "start_key", "endkey", "end_key", "keys")
-_IGNORED = ("stale", "stable", "sorted", "r", "partition", "callback", "attachments", "att_encoding_info", "conflicts")
-_KNOWN = (
-    *_JSON,
-    *_IGNORED,
-    "startkey_docid",
-    "start_key_doc_id",
-    "endkey_docid",
-    "end_key_doc_id",
-    "inclusive_end",
-    "descending",
-    "limit",
-    "skip",
-    "reduce",
-    "group",
-    "group_level",
-    "include_docs",
-    "update",
-    "update_seq",
-)
-
-
-_RANGE = ("key", "startkey", "start_key", "endkey", "end_key")
+_WORDS: Mapping[str, Collection[Any]] = {
+    "stale": ("ok", "update_after", "false", False),
+    "update": ("true", "false", "lazy", True, False),
+}
+"""Parameters that have one of few values. What a view doesn't know is ignored, as in CouchDB."""
+_STARTS, _ENDS = ("key", "startkey", "start_key"), ("key", "endkey", "end_key")
 _COUNTED_MAX = 10_000
 """How many rows are counted at most for an `offset`, which is null beyond: counting costs as much as reading."""
 
@@ -87,9 +71,12 @@ class _Answer:
         self._trees: Trees = trees_of(request)
         self._writer = Writer(self._trees.store)
         self._asked = asked
-        for name in asked:
-            if name not in _KNOWN:
-                raise query_parse_error(f"{name[:80]!r} isn't a parameter of a view")
+        self._wrong_keys = query_parse_error if "keys" in request.query_params else bad_request
+        if "queries" in asked:
+            raise bad_request("`queries` go to the path of the view and /queries")
+        for name, values in _WORDS.items():
+            if name in asked and asked[name] not in values:
+                raise query_parse_error(f"Invalid value for `{name}`: {str(asked[name])[:80]!r}")
         design = designs_of(request).get(self._trees.name, DESIGN + part(request, "design"))
         functions: ViewFunctions = design.view(part(request, "view"))
         self.index: ViewIndex = designs_of(request).view(self._trees.name, functions)
@@ -100,14 +87,14 @@ class _Answer:
             raise query_parse_error("Reduce is invalid for map-only views.")
         if self._reduced and self._include:
             raise query_parse_error("`include_docs` is invalid for reduce")
+        if self._reduced and "conflicts" in asked:
+            raise query_parse_error("`conflicts` is invalid for reduce views.")
         self.duty = VIEWS if self._reduced and isinstance(functions.reduce, Function) else QUERIES
         grouped = self._flag("group") or asked.get("group_level") is not None
         if grouped and not self._reduced:
             raise query_parse_error("Invalid use of grouping on a map view.")
         if self._reduced and asked.get("keys") is not None and not self._flag("group"):
             raise query_parse_error("Multi-key fetches for reduce views must use `group=true`")
-        if asked.get("keys") is not None and asked.keys() & {*_RANGE}:
-            raise query_parse_error("`keys` is incompatible with `key`, `start_key` and `end_key`")
         if "group" in asked and not self._flag("group") and (self._number("group_level") or 0) > 0:
             raise query_parse_error("Can't specify group=false and group_level>0 at the same time")
         try:
@@ -119,9 +106,8 @@ class _Answer:
         asked = self._asked
         keys = asked.get("keys")
         if keys is not None and not isinstance(keys, list):
-            raise bad_request("`keys` parameter must be an array.")
-        start = self._key("key", "startkey", "start_key")
-        end = self._key("key", "endkey", "end_key")
+            raise self._wrong_keys("`keys` parameter must be an array.")
+        start, end = (ABSENT, ABSENT) if keys is not None else (self._last_of(_STARTS), self._last_of(_ENDS))
         return ViewQuery(
             start=start,
             end=end,
@@ -137,8 +123,9 @@ class _Answer:
             else self._number("group_level") or 0,
         )
 
-    def _key(self, *names: str) -> Any:
-        return next((self._asked[name] for name in names if name in self._asked), ABSENT)
+    def _last_of(self, names: Sequence[str]) -> Any:
+        """Return the key under these names that was given last: as in CouchDB it goes over the earlier ones."""
+        return next((value for name, value in reversed(list(self._asked.items())) if name in names), ABSENT)
 
     def _text(self, *names: str) -> str | None:
         value = next((self._asked[name] for name in names if name in self._asked), None)
@@ -173,8 +160,6 @@ class _Answer:
         return told
 
     def _offset(self, total: int) -> int | None:
-        if self.query.keys is not None:
-            return self.query.skip
         before = self.index.count_before(self.query, _COUNTED_MAX)
         return min(total, before + self.query.skip) if before <= _COUNTED_MAX else None
 
