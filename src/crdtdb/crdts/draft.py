@@ -48,6 +48,8 @@ class Draft:
         self._owned: dict[Address, dict[Dot, Delta]] = {}
         self._starts: dict[Address, frozenset[Dot]] = {}
         self._starting, self._journals = journals, dict(journals)
+        self._added: dict[Address, int] = {}
+        """The bytes that the edit adds to each text and list, without what it copies of others' updates."""
         self._open, self._sequences = open_sequence, dict[Address, Sequence]()
         self._places: dict[Place, dict[str, dict[Address, None]]] | None = None
         self.preferred: dict[Place, tuple[str, str]] = {}
@@ -235,16 +237,15 @@ class Draft:
             return
         dot, journal = self.signature.dot, self._journals.get(address, EMPTY_JOURNAL)
         creations = self.signature.creations
+        added = self._added[address] = self._added.get(address, 0) + len(update)
+        if added > SEQUENCE_BYTES_MAX:
+            raise TooLargeError(f"an edit of {added:,} bytes, the limit of a text or list is {SEQUENCE_BYTES_MAX:,}")
         whole = not journal.outlives_none_of(creations)
         if whole:
             update = self._copy(address, journal, update)
         earlier = journal.updates.get(dot)
         if earlier is not None:  # a second change in one edit
             update = Sequence.joined(earlier.content, update)
-        if len(update) > SEQUENCE_BYTES_MAX:
-            raise TooLargeError(
-                f"an edit of {len(update):,} bytes, the limit of a text or list is {SEQUENCE_BYTES_MAX:,}"
-            )
         new = address not in self._journals
         self._journals[address] = journal.grown(dot, update, creations, whole=whole)
         if new and len(self._journals) > SEQUENCES_MAX:
