@@ -13,6 +13,7 @@ from crdtdb.backends import Backend
 from crdtdb.backends.memory import MemoryBackend
 from crdtdb.backends.protocol import Capabilities
 from crdtdb.testing.invariants import check_store
+from crdtdb.wire.delta_batch import DeltaBatch
 from tests.inside import backend_of, session_of
 from tests.store.test_collection import collect
 
@@ -164,6 +165,46 @@ def test_two_others_hold_different_histories_of_one(kept: Kept, order: str) -> N
             crdtdb.sync(ada, bob)
         check(ada, bob, cy)
         assert all(db["made-second"].get("y") == {"by": "cy"} for db in (ada, bob, cy))
+    bob.close()
+    cy.close()
+
+
+@pytest.mark.parametrize("written", ["before", "after", "never"])
+@pytest.mark.parametrize("later", ["first", "second"])
+def test_a_context_names_writes_of_a_lost_history(kept: Kept, later: str, written: str) -> None:
+    """Cy hears of a document whose author had seen Ada's first history, and nothing else of it; then she is put back.
+
+    What Cy's document has seen of the first history must not pass for what Ada writes under the same dots the second time.
+    Ada writes it before she syncs with Cy, or after; or Bob, who has the first history, never comes back.
+    """
+    bob, cy = crdtdb.open("memory:"), crdtdb.open("memory:")
+    copy = begin(kept, bob)
+    crdtdb.sync(bob, cy)
+    with kept.open() as ada:
+        session_of(ada.store).tag = (b"\xff" if later == "first" else b"\x01") * 16
+        ada["notes"].bulk([{"_id": f"first {n}"} for n in range(9)])
+        crdtdb.sync(ada, bob)
+    with bob["notes"].edit("post") as post:
+        post["tags"].add("bob")
+    parcel = bob.store.replication.rumor([("notes", "post")])
+    assert parcel is not None
+    cy.store.replication.receive(DeltaBatch(parcel), lineages=bob.store.root.lineages)
+    kept.put_back(copy)
+    with kept.open() as ada:
+        session_of(ada.store).tag = (b"\x01" if later == "first" else b"\xff") * 16
+        if written == "after":
+            assert crdtdb.sync(ada, cy).new_actors == 1, "Cy knows more of Ada's actor than she does"
+        with ada["notes"].edit("post") as post:
+            post["tags"].add("second")
+        crdtdb.sync(ada, cy)
+        others = [ada, cy] if written == "never" else [ada, cy, bob]
+        for _ in range(2):
+            for db in others[1:]:
+                crdtdb.sync(ada, db)
+        for db in others:
+            check_store(db.store)
+            assert sorted(db["notes"].get("post")["tags"]) == ["a", "bob", "second"]
+        assert len({db["notes"].digest() for db in others}) == 1
     bob.close()
     cy.close()
 

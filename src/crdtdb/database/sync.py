@@ -78,7 +78,7 @@ def settle_histories(one: Store, other: Store) -> tuple[int, int]:
     """
     renamed = new_actors = 0
     for _ in range(_ROUNDS_MAX):
-        here, there = one.replication.forks(other.root.clock, other.root.lineages)
+        here, there = one.replication.forks(other.root.reached, other.root.lineages)
         forked = {fork.actor for fork in (*here, *there)}
         new_actors += _take_new_actor(one, other, forked) + _take_new_actor(other, one, forked)
         for store, forks in ((one, here), (other, there)):
@@ -91,7 +91,7 @@ def settle_histories(one: Store, other: Store) -> tuple[int, int]:
 
 
 def _take_new_actor(store: Store, peer: Store, forked: set[bytes]) -> bool:
-    gone_back = peer.root.clock.highest(store.actor) > store.root.clock.highest(store.actor)
+    gone_back = peer.root.reached.highest(store.actor) > store.root.clock.highest(store.actor)
     if gone_back or store.actor in forked:
         store.replication.renew_actor("another store knows other writes of the old one")
         return True

@@ -92,7 +92,8 @@ def is_counted(doc_id: str) -> bool:
 class StoreRoot(Struct, frozen=True, gc=False):
     """Result of one commit. `residue` has the catalogue's dots beyond the node clock, `stable` the dots of every member.
 
-    `lineages` are the sessions of the actors in the clock.
+    `lineages` are the sessions of the actors in the clock. `heard` has, for each actor, all dots that the context of a document
+    may have beyond the node clock: up to the highest in the clock of a batch that was merged in part.
     """
 
     clock: DotSet
@@ -103,6 +104,7 @@ class StoreRoot(Struct, frozen=True, gc=False):
     next_number: int
     stable: DotSet = EMPTY
     lineages: Lineages = NO_LINEAGES
+    heard: DotSet = EMPTY
 
     def at(self, clock: DotSet) -> StoreRoot:
         """Return this with another node clock."""
@@ -115,6 +117,7 @@ class StoreRoot(Struct, frozen=True, gc=False):
             self.next_number,
             self.stable,
             self.lineages,
+            self.heard,
         )
 
     def counting(self, name: str, counts: CollectionStats, clock: DotSet | None = None) -> StoreRoot:
@@ -128,7 +131,13 @@ class StoreRoot(Struct, frozen=True, gc=False):
             self.next_number,
             self.stable,
             self.lineages,
+            self.heard,
         )
+
+    @property
+    def reached(self) -> DotSet:
+        """The node clock, with what contexts name beyond it. Only the highest dot of an actor matters, to compare lineages."""
+        return self.clock | self.heard if self.heard else self.clock
 
     @property
     def catalogue(self) -> Catalogue:
@@ -156,10 +165,10 @@ class StoreRoot(Struct, frozen=True, gc=False):
 def read_root(rows: Reader, tables: StoreTables) -> StoreRoot:
     """Read it from a store, new or old."""
     clock, stable = _dots_at(rows, b"k", tables), _dots_at(rows, b"y", tables)
-    lineages = _lineages_at(rows, tables)
+    lineages, heard = _lineages_at(rows, tables), _dots_at(rows, b"w", tables)
     encoded = rows.get(keys.CATALOGUE)
     if encoded is None:
-        return StoreRoot(clock, {}, frozenset(), EMPTY, {}, 1, stable, lineages)
+        return StoreRoot(clock, {}, frozenset(), EMPTY, {}, 1, stable, lineages, heard)
     names, marks, residue, next_number = decode_row(encoded)
     collections = {}
     for name, _, number in names:
@@ -174,6 +183,7 @@ def read_root(rows: Reader, tables: StoreTables) -> StoreRoot:
         next_number,
         stable,
         lineages,
+        heard,
     )
 
 
@@ -206,6 +216,8 @@ def root_rows(before: StoreRoot, after: StoreRoot, tables: StoreTables) -> dict[
         _put_dots(rows, keys.clock, before.clock, after.clock, tables)
     if after.stable is not before.stable:
         _put_dots(rows, keys.stable, before.stable, after.stable, tables)
+    if after.heard is not before.heard:
+        _put_dots(rows, keys.heard, before.heard, after.heard, tables)
     if after.lineages is not before.lineages:
         for actor, lineage in after.lineages.items():
             if actor not in before.lineages or before.lineages.of(actor) != lineage:

@@ -151,4 +151,4 @@ class Histories:
 
     def _tell(self, link: Link, *, wants: bool) -> None:
         held = self._store.root
-        self._outbox.send(link.number, LineagesMessage(wants, held.clock.tops(), held.lineages))
+        self._outbox.send(link.number, LineagesMessage(wants, held.reached.tops(), held.lineages))

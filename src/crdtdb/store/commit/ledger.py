@@ -143,6 +143,7 @@ class Ledger:
             next_number,
             before.stable,
             before.lineages,
+            before.heard,
         )
 
     def _sweep(self, number: int, name: str | None) -> None:
@@ -198,6 +199,17 @@ class Ledger:
     def advance(self, dots: DotSet) -> None:
         """Add dots to the node clock: their effects are here."""
         self.root = self.root.at(self.root.clock | dots)
+
+    def hear(self, clock: DotSet) -> None:
+        """Note up to where contexts may name writes now: a batch of this clock was merged, and the node clock is behind."""
+        root = self.root
+        ahead = {}
+        for actor in clock.actors:
+            highest = clock.highest(actor)
+            if highest > root.clock.highest(actor) and highest > root.heard.highest(actor):
+                ahead[actor] = ((1, highest),)
+        if ahead:
+            self.root = replace(root, heard=root.heard | DotSet(ahead))
 
     def await_collection(self, number: int, raw: bytes, state: State) -> None:
         """Queue a document for collection, if it will have garbage once its dots are stable."""

@@ -32,6 +32,7 @@
     l actor# counter                     the dot log: collection# id, or empty for a dot of the catalogue
     y actor#                             that actor's ranges in the stable cut: [first, last, ...]
     z actor#                             that actor's lineage: [counter up to which it is known or null, first, tag, ...]
+    w actor#                             what a context may name of that actor beyond the node clock: [1, highest]
     i collection# index#                 an index: [design document, name, definition, id to go on building from or null]
     I index# key id length               an entry: a value's sort key, then the document's id as a sort key has it
     j index# id                          the keys of a document's entries
@@ -152,6 +153,11 @@ def log(actor_number: int, counter: int) -> bytes:
 def stable(actor_number: int) -> bytes:
     """Return the key of one actor's part of the stable cut."""
     return _numbered(b"y", actor_number)
+
+
+def heard(actor_number: int) -> bytes:
+    """Return the key of how far contexts may name an actor's writes beyond the node clock."""
+    return _numbered(b"w", actor_number)
 
 
 def lineage(actor_number: int) -> bytes:

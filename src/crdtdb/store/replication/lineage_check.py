@@ -23,10 +23,10 @@ def learn(ledger: Ledger, clock: DotSet, lineages: Lineages) -> None:
             f"the peer has {clock.highest(actor)} writes of this store, and the store itself "
             f"{held.clock.highest(actor)}: the store was put back from a backup. It must take a new actor first"
         )
-    here, there = held.lineages.forks(held.clock, lineages, clock)
+    here, there = held.lineages.forks(held.reached, lineages, clock)
     if here or there:
         raise HistoryForkedError(
             f"the two stores hold different writes of {(here or there)[0]}: a store was put back from a backup and written "
             "again. One store must rename its writes first"
         )
-    ledger.learn_lineages(held.lineages.joined(held.clock, lineages, clock))
+    ledger.learn_lineages(held.lineages.joined(held.reached, lineages, clock))

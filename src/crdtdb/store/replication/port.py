@@ -49,12 +49,12 @@ class ReplicationStore:
     def forks(self, clock: DotSet, lineages: Lineages) -> tuple[list[Fork], list[Fork]]:
         """Compare with a store of this clock; return the sessions to be renamed here, and those to be renamed there. Rule 3."""
         root = self._core.root
-        return root.lineages.forks(root.clock, lineages, clock)
+        return root.lineages.forks(root.reached, lineages, clock)
 
     def learn_lineages(self, clock: DotSet, lineages: Lineages) -> None:
         """Take over in which sessions the actors of a peer's clock wrote. Raises HistoryForkedError."""
         root = self._core.root
-        if root.lineages.joined(root.clock, lineages, clock) is not root.lineages:
+        if root.lineages.joined(root.reached, lineages, clock) is not root.lineages:
             self._core.submit(lambda transaction: learn(transaction.ledger, clock, lineages))
 
     def rename(self, fork: Fork) -> None:

@@ -81,6 +81,8 @@ def receive(
         raise ContentMissingError(list(missing.values()))
     if advance:
         transaction.ledger.advance(parcel.clock)
+    elif news or parcel.catalogue is not None:
+        transaction.ledger.hear(parcel.clock)
     if transaction.ledger.root.clock.highest(transaction.ledger.actor) > own:
         raise EncodingError("the parcel names writes of this store that the sender's own clock doesn't cover")
     _check_size(transaction.ledger.root.clock)

@@ -75,10 +75,11 @@ class _Renaming:
             collections=self._collections,
             stable=names.covered(root.stable),
             lineages=lineages,
+            heard=names.covered(root.heard),
         )
         self._log(root.catalogue.dots(), after.catalogue.dots(), b"")
         self._rows.update(root_rows(root, after, self._tables))
-        for key, dots in ((keys.clock, after.clock), (keys.stable, after.stable)):
+        for key, dots in ((keys.clock, after.clock), (keys.stable, after.stable), (keys.heard, after.heard)):
             if not dots.ranges(actor):
                 self._rows[key(self._tables.actor_number(actor))] = None
         for one in (actor, tag):
