@@ -511,7 +511,7 @@ async def test_security_is_said_by_admins_of_a_collection(app: ASGIApp, filled: 
 
 
 async def test_security_comes_back_as_it_was_written(app: ASGIApp, filled: crdtdb.Database) -> None:
-    filled["mine"].put("a", {})
+    filled["written"].put("a", {})
     written: list[dict[str, Any]] = [
         {"admins": {"names": ["b", "a", "a"]}, "cloudant": {"nobody": ["_reader"]}, "other": [{"x": 1}]},
         {"couchdb_auth_only": True},
@@ -521,19 +521,19 @@ async def test_security_comes_back_as_it_was_written(app: ASGIApp, filled: crdtd
     ]
     async with client_of(app, ("admin", "root")) as client:
         for security in written:
-            assert (await client.put("/mine/_security", json=security)).json() == {"ok": True}
-            assert (await client.get("/mine/_security")).json() == security
+            assert (await client.put("/written/_security", json=security)).json() == {"ok": True}
+            assert (await client.get("/written/_security")).json() == security
     with crdtdb.open("memory:") as other:
         crdtdb.sync(filled, other)
-        assert Permissions(other.store).shown("mine") == {}
+        assert Permissions(other.store).shown("written") == {}
 
 
 def test_security_of_an_older_member_is_shown_instead_of_what_was_written_before(filled: crdtdb.Database) -> None:
     permissions = Permissions(filled.store)
-    permissions.say("notes", {"other": 1, "members": {"names": ["ada"]}})
+    permissions.say("older", {"other": 1, "members": {"names": ["ada"]}})
     said = check_security({"members": {"names": ["eve"]}})
-    SystemCollection(filled.store, "system.access").say("notes", said)
-    assert permissions.shown("notes") == permissions.of("notes") == said
+    SystemCollection(filled.store, "system.access").say("older", said)
+    assert permissions.shown("older") == permissions.of("older") == said
 
 
 async def test_a_password_that_is_not_base64_is_a_bad_request(app: ASGIApp) -> None:
