@@ -43,6 +43,7 @@ from crdtdb.http.resources import (
 )
 from crdtdb.http.resources import cluster as cluster_resource
 from crdtdb.http.resources import replications as replicate
+from crdtdb.http.resources import users as user_documents
 from crdtdb.javascript import Scripts
 from crdtdb.limits import ATTACHMENT_BYTES_MAX, REQUEST_BYTES_MAX
 from crdtdb.security import Permissions
@@ -52,6 +53,7 @@ from crdtdb.wire.messages import SCHEMES_SINCE
 RESOURCES = (
     openapi,
     sessions,
+    user_documents,
     replicate,
     cluster_resource,
     metrics,

@@ -65,8 +65,8 @@ def _decoded(raw: bytes) -> list[str]:
 
 
 def url_of(request: Request, *names: str) -> str:
-    """Return the absolute URL of what these names lead to, each with its slashes encoded."""
-    path = "/".join(quote(name, safe="") for name in names)
+    """Return the absolute URL of what these names lead to, each with its slashes encoded, and colons not: as CouchDB has it."""
+    path = "/".join(quote(name, safe=":") for name in names)
     return f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}/{path}"
 
 

@@ -79,6 +79,10 @@ NEEDS: dict[str, Need] = {
     "PUT /_replicator/{id}": Need.ADMINISTRATOR,
     "DELETE /_replicator/{id}": Need.ADMINISTRATOR,
     "GET /_users": Need.ADMINISTRATOR,
+    "POST /_users": Need.ADMINISTRATOR,
+    "PUT /_users": Need.ADMINISTRATOR,
+    "GET /_users/_all_docs": Need.ADMINISTRATOR,
+    "GET /_users/{name}": Need.KNOWN,  # it is shown to administrators, and to the user
     "PUT /_users/{name}": Need.ADMINISTRATOR,
     "DELETE /_users/{name}": Need.ADMINISTRATOR,
     "PUT /{db}": Need.CERTIFICATE,

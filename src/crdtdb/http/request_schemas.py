@@ -161,6 +161,10 @@ _PRINCIPALS = {
     "type": "object",
     "properties": {name: {"type": "array", "items": {"type": "string", "minLength": 1}} for name in ("names", "roles")},
 }
+_USER = {
+    "type": "object",
+    "properties": {"password": {"type": "string"}, "roles": {"type": "array", "items": {"type": "string"}}},
+}
 _SORT = {
     "oneOf": [
         {"type": "string", "minLength": 1},
@@ -315,11 +319,8 @@ BODIES: dict[str, dict[str, Any]] = {
         "required": ["name", "password"],
         "properties": {"name": {"type": "string"}, "password": {"type": "string"}},
     },
-    "PUT /_users/{name}": {
-        "type": "object",
-        "required": ["password"],
-        "properties": {"password": {"type": "string"}, "roles": {"type": "array", "items": {"type": "string"}}},
-    },
+    "POST /_users": _USER,
+    "PUT /_users/{name}": _USER,
     "PUT /{db}/_security": {
         "type": "object",
         "properties": dict.fromkeys(("admins", "members", "readers"), _PRINCIPALS),

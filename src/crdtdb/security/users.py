@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterable, Mapping
 from threading import Lock, Semaphore
 from typing import Any, NamedTuple
 
+from crdtdb.canonical_json import load
 from crdtdb.clock import WallClock, iso, monotonic_seconds, wall_milliseconds
 from crdtdb.database.system_collection import SystemCollection
+from crdtdb.documents import NO_BODY
 from crdtdb.errors import InvalidDocumentError, InvalidInputError, NotFoundError
 from crdtdb.limits import SESSION_SKEW_SECONDS_MAX
 from crdtdb.security import USERS, Principal
@@ -43,6 +45,7 @@ _REMEMBERED_SECONDS = 60.0
 _REMEMBERED_MAX = 1_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+_SECRETS = ("salt", "hash", "scheme", "key", "passwordless")
 _NOBODY: Mapping[str, Any] = {"salt": "00" * _SALT_BYTES, "hash": "00" * _HASH_BYTES, "roles": []}
 
 
@@ -90,6 +93,8 @@ def check_user(name: str, body: Mapping[str, Any]) -> None:
     Cost.of(body.get("scheme"))
     if type(body.get("key", "")) is not str or len(bytes.fromhex(body.get("key", ""))) not in (0, _HASH_BYTES):
         raise InvalidDocumentError(f"the key of a user's sessions has {_HASH_BYTES} bytes")
+    if type(body.get("more", {})) is not dict:
+        raise InvalidDocumentError("what else a user's document has is an object")
     if type(roles) is not list or len(roles) > _ROLES_MAX or not all(type(one) is str for one in roles):
         raise InvalidDocumentError(f"roles are an array of at most {_ROLES_MAX} names")
 
@@ -162,7 +167,7 @@ class Users:
         cost: Callable[[], Cost] = lambda: COST,
     ) -> None:
         """`cost` returns what a new hash costs; a login by an older hash replaces it by one that costs that."""
-        self._cost = cost
+        self._cost, self._store = cost, store
         self._kept, self._wall, self._draw = SystemCollection(store, USERS, check_user), wall, draw
         self._known: dict[str, Mapping[str, Any]] = {}
         self._working = Semaphore(_AT_A_TIME)  # each takes 32 MB
@@ -182,29 +187,65 @@ class Users:
         """Return the users with their roles."""
         return sorted((name, list(one["roles"])) for name, one in self._all().items())
 
+    def revisions(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
+        """Return of each user the revision and the document, by name."""
+        winners = ((name, shown.siblings[0]) for name, shown in self._kept.views())
+        return {name: (str(winner.rev), load(winner.text or NO_BODY)) for name, winner in winners}
+
     def add(self, name: object, password: object, roles: Iterable[object] = ()) -> bool:
         """Make a user, or give one another password and other roles; return whether it is new. Raises InvalidInputError."""
+        if not isinstance(password, str) or len(password) < _PASSWORD_MIN:
+            raise InvalidInputError(f"a password has {_PASSWORD_MIN} to {_PASSWORD_MAX:,} characters")
+        return self.write(name, roles, password)
+
+    def write(
+        self,
+        name: object,
+        roles: Iterable[object],
+        password: str | None,
+        *,
+        keep: bool = False,
+        more: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Make or change a user; return whether it is new. Raises InvalidInputError.
+
+        Without a password it is the one before if `keep`, else none: nobody can log in by that name. `more` replaces what
+        clients keep in the document beside, None leaves it.
+        """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise InvalidInputError(
                 "a user's name has letters, digits and ._@+-, begins with one of the first two, at most 128"
             )
-        if not isinstance(password, str) or not _PASSWORD_MIN <= len(password) <= _PASSWORD_MAX:
-            raise InvalidInputError(f"a password has {_PASSWORD_MIN} to {_PASSWORD_MAX:,} characters")
+        if password is not None and len(password) > _PASSWORD_MAX:
+            raise InvalidInputError(f"a password has at most {_PASSWORD_MAX:,} characters")
         listed = sorted({one for one in roles if isinstance(one, str)})
         if len(listed) > _ROLES_MAX or not all(isinstance(one, str) and _ROLE.fullmatch(one) for one in roles):
             raise InvalidInputError(f"roles are at most {_ROLES_MAX}, of letters, digits and ._@+-, as names are")
-        new = name not in self._all()
-        self._kept.say(name, {**self._hashed(password), "roles": listed, "changed": iso(self._wall())})
-        return new
+        known = self._all().get(name)
+        beside = dict(more) if more is not None else (known or {}).get("more", {})
+        body = {**self._secrets(password, known if keep else None), "roles": listed, "changed": iso(self._wall())}
+        self._kept.say(name, {**body, **({"more": beside} if beside else {})})
+        return known is None
+
+    def _secrets(self, password: str | None, kept: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the members that passwords and sessions are checked by."""
+        if password is not None:
+            return self._hashed(password)
+        if kept is not None:
+            return {part: kept[part] for part in _SECRETS if part in kept}
+        drawn = {"salt": self._draw(_SALT_BYTES).hex(), "hash": self._draw(_HASH_BYTES).hex()}  # no password has it
+        return {**drawn, "scheme": str(self._cost()), "passwordless": True}
 
     def _hashed(self, password: str) -> dict[str, str]:
         salt, cost = self._draw(_SALT_BYTES), self._cost()
         return {"salt": salt.hex(), "hash": self._derived(password, salt, cost).hex(), "scheme": str(cost)}
 
-    def remove(self, name: str) -> None:
-        """Remove a user, whose sessions end. Raises NotFoundError."""
+    def remove(self, name: str) -> str:
+        """Remove a user, whose sessions end; return the revision of the deletion. Raises NotFoundError."""
         if name not in self._all() or not self._kept.delete(name):
             raise NotFoundError(f"there is no user {name[:80]!r}")
+        record = self._store.read(USERS, name)
+        return str(max(leaf.rev for leaf in record.state.leaves.values())) if record is not None else ""
 
     def log_in(self, name: str, password: str, address: str) -> Verdict:
         """Check a name and a password from an address, if not too many attempts failed. Takes about 0.3 s of CPU."""

@@ -110,7 +110,7 @@ async def all_information(request: Request) -> JSONAnswer:
     database, may_read = database_of(request), reader(permissions_of(request), who_in(request))
     return JSONAnswer(
         [
-            {"key": name, "info": _information(database, name)}
+            {"key": name, "info": information_about(database, name)}
             if isinstance(name, str) and name in database and may_read(name)
             else {"key": name, "error": "not_found"}
             for name in names
@@ -129,10 +129,11 @@ async def create(request: Request) -> JSONAnswer:
 
 async def information(request: Request) -> JSONAnswer:
     """GET /{db} : its counts."""
-    return JSONAnswer(_information(database_of(request), collection_of(request).name))
+    return JSONAnswer(information_about(database_of(request), collection_of(request).name))
 
 
-def _information(database: Database, name: str) -> dict[str, Any]:
+def information_about(database: Database, name: str) -> dict[str, Any]:
+    """Return what `GET /{db}` says of a collection."""
     counts = database.store.collection(name)
     return {
         "db_name": name,

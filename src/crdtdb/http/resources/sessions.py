@@ -1,10 +1,9 @@
-"""/_session: who asks, and logging in and out for browsers; /_users: who may."""
+"""/_session: who asks, and logging in and out for browsers."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from starlette.requests import Request
 from starlette.routing import Route
@@ -13,23 +12,12 @@ from crdtdb.canonical_json import parse
 from crdtdb.cluster_port import WHO
 from crdtdb.couchdb import CouchError
 from crdtdb.couchdb.errors import bad_request
-from crdtdb.errors import NotFoundError
 from crdtdb.http.authentication import TurnedAwayError, cookie_of, log_in
-from crdtdb.http.context import ready
-from crdtdb.http.json_io import JSONAnswer, read_bytes, read_object
-from crdtdb.http.paths import part
-from crdtdb.http.permissions import who_in
+from crdtdb.http.json_io import JSONAnswer, flag, read_bytes
+from crdtdb.http.paths import url_of
 from crdtdb.limits import SESSION_REQUEST_BYTES_MAX
 from crdtdb.security import Principal
 from crdtdb.security.users import Users
-from crdtdb.threads import PASSWORDS
-
-_acts = logging.getLogger("crdtdb.acts")
-
-
-def _users_of(request: Request) -> Users:
-    users: Users = request.app.state.users
-    return users
 
 
 async def session(request: Request) -> JSONAnswer:
@@ -39,6 +27,8 @@ async def session(request: Request) -> JSONAnswer:
     info: dict[str, Any] = {"authentication_handlers": _handlers(request)}
     if who is not None:
         info["authenticated"] = who.by
+    elif flag(request, "basic"):
+        raise CouchError(401, "unauthorized", "Please login.")
     return JSONAnswer({"ok": True, "userCtx": context, "info": info}, headers={"cache-control": "no-store"})
 
 
@@ -55,20 +45,38 @@ async def log_in_here(request: Request) -> JSONAnswer:
     users: Users | None = request.app.state.logins
     if users is None:
         raise CouchError(403, "forbidden", "This node takes certificates alone: `logins` isn't set.")
+    onward = _onward(request)
     name, password = _credentials(request, await read_bytes(request, SESSION_REQUEST_BYTES_MAX))
     try:
         who = await log_in(request.scope, users, name, password)
     except TurnedAwayError as error:
+        error.answer.headers["set-cookie"] = cookie_of("", request.app.state.same_site)
         return error.answer
-    answer = JSONAnswer(
-        {"ok": True, "name": who.name, "roles": sorted(who.roles)}, headers={"cache-control": "no-store"}
-    )
+    told = {"ok": True, "name": who.name, "roles": sorted(who.roles)}
+    answer = JSONAnswer(told, 302 if onward else 200, {"cache-control": "no-store", **onward})
     answer.headers["set-cookie"] = cookie_of(users.session(who.name), request.app.state.same_site)
     return answer
 
 
+def _onward(request: Request) -> dict[str, str]:
+    """Return the header that sends a browser on to `next`: a path of this node, whatever it is made to look like."""
+    onward = request.query_params.get("next")
+    if onward is None:
+        return {}
+    path, question, query = onward.partition("?")
+    location = url_of(request, *(part for part in path.split("/") if part))
+    return {"location": location + question + quote(query, safe="=&%+")}
+
+
 def _credentials(request: Request, data: bytes) -> tuple[str, str]:
-    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind not in ("application/x-www-form-urlencoded", "application/json"):
+        raise CouchError(
+            415,
+            "bad_content_type",
+            "Content-Type must be 'application/x-www-form-urlencoded' or 'application/json'",
+        )
+    if kind == "application/x-www-form-urlencoded":
         try:
             form = parse_qs(data.decode(), max_num_fields=10)
         except (ValueError, UnicodeDecodeError) as error:
@@ -93,41 +101,8 @@ async def log_out(request: Request) -> JSONAnswer:
     return answer
 
 
-async def list_users(request: Request) -> JSONAnswer:
-    """GET /_users : the users and their roles. Role `admin`."""
-    found = _users_of(request).names()
-    return JSONAnswer({"users": [{"name": name, "roles": roles} for name, roles in found]})
-
-
-async def put_user(request: Request) -> JSONAnswer:
-    """PUT /_users/{name} : make a user, or give one another password and other roles. Role `admin`."""
-    body, name = await read_object(request), part(request, "name")
-    roles = body.get("roles", [])
-    if set(body) - {"password", "roles"} or not isinstance(roles, list):
-        raise bad_request('the body is {"password": "…", "roles": ["editors"]}')
-    ready(request)
-    new = await PASSWORDS.run(_users_of(request).add, name, body.get("password"), roles)
-    _acts.info("admin %r: %s user %r", who_in(request).name, "make" if new else "change", name)
-    return JSONAnswer({"ok": True, "name": name, "new": new}, 201)
-
-
-async def delete_user(request: Request) -> JSONAnswer:
-    """DELETE /_users/{name} : remove a user, whose sessions end. Role `admin`."""
-    name = part(request, "name")
-    ready(request)
-    try:
-        await PASSWORDS.run(_users_of(request).remove, name)
-    except NotFoundError as error:
-        raise CouchError(404, "not_found", error.args[0]) from error
-    _acts.info("admin %r: remove user %r", who_in(request).name, name)
-    return JSONAnswer({"ok": True})
-
-
 ROUTES = [
     Route("/_session", session, methods=["GET"]),
     Route("/_session", log_in_here, methods=["POST"]),
     Route("/_session", log_out, methods=["DELETE"]),
-    Route("/_users", list_users, methods=["GET"]),
-    Route("/_users/{name}", put_user, methods=["PUT"]),
-    Route("/_users/{name}", delete_user, methods=["DELETE"]),
 ]
