@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import crdtdb
-from crdtdb.crdts.sequences import client_of
+from crdtdb.crdts.sequences import client_of, writer_under
 from crdtdb.store import Store
 from crdtdb.testing.invariants import check_store
 from crdtdb.wire.delta_batch import DeltaBatch
@@ -58,9 +58,10 @@ class Author:
         return self.node.store
 
     def client(self) -> int:
-        """Return the Yrs client id of the author's session, which begins with a first write."""
+        """Return the Yrs client id of the author's session in the collection; the session begins with a first write."""
         crdtdb.Database(self.store).collection("begun").put(self.store.actor.hex(), {})
-        return client_of(self.store.root.lineages.of(self.store.actor).sessions[-1].tag)
+        tag = self.store.root.lineages.of(self.store.actor).sessions[-1].tag
+        return client_of(writer_under(tag, self.store.root.names["notes"]))
 
     def type(self, transactions: list[dict[str, Any]]) -> None:
         with self.notes.edit("text") as document:
@@ -93,9 +94,10 @@ def test_two_friends_write_one_text_on_two_nodes() -> None:
     """
     found = trace("friendsforever.json.gz")
     transactions = found["txns"]
-    authors = sorted((Author("ada"), Author("bob")), key=Author.client)
-    authors[0].notes.put("text", {"body": crdtdb.Text()})
-    authors[1].node.hear(authors[0].node)
+    ada, bob = Author("ada"), Author("bob")
+    ada.notes.put("text", {"body": crdtdb.Text()})
+    bob.node.hear(ada.node)
+    authors = sorted((ada, bob), key=Author.client)
     for run in runs_of(transactions):
         first = transactions[run[0]]
         author, other = authors[first["agent"]], authors[1 - first["agent"]]

@@ -194,9 +194,9 @@ def test_fields_that_were_edited_since_keep_their_edits(here: Database, others: 
             document["text"].insert(2, "!")
     meet(here, bob, cy)
     assert {one.rev for one in notes.siblings("d")}.isdisjoint(names)  # they show under other names by now
-    with pytest.raises(ConflictError, match="what was read at 'likes'"):
+    with pytest.raises(ConflictError, match="the value read at 'likes' isn't known here"):
         notes.resolve("d", {**seen[0].body, "title": "m"}, seen=names)  # no value of them was given
-    with pytest.raises(ConflictError, match="what was read at 'text'"):
+    with pytest.raises(ConflictError, match="the value read at 'text' isn't known here"):
         notes.resolve("d", {**seen[0].body, "text": "hi there"}, seen=seen)
     notes.resolve("d", {**seen[0].body, "likes": 6, "title": "m"}, seen=seen)
     meet(here, bob, cy)

@@ -34,9 +34,6 @@ FAILED_INDEXED = {2070: "a revision that another node had written too was report
 ROOT = "8735f94b88f835164882264ef241b579184c7d32"
 """Changed when the drawn seeds have been played clean under another."""
 
-KNOWN_LONG: dict[int, str] = {}
-"""Histories that fail, and aren't understood yet."""
-
 
 def commit_hash() -> str:
     """Return the hash of the commit that is checked out, "" outside a repository."""
