@@ -26,7 +26,7 @@ from crdtdb.cluster.engine.roster import Roster
 from crdtdb.cluster.engine.system_documents import Inspection
 from crdtdb.crdts import Counter, Journal, SequenceField, Spot, join_vectors
 from crdtdb.database.system_collection import SystemCollection
-from crdtdb.documents import alternatives, groups
+from crdtdb.documents import alternatives
 from crdtdb.documents import delta_states as successors
 from crdtdb.documents.garbage import collect
 from crdtdb.gossip import Membership, Stability, membership
@@ -497,11 +497,6 @@ def test_a_rogue_that_is_believed_is_found(
     assert not isinstance(found.value.__cause__, TypeError | AttributeError), "the switch is broken, and not the rule"
 
 
-def find_a_body_under_any_name(patch: pytest.MonkeyPatch) -> None:
-    """Resolutions that replace what their authors saw, off for merge revisions: a body counts as seen under its whole line."""
-    patch.setattr(groups, "_had_body", lambda leaf, generation: leaf.body_rev.generation <= generation)
-
-
 def take_what_lives_under_unknown_creations(patch: pytest.MonkeyPatch) -> None:
     """Whole drops, off: a document is taken though it lives under a creation that a drop here couldn't see."""
     learn = receiving._learn
@@ -517,7 +512,6 @@ def take_what_lives_under_unknown_creations(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("broken", "seeds", "short"),
     [
-        (find_a_body_under_any_name, (883589, 579557), {}),
         (take_what_lives_under_unknown_creations, range(6, 40), {"nodes": 3, "seconds": 4.0}),
     ],
 )
